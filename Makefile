@@ -1,0 +1,35 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+help:  ## list what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.venv/.installed: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing; make PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: .venv/.installed  ## install, then train a pre-trained network on pop-out arrays and look inside
+	$(BIN)/python run.py trainer=demo backbone=efficientnet_lite0 data=popout
+
+test: .venv/.installed  ## run the tests (those marked data need DEEPSAL_DATA)
+	$(BIN)/python -m pytest
+
+check: .venv/.installed  ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/.installed  ## side-by-side timings; ONLY=name runs one
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+studies: .venv/.installed  ## run every study of experiments/ (hours; needs DEEPSAL_DATA)
+	for study in experiments/*/; do $(BIN)/python run.py -cd $$study -cn study || exit 1; done
+
+clean:  ## remove the environment and all caches; runs/ stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help demo test check bench studies clean

@@ -1,0 +1,9 @@
+"""Callbacks that look at a training, and what they write to."""
+
+from deepsal.callbacks.keep import Last as Last
+from deepsal.callbacks.keep import best as best
+from deepsal.callbacks.log import WeightsAndBiases as WeightsAndBiases
+from deepsal.callbacks.log import csv_logger as csv_logger
+from deepsal.callbacks.progress import progress as progress
+from deepsal.callbacks.show import ShowPredictions as ShowPredictions
+from deepsal.callbacks.watch import WatchReceptiveFields as WatchReceptiveFields

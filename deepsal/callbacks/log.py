@@ -1,0 +1,141 @@
+"""Where numbers and pictures go: the run folder always, Weights & Biases when it can."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, TypeVar
+
+import numpy as np
+import pytorch_lightning as pl
+import wandb
+from PIL import Image
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+from typing_extensions import override
+
+Result = TypeVar("Result")
+HOST = "api.wandb.ai"
+LOG = logging.getLogger(__name__)
+
+
+def csv_logger(folder: str | Path) -> CSVLogger:
+    """Return the record of every run: `metrics.csv` in the run folder."""
+    # Lightning warns that the folder is not empty (it holds the run's configuration), see
+    # https://github.com/Lightning-AI/pytorch-lightning/pull/19446
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists")
+    return CSVLogger(folder, name="", version="")
+
+
+class WeightsAndBiases(WandbLogger):
+    """W&B that never fails a training: at its first error it says so once and falls silent.
+
+    Online when there is a key (WANDB_API_KEY or a login), offline otherwise, with one line on how
+    to sync; WANDB_MODE decides if it is set. The run's id is kept in the run folder, so that a
+    continued run goes on in the same W&B run.
+
+    Args:
+        folder: the run folder.
+        project: W&B project.
+        name: what the dashboard calls the run.
+        group: runs shown together (default: the folder that holds the run folders of a sweep).
+        job_type: the verbs.
+        tags: backbone and depth.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        project: str = "deepsal",
+        name: str | None = None,
+        group: str | None = None,
+        job_type: Sequence[str] = (),
+        tags: Sequence[str] = (),
+    ) -> None:
+        self.broken = False
+        self.folder = Path(folder)
+        mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+        super().__init__(
+            name=name,
+            save_dir=str(folder),
+            id=_run_id(self.folder),
+            project=project,
+            group=group or self.folder.absolute().parent.name,
+            job_type="-".join(job_type) or None,
+            tags=list(tags),
+            resume="allow",
+            mode=mode,
+            settings=wandb.Settings(silent=True, console="off", init_timeout=60),
+        )
+        self._wandb_init.pop("anonymous")  # W&B warns of it, whatever its value
+        self.mode = mode
+
+    @override
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._try(lambda: super(WeightsAndBiases, self).log_metrics(metrics, step))
+
+    @override
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        self._try(lambda: super(WeightsAndBiases, self).log_hyperparams(params, *args, **kwargs))
+
+    def log_picture(self, key: str, png: Path, step: int) -> None:
+        """Log a PNG under a stable key; the media panel gets a slider over steps."""
+        pixels = np.asarray(Image.open(png).convert("RGB"))
+        self._try(
+            lambda: self.experiment.log({key: wandb.Image(pixels), "trainer/global_step": step})
+        )
+
+    @rank_zero_only
+    def close(self, exit_code: int = 0) -> None:
+        """End the W&B run, so that the next job of a sweep does not write into it."""
+        if self._experiment is None or self.broken:
+            return
+        self._try(lambda: wandb.finish(exit_code=exit_code))
+        if self.mode == "offline":
+            LOG.info("W&B was offline; upload with: wandb sync %s/wandb/offline-run-*", self.folder)
+
+    @rank_zero_only
+    def _try(self, action: Callable[[], Result]) -> Result | None:
+        if self.broken:
+            return None
+        try:
+            return action()
+        except Exception as error:  # a dashboard is no reason to lose a training
+            self.broken = True
+            LOG.warning("W&B failed (%s); training goes on, metrics.csv has everything", error)
+            return None
+
+
+def log_picture(trainer: pl.Trainer, key: str, png: Path) -> None:
+    """Show a PNG of the run folder in every logger that can show pictures."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WeightsAndBiases):
+            logger.log_picture(key, png, trainer.global_step)
+
+
+def log_numbers(trainer: pl.Trainer, numbers: Mapping[str, float]) -> None:
+    """Log numbers at the current step, outside Lightning's own logging of a step or epoch."""
+    for logger in trainer.loggers:
+        logger.log_metrics({**numbers, "epoch": trainer.current_epoch}, step=trainer.global_step)
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc().authenticators(HOST) is not None
+    except (FileNotFoundError, NetrcParseError):
+        return False
+
+
+def _run_id(folder: Path) -> str:
+    file = folder / "wandb_id"
+    if file.is_file():
+        return file.read_text().strip()
+    run_id = token_hex(4)
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(run_id)
+    return run_id

@@ -1,0 +1,77 @@
+"""Predictions through training, beside what people did."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from matplotlib.figure import Figure
+from typing_extensions import override
+
+from deepsal.callbacks.log import log_picture
+from deepsal.data.sample import Sample
+from deepsal.rf.plot import png
+from deepsal.rf.units import undisturbed
+
+COLUMNS = ("image", "fixations", "ground truth", "prediction")
+
+
+class ShowPredictions(pl.Callback):
+    """Draws image, fixations, ground truth and prediction side by side after every epoch.
+
+    Leaves `figures/predictions/epoch=NNN.png` and logs it as `val/predictions`.
+
+    Args:
+        folder: the run folder.
+        images: how many validation images, always the same.
+        every_n_epochs: how often.
+    """
+
+    def __init__(self, folder: str | Path, images: int = 4, every_n_epochs: int = 1) -> None:
+        self.folder = Path(folder)
+        self.images = images
+        self.every_n_epochs = every_n_epochs
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if trainer.state.fn != "fit" or not trainer.is_global_zero or epoch % self.every_n_epochs:
+            return
+        dataset = trainer.datamodule.images["val"]  # type: ignore[attr-defined]
+        samples = [dataset[i] for i in range(min(self.images, len(dataset)))]
+        network = pl_module.network
+        assert isinstance(network, torch.nn.Module)
+        with undisturbed(network), torch.no_grad():
+            image = torch.stack([sample.image for sample in samples])
+            prediction = network(image.to(pl_module.device)).exp().cpu()
+        file = self.folder / "figures" / "predictions" / f"epoch={epoch:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(panels(samples, prediction, f"validation, epoch {epoch}")))
+        log_picture(trainer, "val/predictions", file)
+
+
+def panels(samples: list[Sample], prediction: torch.Tensor, title: str) -> Figure:
+    """Draw one row per image; truth and prediction (B, H, W) each from 0 to their maximum."""
+    height, width = samples[0].image.shape[-2:]
+    figure = Figure(
+        figsize=(8, 8 * height / width / 4 * len(samples) + 0.55), dpi=100, facecolor="white"
+    )
+    axes = figure.subplots(len(samples), 4, squeeze=False)
+    for row, sample, predicted in zip(axes, samples, prediction, strict=True):
+        picture = sample.image.permute(1, 2, 0)
+        row[0].imshow(picture)
+        row[1].imshow(picture.mean(2), cmap="gray", vmin=-0.5, vmax=1.5)
+        points = (sample.points + 0.5) * torch.tensor(
+            [width / sample.size[1], height / sample.size[0]]
+        ) - 0.5
+        row[1].plot(points[:, 0], points[:, 1], ".", color="#e4572e", ms=4, mew=0)
+        row[1].set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+        row[2].imshow(sample.density, cmap="inferno", vmin=0)
+        row[3].imshow(predicted, cmap="inferno", vmin=0)
+    for axis, name in zip(axes[0], COLUMNS, strict=True):
+        axis.set_title(name, fontsize=8, pad=3)
+    for axis in axes.ravel():
+        axis.axis("off")
+    figure.suptitle(title, fontsize=9)
+    top = 0.45 / figure.get_figheight()
+    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - top, wspace=0.03, hspace=0.04)
+    return figure

@@ -1,0 +1,103 @@
+"""Anybody's fixations: images in a folder and three small tables."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deepsal.data.sample import SPLITS, SaliencyDataset, Stimulus, image_size, read_image
+
+COLUMNS = {
+    "images.csv": ["image", "width", "height"],
+    "fixations.csv": ["image", "subject", "index", "x", "y"],
+    "splits.csv": ["image", "split"],
+}
+
+
+def folder(path: str | Path, sigma: float) -> SaliencyDataset:
+    """Read a data set in the generic layout.
+
+    ```
+    NAME/images/*.jpg|png   NAME/images.csv           image,width,height
+    NAME/fixations.csv[.gz] image,subject,index,x,y   0-based pixels of the image as stored
+    NAME/splits.csv         image,split               optional: train, val or test
+    ```
+    Without `splits.csv` a fixed tenth of the images is validation and another tenth test.
+
+    Args:
+        path: the folder `NAME`.
+        sigma: standard deviation of the ground truth's blur in pixels, about 1° of visual angle.
+
+    Raises:
+        FileNotFoundError: the folder, a table or an image is missing.
+        ValueError: a column is missing, a name is unknown, or a size is wrong; the message names
+            the file and the cure.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise FileNotFoundError(f"no data set here: {root} is not a folder; set data.dataset.path")
+    images = _table(root / "images.csv")
+    if repeated := images["image"][images["image"].duplicated()].tolist():
+        raise ValueError(f"{root / 'images.csv'} lists {repeated[0]!r} twice")
+    compressed = root / "fixations.csv.gz"
+    fixations = _table(compressed if compressed.is_file() else root / "fixations.csv")
+    _known(fixations["image"], images["image"], root / "fixations.csv")
+    by_image = fixations.groupby("image")
+    subjects = fixations["subject"].astype("category").cat.codes
+    stimuli = []
+    for name, width, height in images[COLUMNS["images.csv"]].itertuples(index=False):
+        file = root / "images" / name
+        if not file.is_file():
+            raise FileNotFoundError(f"{root / 'images.csv'} lists {name!r}, but {file} is missing")
+        if image_size(file) != (height, width):
+            h, w = image_size(file)
+            raise ValueError(f"{file} is {w}x{h}, but images.csv says {width}x{height}")
+        rows = by_image.indices.get(name, np.empty(0, dtype=np.int64))
+        points = fixations[["x", "y"]].iloc[rows].to_numpy(np.float64)
+        observers = np.asarray(subjects.iloc[rows], dtype=np.int64)
+        stimuli.append(
+            Stimulus(name, (height, width), points, observers, partial(read_image, file))
+        )
+    return SaliencyDataset(root.name, stimuli, _splits(root, images["image"]), sigma)
+
+
+def _table(file: Path) -> pd.DataFrame:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing; its columns are {_columns(file)}")
+    table = pd.read_csv(file, dtype={"image": str, "subject": str})
+    if missing := [column for column in _columns(file) if column not in table]:
+        raise ValueError(f"{file} lacks the columns {missing}; it needs {_columns(file)}")
+    return table
+
+
+def _columns(file: Path) -> list[str]:
+    return COLUMNS[file.name.removesuffix(".gz")]
+
+
+def _known(names: "pd.Series[str]", images: "pd.Series[str]", file: Path) -> None:
+    if unknown := sorted(set(names) - set(images)):
+        raise ValueError(f"{file} names {unknown[0]!r}, which images.csv does not list")
+
+
+def _splits(root: Path, images: "pd.Series[str]") -> dict[str, list[int]]:
+    file = root / "splits.csv"
+    if not file.is_file():
+        order = np.random.default_rng(0).permutation(len(images)).tolist()
+        tenth = max(1, len(order) // 10)
+        return {
+            "train": order[2 * tenth :],
+            "val": order[tenth : 2 * tenth],
+            "test": order[:tenth],
+        }
+    table = _table(file)
+    _known(table["image"], images, file)
+    if wrong := sorted(set(table["split"]) - set(SPLITS)):
+        raise ValueError(f"{file} has the split {wrong[0]!r}; the choices are {list(SPLITS)}")
+    position = {name: i for i, name in enumerate(images)}
+    splits: dict[str, list[int]] = {split: [] for split in SPLITS}
+    for name, split in table[["image", "split"]].itertuples(index=False):
+        splits[split].append(position[name])
+    if empty := [split for split, members in splits.items() if not members]:
+        raise ValueError(f"{file} puts no image into {empty}")
+    return splits

@@ -1,0 +1,57 @@
+"""From fixation coordinates to count maps and densities."""
+
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def rasterise(
+    points: Float[Tensor, "N 2"], size: tuple[int, int], grid: tuple[int, int]
+) -> Float[Tensor, "H W"]:
+    """Count the fixations that fall into each cell of a grid laid over the image.
+
+    No fixation is ever lost, whatever the grid (resizing a fixation image by nearest neighbour to
+    256x256 keeps 14 % of them on OSIE).
+
+    Args:
+        points: (x, y) in pixels of the image, 0-based, pixel i covering [i−½, i+½).
+        size: (height, width) of that image.
+        grid: (H, W) of the result.
+
+    Raises:
+        ValueError: a point lies off the image.
+
+    >>> rasterise(torch.tensor([[0.0, 0.0], [3.4, 0.0]]), (4, 4), (2, 2)).tolist()
+    [[1.0, 1.0], [0.0, 0.0]]
+    """
+    scale = torch.tensor([grid[1] / size[1], grid[0] / size[0]], dtype=torch.float64)
+    column, row = ((points.double() + 0.5) * scale).floor().long().unbind(1)
+    inside = (column >= 0) & (column < grid[1]) & (row >= 0) & (row < grid[0])
+    if not inside.all():
+        x, y = points[~inside][0].tolist()
+        raise ValueError(f"fixation ({x:g}, {y:g}) lies off its {size[1]}x{size[0]} image")
+    counts = torch.bincount(row * grid[1] + column, minlength=grid[0] * grid[1])
+    return counts.view(grid).float()
+
+
+def blur(counts: Float[Tensor, "H W"], sigma: tuple[float, float]) -> Float[Tensor, "H W"]:
+    """Return the counts convolved with a Gaussian and normalised to a density (sum 1).
+
+    Zero beyond the borders, not truncated; `sigma` is (vertical, horizontal) in cells.
+
+    Raises:
+        ValueError: the map is empty.
+    """
+    if counts.sum() <= 0:
+        raise ValueError("a map without a fixation has no density")
+    down, across = (_gaussian(n, s) for n, s in zip(counts.shape, sigma, strict=True))
+    smooth = down @ counts @ across
+    return smooth / smooth.sum()
+
+
+@lru_cache(maxsize=64)
+def _gaussian(n: int, sigma: float) -> Float[Tensor, "n n"]:
+    at = torch.arange(n, dtype=torch.float64)
+    return torch.exp(-0.5 * ((at[:, None] - at) / sigma).square()).float()

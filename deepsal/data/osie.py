@@ -1,0 +1,66 @@
+"""OSIE: 700 images with many objects, 15 observers (Xu et al. 2014, J. Vision 14(1):28)."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+
+from deepsal.data.sample import SaliencyDataset, Stimulus, image_size, read_image
+
+IMAGES, FIXATIONS = 700, 98_321
+TWINS = ("1279.jpg", "1374.jpg")
+"""The same picture under two names: both stay in the training split."""
+
+
+def osie(data_dir: str | Path) -> SaliencyDataset:
+    """Read OSIE in its release layout: `osie/data/stimuli/*.jpg`, `osie/data/eye/fixations.mat`.
+
+    800x600 pixels, 3 s of free viewing, blur 24 px; the release counts pixels from 1, deepsal
+    from 0. The split into 500 training, 100 validation and 100 test images is fixed.
+
+    Args:
+        data_dir: the folder that holds `osie/`.
+
+    Raises:
+        FileNotFoundError: the folder or a file is missing; the message says which option to set.
+        ValueError: the counts are not those of the release (700 images, 98,321 fixations).
+    """
+    root = Path(data_dir) / "osie" / "data"
+    matrix = root / "eye" / "fixations.mat"
+    if not matrix.is_file():
+        raise FileNotFoundError(
+            f"no OSIE here: {matrix} is missing; set data_dir=FOLDER (or DEEPSAL_DATA) to the "
+            "folder that holds osie/data/, or use data=popout, which needs no files"
+        )
+    try:
+        cells = loadmat(matrix, squeeze_me=True, struct_as_record=False)["fixations"]
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise ValueError(f"{matrix} is not OSIE's fixation file: {error!r}") from error
+    stimuli = []
+    for cell in cells:
+        path = root / "stimuli" / cell.img
+        if not path.is_file():
+            raise FileNotFoundError(f"OSIE is incomplete: {path} is missing")
+        points = [
+            np.stack([np.atleast_1d(s.fix_x), np.atleast_1d(s.fix_y)], axis=1) - 1.0
+            for s in cell.subjects
+        ]
+        subjects = np.repeat(np.arange(len(points)), [len(p) for p in points])
+        fixations = np.concatenate(points)
+        reader = partial(read_image, path)
+        stimuli.append(Stimulus(cell.img, image_size(path), fixations, subjects, reader))
+    total = sum(len(s.fixations) for s in stimuli)
+    if (len(stimuli), total) != (IMAGES, FIXATIONS):
+        raise ValueError(
+            f"{matrix} holds {len(stimuli)} images and {total} fixations, the release has "
+            f"{IMAGES} and {FIXATIONS}; fetch it again"
+        )
+    return SaliencyDataset("OSIE", stimuli, _splits([s.name for s in stimuli]), sigma=24.0)
+
+
+def _splits(names: list[str]) -> dict[str, list[int]]:
+    twins = [names.index(name) for name in TWINS]
+    order = np.random.default_rng(2014).permutation(len(names)).tolist()
+    single = [i for i in order if i not in twins]
+    return {"train": single[200:] + twins, "val": single[100:200], "test": single[:100]}

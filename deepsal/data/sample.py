@@ -1,0 +1,150 @@
+"""What a saliency data set is made of, from the file on disk to the batch a network sees.
+
+Coordinates are (x, y) in pixels, x to the right, y down, 0-based: pixel i covers [i−½, i+½), so
+an image of width W holds −½ ≤ x < W−½. Fixations stay coordinates in the frame of the stored
+image until they are rasterised; nothing resizes them as an image.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Stimulus:
+    """One image and everything observers looked at in it.
+
+    Args:
+        name: what tables call it (the file's name).
+        size: (height, width) of the stored image in pixels.
+        fixations: float64 (N, 2) of (x, y), see the module's convention.
+        subjects: int (N,), who made each fixation.
+        read: returns the image as uint8 (3, height, width), RGB.
+    """
+
+    name: str
+    size: tuple[int, int]
+    fixations: NDArray[np.float64]
+    subjects: NDArray[np.int64]
+    read: Callable[[], UInt8[Tensor, "3 H W"]]
+
+
+@dataclass(frozen=True)
+class SaliencyDataset:
+    """A data set in memory: stimuli, splits, and the blur that turns fixations into a density.
+
+    Args:
+        name: the data set and its release.
+        stimuli: all of them; `splits` refers to them by position.
+        splits: train, val and test as disjoint positions.
+        sigma: standard deviation of the ground truth's Gaussian blur, in stored-image pixels.
+
+    Raises:
+        ValueError: a fixation is not finite or lies off its image, an image has no fixation, or
+            splits overlap; the message names the image.
+    """
+
+    name: str
+    stimuli: Sequence[Stimulus]
+    splits: Mapping[str, Sequence[int]]
+    sigma: float
+
+    def __post_init__(self) -> None:
+        for stimulus in self.stimuli:
+            _check(self.name, stimulus)
+        assigned = [i for split in self.splits.values() for i in split]
+        if len(assigned) != len(set(assigned)):
+            raise ValueError(f"{self.name}: an image is in two splits; splits must not overlap")
+
+    def points(self, split: str) -> NDArray[np.float64]:
+        """Return all fixations of a split as fractions (x, y) in [0, 1) of their image, (N, 2)."""
+        stimuli = [self.stimuli[i] for i in self.splits[split]]
+        return np.concatenate([(s.fixations + 0.5) / (s.size[1], s.size[0]) for s in stimuli])
+
+
+def _check(dataset: str, stimulus: Stimulus) -> None:
+    points, (height, width) = stimulus.fixations, stimulus.size
+    where = f"{dataset}, image {stimulus.name} ({width}x{height})"
+    if len(points) == 0:
+        raise ValueError(f"{where} has no fixation; remove it or add its fixations")
+    if not np.isfinite(points).all():
+        raise ValueError(f"{where} has a fixation with a non-finite coordinate")
+    outside = (points < -0.5) | (points >= (width - 0.5, height - 0.5))
+    if outside.any():
+        x, y = points[outside.any(1)][0]
+        raise ValueError(
+            f"{where}: {outside.any(1).sum()} fixations lie off the image, first ({x:g}, {y:g}); "
+            "coordinates are 0-based pixels of the image as stored"
+        )
+
+
+class Sample(NamedTuple):
+    """One image as a network sees it, and its ground truth at the resolution it is scored at.
+
+    image: float (3, h, w) in [0, 1] · fixations: counts (H, W) · density: (H, W), sums to one ·
+    points: float64 (N, 2), in pixels of `size` · size: (height, width) of the stored image.
+    """
+
+    image: Float[Tensor, "3 h w"]
+    fixations: Float[Tensor, "H W"]
+    density: Float[Tensor, "H W"]
+    points: Float[Tensor, "N 2"]
+    name: str
+    size: tuple[int, int]
+
+
+class Batch(NamedTuple):
+    """Samples of one size, stacked; the ragged points stay a list."""
+
+    image: Float[Tensor, "B 3 h w"]
+    fixations: Float[Tensor, "B H W"]
+    density: Float[Tensor, "B H W"]
+    points: list[Tensor]
+    name: list[str]
+    size: list[tuple[int, int]]
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples into a `Batch`."""
+    image, fixations, density, points, name, size = zip(*samples, strict=True)
+    stack = torch.stack
+    return Batch(
+        stack(image), stack(fixations), stack(density), list(points), list(name), list(size)
+    )
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) from the file's header; raises as `read_image` does."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except FileNotFoundError:
+        raise
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path} is not a readable image: {error}") from error
+
+
+def read_image(path: Path) -> UInt8[Tensor, "3 H W"]:
+    """Return the image as uint8 RGB.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated or no image; the message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+    except FileNotFoundError:
+        raise
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path} is not a readable image: {error}") from error

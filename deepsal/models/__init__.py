@@ -1,0 +1,11 @@
+"""Networks: backbones in five stages, decoders, fine-tuning depths, and baselines."""
+
+from deepsal.models.backbone import STAGES as STAGES
+from deepsal.models.backbone import Backbone as Backbone
+from deepsal.models.backbone import backbone as backbone
+from deepsal.models.baselines import Centre as Centre
+from deepsal.models.baselines import Uniform as Uniform
+from deepsal.models.decoder import Mirror as Mirror
+from deepsal.models.decoder import Readout as Readout
+from deepsal.models.finetune import Finetune as Finetune
+from deepsal.models.network import SaliencyNetwork as SaliencyNetwork

@@ -1,0 +1,119 @@
+"""Pre-trained networks as the five stages of their papers, conv1 … conv5."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision import models as torchvision_models
+
+from deepsal.models import cut
+from deepsal.models.weights import IMAGENET, Weights, fill, load
+
+STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+
+class Backbone(nn.Module):
+    """An encoder that *is* five submodules, each ending where its paper's stage ends.
+
+    One word then serves freezing, Captum's layer, log keys and figures. Normalisation of the
+    image, (x − mean) / std, is part of it, so it takes RGB in [0, 1].
+
+    Args:
+        stages: five modules, applied one after the other; pooling opens the next stage.
+        mean, std: what its weights expect.
+        name: what tables call it.
+
+    Attributes:
+        channels, strides: of each stage's output, `{stage: int}`.
+        frozen: stages that do not learn; they stay in eval mode also while training.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        mean: Sequence[float] = IMAGENET[0],
+        std: Sequence[float] = IMAGENET[1],
+        name: str = "",
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.frozen: frozenset[str] = frozenset()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        for stage, module in zip(STAGES, stages, strict=True):
+            self.add_module(stage, module)
+        for module in self.modules():  # attribution hooks must see what a rectifier is given
+            if isinstance(module, nn.ReLU | nn.ReLU6):
+                module.inplace = False
+        self.channels, self.strides = self._shapes()
+
+    def forward(self, image: Float[Tensor, "B 3 h w"]) -> dict[str, Tensor]:
+        """Return every stage's output, `{stage: (B, channels, ~h/stride, ~w/stride)}`."""
+        features = {}
+        x = (image - self.mean) / self.std
+        for stage, module in self.stages():
+            x = module(x)
+            features[stage] = x
+        return features
+
+    def stages(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield (name, module) from conv1 to conv5."""
+        return ((stage, self.get_submodule(stage)) for stage in STAGES)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Set the mode, except for frozen stages: their batch-norm statistics must not drift."""
+        super().train(mode)
+        for stage in self.frozen:
+            self.get_submodule(stage).eval()
+        return self
+
+    @torch.no_grad()
+    def _shapes(self) -> tuple[dict[str, int], dict[str, int]]:
+        side = 128
+        features = self.eval()(torch.zeros(1, 3, side, side))
+        self.train()
+        channels = {stage: x.shape[1] for stage, x in features.items()}
+        strides = {s: 2 ** round(math.log2(side / x.shape[2])) for s, x in features.items()}
+        return channels, strides
+
+
+def backbone(name: str, weights: str | None, model: str | None = None) -> Backbone:
+    """Build a backbone by name.
+
+    Args:
+        name: alexnet, vgg16, vgg19, resnet18, resnet50, or any timm model that is a chain.
+        weights: a torchvision enum name (`IMAGENET1K_V1`), null (random), a file,
+            `efficientnet_lite0` (packaged, no download), or `timm` (what timm names for it).
+        model: the library's name for it, where that is not `name`.
+
+    Raises:
+        ValueError: no such model, or one that cannot be cut; and what `weights.load` raises.
+    """
+    model = model or name
+    if model in cut.VGG or model in cut.RESNET:
+        network = getattr(torchvision_models, model)(weights=None)
+        stages = cut.vgg(network, model) if model in cut.VGG else cut.resnet(network)
+        found = load(model, weights)
+    elif timm.is_model(model):
+        network: Any = timm.create_model(model, pretrained=weights == "timm")
+        ends = [str(info["module"]) for info in network.feature_info]
+        stages = cut.timm_stages(network, ends, model)
+        found = load(model, weights) if weights not in {None, "timm"} else _timm_input(network)
+    else:
+        known = [*cut.VGG, *cut.RESNET]
+        raise ValueError(f"no backbone {model!r}; the choices are {known} and timm's models")
+    fill(network, stages, found)
+    return Backbone(stages, found.mean, found.std, name)
+
+
+def _timm_input(network: nn.Module) -> Weights:
+    config = network.pretrained_cfg
+    assert isinstance(config, dict)
+    return Weights("timm", None, config["mean"], config["std"])

@@ -1,0 +1,90 @@
+"""How the networks of torchvision and timm are cut into five stages."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+VGG = {
+    "alexnet": (2, 5, 8, 10, 12),
+    "vgg16": (4, 9, 16, 23, 30),
+    "vgg19": (4, 9, 18, 27, 36),
+}
+"""Where each stage ends in `features`: after the last rectifier before a pooling."""
+
+RESNET = ("resnet18", "resnet50")
+
+
+def vgg(network: nn.Module, name: str) -> list[nn.Module]:
+    """Cut AlexNet or a VGG: pooling opens the next stage."""
+    features, ends = network.get_submodule("features"), VGG[name]
+    assert isinstance(features, nn.Sequential)
+    return [features[start:end] for start, end in zip((0, *ends[:-1]), ends, strict=True)]
+
+
+def resnet(network: nn.Module) -> list[nn.Module]:
+    """Cut a ResNet: the stem, then its four groups of blocks."""
+    of = network.get_submodule
+    stem, second = (of("conv1"), of("bn1"), of("relu")), (of("maxpool"), of("layer1"))
+    return [nn.Sequential(*stem), nn.Sequential(*second), of("layer2"), of("layer3"), of("layer4")]
+
+
+def timm_stages(network: nn.Module, ends: Sequence[str], name: str) -> list[nn.Module]:
+    """Cut a timm network after the modules at which its resolution is about to halve.
+
+    A network of four such modules (a patchifying stem) has its stem as conv1. The cut network is
+    run beside the whole one: what is not a plain chain is refused.
+
+    Args:
+        network: the timm model.
+        ends: the module names in its `feature_info`.
+        name: for the message.
+
+    Raises:
+        ValueError: the network has no five stages in a chain.
+    """
+    chain = list(_flat(network, ends))
+    paths = [path for path, _ in chain]
+    cuts = [paths.index(end) + 1 for end in ends if end in paths]
+    if len(cuts) == 4:
+        cuts = [cuts[0] - 1, *cuts]
+    if len(cuts) != 5 or cuts != sorted({*cuts} - {0}):
+        raise ValueError(f"{name} cannot be cut into conv1 … conv5: timm names the ends {ends}")
+    modules = [module for _, module in chain]
+    starts = (0, *cuts[:-1])
+    stages: list[nn.Module] = [
+        nn.Sequential(*modules[a:b]) for a, b in zip(starts, cuts, strict=True)
+    ]
+    if not _same(network, stages, ends[-1]):
+        raise ValueError(f"{name} is not a plain chain of stages, so it cannot be cut")
+    return stages
+
+
+def _flat(
+    module: nn.Module, ends: Sequence[str], prefix: str = ""
+) -> Iterator[tuple[str, nn.Module]]:
+    for child_name, child in module.named_children():
+        path = f"{prefix}{child_name}"
+        if isinstance(child, nn.Sequential) and any(end.startswith(f"{path}.") for end in ends):
+            yield from _flat(child, ends, f"{path}.")
+        else:
+            yield path, child
+
+
+@torch.no_grad()
+def _same(network: nn.Module, stages: Sequence[nn.Module], end: str) -> bool:
+    seen: list[Tensor] = []
+    image = torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64)
+    last = network.eval().get_submodule(end)
+    handle = last.register_forward_hook(
+        lambda _module, _inputs, output: seen.append(output.clone())
+    )
+    try:
+        network(image)
+        chained = nn.Sequential(*stages)(image)
+    except (RuntimeError, TypeError):
+        return False
+    finally:
+        handle.remove()
+        network.train()
+    return torch.allclose(seen[0], chained, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,86 @@
+"""From the stages of a backbone to one map of logits."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu
+
+from deepsal.models.backbone import STAGES
+
+Logits = Float[Tensor, "B h w"]
+
+
+class Readout(nn.Module):
+    """A light decoder: four stages, each through a 1x1 convolution, summed at conv3's grid.
+
+    Args:
+        channels, strides: of each stage (`Backbone.channels`, `.strides`).
+        width: channels of the sum.
+        name: what tables call it.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, int],
+        strides: Mapping[str, int],
+        width: int = 64,
+        name: str = "",
+    ) -> None:
+        super().__init__()
+        self.name = name
+        used = STAGES[1:]
+        self.squeeze = nn.ModuleDict({s: nn.Conv2d(channels[s], width, 1) for s in used})
+        self.mix = nn.Conv2d(width, width, 3, padding=1)
+        self.out = nn.Conv2d(width, 1, 1)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Logits:
+        """Return logits at conv3's resolution, `(B, h, w)`."""
+        grid = features["conv3"].shape[-2:]
+        maps = [
+            _resized(squeeze(features[stage]), (grid[0], grid[1]))
+            for stage, squeeze in self.squeeze.items()
+        ]
+        total = relu(torch.stack(maps).sum(0))
+        return cast(Tensor, self.out(relu(self.mix(total))).squeeze(1))
+
+
+class Mirror(nn.Module):
+    """The mirror-image decoder of He & Pugeault 2018: five stages back up from conv5 alone.
+
+    Each stage repeats its input to the size of the encoder stage below and convolves it (3x3,
+    ReLU) to that stage's channels; a last 1x1 convolution gives the logits.
+
+    Args:
+        channels, strides: of each stage.
+        name: what tables call it.
+    """
+
+    def __init__(
+        self, channels: Mapping[str, int], strides: Mapping[str, int], name: str = ""
+    ) -> None:
+        super().__init__()
+        self.name = name
+        below = dict(zip(STAGES[1:], STAGES, strict=False))
+        self.up = nn.ModuleDict(
+            {s: nn.Conv2d(channels[s], channels[below[s]], 3, padding=1) for s in reversed(below)}
+        )
+        self.first = nn.Conv2d(channels["conv1"], channels["conv1"], 3, padding=1)
+        self.out = nn.Conv2d(channels["conv1"], 1, 1)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Logits:
+        """Return logits at conv1's resolution, `(B, h, w)`."""
+        x = features["conv5"]
+        below = dict(zip(STAGES[1:], STAGES, strict=False))
+        for stage, convolution in self.up.items():
+            x = interpolate(x, features[below[stage]].shape[-2:], mode="nearest")
+            x = relu(convolution(x))
+        return cast(Tensor, self.out(relu(self.first(x))).squeeze(1))
+
+
+def _resized(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+    if maps.shape[-2] > grid[0]:
+        return adaptive_avg_pool2d(maps, grid)
+    return interpolate(maps, grid, mode="bilinear")

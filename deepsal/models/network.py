@@ -1,0 +1,84 @@
+"""The saliency network: image in, log density over pixels out."""
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from deepsal.models.backbone import Backbone
+
+Map = Float[Tensor, "B H W"]
+Decoder = Callable[[Mapping[str, int], Mapping[str, int]], nn.Module]
+
+
+class SaliencyNetwork(nn.Module):
+    """A backbone, a decoder, and one place where logits become a log density.
+
+    Logits are resized to the output, smoothed by a Gaussian, added to a learnt centre bias and
+    normalised by a log-softmax over pixels, so that `exp` of the output sums to one per image.
+
+    Args:
+        backbone: the encoder.
+        decoder: builds the decoder from the backbone's channels and strides.
+        smooth: initial standard deviation of the Gaussian as a fraction of the height; it is
+            learnt. 0 switches smoothing off.
+        name: what tables call it.
+    """
+
+    def __init__(
+        self, backbone: Backbone, decoder: Decoder, smooth: float = 0.02, name: str = ""
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.backbone = backbone
+        self.decoder = decoder(backbone.channels, backbone.strides)
+        self.finish = Finish(smooth)
+
+    def forward(self, image: Float[Tensor, "B 3 h w"], size: tuple[int, int] | None = None) -> Map:
+        """Return the log density at `size` (default: the image's own), `(B, H, W)`, float32."""
+        logits = self.decoder(self.backbone(image))
+        return cast(Tensor, self.finish(logits, size or image.shape[-2:]))
+
+    def readout_parameters(self) -> list[nn.Parameter]:
+        """Return every parameter that is not the backbone's."""
+        return [*self.decoder.parameters(), *self.finish.parameters()]
+
+
+class Finish(nn.Module):
+    """Resize, smooth, add the centre bias, normalise.
+
+    The bias is −w·(((x−μx)/σx)² + ((y−μy)/σy)²)/2, in units of half the image; w, μ, σ are learnt.
+    """
+
+    def __init__(self, smooth: float) -> None:
+        super().__init__()
+        self.log_smooth = nn.Parameter(torch.tensor(smooth).log()) if smooth else None
+        self.weight = nn.Parameter(torch.tensor(1.0))
+        self.centre = nn.Parameter(torch.zeros(2))
+        self.log_spread = nn.Parameter(torch.tensor([0.6, 0.6]).log())
+
+    def forward(self, logits: Float[Tensor, "B h w"], size: tuple[int, int]) -> Map:
+        """Return the log density at `size`, `(B, H, W)`, float32."""
+        with torch.autocast(logits.device.type, enabled=False):
+            x = interpolate(logits.float()[:, None], size, mode="bilinear")[:, 0]
+            if self.log_smooth is not None:
+                sigma = self.log_smooth.exp() * size[0]
+                x = _gaussian(size[0], sigma) @ x @ _gaussian(size[1], sigma).T
+            x = x + self._bias(size, x)
+            return x.flatten(1).log_softmax(1).view_as(x)
+
+    def _bias(self, size: tuple[int, int], like: Tensor) -> Float[Tensor, "H W"]:
+        axes = [(torch.arange(n, device=like.device) + 0.5) * 2 / n - 1 for n in size]
+        spread = self.log_spread.exp()
+        y, x = (((a - c) / s).square() for a, c, s in zip(axes, self.centre, spread, strict=True))
+        bias: Tensor = -self.weight * (y[:, None] + x) / 2
+        return bias
+
+
+def _gaussian(n: int, sigma: Tensor) -> Float[Tensor, "n n"]:
+    """A row-normalised Gaussian kernel between every two of n pixels."""
+    at = torch.arange(n, device=sigma.device)
+    return (-0.5 * ((at[:, None] - at) / sigma).square()).softmax(1)

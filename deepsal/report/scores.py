@@ -1,0 +1,60 @@
+"""Test scores as files: one row per image, and means with intervals."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+
+
+def interval(values: NDArray[np.float64], seed: int = 0) -> dict[str, float]:
+    """Return mean, 95 % percentile-bootstrap interval over images, and the number with a score.
+
+    Images without a score (NaN) are left out; none at all gives NaN.
+
+    >>> interval(np.ones(10))
+    {'mean': 1.0, 'low': 1.0, 'high': 1.0, 'count': 10}
+    """
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "count": 0}
+    drawn = np.random.default_rng(seed).integers(len(known), size=(RESAMPLES, len(known)))
+    low, high = np.percentile(known[drawn].mean(1), (2.5, 97.5))
+    mean = float(known.mean())
+    return {"mean": mean, "low": float(low), "high": float(high), "count": len(known)}
+
+
+def write(folder: Path, rows: Sequence[Mapping[str, Any]], dataset: str) -> None:
+    """Write `scores.csv` and `scores.json` atomically.
+
+    Args:
+        folder: the run folder.
+        rows: one dict per image: `name`, scores, and scores of baselines such as `centre_nss`.
+        dataset: what was scored.
+    """
+    table = pd.DataFrame(rows)
+    means: dict[str, dict[str, Any]] = {}
+    for column in table.columns.drop("name"):
+        model, _, score = column.rpartition("_")
+        means.setdefault(model or "run", {})[score] = interval(table[column].to_numpy())
+    found = {"dataset": dataset, "images": len(table), "resolution": "own", "scores": means}
+    _replace(folder / "scores.csv", table.to_csv(index=False))
+    _replace(folder / "scores.json", json.dumps(found, indent=1))
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return the contents of a run's `scores.json`."""
+    found: dict[str, Any] = json.loads((folder / "scores.json").read_text())
+    return found
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)

@@ -1,0 +1,9 @@
+"""Receptive fields of any `nn.Module`: exact crops, signed gradients, measures, pictures."""
+
+from deepsal.rf.crop import Crop as Crop
+from deepsal.rf.crop import crop as crop
+from deepsal.rf.fields import Fields as Fields
+from deepsal.rf.fields import fields as fields
+from deepsal.rf.theory import Geometry as Geometry
+from deepsal.rf.theory import geometry as geometry
+from deepsal.rf.topk import TopK as TopK

@@ -1,0 +1,64 @@
+"""Numbers about fields: how wide they are and how much they moved."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+Field = NDArray[np.float32]
+"""(U, 3, h, w) or, as luminance, (U, h, w); NaN for a unit without a field."""
+
+
+def luminance(field: Field) -> Field:
+    """Return the signed response to a change of all three colours alike, (U, h, w)."""
+    return np.asarray(field.mean(1))
+
+
+def smoothed(field: Field, sigma: float) -> Field:
+    """Return the field blurred by a Gaussian of `sigma` pixels over its last two axes.
+
+    Gradients of strided networks carry a checkerboard of about the stride's period that says
+    nothing about the stimulus; a quarter of the stride takes it out.
+    """
+    if sigma <= 0:
+        return field
+    axes = (*[0.0] * (field.ndim - 2), sigma, sigma)
+    return np.asarray(gaussian_filter(field, axes, mode="constant"))
+
+
+def extent(field: Field) -> NDArray[np.float64]:
+    """Side, in pixels, of a square as large as the field's strong part, (U,).
+
+    √#{|w| > (1 − 0.9545)·max|w|}, w the luminance field: the effective receptive field of Luo et
+    al. 2016 with its threshold at two standard deviations.
+
+    >>> spot = np.zeros((1, 3, 9, 9), np.float32)
+    >>> spot[..., 3:6, 3:6] = 1
+    >>> extent(spot).tolist()
+    [3.0]
+    """
+    w = np.abs(luminance(field))
+    strong = w > (1 - 0.9545) * w.max((-2, -1), keepdims=True)
+    side = np.sqrt(strong.sum((-2, -1)))
+    return np.where(np.isfinite(w).all((-2, -1)), side, np.nan)
+
+
+def correlation(field: Field, other: Field) -> NDArray[np.float64]:
+    """Pearson correlation of each unit's field with its counterpart over pixels and colours, (U,).
+
+    Blind to gain: a field that only grew still correlates with 1. NaN where a field is missing or
+    constant.
+
+    >>> before = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
+    >>> correlation(before, 5 * before).round(6).tolist()
+    [1.0]
+    """
+    a, b = (f.reshape(len(f), -1).astype(np.float64) for f in (field, other))
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1)))
+
+
+def median(values: NDArray[np.float64]) -> float:
+    """Return the median over the units that have a value, NaN if none has."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")

@@ -1,0 +1,89 @@
+"""Pictures of fields: the same units in the same places, red excites, blue inhibits, 0 is white."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from deepsal.rf.measure import luminance, smoothed
+
+COLOURS = "RdBu_r"
+SHOWN = 0.98
+
+
+def grid(
+    field: NDArray[np.float32], units: Sequence[int], title: str, smooth: float = 0.0
+) -> Figure:
+    """Draw the luminance fields of many units as one grid.
+
+    Every panel has its own scale, symmetric about 0, and all show the same central square, which
+    holds 98 % of the |field| of the median unit; its side stands below the grid.
+
+    Args:
+        field: float32 (U, 3, h, w); NaN units are drawn grey, as dead.
+        units: U channel numbers, written beside the panels.
+        title: method, stage, checkpoint.
+        smooth: Gaussian blur before drawing, standard deviation in pixels; said in the picture.
+    """
+    maps = smoothed(luminance(field), smooth)
+    side = shown_side(maps)
+    columns = int(np.ceil(np.sqrt(len(maps))))
+    rows = -(-len(maps) // columns)
+    figure = Figure(figsize=(0.9 * columns + 0.2, 0.98 * rows + 0.75), dpi=100, facecolor="white")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, unit, w in zip(axes, units, maps, strict=False):
+        panel(axis, w, side)
+        axis.set_title(str(unit), fontsize=6, pad=1, color="0.4")
+    note = f"panel {side} px, own scale, red + / blue −"
+    note += f", smoothed {smooth:g} px" if smooth else ""
+    figure.suptitle(title, fontsize=9, y=1 - 0.08 / figure.get_figheight(), va="top")
+    figure.text(0.5, 0.06 / figure.get_figheight(), note, ha="center", fontsize=7, color="0.3")
+    top = 0.42 / figure.get_figheight()
+    bottom = 0.25 / figure.get_figheight()
+    figure.subplots_adjust(0.02, bottom, 0.98, 1 - top, wspace=0.08, hspace=0.2)
+    return figure
+
+
+def panel(axis: Any, w: NDArray[np.float32], side: int) -> None:
+    """Draw one luminance field (h, w) on a matplotlib axis, its scale symmetric about 0."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    if not np.isfinite(w).all():
+        axis.axis("on")
+        axis.set_facecolor("0.85")
+        axis.text(0.5, 0.5, "dead", transform=axis.transAxes, ha="center", va="center", size=7)
+        return
+    middle = _centre(w, side)
+    largest = float(np.abs(middle).max()) or 1.0
+    axis.imshow(middle, cmap=COLOURS, vmin=-largest, vmax=largest, interpolation="nearest")
+
+
+def shown_side(maps: NDArray[np.float32]) -> int:
+    """Return the odd side of the central square that holds 98 % of the median unit's |field|."""
+    alive = np.abs(maps[np.isfinite(maps).all((1, 2))])
+    height, width = maps.shape[1:]
+    largest: int = max(height, width)
+    if not len(alive):
+        return largest
+    share = alive / np.maximum(alive.sum((1, 2), keepdims=True), np.finfo(np.float32).tiny)
+    for side in range(3, largest, 2):
+        if np.median([_centre(w, side).sum() for w in share]) >= SHOWN:
+            return side
+    return largest
+
+
+def png(figure: Figure) -> bytes:
+    """Return the figure as a PNG file's bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _centre(w: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    (top, height), (left, width) = ((max((n - side) // 2, 0), min(n, side)) for n in w.shape)
+    return w[top : top + height, left : left + width]

@@ -1,0 +1,91 @@
+"""The image patches to which each unit responds most, found in one pass over a data set."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deepsal.rf.units import layer
+
+
+class Best(NamedTuple):
+    """The strongest responses of each unit: values (U, ≤k), places (U, ≤k, 3), strongest first."""
+
+    values: Tensor
+    places: Tensor
+
+    def with_more(self, values: Tensor, places: Tensor, k: int) -> "Best":
+        """Return the k strongest of these and others; ties go to the one seen first."""
+        values = torch.cat([self.values, values], 1)
+        places = torch.cat([self.places, places], 1)
+        order = values.argsort(dim=1, descending=True, stable=True)[:, :k]
+        return Best(values.gather(1, order), places.gather(1, order[..., None].expand(-1, -1, 3)))
+
+
+class TopK:
+    """Keeps, per unit, the k images with the largest response and where in them it is.
+
+    At most one patch per image. `with topk.hooked(network):` listens to forward passes; each is
+    announced by `topk.next(ids)`. States of several ranks are combined by `merge`.
+
+    Args:
+        units: `{layer name: channels}`.
+        k: patches kept per unit.
+    """
+
+    def __init__(self, units: Mapping[str, Sequence[int]], k: int) -> None:
+        self.units = {name: torch.as_tensor(channels) for name, channels in units.items()}
+        self.k = k
+        self.best = {
+            name: Best(torch.empty(len(c), 0), torch.empty(len(c), 0, 3, dtype=torch.long))
+            for name, c in units.items()
+        }
+        self.ids = torch.empty(0, dtype=torch.long)
+
+    def next(self, ids: Sequence[int]) -> None:
+        """Say which images (positions in the data set) the next forward pass sees."""
+        self.ids = torch.as_tensor(ids)
+
+    @contextmanager
+    def hooked(self, network: nn.Module) -> Iterator[None]:
+        """Listen to a network's layers; no hook stays behind."""
+        handles = [
+            layer(network, name).register_forward_hook(self._listener(name)) for name in self.units
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def merge(self, others: Sequence[Mapping[str, Best]]) -> None:
+        """Add what other ranks found (their `best`)."""
+        for other in others:
+            for name, (values, places) in other.items():
+                self.best[name] = self.best[name].with_more(values, places, self.k)
+
+    def patches(self, name: str) -> NDArray[np.int64]:
+        """Return (U, k, 3): image, row and column, strongest first, −1 where there is none.
+
+        A response of 0 behind a rectifier is none.
+        """
+        _, places = self.best[name]
+        missing = self.k - places.shape[1]
+        return nn.functional.pad(places, (0, 0, 0, missing), value=-1).numpy()
+
+    def _listener(self, name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def listen(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            chosen = output.detach()[:, self.units[name].to(output.device)].float()
+            values, where = chosen.flatten(2).max(2)
+            width = output.shape[3]
+            ids = self.ids.to(where.device)[:, None].expand_as(where)
+            places = torch.stack([ids, where // width, where % width], 2)
+            places = places.masked_fill((values == 0)[..., None], -1)
+            found = values.T.cpu(), places.transpose(0, 1).cpu()
+            self.best[name] = self.best[name].with_more(*found, self.k)
+
+        return listen

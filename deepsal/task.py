@@ -1,0 +1,133 @@
+"""Training and scoring as one LightningModule: network + fine-tuning + loss + scores."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from typing_extensions import override
+
+from deepsal.losses import SaliencyLoss
+from deepsal.metrics import SCORES, SaliencyMetrics, scores
+from deepsal.models import Centre, Finetune, SaliencyNetwork, Uniform
+
+
+class Batch(Protocol):
+    """What a step needs of a batch; see `deepsal.data.Batch`."""
+
+    image: Tensor
+    density: Tensor
+    fixations: Tensor
+    name: list[str]
+
+
+class SaliencyTask(pl.LightningModule):
+    """Learns to predict where people look, and scores the prediction.
+
+    Training and validation are scored at the network's resolution, test images at their own. In
+    the test every image is also scored for the centre prior (from the training fixations) and for
+    chance; `rows` then holds one dict per image: `name`, `nss` …, `centre_nss` …, `chance_nss` ….
+
+    Args:
+        network: image (B, 3, h, w) in [0, 1] → log density (B, H, W).
+        finetune: which stages learn; applied at once, before any distributed wrapping.
+        loss: what training minimises.
+        optimizer: `groups → optimiser`, such as `partial(AdamW, weight_decay=0.01)`.
+        lr: learning rate of the decoder; stages scale it (`Finetune.lr_scale`).
+        schedule: `(optimiser, steps) → scheduler` stepped every batch, or None.
+    """
+
+    def __init__(
+        self,
+        network: SaliencyNetwork,
+        finetune: Finetune,
+        loss: SaliencyLoss,
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        lr: float,
+        schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+        self.finetune = finetune
+        self.loss = loss
+        self.optimizer = optimizer
+        self.lr = lr
+        self.schedule = schedule
+        self.val_scores = SaliencyMetrics()
+        self.rows: list[dict[str, Any]] = []
+        self.baselines: dict[str, nn.Module] = {}
+        finetune.freeze(network)
+
+    @override
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss, terms = self._loss(batch)
+        count = len(batch.image)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=count)
+        self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=count)
+        return loss
+
+    @override
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        log_density = self._predict(self.network, batch)
+        loss, _ = self.loss(log_density, batch.density, batch.fixations)
+        self.val_scores.update(log_density, batch.density, batch.fixations)
+        self.log("val/loss", loss, batch_size=len(batch.image), sync_dist=True)
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        means = self.val_scores.compute()
+        self.val_scores.reset()
+        self.log_dict({f"val/{name}": value for name, value in means.items()}, prog_bar=True)
+
+    @override
+    def on_test_start(self) -> None:
+        self.rows = []
+        dataset = self.trainer.datamodule.dataset  # type: ignore[attr-defined]
+        self.baselines = {"centre": Centre(dataset.points("train")), "chance": Uniform()}
+
+    @override
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        rows: list[dict[str, Any]] = [{"name": name} for name in batch.name]
+        for prefix, network in {"": self.network, **self.baselines}.items():
+            values = scores(self._predict(network, batch), batch.density, batch.fixations)
+            label = f"{prefix}_" if prefix else ""
+            for score, per_image in values.items():
+                for row, value in zip(rows, per_image.tolist(), strict=True):
+                    row[f"{label}{score}"] = value
+        self.rows += rows
+        mine = {f"test/{s}": sum(row[s] for row in rows) / len(rows) for s in SCORES}
+        self.log_dict(mine, batch_size=len(rows))
+
+    @override
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.finetune.groups(self.network, self.lr))
+        if self.schedule is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.schedule(optimizer, steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        log_density = self._predict(self.network, batch)
+        loss: tuple[Tensor, dict[str, Tensor]] = self.loss(
+            log_density, batch.density, batch.fixations
+        )
+        return loss
+
+    @staticmethod
+    def _predict(network: nn.Module, batch: Batch) -> Tensor:
+        height, width = batch.density.shape[-2:]
+        log_density: Tensor = network(batch.image, (height, width))
+        return log_density
+
+
+def one_cycle(optimizer: Optimizer, steps: int, warmup: float = 0.3) -> LRScheduler:
+    """Warm up and anneal every group from its own learning rate (Smith & Topin 2018)."""
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, peaks, total_steps=steps, pct_start=warmup)

@@ -1,0 +1,126 @@
+"""deepsal's one door: compose → build → fit/test → report.
+
+python run.py                                        VGG16 on OSIE
+python run.py -m backbone=vgg16,resnet50 finetune=conv5,conv4,all
+python run.py --help                                 every option
+"""
+
+import inspect
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException, InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from deepsal.callbacks import WeightsAndBiases
+from deepsal.report import origin, scores, tables
+
+PARTS = ("task", "data", "callbacks", "logger", "trainer")
+ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
+VERBS = ("fit", "test")
+
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+for chatter in (
+    ".isinstance.treespec, LeafSpec.",  # github.com/Lightning-AI/pytorch-lightning/issues/21326
+    "The number of training batches",
+    ".*does not have many workers",
+    ".*multiple `ModelCheckpoint` callbacks",
+):
+    warnings.filterwarnings("ignore", message=chatter)
+torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def build(config: DictConfig) -> dict[str, Any]:
+    """Make the objects a configuration describes: task, data, callbacks, logger, trainer."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    objects = instantiate({part: _checked(plain[part], part) for part in PARTS}, _convert_="all")
+    callbacks = [callback for callback in objects["callbacks"].values() if callback]
+    loggers = [*objects["logger"].values()]
+    return {**objects, "trainer": objects["trainer"](callbacks=callbacks, logger=loggers)}
+
+
+def _checked(node: Any, path: str) -> Any:
+    """Refuse targets outside the allow-list; drop an option's name where its object takes none."""
+    if not isinstance(node, dict):
+        return node
+    target = node.get("_target_", "")
+    if target and not target.startswith(ALLOWED):
+        raise ValueError(f"{path}._target_={target}: only {', '.join(ALLOWED)} may be built")
+    named = target and "name" in inspect.signature(get_object(target)).parameters
+    return {
+        key: _checked(value, f"{path}.{key}")
+        for key, value in node.items()
+        if key != "name" or named
+    }
+
+
+def execute(config: DictConfig, folder: Path) -> float | None:
+    """Do the verbs in order; return the sweep's score (the best epoch's, or the test's)."""
+    if unknown := [verb for verb in config.do if verb not in VERBS]:
+        raise ValueError(f"do={unknown}: the verbs are {list(VERBS)}")
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    objects = build(config)
+    task, data, trainer = objects["task"], objects["data"], objects["trainer"]
+    found, ckpt = None, config.ckpt
+    wandb = [logger for logger in trainer.loggers if isinstance(logger, WeightsAndBiases)]
+    for logger in wandb:
+        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
+    failed = True
+    try:
+        if "fit" in config.do:
+            trainer.fit(task, data, ckpt_path=ckpt, weights_only=True)
+            found, ckpt = trainer.checkpoint_callback.best_model_score.item(), "best"
+        if "test" in config.do:
+            trainer.test(task, data, ckpt_path=ckpt, weights_only=True, verbose=False)
+            scores.write(folder, task.rows, data.dataset.name)
+            found = trainer.callback_metrics["test/nss"].item() if found is None else found
+        failed = False
+    finally:
+        for logger in wandb:
+            logger.close(exit_code=int(failed))
+    return found
+
+
+@hydra.main(config_path="conf", config_name="config", version_base="1.3")
+def main(config: DictConfig) -> float | None:
+    """Run one job in its folder; `status` there says how it ended."""
+    folder = Path(config.output_dir)
+    try:
+        origin.check_folder(folder)
+        origin.record(folder, Path(__file__).parent, HydraConfig.get().overrides.task)
+        _ended(folder, "running")
+        found = execute(config, folder)
+    except (KeyboardInterrupt, SystemExit):
+        _ended(folder, "interrupted")
+        print(
+            f"interrupted; to go on from the last checkpoint: ckpt={folder}/checkpoints/last.ckpt"
+        )
+        raise
+    except Exception as error:
+        while isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
+            error = error.__cause__
+        _ended(folder, f"failed: {type(error).__name__}: {error}")
+        if isinstance(error, ValueError | OSError | FloatingPointError):
+            raise CompactHydraException(f"{type(error).__name__}: {error}") from error
+        raise
+    _ended(folder, "done")
+    tables.summary(folder)
+    return found
+
+
+def _ended(folder: Path, how: str) -> None:
+    if folder.is_dir() and os.access(folder, os.W_OK):
+        (folder / "status").write_text(f"{how}\n")
+
+
+if __name__ == "__main__":
+    main()
