@@ -32,6 +32,7 @@ for chatter in (
     ".isinstance.treespec, LeafSpec.",  # github.com/Lightning-AI/pytorch-lightning/issues/21326
     "The number of training batches",
     ".*does not have many workers",
+    "Found .* module.* in eval mode",  # frozen stages
     ".*multiple `ModelCheckpoint` callbacks",
 ):
     warnings.filterwarnings("ignore", message=chatter)

@@ -1,7 +1,7 @@
 """Training and scoring as one LightningModule: network + fine-tuning + loss + scores."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -15,6 +15,7 @@ from deepsal.metrics import SCORES, SaliencyMetrics, scores
 from deepsal.models import Centre, Finetune, SaliencyNetwork, Uniform
 
 
+@runtime_checkable
 class Batch(Protocol):
     """What a step needs of a batch; see `deepsal.data.Batch`."""
 
@@ -60,6 +61,10 @@ class SaliencyTask(pl.LightningModule):
         self.rows: list[dict[str, Any]] = []
         self.baselines: dict[str, nn.Module] = {}
         finetune.freeze(network)
+
+    @override
+    def on_fit_start(self) -> None:
+        self.network.train()  # Lightning leaves modules in the mode it finds them in
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -57,16 +57,16 @@ def panels(samples: list[Sample], prediction: torch.Tensor, title: str) -> Figur
     )
     axes = figure.subplots(len(samples), 4, squeeze=False)
     for row, sample, predicted in zip(axes, samples, prediction, strict=True):
-        picture = sample.image.permute(1, 2, 0)
+        picture = sample.image.permute(1, 2, 0).numpy()
         row[0].imshow(picture)
         row[1].imshow(picture.mean(2), cmap="gray", vmin=-0.5, vmax=1.5)
         points = (sample.points + 0.5) * torch.tensor(
             [width / sample.size[1], height / sample.size[0]]
         ) - 0.5
-        row[1].plot(points[:, 0], points[:, 1], ".", color="#e4572e", ms=4, mew=0)
+        row[1].plot(*points.T.numpy(), ".", color="#e4572e", ms=4, mew=0)
         row[1].set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-        row[2].imshow(sample.density, cmap="inferno", vmin=0)
-        row[3].imshow(predicted, cmap="inferno", vmin=0)
+        row[2].imshow(sample.density.numpy(), cmap="inferno", vmin=0)
+        row[3].imshow(predicted.numpy(), cmap="inferno", vmin=0)
     for axis, name in zip(axes[0], COLUMNS, strict=True):
         axis.set_title(name, fontsize=8, pad=3)
     for axis in axes.ravel():

@@ -92,7 +92,7 @@ class SaliencyDataModule(pl.LightningDataModule):
     def __init__(
         self,
         dataset: SaliencyDataset,
-        size: tuple[int, int] = (192, 256),
+        size: Sequence[int] = (192, 256),
         batch_size: int = 16,
         flip: float = 0.5,
         num_workers: int = 0,

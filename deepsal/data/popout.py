@@ -5,6 +5,7 @@ colour or in orientation. Fixations are *drawn from a stated density*, not recor
 they follow the target by construction. Everything follows from (seed, index).
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -21,9 +22,9 @@ COLOURS = np.array([[214, 73, 51], [46, 139, 87], [58, 107, 201], [222, 165, 33]
 
 
 def popout(
-    images: tuple[int, int, int] = (240, 40, 40),
-    size: tuple[int, int] = (192, 256),
-    features: tuple[str, ...] = FEATURES,
+    images: Sequence[int] = (240, 40, 40),
+    size: Sequence[int] = (192, 256),
+    features: Sequence[str] = FEATURES,
     fixations: int = 60,
     seed: int = 0,
 ) -> SaliencyDataset:

@@ -97,12 +97,13 @@ def backbone(name: str, weights: str | None, model: str | None = None) -> Backbo
         ValueError: no such model, or one that cannot be cut; and what `weights.load` raises.
     """
     model = model or name
+    network: Any
     if model in cut.VGG or model in cut.RESNET:
         network = getattr(torchvision_models, model)(weights=None)
         stages = cut.vgg(network, model) if model in cut.VGG else cut.resnet(network)
         found = load(model, weights)
     elif timm.is_model(model):
-        network: Any = timm.create_model(model, pretrained=weights == "timm")
+        network = timm.create_model(model, pretrained=weights == "timm")
         ends = [str(info["module"]) for info in network.feature_info]
         stages = cut.timm_stages(network, ends, model)
         found = load(model, weights) if weights not in {None, "timm"} else _timm_input(network)

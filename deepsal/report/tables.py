@@ -1,6 +1,7 @@
 """What the terminal says at the end of a run."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.box import SIMPLE
@@ -12,7 +13,6 @@ from deepsal.rf import measure, store
 
 SCORES = {"nss": "NSS", "cc": "CC", "kl": "KL", "sim": "SIM", "auc": "AUC"}
 NAMES = {"run": "this run", "centre": "centre prior", "chance": "chance"}
-STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
 def summary(folder: Path, console: Console | None = None) -> None:
@@ -55,35 +55,54 @@ def score_table(folder: Path) -> Table:
     return table
 
 
-def field_table(folder: Path) -> Table | None:
-    """Return, per stage, what training did to the fields; None where none were extracted."""
+class FieldChange(NamedTuple):
+    """What training did to a stage: medians over units, fields on the fixed patches.
+
+    correlation with epoch 0 · extent (px) at epoch 0 and now · dead: share of units without a top
+    patch now.
+    """
+
+    stage: str
+    units: int
+    correlation: float
+    extent: tuple[float, float]
+    dead: float
+
+
+def field_changes(folder: Path) -> list[FieldChange]:
+    """Compare a run's first and last stored fields, stage by stage; [] where it has none."""
     files = sorted((folder / "fields").glob("epoch=*.npz"))
     if not files:
+        return []
+    stages = store.about(files[-1])["stages"]
+    return [_change(files[0], files[-1], stage, stages[stage]["sigma"]) for stage in stages]
+
+
+def _change(first: Path, last: Path, stage: str, sigma: float) -> FieldChange:
+    before, after = (store.load(file, f"{stage}/fixed").field for file in (first, last))
+    moved = measure.correlation(*(measure.smoothed(f, sigma) for f in (before, after)))
+    extent = measure.median(measure.extent(before)), measure.median(measure.extent(after))
+    dead = float(np.mean(store.load(last, f"{stage}/topk").count == 0))
+    return FieldChange(stage, len(after), measure.median(moved), extent, dead)
+
+
+def field_table(folder: Path) -> Table | None:
+    """Return, per stage, what training did to the fields; None where none were extracted."""
+    changes = field_changes(folder)
+    if not changes:
         return None
-    first, last = files[0], files[-1]
-    about = store.about(last)
+    last = max((folder / "fields").glob("epoch=*.npz"))
     table = Table(
-        title=f"Receptive fields, epoch 0 → {about['epoch']} (fixed patches, medians over units)",
+        title=f"Receptive fields, epoch 0 → {store.about(last)['epoch']}: medians over units",
         box=SIMPLE,
         title_style="bold",
         title_justify="left",
     )
     for column in ("stage", "units", "correlation with epoch 0", "extent (px)", "dead"):
         table.add_column(column, justify="left" if column == "stage" else "right")
-    known = store.names(last)
-    for stage in (stage for stage in STAGES if f"{stage}/fixed" in known):
-        before, after = (store.load(file, f"{stage}/fixed") for file in (first, last))
-        sigma = about["stages"][stage]["sigma"]
-        moved = measure.correlation(*(measure.smoothed(f.field, sigma) for f in (before, after)))
-        sides = [measure.median(measure.extent(f.field)) for f in (before, after)]
-        dead = np.mean(store.load(last, f"{stage}/topk").count == 0)
-        table.add_row(
-            stage,
-            str(len(after.units)),
-            f"{measure.median(moved):.2f}",
-            f"{sides[0]:.1f} → {sides[1]:.1f}",
-            f"{dead:.0%}",
-        )
+    for stage, units, correlation, (before, after), dead in changes:
+        extent = f"{before:.1f} → {after:.1f}"
+        table.add_row(stage, str(units), f"{correlation:.2f}", extent, f"{dead:.0%}")
     return table
 
 

@@ -53,8 +53,9 @@ class TopK:
     @contextmanager
     def hooked(self, network: nn.Module) -> Iterator[None]:
         """Listen to a network's layers; no hook stays behind."""
+        layers = {name: layer(network, name) for name in self.units}
         handles = [
-            layer(network, name).register_forward_hook(self._listener(name)) for name in self.units
+            module.register_forward_hook(self._listener(name)) for name, module in layers.items()
         ]
         try:
             yield

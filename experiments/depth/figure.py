@@ -1,0 +1,84 @@
+"""Turn the runs of the depth study into expected.csv and figure.png.
+
+python experiments/depth/figure.py runs/studies/depth [--to experiments/depth]
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+
+from deepsal.models import STAGES
+from deepsal.report import scores, tables
+
+DEPTHS = ("none", "conv5", "conv4", "conv3", "conv2", "all")
+SHOWN = {"nss": "NSS", "cc": "CC", "kl": "KL"}
+
+
+def collect(folder: Path) -> pd.DataFrame:
+    """Return one row per finished job: depth, seed, test scores, fields' correlation per stage."""
+    rows = []
+    for job in sorted(p.parent for p in folder.glob("*/scores.json")):
+        config = yaml.safe_load((job / ".hydra" / "config.yaml").read_text())
+        found = scores.read(job)["scores"]
+        row = {"depth": config["finetune"]["name"], "seed": config["seed"]}
+        row |= {score: round(found["run"][score]["mean"], 4) for score in tables.SCORES}
+        row |= {f"centre_{score}": round(found["centre"][score]["mean"], 4) for score in SHOWN}
+        row |= {s.stage: round(s.correlation, 4) for s in tables.field_changes(job)}
+        rows.append(row)
+    if not rows:
+        raise FileNotFoundError(f"{folder} holds no finished job (*/scores.json)")
+    table = pd.DataFrame(rows)
+    table["depth"] = pd.Categorical(table["depth"], DEPTHS, ordered=True)
+    return table.sort_values(["depth", "seed"]).reset_index(drop=True)
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw scores against depth, every seed a dot, and each stage's field change."""
+    depths = [depth for depth in DEPTHS if depth in set(table["depth"])]
+    place = [depths.index(depth) for depth in table["depth"]]
+    figure = Figure(figsize=(11, 3.2), dpi=120, layout="constrained", facecolor="white")
+    axes = figure.subplots(1, 4, width_ratios=[1, 1, 1, 1.3])
+    for axis, (score, name) in zip(axes[:3], SHOWN.items(), strict=True):
+        axis.plot(place, table[score], "o", color="#33658a", ms=4, alpha=0.8)
+        mean = table.groupby("depth", observed=True)[score].mean()
+        axis.plot(range(len(depths)), mean, color="#33658a", lw=1)
+        axis.set_title(f"{name} {'↓' if score == 'kl' else '↑'}", fontsize=9)
+    stages = [stage for stage in STAGES if stage in table]
+    means = table.groupby("depth", observed=True)[stages].mean().to_numpy()
+    image = axes[3].imshow(means.T, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for (column, row), value in np.ndenumerate(means):
+        colour = "black" if value > 0.6 else "white"
+        axes[3].text(column, row, f"{value:.2f}", ha="center", va="center", size=7, color=colour)
+    axes[3].set_yticks(range(len(stages)), stages, fontsize=8)
+    axes[3].set_title("fields: correlation with epoch 0", fontsize=9)
+    figure.colorbar(image, ax=axes[3], pad=0.02)
+    for axis in axes:
+        axis.set_xticks(range(len(depths)), depths, fontsize=8)
+        axis.set_xlabel("first stage that learns", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def main() -> None:
+    """Collect, draw, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, help="the study's folder of runs")
+    parser.add_argument("--to", type=Path, default=Path(__file__).parent)
+    arguments = parser.parse_args()
+    table = collect(arguments.runs)
+    arguments.to.mkdir(parents=True, exist_ok=True)
+    table.to_csv(arguments.to / "expected.csv", index=False)
+    draw(table).savefig(arguments.to / "figure.png")
+    print(table.groupby("depth", observed=True)[[*SHOWN, "conv4", "conv5"]].mean().round(3))
+    first = json.loads(next(arguments.runs.glob("*/origin.json")).read_text())
+    print(f"commit {first['commit']}, {first['processor']}, {first['cores']} cores")
+
+
+if __name__ == "__main__":
+    main()

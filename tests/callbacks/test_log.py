@@ -1,0 +1,114 @@
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import wandb
+from wandb.proto.wandb_internal_pb2 import Record
+
+from deepsal.callbacks import ShowPredictions, WatchReceptiveFields, WeightsAndBiases, csv_logger
+from tests.conftest import datamodule, task
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+def records(file: Path) -> Iterator[Record]:
+    """Read W&B's offline file: a LevelDB log of protobuf records behind a 7-byte header."""
+    data, at, whole = file.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # a full record or the last part of one
+            record = Record()
+            record.ParseFromString(whole)
+            yield record
+            whole = b""
+
+
+def test_an_offline_run_holds_scores_fields_pictures_and_config(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    logger = WeightsAndBiases(tmp_path, name="toy", job_type=["fit", "test"], tags=["vgg16"])
+    logger.log_hyperparams({"backbone": {"name": "toy"}})
+    watch = WatchReceptiveFields(tmp_path, ["conv1", "conv4"], units=4, patches=2, window=33)
+    trainer = pl.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=[csv_logger(tmp_path), logger],
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[watch, ShowPredictions(tmp_path, images=2)],
+    )
+    trainer.fit(task(), datamodule())
+    logger.close()
+    assert "wandb sync" in caplog.text
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    found = list(records(file))
+    run = next(r.run for r in found if r.HasField("run"))
+    assert run.run_id == (tmp_path / "wandb_id").read_text()
+    assert (run.display_name, run.job_type, list(run.tags)) == ("toy", "fit-test", ["vgg16"])
+    assert run.run_group == tmp_path.parent.name
+    configured = {i.key for r in found if r.HasField("config") for i in r.config.update}
+    configured |= {i.key for i in run.config.update}
+    assert "backbone" in configured
+    steps = [
+        {item.nested_key[0] if item.nested_key else item.key for item in r.history.item}
+        for r in found
+        if r.HasField("history")
+    ]
+    for key in ("rf/conv1/fixed", "rf/conv4/topk", "rf/conv4/correlation"):
+        assert sum(key in step for step in steps) == 3, f"{key}: epochs 0, 1 and 2"
+    for key in ("val/predictions", "val/nss"):
+        assert sum(key in step for step in steps) == 2
+    assert len(list(file.parent.glob("files/media/images/**/*.png"))) == 3 * 2 * 2 + 2
+
+
+def test_a_failing_dashboard_does_not_fail_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(**_options: object) -> None:
+        raise wandb.errors.CommError("no route to host")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    logger = WeightsAndBiases(tmp_path)
+    logger.log_metrics({"val/nss": 1.0}, step=0)
+    logger.log_metrics({"val/nss": 2.0}, step=1)
+    logger.close()
+    assert caplog.text.count("W&B failed") == 1
+    assert "no route to host" in caplog.text
+
+
+def test_online_with_a_key_offline_without_and_wandb_mode_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert WeightsAndBiases(tmp_path).mode == "offline"
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".netrc").write_text("machine api.wandb.ai login user password x\n")
+    (tmp_path / "home" / ".netrc").chmod(0o600)
+    assert WeightsAndBiases(tmp_path).mode == "online"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    assert WeightsAndBiases(tmp_path).mode == "offline"
+    monkeypatch.delenv("WANDB_MODE")
+    assert WeightsAndBiases(tmp_path).mode == "online"
+
+
+def test_a_continued_run_keeps_its_id(tmp_path: Path) -> None:
+    first = WeightsAndBiases(tmp_path)
+    assert WeightsAndBiases(tmp_path)._id == first._id == (tmp_path / "wandb_id").read_text()
+    assert WeightsAndBiases(tmp_path / "other")._id != first._id

@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from deepsal.callbacks import ShowPredictions, WatchReceptiveFields, csv_logger
+from deepsal.rf import fields, store
+from deepsal.task import SaliencyTask
+from tests.conftest import datamodule, task
+
+STAGES = ["conv1", "conv3", "conv5"]
+
+
+def watch(folder: Path) -> WatchReceptiveFields:
+    return WatchReceptiveFields(folder, STAGES, units=4, patches=2, every_n_epochs=2, window=33)
+
+
+def fit(folder: Path, callbacks: list[pl.Callback], epochs: int = 3) -> SaliencyTask:
+    pl.seed_everything(0, verbose=False)
+    module = task("conv3")
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=csv_logger(folder),
+        num_sanity_val_steps=0,
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        enable_progress_bar=any(isinstance(c, pl.callbacks.ProgressBar) for c in callbacks),
+        enable_model_summary=False,
+        callbacks=callbacks,
+    )
+    trainer.fit(module, datamodule())
+    return module
+
+
+def test_looking_does_not_change_what_is_seen(tmp_path: Path) -> None:
+    alone = fit(tmp_path / "alone", [])
+    draw_alone = torch.rand(1), np.random.rand()
+    seen = fit(tmp_path / "seen", [watch(tmp_path / "seen"), ShowPredictions(tmp_path / "seen")])
+    draw_seen = torch.rand(1), np.random.rand()
+    other = seen.state_dict()
+    assert all(torch.equal(value, other[key]) for key, value in alone.state_dict().items())
+    assert draw_alone == draw_seen
+    for first, second in zip(alone.modules(), seen.modules(), strict=True):
+        assert first.training == second.training
+        assert not second._forward_hooks
+        assert not second._forward_pre_hooks
+        assert not second._backward_hooks
+    for before, after in zip(alone.parameters(), seen.parameters(), strict=True):
+        assert before.requires_grad == after.requires_grad
+        assert (before.grad is None) == (after.grad is None)
+        if before.grad is not None and after.grad is not None:
+            assert torch.equal(before.grad, after.grad)
+
+
+def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_path: Path) -> None:
+    module = fit(tmp_path, [watch(tmp_path)])
+    files = sorted((tmp_path / "fields").iterdir())
+    assert [file.name for file in files] == [f"epoch={e:03d}.npz" for e in (0, 2, 3)]
+    assert store.names(files[0]) == [f"{s}/{kind}" for s in STAGES for kind in ("fixed", "topk")]
+    for stage in STAGES:
+        first, last = (store.load(file, f"{stage}/fixed") for file in (files[0], files[-1]))
+        assert np.array_equal(first.patches, last.patches)
+        frozen = stage == "conv1"
+        assert np.array_equal(first.field, last.field) == frozen
+        for kind in ("fixed", "topk"):
+            folder = tmp_path / "figures" / "fields" / f"{stage}-{kind}"
+            assert [f.name for f in sorted(folder.iterdir())] == [
+                f"epoch={e:03d}.png" for e in (0, 2, 3)
+            ]
+            with Image.open(folder / "epoch=003.png") as picture:
+                assert picture.size[0] == 200
+    table = pd.read_csv(tmp_path / "metrics.csv")
+    moved = table["rf/conv5/correlation"].dropna().tolist()
+    assert moved[0] == pytest.approx(1)
+    assert len(moved) == 3
+    assert moved[-1] < 1
+    assert table["rf/conv1/correlation"].dropna().tolist() == pytest.approx([1] * 3)
+    assert module.network.training
+
+
+def test_the_top_patches_are_those_of_the_trained_network(tmp_path: Path) -> None:
+    module = fit(tmp_path, [watch(tmp_path)])
+    found = store.load(tmp_path / "fields" / "epoch=003.npz", "conv3/topk")
+    images = torch.stack([sample.image for sample in datamodule().images["val"]])  # type: ignore[attr-defined]
+    with torch.no_grad():
+        response = module.network.backbone.eval()(images)["conv3"]
+    for unit, patches in zip(found.units, found.patches, strict=True):
+        best = response[:, unit].flatten(1).max(1).values.argsort(descending=True)[:2]
+        assert patches[:, 0].tolist() == best.tolist()
+    expected = fields(module.network, "backbone.conv3", images, found.patches, range(4), window=33)
+    assert np.allclose(found.field, expected.field, atol=1e-6)
+
+
+def test_a_failing_training_leaves_no_hook(tmp_path: Path) -> None:
+    class Failing(pl.Callback):
+        def on_validation_batch_end(self, *_args: object) -> None:
+            raise RuntimeError("on purpose")
+
+    watching = watch(tmp_path)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fit(tmp_path, [Failing(), watching], epochs=2)
+    assert not watching.hooks._exit_callbacks  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"stages": ["conv7"]}, r"conv7.*conv1"), ({"units": [3, 99]}, r"conv1 has units 0 … 3")],
+)
+def test_bad_options_say_what_would_be_right(
+    options: dict[str, list[str]], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(tmp_path, [WatchReceptiveFields(tmp_path, **options)])  # type: ignore[arg-type]

@@ -1,0 +1,64 @@
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deepsal.data import SaliencyDataModule, popout
+from deepsal.losses import SaliencyLoss
+from deepsal.models import Backbone, Finetune, Readout, SaliencyNetwork
+from deepsal.task import SaliencyTask, one_cycle
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder that holds osie/."""
+    folder = os.environ.get("DEEPSAL_DATA")
+    if not folder:
+        pytest.skip("DEEPSAL_DATA is not set")
+    return Path(folder)
+
+
+def stage(channels_in: int, channels: int, stride: int = 2) -> nn.Module:
+    convolution = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU())
+
+
+def backbone(widths: Sequence[int] = (4, 6, 8, 8, 8)) -> Backbone:
+    """Five strided convolutions with batch norm: fields up to 63 pixels, strides up to 32."""
+    torch.manual_seed(0)
+    pairs = zip((3, *widths), widths, strict=False)
+    return Backbone([stage(a, b) for a, b in pairs], name="toy")
+
+
+def task(depth: str = "all") -> SaliencyTask:
+    torch.manual_seed(0)
+    network = SaliencyNetwork(backbone(), partial(Readout, width=8))
+    return SaliencyTask(
+        network,
+        Finetune(depth),
+        SaliencyLoss(kl=1.0, cc=0.1, nss=0.1),
+        partial(torch.optim.AdamW, weight_decay=0.1),
+        lr=1e-2,
+        schedule=one_cycle,
+    )
+
+
+def datamodule(images: tuple[int, int, int] = (8, 6, 3)) -> SaliencyDataModule:
+    return SaliencyDataModule(popout(images, size=(64, 96)), size=(64, 96), batch_size=4)
+
+
+def difference_of_gaussians(side: int, ratio: float) -> Tensor:
+    """A centre-surround field: volume ratio `ratio` of a surround twice as wide as its centre."""
+    at = torch.arange(side, dtype=torch.float64) - side // 2
+    squared = at[:, None].square() + at.square()
+    centre, surround = (torch.exp(-squared / (2 * s * s)) / (s * s) for s in (1.2, 2.4))
+    return (centre - ratio * surround).float()
+
+
+def arrays_equal(first: object, second: object) -> bool:
+    return bool(np.array_equal(np.asarray(first), np.asarray(second), equal_nan=True))

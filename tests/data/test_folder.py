@@ -1,0 +1,193 @@
+import gzip
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepsal.data import SaliencyDataset, folder
+
+NAMES = [f"{i}.png" for i in range(20)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Twenty images of 8x6 pixels, two observers, image i fixated at (1, i/4) and (7.25, 2)."""
+    path = tmp_path / "mine"
+    (path / "images").mkdir(parents=True)
+    images, fixations = ["image,width,height"], ["image,subject,index,x,y,start_ms"]
+    for i, name in enumerate(NAMES):
+        Image.new("RGB", (8, 6), (i, 0, 0)).save(path / "images" / name)
+        images.append(f"{name},8,6")
+        fixations += [f"{name},anna,0,1,{i / 4},200", f"{name},ben,0,7.25,2,220"]
+    (path / "images.csv").write_text("\n".join(images))
+    (path / "fixations.csv").write_text("\n".join(fixations))
+    return path
+
+
+def members(data: SaliencyDataset) -> dict[str, list[str]]:
+    return {split: [data.stimuli[i].name for i in at] for split, at in data.splits.items()}
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+
+def refuses(root: Path, *said: str, error: type[Exception] = ValueError) -> None:
+    with pytest.raises(error, match=".*".join(map(re.escape, said))):
+        folder(root, sigma=1.0)
+
+
+def test_what_was_written_is_read_back(root: Path) -> None:
+    data = folder(root, sigma=3.0)
+    assert (data.name, data.sigma) == ("mine", 3.0)
+    assert [s.name for s in data.stimuli] == NAMES
+    for i, stimulus in enumerate(data.stimuli):
+        assert stimulus.size == (6, 8)
+        assert stimulus.fixations.tolist() == [[1, i / 4], [7.25, 2]]
+        assert stimulus.subjects.tolist() == [0, 1]
+        assert stimulus.read()[:, 0, 0].tolist() == [i, 0, 0]
+
+
+def test_rows_may_come_in_any_order(root: Path) -> None:
+    header, *rows = (root / "fixations.csv").read_text().split("\n")
+    (root / "fixations.csv").write_text("\n".join([header, *reversed(rows)]))
+    assert folder(root, 1.0).stimuli[3].fixations.tolist() == [[7.25, 2], [1, 0.75]]
+
+
+def test_names_that_are_numbers_keep_their_zeros(root: Path) -> None:
+    (root / "images" / "0.png").rename(root / "images" / "007")
+    for table in ("images.csv", "fixations.csv"):
+        text = (root / table).read_text()
+        (root / table).write_text(re.sub(r"^0\.png", "007", text, flags=re.MULTILINE))
+    assert folder(root, 1.0).stimuli[0].name == "007"
+
+
+def test_a_compressed_table_is_read(root: Path) -> None:
+    plain = folder(root, 1.0)
+    file = root / "fixations.csv"
+    (root / "fixations.csv.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    packed = folder(root, 1.0)
+    assert all(
+        np.array_equal(a.fixations, b.fixations)
+        for a, b in zip(plain.stimuli, packed.stimuli, strict=True)
+    )
+
+
+def test_without_a_table_a_fixed_tenth_is_validation_and_another_test(root: Path) -> None:
+    splits = folder(root, 1.0).splits
+    assert [len(splits[split]) for split in ("train", "val", "test")] == [16, 2, 2]
+    assert sorted(i for split in splits.values() for i in split) == list(range(20))
+    assert folder(root, 1.0).splits == splits
+
+
+def test_splits_are_those_of_the_table(root: Path) -> None:
+    (root / "splits.csv").write_text("image,split\n3.png,val\n1.png,train\n2.png,train\n0.png,test")
+    expected = {"train": ["1.png", "2.png"], "val": ["3.png"], "test": ["0.png"]}
+    assert members(folder(root, 1.0)) == expected
+
+
+def test_a_missing_folder_names_the_option(root: Path) -> None:
+    refuses(root / "no", "no", "data.dataset.path", error=FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"), [("images.csv", "width"), ("fixations.csv", "subject")]
+)
+def test_a_missing_table_names_its_columns(root: Path, table: str, columns: str) -> None:
+    (root / table).unlink()
+    refuses(root, table, "missing", columns, error=FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("images.csv", "height"), ("fixations.csv", "subject"), ("splits.csv", "split")],
+)
+def test_a_missing_column_names_file_and_column(root: Path, table: str, column: str) -> None:
+    (root / "splits.csv").write_text("image,split\n0.png,train")
+    replace(root / table, column, "other")
+    refuses(root, table, f"['{column}']", "it needs")
+
+
+@pytest.mark.parametrize("table", ["fixations.csv", "splits.csv"])
+def test_an_unknown_image_names_file_and_image(root: Path, table: str) -> None:
+    (root / "splits.csv").write_text("image,split\n0.png,train\n1.png,val\n2.png,test")
+    replace(root / table, "0.png", "nobody.png")
+    refuses(root, table, "'nobody.png'", "images.csv")
+
+
+def test_an_unknown_image_in_a_compressed_table_names_that_table(root: Path) -> None:
+    text = (root / "fixations.csv").read_text().replace("0.png", "nobody.png", 1)
+    (root / "fixations.csv.gz").write_bytes(gzip.compress(text.encode()))
+    refuses(root, "fixations.csv.gz", "'nobody.png'")
+
+
+def test_a_wrong_size_names_file_and_both_sizes(root: Path) -> None:
+    replace(root / "images.csv", "4.png,8,6", "4.png,6,8")
+    refuses(root, "4.png", "8x6", "images.csv", "6x8")
+
+
+def test_a_missing_image_names_file_and_table(root: Path) -> None:
+    (root / "images" / "5.png").unlink()
+    refuses(root, "images.csv", "'5.png'", "missing", error=FileNotFoundError)
+
+
+def test_a_file_that_is_no_image_is_named(root: Path) -> None:
+    (root / "images" / "5.png").write_text("not a picture")
+    refuses(root, "5.png", "not a readable image")
+
+
+def test_an_image_listed_twice_is_named(root: Path) -> None:
+    replace(root / "images.csv", "1.png,8,6", "0.png,8,6")
+    refuses(root, "images.csv", "'0.png' twice")
+
+
+def test_an_image_in_two_splits_is_refused(root: Path) -> None:
+    rows = "image,split\n0.png,train\n0.png,val\n1.png,val\n2.png,test"
+    (root / "splits.csv").write_text(rows)
+    refuses(root, "mine", "two splits")
+
+
+def test_a_wrong_split_lists_the_choices(root: Path) -> None:
+    (root / "splits.csv").write_text("image,split\n0.png,training\n1.png,val\n2.png,test")
+    refuses(root, "splits.csv", "'training'", "['train', 'val', 'test']")
+
+
+def test_an_empty_split_is_named(root: Path) -> None:
+    (root / "splits.csv").write_text("image,split\n0.png,train\n1.png,val")
+    refuses(root, "splits.csv", "no image", "['test']")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_images_for_three_splits_are_refused(root: Path, count: int) -> None:
+    for table, rows in (("images.csv", count), ("fixations.csv", 2 * count)):
+        lines = (root / table).read_text().split("\n")
+        (root / table).write_text("\n".join(lines[: rows + 1]))
+    refuses(root, "train")
+
+
+@pytest.mark.parametrize("row", ["0.png,anna,1,", "0.png,anna,1,,2"])
+def test_a_missing_coordinate_names_the_image(root: Path, row: str) -> None:
+    with (root / "fixations.csv").open("a") as file:
+        file.write(f"\n{row}")
+    refuses(root, "0.png", "non-finite")
+
+
+def test_a_coordinate_that_is_no_number_names_the_file(root: Path) -> None:
+    replace(root / "fixations.csv", "7.25", "left")
+    refuses(root, "fixations.csv", "left")
+
+
+@pytest.mark.parametrize("table", ["images.csv", "fixations.csv", "splits.csv"])
+def test_an_empty_table_names_the_file(root: Path, table: str) -> None:
+    (root / table).write_text("")
+    refuses(root, table)
+
+
+def test_a_fixation_off_its_image_is_named(root: Path) -> None:
+    replace(root / "fixations.csv", "0.png,anna,0,1,", "0.png,anna,0,8,")
+    refuses(root, "mine, image 0.png (8x6)", "off the image", "(8, 0)")

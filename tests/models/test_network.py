@@ -1,0 +1,124 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+
+from deepsal.models import Backbone, Mirror, Readout, SaliencyNetwork
+from deepsal.models.network import Decoder, Finish
+
+SMALL: Decoder = partial(Readout, width=8)
+
+
+def toy(decoder: Decoder = SMALL, smooth: float = 0.02) -> SaliencyNetwork:
+    torch.manual_seed(0)
+    stages = [
+        nn.Sequential(nn.Conv2d(3 if i == 0 else 16, 16, 3, 2, 1), nn.LeakyReLU()) for i in range(5)
+    ]
+    return SaliencyNetwork(Backbone(stages), decoder, smooth=smooth)
+
+
+def flat(smooth: float = 0.0) -> Finish:
+    """Without its centre bias."""
+    finish = Finish(smooth)
+    nn.init.zeros_(finish.weight)
+    return finish
+
+
+def sums_to_one(log_density: Tensor) -> bool:
+    sums = log_density.double().exp().sum((1, 2))
+    return torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
+
+
+@pytest.mark.parametrize("decoder", [SMALL, Mirror], ids=["readout", "mirror"])
+@pytest.mark.parametrize("smooth", [0.0, 0.02, 0.5])
+@pytest.mark.parametrize("size", [(64, 96), (33, 71), (65, 50)])
+def test_the_output_is_a_log_density_of_the_images_size(
+    size: tuple[int, int], smooth: float, decoder: Decoder
+) -> None:
+    log_density = toy(decoder, smooth)(torch.rand(2, 3, *size))
+    assert log_density.shape == (2, *size)
+    assert sums_to_one(log_density)
+
+
+@pytest.mark.parametrize("decoder", [SMALL, Mirror], ids=["readout", "mirror"])
+@pytest.mark.parametrize("size", [(120, 160), (7, 9), (1, 1), (64, 96)])
+def test_the_output_may_have_another_size(size: tuple[int, int], decoder: Decoder) -> None:
+    log_density = toy(decoder)(torch.rand(2, 3, 64, 96), size)
+    assert log_density.shape == (2, *size)
+    assert sums_to_one(log_density)
+
+
+@pytest.mark.parametrize("decoder", [SMALL, Mirror], ids=["readout", "mirror"])
+def test_the_output_is_float32_also_under_autocast(decoder: Decoder) -> None:
+    network, image = toy(decoder), torch.rand(2, 3, 64, 96)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network.decoder(network.backbone(image)).dtype == torch.bfloat16
+        log_density = network(image)
+    assert log_density.dtype == torch.float32
+    assert sums_to_one(log_density)
+    assert torch.allclose(log_density, network(image), atol=0.1)
+
+
+@pytest.mark.parametrize("decoder", [SMALL, Mirror], ids=["readout", "mirror"])
+@pytest.mark.parametrize("smooth", [0.0, 0.05])
+def test_gradients_reach_every_parameter(smooth: float, decoder: Decoder) -> None:
+    network = toy(decoder, smooth)
+    log_density = network(torch.rand(2, 3, 64, 96))
+    log_density[:, 10, 70].sum().backward()
+    without = [
+        name
+        for name, p in network.named_parameters()
+        if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
+    ]
+    assert set(without) <= {"decoder.out.bias"}  # one number for all pixels changes no density
+
+
+def test_nothing_is_smoothed_at_zero() -> None:
+    logits = torch.randn(2, 12, 17)
+    assert Finish(0.0).log_smooth is None
+    assert torch.allclose(
+        flat()(logits, (12, 17)), logits.flatten(1).log_softmax(1).view(2, 12, 17), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("smooth", [0.02, 0.05])
+def test_smoothing_is_a_gaussian_of_a_fraction_of_the_height(smooth: float) -> None:
+    logits = torch.zeros(1, 64, 96)
+    logits[0, 30, 50] = 100.0
+    smoothed = flat(smooth)(logits, (64, 96))[0].detach().numpy()
+    expected = gaussian_filter(logits[0].double().numpy(), smooth * 64, truncate=8)
+    assert np.allclose(smoothed - smoothed.min(), expected - expected.min(), atol=1e-3)
+
+
+def test_a_constant_map_stays_constant_up_to_the_border() -> None:
+    log_density = flat(0.1)(torch.full((1, 5, 7), 3.0), (40, 56))
+    assert log_density.max() - log_density.min() < 1e-4
+
+
+def test_the_bias_is_its_formula() -> None:
+    finish = Finish(0.0)
+    with torch.no_grad():
+        finish.weight.fill_(2.0)
+        finish.centre.copy_(torch.tensor([0.25, -0.5]))
+        finish.log_spread.copy_(torch.tensor([0.5, 2.0]).log())
+    log_density = finish(torch.zeros(1, 8, 12), (8, 12))[0].detach()
+    y, x = ((torch.arange(n) + 0.5) * 2 / n - 1 for n in (8, 12))
+    bias = -(((y[:, None] - 0.25) / 0.5) ** 2 + ((x + 0.5) / 2) ** 2)
+    expected = bias.flatten().log_softmax(0).view(8, 12)
+    assert torch.allclose(log_density, expected, atol=1e-5)
+
+
+def test_an_untrained_bias_prefers_the_centre() -> None:
+    log_density = Finish(0.02)(torch.zeros(1, 5, 7), (33, 55))[0]
+    assert int(log_density.argmax()) == 16 * 55 + 27
+
+
+def test_the_readout_parameters_are_all_but_the_backbones() -> None:
+    network = toy()
+    backbone = {id(p) for p in network.backbone.parameters()}
+    rest = [id(p) for p in network.readout_parameters()]
+    assert len(rest) == len(set(rest))
+    assert set(rest) == {id(p) for p in network.parameters()} - backbone

@@ -1,0 +1,251 @@
+import hashlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.functional import conv2d, max_pool2d, relu
+from torchvision.models import ResNet18_Weights, resnet18, vgg16
+
+from deepsal.models import Backbone, backbone, cut
+from deepsal.models.weights import CAFFE_MEAN, IMAGENET, Weights, fill, keras_vgg16, load
+
+OFFLINE = r"weights=null .*efficientnet_lite0.*weights=FILE"
+
+
+def toy() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 1), nn.Linear(2, 4))
+
+
+def filled(state: dict[str, torch.Tensor]) -> nn.Sequential:
+    network = toy()
+    fill(network, [network[0], network[1]], Weights("toy.pt", state))
+    return network
+
+
+def test_null_keeps_the_random_initialisation() -> None:
+    assert load("vgg16", None) == Weights("random")
+    network = toy()
+    before = network.get_parameter("0.weight").clone()
+    fill(network, [network], load("toy", None))
+    assert torch.equal(network.get_parameter("0.weight"), before)
+
+
+def test_a_file_of_names_and_tensors_is_read(tmp_path: Path) -> None:
+    torch.save({"a": torch.arange(3)}, tmp_path / "w.pt")
+    weights = load("vgg16", str(tmp_path / "w.pt"))
+    assert weights.state is not None
+    assert weights.state["a"].tolist() == [0, 1, 2]
+    assert (weights.mean, weights.std) == IMAGENET
+
+
+def test_a_backbone_holds_the_weights_of_the_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = resnet18(weights=None)
+    torch.save(network.state_dict(), tmp_path / "w.pt")
+    torch.manual_seed(1)
+    stages = backbone("resnet18", str(tmp_path / "w.pt"))
+    for own, theirs in (("conv1.0", "conv1"), ("conv5.1.conv2", "layer4.1.conv2")):
+        stored = network.get_parameter(f"{theirs}.weight")
+        assert torch.equal(stages.get_parameter(f"{own}.weight"), stored)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"state_dict": {"a": torch.ones(1)}, "epoch": 3}, [torch.ones(1)], torch.ones(1), {"a": 1}],
+    ids=["lightning", "list", "tensor", "numbers"],
+)
+def test_a_checkpoint_that_is_no_plain_state_dict_is_refused(
+    content: object, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match=r"last\.ckpt holds no plain state dict"):
+        load("vgg16", str(tmp_path / "last.ckpt"))
+
+
+def test_a_pickle_of_a_module_is_not_run_but_refused(tmp_path: Path) -> None:
+    torch.save(toy(), tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"w\.pt is not a PyTorch state dict"):
+        load("vgg16", str(tmp_path / "w.pt"))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04 cut"])
+def test_a_file_that_is_no_checkpoint_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"w\.pt is not a PyTorch state dict"):
+        load("vgg16", str(tmp_path / "w.pt"))
+
+
+@pytest.mark.parametrize("file", ["none.pt", "none.ckpt", "none.h5"])
+def test_a_file_that_does_not_exist_is_named(file: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"backbone\.weights=.*{file} does not exist"):
+        load("vgg16", str(tmp_path / file))
+
+
+def test_weights_that_fit_are_copied_and_the_classifier_may_be_missing() -> None:
+    state = {key: value for key, value in toy().state_dict().items() if not key.startswith("2")}
+    own = filled(state).state_dict()
+    assert all(torch.equal(own[key], value) for key, value in state.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"0.bias": None}, r"missing \(1\): 0\.bias"),
+        ({"extra": torch.ones(1)}, r"surplus \(1\): extra"),
+        ({"1.weight": torch.ones(9, 2, 1, 1)}, r"1\.weight is \(9, 2, 1, 1\) instead of \(2, 2"),
+        ({"0.bias": None, "0.offset": torch.ones(2)}, r"missing.*0\.bias; surplus.*0\.offset"),
+    ],
+    ids=["missing", "surplus", "shape", "renamed"],
+)
+def test_what_does_not_fit_is_named(change: dict[str, torch.Tensor | None], said: str) -> None:
+    state = {k: v for k, v in {**toy().state_dict(), **change}.items() if v is not None}
+    with pytest.raises(ValueError, match=rf"weights toy\.pt do not fit; .*{said}"):
+        filled(state)
+
+
+def test_weights_in_order_with_entries_left_over_are_refused() -> None:
+    network = toy()
+    state = {f"layer{i}": value for i, value in enumerate(network.state_dict().values())}
+    state["one more"] = torch.ones(7)
+    with pytest.raises(ValueError, match="do not fit"):
+        fill(network, [network], Weights("toy", state, in_order=True))
+
+
+Kernels = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+@pytest.fixture
+def kernels() -> Kernels:
+    """VGG16's thirteen, height x width x input x output as Keras has them."""
+    random = np.random.default_rng(0)
+    widths = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+    return [
+        (
+            random.standard_normal((3, 3, a, b), np.float32) * np.float32((9 * a / 2) ** -0.5),
+            random.standard_normal(b, np.float32),
+        )
+        for a, b in pairwise(widths)
+    ]
+
+
+@pytest.fixture
+def h5(tmp_path: Path, kernels: Kernels) -> Path:
+    file = tmp_path / "vgg16.weights.h5"
+    rest = iter(kernels)
+    with h5py.File(file, "w") as store:
+        for block, count in enumerate((2, 2, 3, 3, 3), 1):
+            for i in range(count):
+                group = store.create_group(f"block{block}/layers/conv2d{f'_{i}' if i else ''}/vars")
+                group["0"], group["1"] = next(rest)
+            store.create_group(f"block{block}/layers/max_pooling2d/vars")
+    return file
+
+
+@torch.no_grad()
+def test_a_keras_network_gives_the_features_keras_would(h5: Path, kernels: Kernels) -> None:
+    with torch.device("meta"):
+        network = vgg16(weights=None)
+    network.features.to_empty(device="cpu")
+    network.classifier = nn.Identity()
+    found = load("vgg16", str(h5))
+    stages = cut.vgg(network, "vgg16")
+    fill(network, stages, found)
+    image = torch.rand(1, 3, 32, 48)
+    features = Backbone(stages, found.mean, found.std)(image)
+    x = 255 * image.flip(1) - torch.tensor(CAFFE_MEAN).view(1, 3, 1, 1)
+    rest = iter(kernels)
+    for own, count in zip(features.values(), (2, 2, 3, 3, 3), strict=True):
+        for kernel, bias in (next(rest) for _ in range(count)):
+            hwio = torch.from_numpy(kernel)
+            x = relu(conv2d(x, hwio.permute(3, 2, 0, 1), torch.from_numpy(bias), padding=1))
+        assert torch.allclose(own, x, rtol=1e-3, atol=1e-3 * float(x.std()))
+        x = max_pool2d(x, 2)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.0001, 0.5, 0.99])
+def test_a_truncated_keras_file_is_named(h5: Path, part: float) -> None:
+    whole = h5.read_bytes()
+    h5.write_bytes(whole[: round(part * len(whole))])
+    with pytest.raises(ValueError, match=r"vgg16\.weights\.h5 holds no Keras VGG16 trunk"):
+        keras_vgg16(h5)
+
+
+@pytest.mark.parametrize("gone", ["block3", "block1/layers/conv2d/vars/1"])
+def test_a_keras_file_of_another_layout_is_refused(h5: Path, gone: str) -> None:
+    with h5py.File(h5, "a") as store:
+        del store[gone]
+    with pytest.raises(ValueError, match=r"vgg16\.weights\.h5 holds no Keras VGG16 trunk"):
+        keras_vgg16(h5)
+
+
+def test_a_keras_file_with_too_few_convolutions_is_refused(h5: Path) -> None:
+    with h5py.File(h5, "a") as store:
+        del store["block5/layers/conv2d_2"]
+    with pytest.raises(ValueError, match="has 12 convolutions, VGG16 has 13"):
+        keras_vgg16(h5)
+
+
+def test_an_unknown_enum_lists_the_choices() -> None:
+    with pytest.raises(ValueError, match=rf"'IMAGENET'.*IMAGENET1K_V1.*{OFFLINE}"):
+        load("vgg16", "IMAGENET")
+
+
+def test_a_network_without_torchvision_weights_is_told_what_else_there_is() -> None:
+    with pytest.raises(ValueError, match=rf"no weights for efficientnet_lite0; .*{OFFLINE}"):
+        load("efficientnet_lite0", "IMAGENET1K_V1")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that is served as the address of ResNet18's weights."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    folder = tmp_path / "site"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        torch.save({"a": torch.arange(3)}, folder / "toy.pth")
+        name = f"toy-{hashlib.sha256((folder / 'toy.pth').read_bytes()).hexdigest()[:8]}.pth"
+        (folder / "toy.pth").rename(folder / name)
+        url = f"http://127.0.0.1:{server.server_port}/{name}"
+        monkeypatch.setattr(ResNet18_Weights.IMAGENET1K_V1.value, "url", url)
+        yield folder / name
+        server.shutdown()
+        thread.join()
+
+
+def test_torchvisions_weights_are_downloaded_once(site: Path) -> None:
+    for _ in range(2):
+        weights = load("resnet18", "IMAGENET1K_V1")
+        assert weights.state is not None
+        assert weights.state["a"].tolist() == [0, 1, 2]
+        site.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_download_that_fails_says_what_needs_no_network(site: Path, damaged: bool) -> None:
+    site.write_bytes(b"cut short") if damaged else site.unlink()
+    with pytest.raises(
+        ConnectionError, match=rf"resnet18's weights from .*{site.name} .*{OFFLINE}"
+    ):
+        load("resnet18", "IMAGENET1K_V1")
+
+
+def test_a_refused_connection_says_what_needs_no_network(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:1/{site.name}"
+    monkeypatch.setattr(ResNet18_Weights.IMAGENET1K_V1.value, "url", url)
+    with pytest.raises(ConnectionError, match=rf"resnet18's weights from {url} .*{OFFLINE}"):
+        load("resnet18", "IMAGENET1K_V1")

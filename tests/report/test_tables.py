@@ -1,0 +1,59 @@
+import io
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from deepsal.report import scores, tables
+from deepsal.rf import store
+from deepsal.rf.fields import Fields
+
+
+def found(scale: float, dead: bool = False) -> Fields:
+    field = np.random.default_rng(0).normal(size=(4, 3, 9, 9)).astype(np.float32)
+    field[:, :, 4, 4] += scale
+    count = np.array([0 if dead else 2, 2, 2, 2])
+    zeros = np.zeros((4, 2), dtype=np.float32)
+    return Fields(field, np.arange(4), np.zeros((4, 2, 3), dtype=np.int64), zeros, count)
+
+
+def printed(folder: Path) -> str:
+    out = io.StringIO()
+    tables.summary(folder, Console(file=out, width=80, highlight=False))
+    return out.getvalue()
+
+
+def test_the_end_of_a_run_fits_eighty_columns_and_says_what_was_found(tmp_path: Path) -> None:
+    row = {f"{m}{s}": 0.5 for m in ("", "centre_", "chance_") for s in tables.SCORES}
+    row |= {"nss": 3.04, "kl": 0.46}
+    scores.write(tmp_path, [{"name": "a", **row}, {"name": "b", **row}], "OSIE")
+    about = {"epoch": 6, "stages": {"conv4": {"sigma": 2.0}}}
+    first, last = found(0.0), found(40.0, dead=True)
+    store.save(
+        tmp_path / "fields" / "epoch=000.npz", {"conv4/fixed": first, "conv4/topk": first}, about
+    )
+    store.save(
+        tmp_path / "fields" / "epoch=006.npz", {"conv4/fixed": last, "conv4/topk": last}, about
+    )
+    text = printed(tmp_path)
+    for words in (
+        "OSIE, 2 images",
+        "this run",
+        "centre prior",
+        "chance",
+        "3.040 ±.00",
+        "KL ↓",
+        "epoch 0 → 6",
+        "conv4",
+        "25%",
+        "scores.csv",
+    ):
+        assert words in text
+    assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 80
+
+
+def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
+    text = printed(tmp_path)
+    assert "Test scores" not in text
+    assert "Receptive fields" not in text
+    assert str(tmp_path) in text

@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+import torch
+from captum.attr import NeuronGradient
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from deepsal.rf.fields import fields
+from deepsal.rf.theory import Geometry, geometry
+from tests.conftest import arrays_equal, backbone, difference_of_gaussians
+
+SIDE = 15
+
+
+class Planted(nn.Module):
+    """y = relu(w·x + b) behind an ON/OFF pair of rectifiers, for each field w of a bank."""
+
+    def __init__(self, bank: Tensor) -> None:
+        super().__init__()
+        self.split = nn.Conv2d(3, 2, 1, bias=False)
+        self.split.weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1) / 3
+        self.pair = nn.ReLU()
+        self.bank = nn.Conv2d(2, len(bank), SIDE, padding=SIDE // 2)
+        self.bank.weight.data = torch.stack([bank, -bank], 1)
+        self.bank.bias.data.fill_(-1e-3)  # silent units too
+        self.units = nn.Sequential(self.bank, nn.ReLU())
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.as_tensor(self.units(self.pair(self.split(image))))
+
+
+def middle(units: int, images: int, at: tuple[int, int]) -> NDArray[np.int64]:
+    return np.array([[[i, *at] for i in range(images)]] * units)
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.55, 0.9])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_planted_centre_surround_unit_is_recovered(ratio: float, sign: int) -> None:
+    truth = sign * difference_of_gaussians(SIDE, ratio)
+    images = torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(0)) - 0.5
+    found = fields(Planted(truth[None]), "units", images, middle(1, 4, (20, 20)), [0])
+    w = found.field[0].sum(0)
+    assert found.field.shape == (1, 3, SIDE, SIDE)
+    assert np.allclose(w, truth, atol=1e-6)
+    negative = np.minimum(sign * w, 0).sum() / np.maximum(sign * w, 0).sum()
+    expected = (sign * truth).clamp(max=0).sum() / (sign * truth).clamp(min=0).sum()
+    assert negative == pytest.approx(expected.item(), abs=1e-5)
+    assert np.unravel_index(np.abs(w).argmax(), w.shape) == (SIDE // 2, SIDE // 2)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (20, 39)])
+def test_a_field_at_the_border_stays_aligned_on_its_unit(at: tuple[int, int]) -> None:
+    truth = difference_of_gaussians(SIDE, 0.5)
+    images = torch.rand(1, 3, 40, 40)
+    found = fields(Planted(truth[None]), "units", images, middle(1, 1, at), [0])
+    inside = np.zeros((SIDE, SIDE), dtype=bool)
+    rows, columns = (np.arange(SIDE) - SIDE // 2 + a for a in at)
+    inside[np.ix_((rows >= 0) & (rows < 40), (columns >= 0) & (columns < 40))] = True
+    assert np.allclose(found.field[0].sum(0)[inside], truth.numpy()[inside], atol=1e-6)
+    assert not found.field[0][:, ~inside].any()
+
+
+@pytest.mark.parametrize("stage", ["conv2", "conv4", "conv5"])
+def test_batched_crops_equal_captums_loop_over_full_images(stage: str) -> None:
+    network = backbone().eval()
+    images = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    stride = network.strides[stage]
+    patches = np.random.default_rng(0).integers((0, 0, 0), (3, 64 // stride, 96 // stride), (6, 3))
+    found = fields(network, stage, images, patches[:, None], range(6))
+    known = geometry(network, stage)
+    assert known.size is not None
+    relu = network.get_submodule(stage).get_submodule("2")
+    captum = NeuronGradient(lambda image: network(image)["conv5"], relu)
+    for unit, (i, row, column) in enumerate(patches.tolist()):
+        image = images[i : i + 1].clone().requires_grad_()
+        whole = captum.attribute(image, (unit, row, column), attribute_to_neuron_input=True)
+        padded = torch.nn.functional.pad(whole[0], [64] * 4).numpy()
+        top, left = (64 + at * stride - known.offset[0] for at in (row, column))
+        expected = padded[:, top : top + known.size[0], left : left + known.size[1]]
+        assert np.abs(found.field[unit] - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_a_field_is_the_mean_over_its_patches() -> None:
+    network = backbone()
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    patches = middle(3, 4, (4, 5))
+    together = fields(network, "conv3", images, patches, [0, 1, 2])
+    single = [fields(network, "conv3", images, patches[:, k : k + 1], [0, 1, 2]) for k in range(4)]
+    assert np.allclose(together.field, np.mean([f.field for f in single], 0), atol=1e-7)
+    assert np.allclose(together.activation, np.hstack([f.activation for f in single]))
+    assert together.count.tolist() == [4, 4, 4]
+
+
+def test_a_unit_without_a_patch_has_no_field() -> None:
+    patches = middle(2, 2, (4, 4))
+    patches[1] = -1
+    found = fields(backbone(), "conv3", torch.rand(2, 3, 64, 64), patches, [0, 1])
+    assert np.isfinite(found.field[0]).all()
+    assert np.isnan(found.field[1]).all()
+    assert found.count.tolist() == [2, 0]
+
+
+def test_a_smaller_window_is_the_middle_of_the_larger() -> None:
+    images, patches = torch.rand(1, 3, 64, 64), middle(1, 1, (4, 4))
+    large = fields(backbone(), "conv3", images, patches, [0])
+    small = fields(backbone(), "conv3", images, patches, [0], window=9)
+    assert arrays_equal(small.field, large.field[:, :, 3:12, 3:12])
+
+
+def test_a_residual_network_is_read_before_its_last_rectifier() -> None:
+    torch.manual_seed(0)
+    network = resnet18(weights=None)
+    network.layer1[1].bn2.bias.data.fill_(-100.0)  # every unit is silent
+    network.layer1[1].conv2.weight.data *= 1e-3
+    found = fields(network, "layer1", torch.rand(1, 3, 64, 64), middle(4, 1, (8, 8)), range(4))
+    assert (found.activation < 0).all()
+    assert (np.abs(found.field).max((1, 2, 3)) > 0).all()
+
+
+def test_nothing_is_left_behind() -> None:
+    network = backbone().train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    fields(network, "conv4", torch.rand(2, 3, 64, 64), middle(2, 2, (2, 2)), [0, 1])
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in network.parameters())
+    assert all(
+        m.training and not m._forward_hooks and not m._forward_pre_hooks and not m._backward_hooks
+        for m in network.modules()
+    )
+
+
+def test_a_unit_out_of_range_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"units 0 … 7, not 8"):
+        fields(backbone(), "conv3", torch.rand(1, 3, 64, 64), middle(1, 1, (0, 0)), [8])
+
+
+def test_a_crop_that_is_not_exact_is_refused() -> None:
+    wrong = Geometry((3, 3), (8, 8), (-4, -4))
+    with pytest.raises(ValueError, match="does not reproduce conv3"):
+        fields(backbone(), "conv3", torch.rand(1, 3, 64, 64), middle(1, 1, (4, 4)), [0], wrong)

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from deepsal.rf.measure import correlation, extent, luminance, median, smoothed
+
+
+def gaussian(sigma: float, side: int = 41) -> np.ndarray:  # type: ignore[type-arg]
+    at = np.arange(side) - side // 2
+    blob = np.exp(-(at[:, None] ** 2 + at**2) / (2 * sigma**2)).astype(np.float32)
+    return np.repeat(blob[None, None], 3, 1)
+
+
+@pytest.mark.parametrize("sigma", [3.0, 5.0])
+def test_the_extent_of_a_gaussian_is_that_of_its_disc(sigma: float) -> None:
+    radius = sigma * np.sqrt(-2 * np.log(1 - 0.9545))
+    assert extent(gaussian(sigma))[0] == pytest.approx(np.sqrt(np.pi) * radius, rel=0.03)
+
+
+def test_extent_ignores_sign_and_gain() -> None:
+    assert extent(-7 * gaussian(3)) == pytest.approx(extent(gaussian(3)))
+
+
+def test_correlation_ignores_gain_and_sees_a_sign_change() -> None:
+    field = np.random.default_rng(0).normal(size=(3, 3, 9, 9)).astype(np.float32)
+    gains = np.array([2.0, 0.1, -1.0], dtype=np.float32)[:, None, None, None]
+    assert correlation(field, gains * field) == pytest.approx([1, 1, -1])
+    other = np.random.default_rng(1).normal(size=(3, 3, 9, 9)).astype(np.float32)
+    assert (np.abs(correlation(field, other)) < 0.3).all()
+
+
+def test_a_missing_field_has_no_measure_and_does_not_move_the_median() -> None:
+    field = np.concatenate([gaussian(3), gaussian(5), np.full_like(gaussian(3), np.nan)])
+    assert np.isnan(extent(field)).tolist() == [False, False, True]
+    assert np.isnan(correlation(field, field)).tolist() == [False, False, True]
+    assert median(extent(field)) == pytest.approx(extent(field)[:2].mean())
+    assert np.isnan(median(np.array([np.nan])))
+
+
+def test_smoothing_keeps_the_mass_and_takes_a_checkerboard_out() -> None:
+    field = gaussian(3)
+    board = np.where(np.indices((41, 41)).sum(0) % 2, 1, -1).astype(np.float32)
+    noisy = smoothed(field + board, 1.0)
+    assert np.abs(noisy - smoothed(field, 1.0))[..., 5:-5, 5:-5].max() < 1e-2
+    assert smoothed(field, 1.0).sum() == pytest.approx(field.sum(), rel=1e-3)
+    assert smoothed(field, 0.0) is field
+
+
+def test_luminance_is_blind_to_colour_opponency() -> None:
+    opponent = np.zeros((1, 3, 5, 5), np.float32)
+    opponent[:, 0], opponent[:, 1] = 1, -1
+    assert not luminance(opponent).any()

@@ -1,0 +1,80 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.models import resnet18, vgg11
+
+from deepsal.rf.units import layer, rectifier, undisturbed, until
+from tests.conftest import backbone
+
+
+def test_a_wrong_name_lists_the_names_there_are() -> None:
+    with pytest.raises(ValueError, match=r"conv9.*Backbone has.*conv5"):
+        layer(backbone(), "conv9.0")
+
+
+def disturb(network: nn.Module) -> None:
+    with torch.no_grad(), undisturbed(network):
+        assert not any(m.training for m in network.modules())
+        assert torch.is_grad_enabled()
+        assert not any(p.requires_grad for p in network.parameters())
+        torch.rand(5), np.random.rand(5), random.random()
+        raise RuntimeError("on purpose")
+
+
+def test_nothing_is_left_behind_even_by_an_exception() -> None:
+    network = backbone().train()
+    network.conv2.eval()
+    network.conv3.requires_grad_(False)
+    flags = [m.training for m in network.modules()]
+    learning = [p.requires_grad for p in network.parameters()]
+    torch.manual_seed(3)
+    np.random.seed(3)
+    random.seed(3)
+    expected = torch.rand(1).item(), np.random.rand(), random.random()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    random.seed(3)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        disturb(network)
+    assert flags == [m.training for m in network.modules()]
+    assert learning == [p.requires_grad for p in network.parameters()]
+    assert expected == (torch.rand(1).item(), np.random.rand(), random.random())
+
+
+def test_gradients_flow_inside_inference_mode() -> None:
+    network = backbone()
+    image = torch.rand(1, 3, 32, 32)
+    with torch.inference_mode(), undisturbed(network):
+        copy = image.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(network(copy)["conv2"].sum(), copy)
+    assert gradient.abs().sum() > 0
+
+
+def test_the_forward_pass_stops_at_the_layer_and_leaves_no_hook() -> None:
+    network = backbone().eval()
+    network.conv3 = nn.Identity()
+    network.conv4 = nn.Linear(1, 1)  # would fail if it were reached
+    image = torch.rand(2, 3, 32, 32)
+    output = until(network, network.conv2)(image)
+    expected = network.conv2(network.conv1((image - network.mean) / network.std))
+    assert torch.equal(output, expected)
+    assert not network.conv2._forward_hooks
+
+
+def test_a_layer_off_the_path_is_an_error() -> None:
+    network = nn.ModuleDict({"used": nn.Conv2d(3, 4, 1), "idle": nn.Conv2d(3, 4, 1)})
+    network.forward = network["used"].forward
+    with pytest.raises(ValueError, match="does not run through"):
+        until(network, network["idle"])(torch.rand(1, 3, 8, 8))
+
+
+def test_the_last_rectifier_is_found_where_one_module_is_used_thrice() -> None:
+    image = torch.rand(1, 3, 64, 64)
+    residual = resnet18(weights=None).eval()
+    assert rectifier(residual, residual.layer4, image) is residual.layer4[1].relu
+    plain = vgg11(weights=None).eval()
+    assert rectifier(plain, plain.features[1], image[:, :, :32, :32]) is plain.features[1]
+    assert rectifier(plain, plain.features[0], image) is None

@@ -1,0 +1,131 @@
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from scipy.stats import pearsonr, rankdata
+from torch import Tensor
+
+from deepsal.functional import auc, cc, kl, nss, sim
+
+SHAPE = (3, 12, 17)
+
+
+def density(seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
+    return logits.flatten(1).softmax(1).view(SHAPE)
+
+
+def fixations(seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.poisson(torch.full(SHAPE, 0.1, dtype=torch.float64), generator=generator)
+
+
+def uniform() -> Tensor:
+    return torch.full(SHAPE, 1 / (SHAPE[1] * SHAPE[2]), dtype=torch.float64)
+
+
+def test_a_perfect_prediction() -> None:
+    p = density()
+    assert torch.allclose(kl(p.log(), p), torch.zeros(3, dtype=torch.float64), atol=1e-9)
+    assert torch.allclose(cc(p.log(), p), torch.ones(3, dtype=torch.float64))
+    assert torch.allclose(sim(p.log(), p), torch.ones(3, dtype=torch.float64))
+
+
+def test_kl_equals_its_formula_and_is_not_symmetric() -> None:
+    p, q = density(0), density(1)
+    expected = (q * (q / p).log()).sum((1, 2))
+    assert torch.allclose(kl(p.log(), q), expected)
+    assert not torch.allclose(kl(q.log(), p), expected)
+
+
+def test_kl_charges_a_pixel_that_was_ruled_out() -> None:
+    truth = torch.zeros(1, 2, 2, dtype=torch.float64)
+    truth[0, 0, 0] = 1
+    ruled_out = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]], dtype=torch.float64)
+    assert kl(ruled_out.log(), truth).item() == pytest.approx(-math.log(2.2204e-16), rel=1e-6)
+
+
+def test_cc_is_pearson_per_image() -> None:
+    p, q = density(0), density(1)
+    expected = [pearsonr(a.flatten(), b.flatten()).statistic for a, b in zip(p, q, strict=True)]
+    assert cc(p.log(), q).tolist() == pytest.approx(expected)
+
+
+def test_cc_ignores_affine_changes() -> None:
+    p = density()
+    assert torch.allclose(cc((3 * p + 0.2).log(), p), torch.ones(3, dtype=torch.float64))
+
+
+def test_nss_is_the_mean_z_score_at_the_fixations() -> None:
+    p, f = density(), fixations()
+    z = (p - p.mean((1, 2), keepdim=True)) / p.std((1, 2), correction=0, keepdim=True)
+    assert torch.allclose(nss(p.log(), f), (z * f).sum((1, 2)) / f.sum((1, 2)))
+
+
+def test_nss_ignores_affine_changes_and_counts_duplicates() -> None:
+    p, f = density(), fixations()
+    assert torch.allclose(nss((5 * p + 1).log(), f), nss(p.log(), f))
+    assert torch.allclose(nss(p.log(), 2 * f), nss(p.log(), f))
+    more = f.clone()
+    more[:, 0, 0] += 3
+    assert not torch.allclose(nss(p.log(), more), nss(p.log(), f))
+
+
+def test_auc_equals_the_rank_statistic_with_ties_and_duplicates() -> None:
+    p = (density() * 2000).round() + 1  # many ties
+    f = fixations()
+    for value, m, c in zip(auc(p.log(), f), p, f, strict=True):
+        pixels = m.flatten()
+        chosen = pixels.repeat_interleave(c.flatten().long())
+        ranks = rankdata(torch.cat([chosen, pixels]).numpy())[: len(chosen)]
+        area = (ranks.sum() - len(chosen) * (len(chosen) + 1) / 2) / (len(chosen) * len(pixels))
+        assert value.item() == pytest.approx(area)
+
+
+def test_auc_ignores_monotone_changes() -> None:
+    p, f = density(), fixations()
+    assert torch.equal(auc(p.log(), f), auc(7 * p.log() + 3, f))
+
+
+def test_a_constant_map_scores_chance_with_a_finite_gradient() -> None:
+    log_density = uniform().log().requires_grad_()
+    assert torch.equal(auc(log_density, fixations()), torch.full((3,), 0.5, dtype=torch.float64))
+    total = (nss(log_density, fixations()) + cc(log_density, density())).sum()
+    assert total.item() == 0
+    (gradient,) = torch.autograd.grad(total, log_density)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("score", [nss, auc])
+def test_an_image_without_fixations_has_no_score(score: Callable[[Tensor, Tensor], Tensor]) -> None:
+    f = fixations()
+    f[1] = 0
+    assert score(density().log(), f).isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("score", [kl, cc, sim, nss, auc])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_low_precision_is_scored_in_float32(
+    score: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype
+) -> None:
+    truth = fixations() if score in (nss, auc) else density(1)
+    log_density = density().log().to(dtype)
+    value = score(log_density, truth.float())
+    assert value.dtype == torch.float32
+    assert torch.allclose(value.double(), score(log_density.double(), truth), atol=1e-4)
+
+
+def test_scores_at_the_size_of_real_images_agree_in_float32_and_float64() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 600, 800, generator=generator, dtype=torch.float64) * 2
+    p = logits.flatten(1).softmax(1).view_as(logits)
+    f = torch.poisson(p * 200, generator=generator)
+    for score, truth in ((kl, uniform_like(p)), (cc, f), (nss, f), (auc, f)):
+        wide, narrow = score(p.log(), truth), score(p.log().float(), truth.float())
+        assert narrow.item() == pytest.approx(wide.item(), abs=1e-4)
+
+
+def uniform_like(p: Tensor) -> Tensor:
+    return torch.full_like(p, 1 / p.numel())

@@ -1,0 +1,197 @@
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException, MissingConfigException
+from omegaconf import DictConfig
+
+import run
+from deepsal.rf import store
+from deepsal.task import SaliencyTask
+
+ROOT = Path(__file__).parents[1]
+GROUPS = sorted(folder for folder in (ROOT / "conf").iterdir() if folder.is_dir())
+OPTIONS = [(g.name, o.stem) for g in GROUPS for o in sorted(g.glob("*.yaml"))]
+SMALL = ["backbone.weights=null", "data=popout", "trainer=smoke", "trainer.precision=32-true"]
+SMALL += ["backbone=resnet18", "data.dataset.images=[4,3,3]", "data.batch_size=2"]
+SMALL += ["data.size=[64,64]", "data.dataset.size=[64,64]"]
+
+
+@pytest.fixture(autouse=True)
+def hydra_from_here() -> Iterator[None]:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield
+
+
+def composed(tmp_path: Path, *overrides: str) -> DictConfig:
+    return compose("config", [*overrides, f"output_dir={tmp_path}"])
+
+
+def built(tmp_path: Path, *overrides: str) -> dict[str, object]:
+    return run.build(composed(tmp_path, *overrides))
+
+
+def door(folder: Path, *overrides: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "run.py", *overrides]
+    if "-m" in overrides:
+        command.append(f"hydra.sweep.dir={folder}")
+    else:
+        command.append(f"hydra.run.dir={folder}")
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_builds_and_is_named_after_its_file(
+    group: str, option: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    text = yaml.safe_load((ROOT / "conf" / group / f"{option}.yaml").read_text())
+    assert text["name"] in {option, "???"}
+    overrides = ["backbone=alexnet", "backbone.weights=null", "data=popout", "logger=csv"]
+    if option == "timm":
+        overrides.append("backbone.name=mobilenetv3_small_100")
+    if option == "folder":
+        overrides += ["data.dataset.path=nowhere", "data.dataset.sigma=20.0"]
+    if option == "osie":
+        overrides.append("data_dir=nowhere")
+    if option in {"osie", "folder"}:
+        with pytest.raises(Exception, match=r"no (OSIE|data set) here"):
+            built(tmp_path, *overrides, f"{group}={option}")
+    else:
+        objects = built(tmp_path, *overrides, f"{group}={option}")
+        assert set(objects) == set(run.PARTS)
+
+
+def test_one_network_is_built_not_two(tmp_path: Path) -> None:
+    task = built(tmp_path, "backbone=alexnet", "backbone.weights=null", "data=popout")["task"]
+    assert isinstance(task, SaliencyTask)
+    optimised = {id(p) for g in task.finetune.groups(task.network, 1.0) for p in g["params"]}
+    assert optimised == {id(p) for p in task.parameters()}
+
+
+def test_a_target_outside_the_allow_list_is_refused_before_anything_is_built(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ValueError, match=r"task\.optimizer\._target_=os\.system"):
+        built(tmp_path, "data=popout", "optim.optimizer._target_=os.system")
+
+
+def test_the_sweep_of_the_readme_leaves_one_complete_folder_per_job(tmp_path: Path) -> None:
+    door(
+        tmp_path,
+        "-m",
+        "backbone=resnet18,alexnet",
+        "finetune=conv5",
+        "rf.units=2",
+        "rf.patches=1",
+        *(o for o in SMALL if o != "backbone=resnet18"),
+    )
+    jobs = sorted(folder for folder in tmp_path.iterdir() if folder.is_dir())
+    assert [job.name for job in jobs] == [
+        "0-resnet18-conv5-kl_cc_nss-s0",
+        "1-alexnet-conv5-kl_cc_nss-s0",
+    ]
+    for job in jobs:
+        assert (job / "status").read_text() == "done\n"
+        for kind in ("best", "last"):
+            torch.load(job / "checkpoints" / f"{kind}.ckpt", weights_only=True)
+        assert "conv5/topk" in store.names(job / "fields" / "epoch=001.npz")
+        assert len(pd.read_csv(job / "scores.csv")) == 2
+        scores = json.loads((job / "scores.json").read_text())["scores"]
+        assert set(scores) == {"run", "centre", "chance"}
+        assert {"val/nss", "rf/conv5/extent"} <= set(pd.read_csv(job / "metrics.csv").columns)
+        assert yaml.safe_load((job / ".hydra" / "config.yaml").read_text())["seed"] == 0
+        assert list((job / "wandb").glob("offline-run-*/*.wandb"))
+        for name in ("origin.json", "requirements.txt", "changes.diff", "overrides.txt"):
+            assert (job / name).is_file()
+        assert list((job / "figures").glob("**/*.png"))
+
+
+def test_a_finished_run_can_be_scored_again_and_gives_the_same_scores(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    door(first, *SMALL, "logger=csv", "rf=none")
+    done = door(
+        second,
+        *SMALL,
+        "logger=csv",
+        "rf=none",
+        "do=[test]",
+        "seed=7",
+        f"ckpt={str(first / 'checkpoints' / 'best.ckpt')!r}",
+    )
+    assert (first / "scores.csv").read_text() == (second / "scores.csv").read_text()
+    assert "this run" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["rf.stages=[conv8]"], r"rf.stages has \['conv8'\]; the stages are"),
+        (["metric=val/bleu"], r"the choices are \['val/loss'"),
+        (["do=[train]"], r"the verbs are \['fit', 'test'\]"),
+        (["backbone.weights=missing.pth"], "missing.pth does not exist"),
+        (["ckpt=missing.ckpt"], "missing.ckpt"),
+    ],
+)
+def test_bad_input_says_what_would_be_right(
+    overrides: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises((ValueError, OSError, InstantiationException), match=message):
+        run.execute(composed(tmp_path, *SMALL, "logger=csv", *overrides), tmp_path)
+
+
+def test_a_missing_data_set_says_which_option_to_set(tmp_path: Path) -> None:
+    overrides = ["backbone=alexnet", "backbone.weights=null", "data_dir=/nowhere", "logger=csv"]
+    with pytest.raises(InstantiationException, match="set data_dir=FOLDER"):
+        run.execute(composed(tmp_path, *overrides), tmp_path)
+
+
+def test_an_error_is_one_line_and_the_run_is_marked_as_failed(tmp_path: Path) -> None:
+    done = door(tmp_path, *SMALL, "logger=csv", "metric=val/bleu", check=False)
+    assert done.returncode != 0
+    assert "ValueError: metric=val/bleu: the choices are" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "status").read_text().startswith("failed: ValueError: metric=val/bleu")
+
+
+def test_an_unknown_option_prints_the_valid_ones(tmp_path: Path) -> None:
+    with pytest.raises(MissingConfigException, match=r"(?s)conv7.*conv2.*conv5"):
+        composed(tmp_path, "finetune=conv7")
+
+
+def test_ctrl_c_leaves_a_usable_checkpoint_and_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [
+        sys.executable,
+        "run.py",
+        *SMALL,
+        "logger=csv",
+        "rf=none",
+        "trainer.max_epochs=10000",
+    ]
+    child = subprocess.Popen(
+        [*command, f"hydra.run.dir={folder}"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    for line in itertools.islice(child.stdout, 100):
+        if line.startswith("epoch 2/"):
+            break
+    child.send_signal(signal.SIGINT)
+    rest, _ = child.communicate(timeout=60)
+    assert child.returncode != 0
+    assert "interrupted; to go on" in rest
+    assert (folder / "status").read_text() == "interrupted\n"
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] >= 4

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from deepsal.metrics import scores
+from deepsal.models.finetune import DEPTHS
+from deepsal.task import SaliencyTask
+from tests.conftest import datamodule, task
+
+
+def fit(module: SaliencyTask, folder: Path, epochs: int = 2) -> pl.Trainer:
+    pl.seed_everything(0, verbose=False)
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[pl.callbacks.ModelCheckpoint(folder, filename="last")],
+    )
+    trainer.fit(module, datamodule())
+    return trainer
+
+
+def state(module: SaliencyTask) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in module.network.state_dict().items()}
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_only_the_chosen_depth_moves_buffers_included(depth: str, tmp_path: Path) -> None:
+    module = task(depth)
+    before = state(module)
+    fit(module, tmp_path)
+    frozen = module.network.backbone.frozen
+    assert len(frozen) == DEPTHS[::-1].index(depth)
+    for key, value in state(module).items():
+        stage = key.split(".")[1] if key.startswith("backbone.conv") else None
+        if stage in frozen:
+            assert torch.equal(value, before[key]), f"{key} moved"
+        elif stage:
+            assert not torch.equal(value, before[key]), f"{key} did not move"
+
+
+def test_equal_seeds_give_equal_runs(tmp_path: Path) -> None:
+    first, second = task(), task()
+    fit(first, tmp_path / "a")
+    fit(second, tmp_path / "b")
+    other = state(second)
+    assert all(torch.equal(value, other[key]) for key, value in state(first).items())
+
+
+def test_training_lowers_the_loss_and_validation_is_the_mean_over_images(tmp_path: Path) -> None:
+    module = task()
+    data = datamodule()
+    batch = next(iter(data.val_dataloader()))
+    with torch.no_grad():
+        before, _ = module.loss(module.network.eval()(batch.image), batch.density, batch.fixations)
+    trainer = fit(module, tmp_path, epochs=6)
+    values = []
+    with torch.no_grad():
+        module.network.eval()
+        for batch in data.val_dataloader():
+            log_density = module.network(batch.image)
+            values.append(scores(log_density, batch.density, batch.fixations, ("nss",))["nss"])
+        after, _ = module.loss(log_density, batch.density, batch.fixations)
+    assert after < before
+    found = trainer.callback_metrics["val/nss"].item()
+    assert found == pytest.approx(torch.cat(values).mean().item(), abs=1e-5)
+
+
+def test_test_images_are_scored_at_their_own_size_beside_centre_and_chance(tmp_path: Path) -> None:
+    module = task()
+    trainer = fit(module, tmp_path, epochs=1)
+    data = datamodule()
+    trainer.test(module, data, verbose=False)
+    assert [row["name"] for row in module.rows] == [s.name for s in data.images["test"].stimuli]
+    for row, batch in zip(module.rows, data.test_dataloader(), strict=True):
+        assert batch.density.shape[1:] == batch.size[0]
+        with torch.no_grad():
+            log_density = module.network.eval()(batch.image, batch.size[0])
+        expected = scores(log_density, batch.density, batch.fixations)
+        assert row["nss"] == pytest.approx(expected["nss"].item(), abs=1e-5)
+        assert row["chance_auc"] == 0.5
+        assert row["centre_kl"] != row["chance_kl"]
+
+
+def test_a_checkpoint_holds_plain_values_and_restores_the_weights(tmp_path: Path) -> None:
+    module = task()
+    fit(module, tmp_path)
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    fresh = task("conv4")
+    fresh.load_state_dict(checkpoint["state_dict"])
+    restored = state(fresh)
+    assert all(torch.equal(value, restored[key]) for key, value in state(module).items())
