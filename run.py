@@ -21,7 +21,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from deepsal.callbacks import WeightsAndBiases
-from deepsal.report import origin, scores, tables
+from deepsal.report import origin, pictures, scores, tables
 
 PARTS = ("task", "data", "callbacks", "logger", "trainer")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
@@ -114,6 +114,7 @@ def main(config: DictConfig) -> float | None:
             raise CompactHydraException(f"{type(error).__name__}: {error}") from error
         raise
     _ended(folder, "done")
+    pictures.change(folder, f"{config.name} on {config.data.name}")
     tables.summary(folder)
     return found
 

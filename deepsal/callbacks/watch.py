@@ -1,5 +1,6 @@
 """Receptive fields through training: what units respond to before, during and after it."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ from deepsal.rf.units import undisturbed
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 SOURCES = ("fixed", "topk")
+LOG = logging.getLogger(__name__)
 
 
 class WatchReceptiveFields(pl.Callback):
@@ -66,7 +68,7 @@ class WatchReceptiveFields(pl.Callback):
         self.patches = patches
         self.every_n_epochs = every_n_epochs
         self.window = window
-        self.seconds = 0.0
+        self.seconds = self.began = 0.0
         self.units: dict[str, list[int]] = {}
         self.geometry: dict[str, Geometry] = {}
         self.start: dict[str, Fields] = {}
@@ -75,6 +77,7 @@ class WatchReceptiveFields(pl.Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.began = time.monotonic()
         network = _network(pl_module)
         channels = network.backbone.channels
         for stage in self.stages:
@@ -145,6 +148,12 @@ class WatchReceptiveFields(pl.Callback):
             began = time.monotonic()
             self._look(trainer, _network(pl_module), topk, trainer.current_epoch + 1)
             self.seconds += time.monotonic() - began
+
+    @override
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            share = self.seconds / (time.monotonic() - self.began)
+            LOG.info("receptive fields took %.0f s, %.0f %% of the fit", self.seconds, 100 * share)
 
     @override
     def on_exception(

@@ -14,6 +14,8 @@ COLUMNS = {
     "splits.csv": ["image", "split"],
 }
 
+NUMBERS = {"width", "height", "x", "y"}
+
 
 def folder(path: str | Path, sigma: float) -> SaliencyDataset:
     """Read a data set in the generic layout.
@@ -40,34 +42,45 @@ def folder(path: str | Path, sigma: float) -> SaliencyDataset:
     images = _table(root / "images.csv")
     if repeated := images["image"][images["image"].duplicated()].tolist():
         raise ValueError(f"{root / 'images.csv'} lists {repeated[0]!r} twice")
-    compressed = root / "fixations.csv.gz"
-    fixations = _table(compressed if compressed.is_file() else root / "fixations.csv")
-    _known(fixations["image"], images["image"], root / "fixations.csv")
+    file = root / "fixations.csv.gz"
+    file = file if file.is_file() else root / "fixations.csv"
+    fixations = _table(file)
+    _known(fixations["image"], images["image"], file)
     by_image = fixations.groupby("image")
     subjects = fixations["subject"].astype("category").cat.codes
     stimuli = []
     for name, width, height in images[COLUMNS["images.csv"]].itertuples(index=False):
+        size = (int(height), int(width))
         file = root / "images" / name
         if not file.is_file():
             raise FileNotFoundError(f"{root / 'images.csv'} lists {name!r}, but {file} is missing")
-        if image_size(file) != (height, width):
+        if image_size(file) != size:
             h, w = image_size(file)
-            raise ValueError(f"{file} is {w}x{h}, but images.csv says {width}x{height}")
+            raise ValueError(f"{file} is {w}x{h}, but images.csv says {size[1]}x{size[0]}")
         rows = by_image.indices.get(name, np.empty(0, dtype=np.int64))
         points = fixations[["x", "y"]].iloc[rows].to_numpy(np.float64)
         observers = np.asarray(subjects.iloc[rows], dtype=np.int64)
-        stimuli.append(
-            Stimulus(name, (height, width), points, observers, partial(read_image, file))
-        )
+        stimuli.append(Stimulus(name, size, points, observers, partial(read_image, file)))
     return SaliencyDataset(root.name, stimuli, _splits(root, images["image"]), sigma)
 
 
 def _table(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing; its columns are {_columns(file)}")
-    table = pd.read_csv(file, dtype={"image": str, "subject": str})
+    try:
+        table = pd.read_csv(file, dtype={"image": str, "subject": str})
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{file} is not a table ({error}); it needs {_columns(file)}") from error
     if missing := [column for column in _columns(file) if column not in table]:
         raise ValueError(f"{file} lacks the columns {missing}; it needs {_columns(file)}")
+    for column in _columns(file):
+        given = table[column]
+        if column in NUMBERS:
+            table[column] = pd.to_numeric(given, errors="coerce")
+        if (blank := table[column].isna()).any():
+            row = int(np.flatnonzero(blank)[0])
+            kind = "a number" if column in NUMBERS else "given"
+            raise ValueError(f"{file}, line {row + 2}: {column}={given[row]} is not {kind}")
     return table
 
 
@@ -84,6 +97,8 @@ def _splits(root: Path, images: "pd.Series[str]") -> dict[str, list[int]]:
     file = root / "splits.csv"
     if not file.is_file():
         order = np.random.default_rng(0).permutation(len(images)).tolist()
+        if len(order) < len(SPLITS):
+            raise ValueError(f"{root} has {len(order)} images; train, val and test need one each")
         tenth = max(1, len(order) // 10)
         return {
             "train": order[2 * tenth :],

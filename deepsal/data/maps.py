@@ -16,7 +16,8 @@ def rasterise(
     256x256 keeps 14 % of them on OSIE).
 
     Args:
-        points: (x, y) in pixels of the image, 0-based, pixel i covering [i−½, i+½).
+        points: (x, y) in pixels of the image, 0-based, pixel i covering [i−½, i+½); the far border
+            W−½, where a flip takes −½, counts as the last pixel.
         size: (height, width) of that image.
         grid: (H, W) of the result.
 
@@ -26,12 +27,13 @@ def rasterise(
     >>> rasterise(torch.tensor([[0.0, 0.0], [3.4, 0.0]]), (4, 4), (2, 2)).tolist()
     [[1.0, 1.0], [0.0, 0.0]]
     """
-    scale = torch.tensor([grid[1] / size[1], grid[0] / size[0]], dtype=torch.float64)
-    column, row = ((points.double() + 0.5) * scale).floor().long().unbind(1)
-    inside = (column >= 0) & (column < grid[1]) & (row >= 0) & (row < grid[0])
+    fraction = (points.double() + 0.5) / torch.tensor([size[1], size[0]], dtype=torch.float64)
+    inside = ((fraction >= 0) & (fraction <= 1)).all(1)
     if not inside.all():
         x, y = points[~inside][0].tolist()
         raise ValueError(f"fixation ({x:g}, {y:g}) lies off its {size[1]}x{size[0]} image")
+    cells = (fraction * torch.tensor([grid[1], grid[0]])).long()
+    column, row = (cells[:, axis].clamp(max=grid[1 - axis] - 1) for axis in (0, 1))
     counts = torch.bincount(row * grid[1] + column, minlength=grid[0] * grid[1])
     return counts.view(grid).float()
 

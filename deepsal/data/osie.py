@@ -2,8 +2,10 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.sample import SaliencyDataset, Stimulus, image_size, read_image
@@ -34,22 +36,17 @@ def osie(data_dir: str | Path) -> SaliencyDataset:
             "folder that holds osie/data/, or use data=popout, which needs no files"
         )
     try:
-        cells = loadmat(matrix, squeeze_me=True, struct_as_record=False)["fixations"]
-    except (ValueError, TypeError, KeyError, OSError) as error:
+        cells = [_cell(cell) for cell in _loaded(matrix)]
+    except Exception as error:  # scipy raises half a dozen types for a file that is not MATLAB's
         raise ValueError(f"{matrix} is not OSIE's fixation file: {error!r}") from error
     stimuli = []
-    for cell in cells:
-        path = root / "stimuli" / cell.img
+    for name, points in cells:
+        path = root / "stimuli" / name
         if not path.is_file():
             raise FileNotFoundError(f"OSIE is incomplete: {path} is missing")
-        points = [
-            np.stack([np.atleast_1d(s.fix_x), np.atleast_1d(s.fix_y)], axis=1) - 1.0
-            for s in cell.subjects
-        ]
         subjects = np.repeat(np.arange(len(points)), [len(p) for p in points])
-        fixations = np.concatenate(points)
         reader = partial(read_image, path)
-        stimuli.append(Stimulus(cell.img, image_size(path), fixations, subjects, reader))
+        stimuli.append(Stimulus(name, image_size(path), np.concatenate(points), subjects, reader))
     total = sum(len(s.fixations) for s in stimuli)
     if (len(stimuli), total) != (IMAGES, FIXATIONS):
         raise ValueError(
@@ -57,6 +54,16 @@ def osie(data_dir: str | Path) -> SaliencyDataset:
             f"{IMAGES} and {FIXATIONS}; fetch it again"
         )
     return SaliencyDataset("OSIE", stimuli, _splits([s.name for s in stimuli]), sigma=24.0)
+
+
+def _loaded(matrix: Path) -> Any:
+    return loadmat(matrix, squeeze_me=True, struct_as_record=False)["fixations"]
+
+
+def _cell(cell: Any) -> tuple[str, list[NDArray[np.float64]]]:
+    """Return an image's name and each subject's fixations, 0-based (N, 2)."""
+    axes = [(np.atleast_1d(s.fix_x), np.atleast_1d(s.fix_y)) for s in cell.subjects]
+    return str(cell.img), [np.stack(xy, axis=1) - 1.0 for xy in axes]
 
 
 def _splits(names: list[str]) -> dict[str, list[int]]:

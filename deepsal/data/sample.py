@@ -50,8 +50,8 @@ class SaliencyDataset:
         sigma: standard deviation of the ground truth's Gaussian blur, in stored-image pixels.
 
     Raises:
-        ValueError: a fixation is not finite or lies off its image, an image has no fixation, or
-            splits overlap; the message names the image.
+        ValueError: a fixation is not finite or lies off its image, an image has no fixation, splits
+            overlap, or sigma is not positive; the message names the image.
     """
 
     name: str
@@ -60,6 +60,8 @@ class SaliencyDataset:
     sigma: float
 
     def __post_init__(self) -> None:
+        if not self.sigma > 0:
+            raise ValueError(f"{self.name}: sigma={self.sigma} must be a positive number of pixels")
         for stimulus in self.stimuli:
             _check(self.name, stimulus)
         assigned = [i for split in self.splits.values() for i in split]
@@ -143,8 +145,16 @@ def read_image(path: Path) -> UInt8[Tensor, "3 H W"]:
     """
     try:
         with Image.open(path) as image:
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+            return torch.from_numpy(np.array(_rgb(image))).permute(2, 0, 1).contiguous()
     except FileNotFoundError:
         raise
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"{path} is not a readable image: {error}") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
+        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")

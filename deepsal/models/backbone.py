@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
 from deepsal.models import cut
-from deepsal.models.weights import IMAGENET, Weights, fill, load
+from deepsal.models.weights import IMAGENET, OFFLINE, fill, load
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
@@ -50,8 +50,8 @@ class Backbone(nn.Module):
         for stage, module in zip(STAGES, stages, strict=True):
             self.add_module(stage, module)
         for module in self.modules():  # attribution hooks must see what a rectifier is given
-            if isinstance(module, nn.ReLU | nn.ReLU6):
-                module.inplace = False
+            if "inplace" in vars(module):
+                vars(module)["inplace"] = False
         self.channels, self.strides = self._shapes()
 
     def forward(self, image: Float[Tensor, "B 3 h w"]) -> dict[str, Tensor]:
@@ -103,10 +103,12 @@ def backbone(name: str, weights: str | None, model: str | None = None) -> Backbo
         stages = cut.vgg(network, model) if model in cut.VGG else cut.resnet(network)
         found = load(model, weights)
     elif timm.is_model(model):
-        network = timm.create_model(model, pretrained=weights == "timm")
+        network = _timm(model, pretrained=weights == "timm")
         ends = [str(info["module"]) for info in network.feature_info]
         stages = cut.timm_stages(network, ends, model)
-        found = load(model, weights) if weights not in {None, "timm"} else _timm_input(network)
+        config = network.pretrained_cfg
+        found = load(model, None if weights == "timm" else weights)
+        found = found._replace(mean=config["mean"], std=config["std"])
     else:
         known = [*cut.VGG, *cut.RESNET]
         raise ValueError(f"no backbone {model!r}; the choices are {known} and timm's models")
@@ -114,7 +116,10 @@ def backbone(name: str, weights: str | None, model: str | None = None) -> Backbo
     return Backbone(stages, found.mean, found.std, name)
 
 
-def _timm_input(network: nn.Module) -> Weights:
-    config = network.pretrained_cfg
-    assert isinstance(config, dict)
-    return Weights("timm", None, config["mean"], config["std"])
+def _timm(model: str, pretrained: bool) -> Any:
+    try:
+        return timm.create_model(model, pretrained=pretrained)
+    except Exception as error:  # the hub's client raises many types when it has no network
+        if not pretrained:
+            raise
+        raise ConnectionError(f"cannot download {model}'s weights ({error}); {OFFLINE}") from error

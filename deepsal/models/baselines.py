@@ -38,7 +38,7 @@ class Centre(nn.Module):
         down, across = (
             torch.exp(-0.5 * ((at[:, None] - values) / bandwidth).square()) for values in (y, x)
         )
-        self.register_buffer("log_density", (down @ across.T).log().float())
+        self.register_buffer("log_density", (down @ across.T).clamp_min(1e-300).log().float())
 
     def forward(self, image: Float[Tensor, "B 3 h w"], size: tuple[int, int] | None = None) -> Map:
         """Return the prior as a log density, `(B, H, W)`, the same for every image."""

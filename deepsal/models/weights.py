@@ -52,6 +52,8 @@ def load(name: str, weights: str | None) -> Weights:
     if weights is None:
         return Weights("random")
     if weights == PACKAGED:
+        if name != f"tf_{PACKAGED}":
+            raise ValueError(f"the weights {PACKAGED} are those of tf_{PACKAGED}, not of {name}")
         return Weights(weights, _packaged(), *HALF, in_order=True)
     file = Path(weights)
     if file.suffix in {".h5", ".hdf5"}:
@@ -74,7 +76,8 @@ def fill(network: nn.Module, needed: Sequence[nn.Module], weights: Weights) -> N
     own = network.state_dict()
     state = dict(weights.state)
     if weights.in_order:
-        state = dict(zip(own, state.values(), strict=False))
+        names = [*own, *(f"entry {i}" for i in range(len(own), len(state)))]
+        state = dict(zip(names, state.values(), strict=False))
     trunk = {value.data_ptr() for module in needed for value in module.state_dict().values()}
     missing = [k for k, v in own.items() if v.data_ptr() in trunk and k not in state]
     surplus = [key for key in state if key not in own]
@@ -165,7 +168,7 @@ def _torchvision(name: str, weights: str) -> Mapping[str, Tensor]:
         state: Mapping[str, Tensor] = torch.hub.load_state_dict_from_url(
             url, map_location="cpu", check_hash=True, weights_only=True
         )
-    except (URLError, OSError) as error:
+    except (URLError, OSError, RuntimeError) as error:  # RuntimeError: a wrong checksum
         raise ConnectionError(
             f"cannot download {name}'s weights from {url} ({error}); {OFFLINE}"
         ) from error

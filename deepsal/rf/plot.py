@@ -1,7 +1,7 @@
 """Pictures of fields: the same units in the same places, red excites, blue inhibits, 0 is white."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,49 @@ def grid(
     top = 0.42 / figure.get_figheight()
     bottom = 0.25 / figure.get_figheight()
     figure.subplots_adjust(0.02, bottom, 0.98, 1 - top, wspace=0.08, hspace=0.2)
+    return figure
+
+
+def change(
+    before: Mapping[str, NDArray[np.float32]],
+    after: Mapping[str, NDArray[np.float32]],
+    labels: tuple[str, str],
+    title: str,
+    smooth: Mapping[str, float],
+    units: int = 12,
+) -> Figure:
+    """Draw the same units of every stage at two checkpoints, one row above the other.
+
+    Args:
+        before: `{stage: field (U, 3, h, w)}` at the first checkpoint.
+        after: the same at the second.
+        labels: of the two rows, such as ("epoch 0", "epoch 6").
+        title: what was trained on what.
+        smooth: Gaussian blur per stage, standard deviation in pixels.
+        units: how many of each stage are shown, the first ones.
+    """
+    figure = Figure(figsize=(0.62 * units + 1.3, 1.42 * len(before) + 0.75), dpi=120)
+    figure.set_facecolor("white")
+    top, bottom = 1 - 0.42 / figure.get_figheight(), 0.28 / figure.get_figheight()
+    sides = {"left": 0.13, "right": 0.99, "bottom": bottom, "top": top}
+    outer = figure.add_gridspec(len(before), 1, hspace=0.14, **sides)
+    for stage, place in zip(before, (outer[i, 0] for i in range(len(before))), strict=True):
+        maps = [smoothed(luminance(field[stage]), smooth[stage]) for field in (before, after)]
+        side = max(shown_side(m) for m in maps)
+        axes = place.subgridspec(2, units, wspace=0.06, hspace=0.06).subplots(squeeze=False)
+        for row, label, shown in zip(axes, labels, maps, strict=True):
+            for axis in row:
+                axis.axis("off")
+            for axis, w in zip(row, shown, strict=False):
+                panel(axis, w, side)
+            box = row[0].get_position()
+            middle = (box.y0 + box.y1) / 2
+            figure.text(0.122, middle, label, ha="right", va="center", fontsize=7, color="0.35")
+        low, high = axes[1][0].get_position().y0, axes[0][0].get_position().y1
+        figure.text(0.008, (low + high) / 2, f"{stage}\n{side} px", va="center", fontsize=9)
+    figure.suptitle(title, fontsize=9, y=1 - 0.08 / figure.get_figheight(), va="top")
+    note = "mean signed gradients, red + / blue −, each panel its own scale, smoothed by stride/4"
+    figure.text(0.5, 0.06 / figure.get_figheight(), note, ha="center", fontsize=7, color="0.35")
     return figure
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import wandb
-from wandb.proto.wandb_internal_pb2 import Record
+from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
 from deepsal.callbacks import ShowPredictions, WatchReceptiveFields, WeightsAndBiases, csv_logger
 from tests.conftest import datamodule, task

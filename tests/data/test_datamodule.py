@@ -11,7 +11,6 @@ from deepsal.data import Batch, SaliencyDataModule, SaliencyDataset, Stimulus, p
 from deepsal.data.datamodule import SaliencyImages
 
 SIZE = (30, 44)
-Point = tuple[float, float]
 
 
 def planted(x: int, y: int) -> Tensor:

@@ -171,13 +171,13 @@ def test_too_few_images_for_three_splits_are_refused(root: Path, count: int) -> 
 
 
 @pytest.mark.parametrize("row", ["0.png,anna,1,", "0.png,anna,1,,2"])
-def test_a_missing_coordinate_names_the_image(root: Path, row: str) -> None:
+def test_a_missing_coordinate_names_file_and_line(root: Path, row: str) -> None:
     with (root / "fixations.csv").open("a") as file:
         file.write(f"\n{row}")
-    refuses(root, "0.png", "non-finite")
+    refuses(root, "fixations.csv", "line 42")
 
 
-def test_a_coordinate_that_is_no_number_names_the_file(root: Path) -> None:
+def test_a_coordinate_that_is_no_number_names_file_and_value(root: Path) -> None:
     replace(root / "fixations.csv", "7.25", "left")
     refuses(root, "fixations.csv", "left")
 

@@ -56,7 +56,7 @@ def test_x_runs_along_the_columns_and_y_along_the_rows() -> None:
     assert rasterise(torch.tensor([[40.0, 2.0]]), SIZE, SIZE).nonzero().tolist() == [[2, 40]]
 
 
-@pytest.mark.parametrize("point", [(-0.51, 0), (46.5, 0), (0, -0.51), (0, 29.5), (1e9, 0)])
+@pytest.mark.parametrize("point", [(-0.51, 0), (46.51, 0), (0, -0.51), (0, 29.51), (1e9, 0)])
 def test_a_point_off_the_image_is_named(point: tuple[float, float]) -> None:
     points = torch.tensor([(3.0, 3.0), point], dtype=torch.float64)
     x, y = point

@@ -116,7 +116,7 @@ def test_the_packaged_weights_of_efficientnet_lite0_are_all_loaded() -> None:
     assert spec.origin is not None
     (file,) = Path(spec.origin).parent.glob("models/*.pth")
     stored = torch.load(file, weights_only=True)
-    network = backbone("efficientnet_lite0", "efficientnet_lite0")
+    network = backbone("efficientnet_lite0", "efficientnet_lite0", "tf_efficientnet_lite0")
     assert torch.equal(network.get_parameter("conv1.0.weight"), stored["_conv_stem.weight"])
     trunk = [
         value
@@ -131,3 +131,8 @@ def test_the_packaged_weights_of_efficientnet_lite0_are_all_loaded() -> None:
     assert all(map(torch.equal, loaded, trunk))
     assert len(loaded) == len(trunk) > 200
     assert network.mean.unique().tolist() == network.std.unique().tolist() == [0.5]
+
+
+def test_packaged_weights_are_refused_by_another_network() -> None:
+    with pytest.raises(ValueError, match="are those of tf_efficientnet_lite0"):
+        backbone("efficientnet_lite0", "efficientnet_lite0")

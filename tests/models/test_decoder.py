@@ -57,25 +57,33 @@ def test_gradients_reach_every_parameter_of_a_decoder(
     assert all(p.grad is not None and p.grad.any() for p in network.parameters())
 
 
+def passing(decoder: nn.Module) -> nn.Module:
+    """With convolutions that pass their first channel on unchanged."""
+    for name, p in decoder.named_parameters():
+        nn.init.zeros_(p) if name.endswith("bias") else nn.init.dirac_(p)
+    return decoder
+
+
 def test_the_readout_averages_finer_stages_and_stretches_coarser_ones() -> None:
-    maps = features((64, 96))
-    decoder = Readout(dict.fromkeys(STAGES, 1), STRIDES, width=1)
-    for layer in decoder.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.dirac_(layer.weight)
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
-    one = {stage: x[:, :1].abs() for stage, x in maps.items()}
-    grid = (8, 12)
-    coarse = [interpolate(one[stage], grid, mode="bilinear") for stage in ("conv4", "conv5")]
-    expected = adaptive_avg_pool2d(one["conv2"], grid) + one["conv3"] + coarse[0] + coarse[1]
-    assert torch.allclose(decoder(one), expected[:, 0], atol=1e-6)
+    maps = {stage: x[:, :1].abs() for stage, x in features((65, 97)).items()}
+    decoder = passing(Readout(dict.fromkeys(STAGES, 1), STRIDES, width=1))
+    grid = (9, 13)
+    coarse = [interpolate(maps[stage], grid, mode="bilinear") for stage in ("conv4", "conv5")]
+    expected = adaptive_avg_pool2d(maps["conv2"], grid) + maps["conv3"] + coarse[0] + coarse[1]
+    assert torch.allclose(decoder(maps), expected[:, 0], atol=1e-6)
+
+
+def test_the_mirror_repeats_what_comes_from_below() -> None:
+    maps = {stage: x[:, :1].abs() for stage, x in features((64, 96)).items()}
+    decoder = passing(Mirror(dict.fromkeys(STAGES, 1), STRIDES))
+    expected = maps["conv5"].repeat_interleave(16, 2).repeat_interleave(16, 3)
+    assert torch.equal(decoder(maps), expected[:, 0])
 
 
 def test_the_mirror_retraces_the_channels_of_the_encoder() -> None:
     decoder = Mirror(CHANNELS, STRIDES)
-    steps = [(layer.in_channels, layer.out_channels) for layer in decoder.up.values()]
-    assert steps == [(16, 14), (14, 12), (12, 10), (10, 8)]
+    kernels = [tuple(p.shape) for p in decoder.up.parameters() if p.ndim == 4]
+    assert kernels == [(14, 16, 3, 3), (12, 14, 3, 3), (10, 12, 3, 3), (8, 10, 3, 3)]
 
 
 @pytest.mark.parametrize("decoder", [Readout, Mirror])

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from deepsal.rf.units import layer, undisturbed, until
 from tests.conftest import backbone
 
 IMAGE = (128, 160)
-NETWORKS = {
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "toy": (backbone, "conv4"),
     "residual": (lambda: resnet18(weights=None), "layer2"),
     "chain": (lambda: vgg11(weights=None), "features.9"),
@@ -23,7 +25,7 @@ def test_value_and_gradient_in_the_crop_equal_those_in_the_full_image(
 ) -> None:
     build, target = NETWORKS[name]
     torch.manual_seed(0)
-    network: nn.Module = build()
+    network = build()
     known = geometry(network, target)
     assert known.size is not None
     torch.manual_seed(1)
@@ -47,8 +49,9 @@ def test_value_and_gradient_in_the_crop_equal_those_in_the_full_image(
     assert outside.abs().max() <= 1e-5 * all_pixels.abs().max()
 
 
-def probe(run: object, image: Tensor, unit: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    assert callable(run)
+def probe(
+    run: Callable[[Tensor], Tensor], image: Tensor, unit: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     image = image.clone().requires_grad_()
     values = run(image)[0, :, unit[0], unit[1]]
     (gradient,) = torch.autograd.grad(values.sum(), image)

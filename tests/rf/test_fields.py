@@ -23,7 +23,7 @@ class Planted(nn.Module):
         self.pair = nn.ReLU()
         self.bank = nn.Conv2d(2, len(bank), SIDE, padding=SIDE // 2)
         self.bank.weight.data = torch.stack([bank, -bank], 1)
-        self.bank.bias.data.fill_(-1e-3)  # silent units too
+        self.get_parameter("bank.bias").data.fill_(-1e-3)  # silent units too
         self.units = nn.Sequential(self.bank, nn.ReLU())
 
     def forward(self, image: Tensor) -> Tensor:

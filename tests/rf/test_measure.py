@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from deepsal.rf.measure import correlation, extent, luminance, median, smoothed
 
 
-def gaussian(sigma: float, side: int = 41) -> np.ndarray:  # type: ignore[type-arg]
+def gaussian(sigma: float, side: int = 41) -> NDArray[np.float32]:
     at = np.arange(side) - side // 2
     blob = np.exp(-(at[:, None] ** 2 + at**2) / (2 * sigma**2)).astype(np.float32)
     return np.repeat(blob[None, None], 3, 1)

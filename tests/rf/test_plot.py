@@ -1,12 +1,13 @@
 import io
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from deepsal.rf.plot import grid, png, shown_side
+from deepsal.rf.plot import change, grid, png, shown_side
 
 
-def spot(at: int = 20, side: int = 41) -> np.ndarray:  # type: ignore[type-arg]
+def spot(at: int = 20, side: int = 41) -> NDArray[np.float32]:
     field = np.zeros((3, side, side), np.float32)
     field[:, at - 2 : at + 3, at - 2 : at + 3] = 1
     return field
@@ -37,3 +38,21 @@ def test_the_picture_says_what_it_shows() -> None:
     figure = grid(np.stack([spot()]), [0], "conv3, epoch 2", smooth=2.0)
     assert figure.get_suptitle() == "conv3, epoch 2"
     assert "smoothed 2 px" in figure.texts[-1].get_text()
+
+
+def test_a_change_shows_the_same_units_before_and_after() -> None:
+    before, after = np.stack([spot(), -spot()]), np.stack([-spot(), spot()])
+    figure = change(
+        {"conv1": before, "conv2": before},
+        {"conv1": after, "conv2": after},
+        ("epoch 0", "epoch 6"),
+        "toy",
+        {"conv1": 0.0, "conv2": 1.0},
+        units=2,
+    )
+    drawn = [axis.images[0].get_array() for axis in figure.axes]
+    assert len(drawn) == 2 * 2 * 2
+    first, second = (np.asarray(drawn[i]) for i in (0, 2))
+    assert np.array_equal(first, -second)
+    words = {text.get_text() for text in figure.texts}
+    assert {"epoch 0", "epoch 6", "conv1\n5 px"} <= words

@@ -46,7 +46,7 @@ def test_merged_ranks_equal_one_process_also_with_an_empty_rank() -> None:
 
 def test_a_silent_unit_has_no_patch_and_fewer_images_than_k_are_padded() -> None:
     network = backbone().eval()
-    network.conv1[1].bias.data[0] = -1e6
+    network.get_parameter("conv1.1.bias").data[0] = -1e6
     topk = TopK({"conv1": [0, 1]}, 4)
     with torch.no_grad(), topk.hooked(network):
         topk.next([7, 9])

@@ -26,7 +26,7 @@ def disturb(network: nn.Module) -> None:
 
 def test_nothing_is_left_behind_even_by_an_exception() -> None:
     network = backbone().train()
-    network.conv2.eval()
+    network.get_submodule("conv2").eval()
     network.conv3.requires_grad_(False)
     flags = [m.training for m in network.modules()]
     learning = [p.requires_grad for p in network.parameters()]
@@ -58,10 +58,10 @@ def test_the_forward_pass_stops_at_the_layer_and_leaves_no_hook() -> None:
     network.conv3 = nn.Identity()
     network.conv4 = nn.Linear(1, 1)  # would fail if it were reached
     image = torch.rand(2, 3, 32, 32)
-    output = until(network, network.conv2)(image)
-    expected = network.conv2(network.conv1((image - network.mean) / network.std))
-    assert torch.equal(output, expected)
-    assert not network.conv2._forward_hooks
+    first, second = network.get_submodule("conv1"), network.get_submodule("conv2")
+    output = until(network, second)(image)
+    assert torch.equal(output, second(first((image - network.mean) / network.std)))
+    assert not second._forward_hooks
 
 
 def test_a_layer_off_the_path_is_an_error() -> None:

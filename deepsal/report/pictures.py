@@ -1,0 +1,35 @@
+"""One picture of what a run did to the receptive fields."""
+
+import os
+from pathlib import Path
+
+from deepsal.rf import plot, store
+
+
+def change(folder: Path, title: str) -> Path | None:
+    """Draw the first and the last stored fields of every stage: `figures/change.png`.
+
+    Args:
+        folder: the run folder.
+        title: what was trained on what.
+
+    Returns:
+        The picture, or None where the run stored fewer than two sets of fields.
+    """
+    files = sorted((folder / "fields").glob("epoch=*.npz"))
+    if len(files) < 2:
+        return None
+    stages = store.about(files[-1])["stages"]
+    before, after = (
+        {stage: store.load(file, f"{stage}/fixed").field for stage in stages}
+        for file in (files[0], files[-1])
+    )
+    labels = tuple(f"epoch {store.about(file)['epoch']}" for file in (files[0], files[-1]))
+    smooth = {stage: about["sigma"] for stage, about in stages.items()}
+    units = min(12, *(len(field) for field in after.values()))
+    figure = plot.change(before, after, (labels[0], labels[1]), title, smooth, units)
+    picture = folder / "figures" / "change.png"
+    partial = picture.with_name(".change.partial")
+    partial.write_bytes(plot.png(figure))
+    os.replace(partial, picture)
+    return picture

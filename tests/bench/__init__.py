@@ -1,0 +1,1 @@
+"""Side-by-side timings: ours against a named reference, alternating in one process."""

@@ -1,0 +1,116 @@
+"""An epoch of this pipeline against a plain PyTorch loop of the same network and data."""
+
+import os
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from deepsal.data import SaliencyDataModule, SaliencyDataset, osie, popout
+from deepsal.data.maps import blur, rasterise
+from deepsal.data.sample import Stimulus, read_image
+from deepsal.losses import SaliencyLoss
+from deepsal.models import Finetune, Readout, SaliencyNetwork, backbone
+from deepsal.task import SaliencyTask
+from tests.bench.harness import Row, side_by_side
+
+SIZE = (192, 256)
+IMAGES = 160
+
+
+def run() -> list[Row]:
+    """Return one row; OSIE with DEEPSAL_DATA, else pop-out arrays written as JPEGs."""
+    with tempfile.TemporaryDirectory() as folder:
+        data_dir = os.environ.get("DEEPSAL_DATA")
+        whole = osie(data_dir) if data_dir else _written(Path(folder))
+        positions = list(whole.splits["train"])[:IMAGES]
+        dataset = SaliencyDataset(
+            whole.name, whole.stimuli, {"train": positions, "val": [], "test": []}, whole.sigma
+        )
+        name = f"training/efficientnet_lite0/{SIZE[0]}x{SIZE[1]}"
+        reference = "plain PyTorch loop, JPEGs decoded every epoch"
+        ours, plain = _ours(dataset), _Plain(dataset)
+        return [side_by_side(name, ours, plain, reference, images=IMAGES, dataset=dataset.name)]
+
+
+def _network() -> SaliencyNetwork:
+    torch.manual_seed(0)
+    return SaliencyNetwork(backbone("tf_efficientnet_lite0", "efficientnet_lite0"), Readout)
+
+
+def _ours(dataset: SaliencyDataset) -> "partial[None]":
+    optimizer = partial(torch.optim.AdamW, weight_decay=0.01)
+    loss = SaliencyLoss(kl=1.0, cc=0.1, nss=0.1)
+    task = SaliencyTask(_network(), Finetune("all"), loss, optimizer, lr=1e-4)
+    return partial(_epoch, task, SaliencyDataModule(dataset, SIZE))
+
+
+def _epoch(task: SaliencyTask, data: SaliencyDataModule) -> None:
+    pl.Trainer(
+        max_epochs=1,
+        precision="bf16-mixed",
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(task, data)
+
+
+class _Decoded(Dataset[tuple[torch.Tensor, ...]]):
+    """What a plain script does: decode, resize, rasterise and blur for every sample."""
+
+    def __init__(self, stimuli: list[Stimulus], sigma: float) -> None:
+        self.stimuli = stimuli
+        self.sigma = sigma
+
+    def __len__(self) -> int:
+        return len(self.stimuli)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        stimulus = self.stimuli[index]
+        image = v2.functional.resize(stimulus.read(), list(SIZE), antialias=True) / 255
+        counts = rasterise(torch.from_numpy(stimulus.fixations), stimulus.size, SIZE)
+        down, across = (self.sigma * g / s for g, s in zip(SIZE, stimulus.size, strict=True))
+        return image, counts, blur(counts, (down, across))
+
+
+class _Plain:
+    def __init__(self, dataset: SaliencyDataset) -> None:
+        self.network = _network().train()
+        self.loss = SaliencyLoss(kl=1.0, cc=0.1, nss=0.1)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), 1e-4)
+        stimuli = [dataset.stimuli[i] for i in dataset.splits["train"]]
+        images = _Decoded(stimuli, dataset.sigma)
+        self.loader = DataLoader(images, 16, shuffle=True, drop_last=True)
+
+    def __call__(self) -> None:
+        for image, counts, density in self.loader:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                log_density = self.network(image)
+            loss, _ = self.loss(log_density, density, counts)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+
+
+def _written(folder: Path) -> SaliencyDataset:
+    arrays = popout((IMAGES, 0, 0), size=(600, 800))
+    stimuli = []
+    for stimulus in arrays.stimuli:
+        file = folder / f"{stimulus.name}.jpg"
+        v2.functional.to_pil_image(stimulus.read()).save(file, quality=95)
+        stimuli.append(
+            Stimulus(
+                file.name,
+                stimulus.size,
+                stimulus.fixations,
+                stimulus.subjects,
+                partial(read_image, file),
+            )
+        )
+    return SaliencyDataset("pop-out as JPEG", stimuli, arrays.splits, arrays.sigma)
