@@ -98,6 +98,7 @@ def main(config: DictConfig) -> float | None:
     try:
         origin.check_folder(folder)
         origin.record(folder, Path(__file__).parent, HydraConfig.get().overrides.task)
+        OmegaConf.save(config, folder / "config.yaml", resolve=True)
         _ended(folder, "running")
         found = execute(config, folder)
     except (KeyboardInterrupt, SystemExit):

@@ -74,6 +74,12 @@ def test_every_option_composes_builds_and_is_named_after_its_file(
         assert set(objects) == set(run.PARTS)
 
 
+def test_seed_0_seeds(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    run.execute(composed(tmp_path, *SMALL, "logger=csv", "do=[]", "seed=0"), tmp_path)
+    assert torch.initial_seed() == 0
+
+
 def test_one_network_is_built_not_two(tmp_path: Path) -> None:
     task = built(tmp_path, "backbone=alexnet", "backbone.weights=null", "data=popout")["task"]
     assert isinstance(task, SaliencyTask)
@@ -112,7 +118,8 @@ def test_the_sweep_of_the_readme_leaves_one_complete_folder_per_job(tmp_path: Pa
         scores = json.loads((job / "scores.json").read_text())["scores"]
         assert set(scores) == {"run", "centre", "chance"}
         assert {"val/nss", "rf/conv5/extent"} <= set(pd.read_csv(job / "metrics.csv").columns)
-        assert yaml.safe_load((job / ".hydra" / "config.yaml").read_text())["seed"] == 0
+        config = yaml.safe_load((job / "config.yaml").read_text())
+        assert (config["seed"], config["task"]["network"]["backbone"]) == (0, config["backbone"])
         assert list((job / "wandb").glob("offline-run-*/*.wandb"))
         for name in ("origin.json", "requirements.txt", "changes.diff", "overrides.txt"):
             assert (job / name).is_file()

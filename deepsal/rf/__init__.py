@@ -1,5 +1,7 @@
 """Receptive fields of any `nn.Module`: exact crops, signed gradients, measures, pictures."""
 
+from deepsal.rf import measure as measure
+from deepsal.rf import store as store
 from deepsal.rf.crop import Crop as Crop
 from deepsal.rf.crop import crop as crop
 from deepsal.rf.fields import Fields as Fields

@@ -1,8 +1,10 @@
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
+import torch
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -30,3 +32,22 @@ def test_what_is_published_has_every_job_and_the_columns_the_tiny_study_makes() 
     assert len(table) == 18
     assert table.groupby("depth")["seed"].nunique().tolist() == [3] * 6
     assert {"nss", "cc", "kl", "sim", "auc", "conv1", "conv5"} <= set(table.columns)
+
+
+def test_the_control_moves_every_tensor_as_far_as_tuning_did_but_elsewhere() -> None:
+    variants = runpy.run_path(str(ROOT / "experiments" / "depth" / "control.py"))["variants"]
+    torch.manual_seed(0)
+    start = {"conv1.weight": torch.randn(8, 3, 3, 3), "conv1.running_mean": torch.zeros(8)}
+    tuned = {"conv1.weight": start["conv1.weight"] + 0.1, "conv1.running_mean": torch.ones(8)}
+    found = variants(start, tuned, seed=0)
+    moved = {name: state["conv1.weight"] - start["conv1.weight"] for name, state in found.items()}
+    assert torch.allclose(moved["random"].norm(), moved["tuned"].norm())
+    assert (
+        torch.nn.functional.cosine_similarity(
+            moved["random"].flatten(), moved["tuned"].flatten(), dim=0
+        ).abs()
+        < 0.3
+    )
+    assert not moved["statistics"].any()
+    assert torch.equal(found["statistics"]["conv1.running_mean"], torch.ones(8))
+    assert torch.equal(found["random"]["conv1.running_mean"], torch.zeros(8))

@@ -1,0 +1,87 @@
+"""Is the change of the fields more than any change of that size would do? Writes control.csv.
+
+python experiments/depth/control.py runs/studies/depth FOLDER [--to experiments/depth]
+
+FOLDER holds osie/. For each run that tuned every stage, three backbones are compared with the
+pre-trained one, same units, same patches:
+
+tuned      the last checkpoint
+random     the pre-trained weights, each tensor displaced in a random direction by as much as
+           tuning displaced it; pre-trained batch-norm statistics
+statistics the pre-trained weights with the tuned batch-norm statistics
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from deepsal.data import SaliencyDataModule, osie
+from deepsal.models import STAGES, Backbone, backbone
+from deepsal.rf import fields, geometry, measure, store
+
+PREFIX = "network.backbone."
+State = Mapping[str, Tensor]
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def variants(start: State, tuned: State, seed: int) -> dict[str, State]:
+    """Return the three state dicts, by name."""
+    generator = torch.Generator().manual_seed(seed)
+    displaced, restated = dict(start), dict(start)
+    for key, value in start.items():
+        if key.endswith(STATISTICS):
+            restated[key] = tuned[key]
+        elif value.is_floating_point():
+            noise = torch.randn(value.shape, generator=generator)
+            length = (tuned[key] - value).norm() / noise.norm()
+            displaced[key] = value + length * noise
+    return {"tuned": tuned, "random": displaced, "statistics": restated}
+
+
+def compare(network: Backbone, job: Path, images: Tensor, state: State) -> dict[str, float]:
+    """Return each stage's median correlation with the stored fields of epoch 0."""
+    network.load_state_dict(state)
+    row = {}
+    for stage in STAGES:
+        before = store.load(job / "fields" / "epoch=000.npz", f"{stage}/fixed")
+        known = geometry(network, stage)
+        side = before.field.shape[-1]
+        found = fields(network, stage, images, before.patches, before.units.tolist(), known, side)
+        sigma = store.about(job / "fields" / "epoch=000.npz")["stages"][stage]["sigma"]
+        pair = (measure.smoothed(f, sigma) for f in (found.field, before.field))
+        row[stage] = round(measure.median(measure.correlation(*pair)), 4)
+    return row
+
+
+def main() -> None:
+    """Compare every run of depth `all`, print means, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("--to", type=Path, default=Path(__file__).parent)
+    arguments = parser.parse_args()
+    network = backbone("efficientnet_lite0", "efficientnet_lite0", "tf_efficientnet_lite0")
+    start = {key: value.clone() for key, value in network.state_dict().items()}
+    data = SaliencyDataModule(osie(arguments.data_dir)).images["val"]
+    images = torch.stack([data[i].image for i in range(4)])
+    rows = []
+    for seed, job in enumerate(sorted(arguments.runs.glob("all-s*"))):
+        saved = torch.load(job / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        tuned = {k.removeprefix(PREFIX): v for k, v in saved.items() if k.startswith(PREFIX)}
+        for name, state in variants(start, tuned, seed).items():
+            row = compare(network, job, images, state)
+            rows.append({"run": job.name, "variant": name, **row})
+            print(rows[-1], flush=True)
+    table = pd.DataFrame(rows)
+    table.to_csv(arguments.to / "control.csv", index=False)
+    print(table.groupby("variant")[list(STAGES)].mean().round(2))
+
+
+if __name__ == "__main__":
+    main()
