@@ -51,12 +51,16 @@ def build(config: DictConfig) -> dict[str, Any]:
 
 def _checked(node: Any, path: str) -> Any:
     """Refuse targets outside the allow-list; drop an option's name where its object takes none."""
+    if isinstance(node, list):
+        return [_checked(value, f"{path}[{i}]") for i, value in enumerate(node)]
     if not isinstance(node, dict):
         return node
-    target = node.get("_target_", "")
-    if target and not target.startswith(ALLOWED):
-        raise ValueError(f"{path}._target_={target}: only {', '.join(ALLOWED)} may be built")
-    named = target and "name" in inspect.signature(get_object(target)).parameters
+    named = False
+    if target := node.get("_target_"):
+        found = get_object(target) if target.startswith(ALLOWED) else None
+        if not f"{getattr(found, '__module__', '')}.".startswith(ALLOWED):
+            raise ValueError(f"{path}._target_={target}: only {', '.join(ALLOWED)} may be built")
+        named = "name" in inspect.signature(found).parameters
     return {
         key: _checked(value, f"{path}.{key}")
         for key, value in node.items()
@@ -103,9 +107,8 @@ def main(config: DictConfig) -> float | None:
         found = execute(config, folder)
     except (KeyboardInterrupt, SystemExit):
         _ended(folder, "interrupted")
-        print(
-            f"interrupted; to go on from the last checkpoint: ckpt={folder}/checkpoints/last.ckpt"
-        )
+        if (last := folder / "checkpoints" / "last.ckpt").is_file():
+            print(f"interrupted; to go on from the last checkpoint: ckpt={last}")
         raise
     except Exception as error:
         while isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):

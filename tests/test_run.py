@@ -87,11 +87,20 @@ def test_one_network_is_built_not_two(tmp_path: Path) -> None:
     assert optimised == {id(p) for p in task.parameters()}
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optim.optimizer._target_=os.system",
+        "optim.optimizer._target_=torch.os.system",
+        "optim.optimizer._target_=deepsal.report.origin.subprocess.run",
+        "+data.extra=[{_target_: os.system, command: ls}]",
+    ],
+)
 def test_a_target_outside_the_allow_list_is_refused_before_anything_is_built(
-    tmp_path: Path,
+    override: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"task\.optimizer\._target_=os\.system"):
-        built(tmp_path, "data=popout", "optim.optimizer._target_=os.system")
+    with pytest.raises(ValueError, match=r"_target_=.* may be built"):
+        built(tmp_path, "data=popout", override)
 
 
 def test_the_sweep_of_the_readme_leaves_one_complete_folder_per_job(tmp_path: Path) -> None:
