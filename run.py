@@ -57,7 +57,7 @@ def _checked(node: Any, path: str) -> Any:
         return node
     named = False
     if target := node.get("_target_"):
-        found = get_object(target) if target.startswith(ALLOWED) else None
+        found: Any = get_object(target) if target.startswith(ALLOWED) else None
         if not f"{getattr(found, '__module__', '')}.".startswith(ALLOWED):
             raise ValueError(f"{path}._target_={target}: only {', '.join(ALLOWED)} may be built")
         named = "name" in inspect.signature(found).parameters
