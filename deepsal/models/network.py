@@ -63,12 +63,24 @@ class Finish(nn.Module):
     def forward(self, logits: Float[Tensor, "B h w"], size: tuple[int, int]) -> Map:
         """Return the log density at `size`, `(B, H, W)`, float32."""
         with torch.autocast(logits.device.type, enabled=False):
-            x = interpolate(logits.float()[:, None], size, mode="bilinear")[:, 0]
-            if self.log_smooth is not None:
-                sigma = self.log_smooth.exp() * size[0]
-                x = _gaussian(size[0], sigma) @ x @ _gaussian(size[1], sigma).T
-            x = x + self._bias(size, x)
+            down, across = (
+                self._resized(n, length, size[0], logits.device)
+                for n, length in zip(logits.shape[-2:], size, strict=True)
+            )
+            x = down @ logits.float() @ across.T + self._bias(size, logits)
             return x.flatten(1).log_softmax(1).view_as(x)
+
+    def _resized(
+        self, n: int, length: int, height: int, device: torch.device
+    ) -> Float[Tensor, "length n"]:
+        """Interpolate n values linearly to `length` and smooth them, as one matrix."""
+        matrix = interpolate(torch.eye(n, device=device)[None], length, mode="linear")[0].T
+        if self.log_smooth is None:
+            return matrix
+        at = torch.arange(length, device=device)
+        sigma = self.log_smooth.exp() * height
+        kernel = (-0.5 * ((at[:, None] - at) / sigma).square()).softmax(1)
+        return kernel @ matrix
 
     def _bias(self, size: tuple[int, int], like: Tensor) -> Float[Tensor, "H W"]:
         axes = [(torch.arange(n, device=like.device) + 0.5) * 2 / n - 1 for n in size]
@@ -76,9 +88,3 @@ class Finish(nn.Module):
         y, x = (((a - c) / s).square() for a, c, s in zip(axes, self.centre, spread, strict=True))
         bias: Tensor = -self.weight * (y[:, None] + x) / 2
         return bias
-
-
-def _gaussian(n: int, sigma: Tensor) -> Float[Tensor, "n n"]:
-    """A row-normalised Gaussian kernel between every two of n pixels."""
-    at = torch.arange(n, device=sigma.device)
-    return (-0.5 * ((at[:, None] - at) / sigma).square()).softmax(1)
