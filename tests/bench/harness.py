@@ -57,9 +57,8 @@ def report(rows: list[Row], file: Path, console: Console | None = None) -> None:
     os.replace(partial, file)
     table = Table(box=SIMPLE, title=_title(about), title_justify="left")
     for column in ("benchmark", "ours (s)", "reference (s)", "ratio", "reference"):
-        table.add_column(
-            column, justify="left" if column in {"benchmark", "reference"} else "right"
-        )
+        words = column in {"benchmark", "reference"}
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
     for row in rows:
         cells = f"{row['ours_s']:.2f}", f"{row['reference_s']:.2f}", f"{row['ratio']:.2f}x"
         table.add_row(row["name"], *cells, row["reference"])
