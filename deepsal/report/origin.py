@@ -57,7 +57,7 @@ def record(folder: Path, code: Path, overrides: Sequence[str]) -> None:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(_cores()),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
@@ -78,7 +78,8 @@ def _git(code: Path, *command: str) -> str | None:
     return done.stdout
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the CPU's model name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

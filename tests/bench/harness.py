@@ -1,6 +1,5 @@
 import json
 import os
-import platform
 import statistics
 import subprocess
 import time
@@ -14,6 +13,8 @@ import torch
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+
+from deepsal.report.origin import processor
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "captum")
@@ -46,7 +47,7 @@ def report(rows: list[Row], file: Path, console: Console | None = None) -> None:
     about = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
-        "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
         "threads": torch.get_num_threads(),
         "versions": {package: version(package) for package in PACKAGES},
     }
@@ -74,10 +75,3 @@ def _commit() -> str:
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
