@@ -25,6 +25,10 @@ class SaliencyImages(Dataset[Sample]):
         size: (h, w) of the image given to the network.
         augment: a torchvision v2 transform of the image and its points; None for none.
         own_resolution: rasterise the truth at the stored image's size instead of at `size`.
+
+    Attributes:
+        degree: pixels of the network's image per degree of visual angle, where known; from the
+            first image, across.
     """
 
     def __init__(
@@ -40,6 +44,8 @@ class SaliencyImages(Dataset[Sample]):
         self.size = size
         self.augment = augment
         self.own_resolution = own_resolution
+        of_width = size[1] / self.stimuli[0].size[1] if self.stimuli else 1.0
+        self.degree = dataset.degree * of_width if dataset.degree else None
         self.images = torch.empty(len(self.stimuli), 3, *size, dtype=torch.uint8).share_memory_()
         self.decoded = torch.zeros(len(self.stimuli), dtype=torch.bool).share_memory_()
 

@@ -18,8 +18,9 @@ TWINS = ("1279.jpg", "1374.jpg")
 def osie(data_dir: str | Path) -> SaliencyDataset:
     """Read OSIE in its release layout: `osie/data/stimuli/*.jpg`, `osie/data/eye/fixations.mat`.
 
-    800x600 pixels, 3 s of free viewing, blur 24 px; the release counts pixels from 1, deepsal
-    from 0. The split into 500 training, 100 validation and 100 test images is fixed.
+    800x600 pixels, 3 s of free viewing, about 24 px to a degree, blur of one degree; the release
+    counts pixels from 1, deepsal from 0. The split into 500 training, 100 validation and 100 test
+    images is fixed.
 
     Args:
         data_dir: the folder that holds `osie/`.
@@ -53,7 +54,8 @@ def osie(data_dir: str | Path) -> SaliencyDataset:
             f"{matrix} holds {len(stimuli)} images and {total} fixations, the release has "
             f"{IMAGES} and {FIXATIONS}; fetch it again"
         )
-    return SaliencyDataset("OSIE", stimuli, _splits([s.name for s in stimuli]), sigma=24.0)
+    splits = _splits([s.name for s in stimuli])
+    return SaliencyDataset("OSIE", stimuli, splits, sigma=24.0, degree=24.0)
 
 
 def _loaded(matrix: Path) -> Any:

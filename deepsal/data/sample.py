@@ -48,6 +48,7 @@ class SaliencyDataset:
         stimuli: all of them; `splits` refers to them by position.
         splits: train, val and test as disjoint positions.
         sigma: standard deviation of the ground truth's Gaussian blur, in stored-image pixels.
+        degree: stored-image pixels per degree of visual angle, where known.
 
     Raises:
         ValueError: a fixation is not finite or lies off its image, an image has no fixation, splits
@@ -58,6 +59,7 @@ class SaliencyDataset:
     stimuli: Sequence[Stimulus]
     splits: Mapping[str, Sequence[int]]
     sigma: float
+    degree: float | None = None
 
     def __post_init__(self) -> None:
         if not self.sigma > 0:

@@ -42,6 +42,33 @@ def extent(field: Field) -> NDArray[np.float64]:
     return np.where(np.isfinite(w).all((-2, -1)), side, np.nan)
 
 
+def radial_profile(field: Field) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean luminance field over rings of one pixel around the middle of the array.
+
+    P(k) = mean{w(y, x) : k ≤ √((y − (h−1)/2)² + (x − (w−1)/2)²) < k + 1}, for all rings that lie
+    within the array; the radius of a ring is the mean distance of its pixels.
+
+    Returns:
+        radius (R,) in pixels and profile (U, R), NaN for units without a field.
+
+    >>> ring = np.zeros((1, 3, 5, 5), np.float32)
+    >>> ring[..., 1:4, 1:4] = 6
+    >>> ring[..., 2, 2] = -2
+    >>> radius, profile = radial_profile(ring)
+    >>> radius.round(2).tolist(), profile.tolist()
+    ([0.0, 1.21, 2.33], [[-2.0, 6.0, 0.0]])
+    """
+    w = luminance(field)
+    rows, columns = (np.arange(n) - (n - 1) / 2 for n in w.shape[-2:])
+    distance = np.hypot(rows[:, None], columns).ravel()
+    rings = (min(w.shape[-2:]) - 1) // 2 + 1
+    order = distance.argsort(kind="stable")[: int((distance < rings).sum())]
+    starts = np.searchsorted(distance[order], np.arange(rings))
+    inside = np.vstack([distance[order], np.take(w.reshape(len(w), -1), order, axis=1)])
+    means = np.add.reduceat(inside, starts, axis=1) / np.diff(starts, append=len(order))
+    return means[0], means[1:]
+
+
 def correlation(field: Field, other: Field) -> NDArray[np.float64]:
     """Pearson correlation of each unit's field with its counterpart over pixels and colours, (U,).
 

@@ -1,20 +1,39 @@
 """Fields on disk: one file per checkpoint, each layer readable on its own."""
 
+import dataclasses
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from deepsal.rf.fields import Fields
 
-MEMBERS = ("field", "units", "patches", "activation", "count")
+MEMBERS = tuple(member.name for member in dataclasses.fields(Fields))
+
+
+class Evolution(NamedTuple):
+    """Some units of one layer through training.
+
+    field: float32 (T, U, 3, h, w) · units: (U,) channels · checkpoints: T names, in order.
+    """
+
+    field: NDArray[np.float32]
+    units: NDArray[np.int64]
+    checkpoints: list[str]
 
 
 def save(path: Path, fields: Mapping[str, Fields], about: Mapping[str, Any]) -> None:
     """Write fields under names such as `conv4/fixed`, with a JSON description, atomically.
+
+    Not compressed: deflating such numbers saves a tenth of the space and takes longer than
+    computing them.
 
     Args:
         path: the `.npz` file; its folder is made.
@@ -29,7 +48,7 @@ def save(path: Path, fields: Mapping[str, Fields], about: Mapping[str, Any]) -> 
     }
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
-        np.savez_compressed(file, about=np.array(json.dumps(dict(about))), **arrays)
+        np.savez(file, about=np.array(json.dumps(dict(about))), **arrays)
     os.replace(partial, path)
 
 
@@ -46,6 +65,35 @@ def load(path: Path, name: str) -> Fields:
         return Fields(**{member: file[f"{name}/{member}"] for member in MEMBERS})
 
 
+def evolution(folder: Path, name: str, units: Sequence[int] | None = None) -> Evolution:
+    """Read what one entry was at every checkpoint of a run, as one array.
+
+    Args:
+        folder: holds `epoch=000.npz`, `epoch=002.npz` …
+        name: the entry, such as `conv4/fixed`.
+        units: channels; None for all that were stored.
+
+    Raises:
+        FileNotFoundError: no checkpoint's fields in the folder.
+        ValueError: no such entry or unit, or files that hold different units or windows.
+    """
+    files = sorted(folder.glob("epoch=*.npz"), key=lambda file: (len(file.name), file.name))
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no fields (epoch=NNN.npz); run with rf=standard")
+    stored = load(files[0], name).units.tolist()
+    wanted = list(stored if units is None else units)
+    if unknown := [unit for unit in wanted if unit not in stored]:
+        raise ValueError(f"{files[0]} has no units {unknown} of {name}; it has {stored}")
+    at = [stored.index(unit) for unit in wanted]
+    found: list[NDArray[np.float32]] = []
+    for file in files:
+        here = load(file, name)
+        if here.units.tolist() != stored or (found and here.field[at].shape != found[0].shape):
+            raise ValueError(f"{file} holds other units or windows of {name} than {files[0]}")
+        found.append(here.field[at])
+    return Evolution(np.stack(found), np.asarray(wanted), [file.stem for file in files])
+
+
 def names(path: Path) -> list[str]:
     """Return the entries of a file."""
     with np.load(path) as file:
@@ -57,3 +105,20 @@ def about(path: Path) -> dict[str, Any]:
     with np.load(path) as file:
         found: dict[str, Any] = json.loads(str(file["about"]))
         return found
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Return the SHA-256 of a network's parameters and buffers, names included.
+
+    >>> layer = nn.Linear(2, 2)
+    >>> before = fingerprint(layer)
+    >>> _ = layer.bias.data.add_(1)
+    >>> before == fingerprint(layer)
+    False
+    """
+    digest = hashlib.sha256()
+    for key, value in network.state_dict().items():
+        raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(raw.numpy().tobytes())
+    return digest.hexdigest()

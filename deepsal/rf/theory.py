@@ -1,17 +1,26 @@
 """The part of the image that a unit can see at all: size, stride and offset of its field."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from itertools import chain as joined
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.backends import cudnn
 
 from deepsal.rf.units import layer, undisturbed, until
 
 STRIP = 64
-LONGEST = 4096
+SHORTEST, LONGEST = 128, 4096
+POINTWISE = (
+    *(nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d, nn.LocalResponseNorm),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish),
+    *(nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish),
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,31 @@ class Geometry:
     offset: tuple[int, int]
 
 
+def chain(modules: Iterable[nn.Module]) -> Geometry:
+    """Compute the field at the end of a chain of layers, without running it.
+
+    size = Σ (k_l − 1) Π_{i<l} s_i + 1, stride = Π s_l and offset = Σ p_l Π_{i<l} s_i, with kernels
+    k (dilated: d(k − 1) + 1), strides s and paddings p; Araujo, Norris & Sim 2019, "Computing
+    Receptive Fields of Convolutional Neural Networks", Distill, doi:10.23915/distill.00021.
+
+    Args:
+        modules: convolutions, max and average pooling, pointwise layers (activations, batch norm
+            in eval mode, dropout), and `nn.Sequential` of these; a network such as `features[:16]`.
+
+    Raises:
+        ValueError: a layer of another kind; `geometry` measures any.
+
+    >>> chain([nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)])
+    Geometry(size=(11, 11), stride=(4, 4), offset=(5, 5))
+    """
+    size, stride, offset = (1, 1), (1, 1), (0, 0)
+    for reach, step, before in _links(modules):
+        size = size[0] + reach[0] * stride[0], size[1] + reach[1] * stride[1]
+        offset = offset[0] + before[0] * stride[0], offset[1] + before[1] * stride[1]
+        stride = step[0] * stride[0], step[1] * stride[1]
+    return Geometry(size, stride, offset)
+
+
 def geometry(network: nn.Module, name: str) -> Geometry:
     """Measure a layer's theoretical field, whatever the network's graph.
 
@@ -38,15 +72,29 @@ def geometry(network: nn.Module, name: str) -> Geometry:
         name: dotted name of the layer.
 
     Raises:
-        ValueError: no such layer.
+        ValueError: no such layer, or its output is not a map on a regular grid of whole pixels.
     """
     module = layer(network, name)
-    parameter = next(network.parameters())
-    with undisturbed(network), torch.no_grad():
+    tensors = joined(network.parameters(), network.buffers())
+    like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
+    if like.dtype.itemsize < 4:  # oneDNN pads bfloat16 kernels: a NaN reaches one pixel further
+        network, like = deepcopy(network).float(), like.float()
+        module = layer(network, name)
+    with undisturbed(network), torch.no_grad(), _plain_convolutions():
         run = until(network, module)
-        rows, columns = (_axis(partial(_blinded, run, parameter, axis)) for axis in (0, 1))
+        rows, columns = (_axis(partial(_blinded, run, like, axis)) for axis in (0, 1))
     size = None if rows.size is None or columns.size is None else (rows.size, columns.size)
     return Geometry(size, (rows.stride, columns.stride), (rows.offset, columns.offset))
+
+
+@contextmanager
+def _plain_convolutions() -> Iterator[None]:
+    # cuDNN may pick Winograd or FFT, which spread a NaN over a whole tile
+    enabled, cudnn.enabled = cudnn.enabled, False
+    try:
+        yield
+    finally:
+        cudnn.enabled = enabled
 
 
 class _Axis(NamedTuple):
@@ -55,43 +103,85 @@ class _Axis(NamedTuple):
     offset: int
 
 
+_Pair = tuple[int, int]
+
+
+def _links(modules: Iterable[nn.Module]) -> Iterator[tuple[_Pair, _Pair, _Pair]]:
+    """Yield (dilated kernel − 1, stride, padding before) of the layers that are not pointwise."""
+    for module in modules:
+        if _runs_as(module, nn.Sequential):
+            yield from _links(module.children())
+        elif _runs_as(module, nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d) and (
+            getattr(module, "padding_mode", "zeros") != "circular"
+        ):
+            kernel, dilation = _pair(module.kernel_size), _pair(getattr(module, "dilation", 1))
+            reach = dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1)
+            named = {"valid": (0, 0), "same": (reach[0] // 2, reach[1] // 2)}
+            padding = module.padding
+            before = named[padding] if isinstance(padding, str) else _pair(padding)
+            yield reach, _pair(module.stride), before
+        elif not _runs_as(module, *POINTWISE):
+            raise ValueError(f"no closed form for {module}: measure the layer with `geometry`")
+
+
+def _runs_as(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Tell whether a module is of a kind, and not of a subclass that computes something else."""
+    return any(isinstance(module, k) and type(module).forward is k.forward for k in kinds)
+
+
+def _pair(value: object) -> _Pair:
+    first, second = value if isinstance(value, tuple) else (value, value)
+    return int(first), int(second)
+
+
 def _blinded(
     run: Callable[[Tensor], Tensor], like: Tensor, axis: int, span: int, end: int, pixels: int
 ) -> tuple[int, int]:
-    """Blind some pixels at one end of a strip; return (how many units turn NaN, of how many)."""
+    """Blind some pixels at one end of a strip; return (how far in it shows, of how many units)."""
     image = torch.zeros(1, 3, span, STRIP, device=like.device, dtype=like.dtype)
     image[:, :, slice(pixels) if end == 0 else slice(span - pixels, None)] = torch.nan
     output = run(image if axis == 0 else image.transpose(2, 3))
-    if axis == 1:
-        output = output.transpose(2, 3)
-    nan = output[0].isnan().any(0).any(1)
-    return int(nan.sum()), len(nan)
+    if not isinstance(output, Tensor) or output.dim() != 4:
+        shape = getattr(output, "shape", type(output).__name__)
+        raise ValueError(f"a field needs an output of shape (1, units, h, w), not {shape}")
+    nan = output[0].isnan().any(0).any(1 - axis)
+    from_end = nan.flip(0) if end else nan
+    return int(from_end.nonzero().max()) + 1 if nan.any() else 0, len(nan)
 
 
 def _axis(blinded: Callable[[int, int, int], tuple[int, int]]) -> _Axis:
-    span = 512
+    span, units = SHORTEST, blinded(SHORTEST, 0, 0)[1]
     while True:
-        half = span // 2
-        counts, units = zip(*(blinded(span, end, half) for end in (0, 1)), strict=True)
-        stride = 2 ** round(torch.tensor(span / units[0]).log2().item())
-        if max(counts) < units[0]:
+        half, fewer, span = span, units, 2 * span
+        ends = [partial(blinded, span, end) for end in (0, 1)]
+        counts, (units, _) = zip(*(end(half) for end in ends), strict=True)
+        stride = round(half / max(units - fewer, 1))
+        local = max(counts) < units
+        if local and stride:
+            # from the left: unit u is blinded by p pixels if u·S − offset < p
+            # from the right: unit n−1−j is blinded if (j+1)·S + (size − S − offset) > … − p
+            offset, beyond = (
+                _reach(end, half, count, stride) for end, count in zip(ends, counts, strict=True)
+            )
+            if offset is not None and beyond is not None:
+                size = beyond + offset + stride - (units * stride - span)
+                return _Axis(size, stride, offset)
+        if span == LONGEST:
             break
-        span *= 2
-        if span > LONGEST:
-            return _Axis(None, stride, 0)
-    reach = [_reach(partial(blinded, span, end), half, counts[end], stride) for end in (0, 1)]
-    # from the left: unit u is blinded by p pixels if u·S − offset < p
-    offset = reach[0]
-    # from the right: unit n−1−j is blinded by p pixels if (j+1)·S + (size − S − offset) > … − p
-    size = reach[1] + offset + stride - (units[0] * stride - span)
-    return _Axis(size, stride, offset)
+    if local:
+        raise ValueError("the layer's units do not lie on a regular grid of whole pixels")
+    return _Axis(None, stride, 0)
 
 
-def _reach(blinded: Callable[[int], tuple[int, int]], pixels: int, count: int, stride: int) -> int:
+def _reach(
+    blinded: Callable[[int], tuple[int, int]], pixels: int, count: int, stride: int
+) -> int | None:
     """Return how far the units see beyond their own cell towards the blinded end.
 
-    count(p) = ceil((p + reach) / S); the largest p with the same count makes that exact.
+    count(p) = ceil((p + reach) / S); the largest p with the same count makes that exact. None if
+    the counts around it are not those of the stride S.
     """
+    blinded = cache(blinded)
     low, high = pixels, pixels + stride
     while high - low > 1:
         middle = (low + high) // 2
@@ -99,4 +189,5 @@ def _reach(blinded: Callable[[int], tuple[int, int]], pixels: int, count: int, s
             low = middle
         else:
             high = middle
-    return count * stride - low
+    steps = [blinded(low + p)[0] - count for p in (-stride, 1 - stride, 0, 1)]
+    return count * stride - low if steps == [-1, 0, 0, 1] else None

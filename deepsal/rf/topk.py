@@ -13,17 +13,37 @@ from deepsal.rf.units import layer
 
 
 class Best(NamedTuple):
-    """The strongest responses of each unit: values (U, ≤k), places (U, ≤k, 3), strongest first."""
+    """The strongest responses of each unit: values (U, ≤k), places (U, ≤k, 3), strongest first.
+
+    A place is (image, row, column). A value of −∞ is no response: its place is −1.
+    """
 
     values: Tensor
     places: Tensor
 
     def with_more(self, values: Tensor, places: Tensor, k: int) -> "Best":
-        """Return the k strongest of these and others; ties go to the one seen first."""
+        """Return the k strongest of these and others, each image once (a sampler may repeat it).
+
+        Equal responses go by image, the lowest first, so that the order of batches and ranks does
+        not matter; equal ones to the same image keep the place seen first. NaN is no response.
+        """
         values = torch.cat([self.values, values], 1)
-        places = torch.cat([self.places, places], 1)
-        order = values.argsort(dim=1, descending=True, stable=True)[:, :k]
-        return Best(values.gather(1, order), places.gather(1, order[..., None].expand(-1, -1, 3)))
+        values = values.masked_fill(values.isnan(), -torch.inf)
+        best = Best(values, torch.cat([self.places, places], 1)).strongest()
+        best = best._at(best.places[..., 0].argsort(dim=1, stable=True))
+        image = best.places[..., 0]
+        again = torch.zeros_like(image, dtype=torch.bool)
+        again[:, 1:] = image[:, 1:] == image[:, :-1]
+        values, places = Best(best.values.masked_fill(again, -torch.inf), best.places).strongest(k)
+        return Best(values, places.masked_fill(values.isneginf()[..., None], -1))
+
+    def strongest(self, k: int | None = None) -> "Best":
+        """Return these (the first k of them) with the strongest first; ties keep their order."""
+        return self._at(self.values.argsort(dim=1, descending=True, stable=True)[:, :k])
+
+    def _at(self, order: Tensor) -> "Best":
+        places = self.places.gather(1, order[..., None].expand(-1, -1, 3))
+        return Best(self.values.gather(1, order), places)
 
 
 class TopK:
@@ -72,7 +92,7 @@ class TopK:
     def patches(self, name: str) -> NDArray[np.int64]:
         """Return (U, k, 3): image, row and column, strongest first, −1 where there is none.
 
-        A response of 0 behind a rectifier is none.
+        A response of 0 behind a rectifier is none, and so is NaN.
         """
         _, places = self.best[name]
         missing = self.k - places.shape[1]
@@ -85,7 +105,7 @@ class TopK:
             width = output.shape[3]
             ids = self.ids.to(where.device)[:, None].expand_as(where)
             places = torch.stack([ids, where // width, where % width], 2)
-            places = places.masked_fill((values == 0)[..., None], -1)
+            values = values.masked_fill(values == 0, -torch.inf)
             found = values.T.cpu(), places.transpose(0, 1).cpu()
             self.best[name] = self.best[name].with_more(*found, self.k)
 

@@ -3,10 +3,20 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.hooks import RemovableHandle
+
+NONLINEAR = {
+    *("relu", "prelu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus", "threshold"),
+    *("sigmoid", "tanh", "softmax", "hardtanh", "hardswish", "hardsigmoid", "log_sigmoid_forward"),
+    *("prelu_kernel", "rrelu_with_noise", "celu", "glu", "softshrink", "hardshrink"),
+    *("clamp", "clamp_min"),  # a rectifier written by hand
+}
 
 
 class _ReachedError(Exception):
@@ -17,15 +27,25 @@ def layer(network: nn.Module, name: str) -> nn.Module:
     """Return a submodule by its dotted name.
 
     Raises:
-        ValueError: no such module; the message lists the names at the first wrong step.
+        ValueError: no such module (the message lists the names at the first wrong step), or the
+            network is compiled.
     """
-    module = network
+    module = _plain(network)
     for step in name.split("."):
         children = dict(module.named_children())
         if step not in children:
             where = type(module).__name__
             raise ValueError(f"no layer {name!r}: {where} has {[*children]}, not {step!r}")
-        module = children[step]
+        module = _plain(children[step])
+    return module
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
+        raise ValueError(
+            f"{type(module).__name__} is compiled, and hooks do not fire in compiled code; look at "
+            "the uncompiled module (`_orig_mod`, or a copy made before `compile()`)"
+        )
     return module
 
 
@@ -88,22 +108,74 @@ def until(network: nn.Module, module: nn.Module) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def rectifier(network: nn.Module, module: nn.Module, image: Tensor) -> nn.Module | None:
-    """Return the rectifier that a layer ends in, or None for a layer with a linear output.
+def rectified(
+    network: nn.Module, module: nn.Module, image: Tensor
+) -> tuple[nn.Module | None, Tensor]:
+    """Return the rectifier that a layer ends in, if it does, and the layer's output before it.
 
     A silent unit has no gradient behind its rectifier, so fields are read from its input. It is
     found by running `image` (1, 3, h, w): the last ReLU called whose result is the layer's output.
     """
-    last: list[tuple[nn.Module, Tensor]] = []
-    handles = [
-        m.register_forward_hook(lambda m, _inputs, output: last.append((m, output.clone())))
-        for m in module.modules()
-        if isinstance(m, nn.ReLU | nn.ReLU6)
-    ]
+    last: list[tuple[nn.Module, Tensor, Tensor]] = []
+    given: list[Tensor] = []
+
+    def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        given[:] = [inputs[0].clone()]  # it may work in place
+
+    def after(module: nn.Module, _inputs: object, output: Tensor) -> None:
+        last[:] = [(module, given[0], output.clone())]
+
+    handles: list[RemovableHandle] = []
+    for m in module.modules():
+        if isinstance(m, nn.ReLU | nn.ReLU6):
+            handles += [m.register_forward_pre_hook(before), m.register_forward_hook(after)]
     try:
         with torch.no_grad():
             output = until(network, module)(image)
     finally:
         for handle in handles:
             handle.remove()
-    return last[-1][0] if last and torch.equal(last[-1][1], output) else None
+    if last and torch.equal(last[0][2], output):
+        return last[0][0], last[0][1]
+    return None, output
+
+
+def overridable(network: nn.Module, module: nn.Module, image: Tensor) -> str:
+    """Say which nonlinearities up to a layer are not `nn.ReLU` modules; "" if all are.
+
+    Captum's guided backpropagation and deconvolution override exactly those, and silently give the
+    plain gradient for every other.
+    """
+    modules: list[nn.Module] = []
+    handles = [
+        m.register_forward_hook(lambda m, _inputs, _output: modules.append(m))
+        for m in network.modules()
+        if isinstance(m, nn.ReLU)
+    ]
+    try:
+        with Nonlinearities() as seen, torch.no_grad():
+            until(network, module)(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    others = sorted({name for name in seen.names if name != "relu"})
+    if seen.names.count("relu") > len(modules):
+        others.append("functional relu")
+    return ", ".join(others)
+
+
+class Nonlinearities(TorchDispatchMode):
+    """Lists the nonlinear operators that run; pooling and products are none."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run one operator."""
+        name = func.overloadpacket.__name__.strip("_")
+        if name in NONLINEAR:
+            self.names.append(name)
+        return func(*args, **kwargs or {})

@@ -4,10 +4,10 @@ import argparse
 import logging
 import warnings
 
-from tests.bench import training
+from tests.bench import fields, training
 from tests.bench.harness import ROOT, report
 
-BENCHMARKS = {"training": training.run}
+BENCHMARKS = {"fields": fields.run, "training": training.run}
 
 
 def main() -> None:

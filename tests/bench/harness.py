@@ -27,9 +27,13 @@ def side_by_side(
     reference: Callable[[], object],
     reference_is: str,
     repeats: int = 3,
+    scale: float = 1.0,
     **more: Any,
 ) -> Row:
-    """Time both in turn, after one unmeasured round each, and return medians and their ratio."""
+    """Time both in turn, after one unmeasured round each, and return medians and their ratio.
+
+    A reference that does only 1/`scale` of the work has its time multiplied by `scale`.
+    """
     seconds: dict[str, list[float]] = {"ours": [], "reference": []}
     for measured in [False] + [True] * repeats:
         for which, run in (("ours", ours), ("reference", reference)):
@@ -38,8 +42,9 @@ def side_by_side(
             if measured:
                 seconds[which].append(time.perf_counter() - began)
     mine, other = (statistics.median(seconds[which]) for which in ("ours", "reference"))
+    other *= scale
     row = {"name": name, "ours_s": mine, "reference_s": other, "ratio": other / mine}
-    return {**row, "reference": reference_is, "repeats": repeats, **more}
+    return {**row, "reference": reference_is, "repeats": repeats, "scale": scale, **more}
 
 
 def report(rows: list[Row], file: Path, console: Console | None = None) -> None:

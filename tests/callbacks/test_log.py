@@ -75,7 +75,10 @@ def test_an_offline_run_holds_scores_fields_pictures_and_config(
         assert sum(key in step for step in steps) == 3, f"{key}: epochs 0, 1 and 2"
     for key in ("val/predictions", "val/nss"):
         assert sum(key in step for step in steps) == 2
-    assert len(list(file.parent.glob("files/media/images/**/*.png"))) == 3 * 2 * 2 + 2
+    for key in ("rf/conv1/evolution", "rf/conv4/profile", "rf/conv4/patches"):
+        assert sum(key in step for step in steps) == 1, f"{key}: at the end"
+    pictures = 3 * 2 * 2 + 2 + 2 * 3
+    assert len(list(file.parent.glob("files/media/images/**/*.png"))) == pictures
 
 
 def test_a_failing_dashboard_does_not_fail_the_training(

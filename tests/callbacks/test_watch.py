@@ -73,7 +73,10 @@ def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_
                 f"epoch={e:03d}.png" for e in (0, 2, 3)
             ]
             with Image.open(folder / "epoch=003.png") as picture:
-                assert picture.size[0] == 200
+                assert picture.size[0] > 200
+        for kind in ("evolution", "profile", "patches"):
+            with Image.open(tmp_path / "figures" / "fields" / f"{stage}-{kind}.png") as picture:
+                assert picture.size[0] > 200
     table = pd.read_csv(tmp_path / "metrics.csv")
     moved = table["rf/conv5/correlation"].dropna().tolist()
     assert moved[0] == pytest.approx(1)
@@ -96,6 +99,85 @@ def test_the_top_patches_are_those_of_the_trained_network(tmp_path: Path) -> Non
     assert np.allclose(found.field, expected.field, atol=1e-6)
 
 
+def test_a_test_without_a_training_before_it_is_watched_too(tmp_path: Path) -> None:
+    pl.seed_everything(0, verbose=False)
+    module, watching = task("conv3"), watch(tmp_path)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=csv_logger(tmp_path),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[watching],
+    )
+    trainer.test(module, datamodule(), verbose=False)
+    file = tmp_path / "fields" / "test.npz"
+    assert [f.name for f in file.parent.iterdir()] == ["test.npz"]
+    found = store.load(file, "conv3/topk")
+    images = torch.stack([sample.image for sample in datamodule().images["val"]])  # type: ignore[attr-defined]
+    expected = fields(module.network, "backbone.conv3", images, found.patches, range(4), window=33)
+    assert np.allclose(found.field, expected.field, atol=1e-6)
+    assert store.about(file)["weights"] == store.fingerprint(module.network)
+    assert "rf/conv3/extent" in pd.read_csv(tmp_path / "metrics.csv")
+
+
+def test_after_a_training_the_test_is_not_watched_again(tmp_path: Path) -> None:
+    pl.seed_everything(0, verbose=False)
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=csv_logger(tmp_path),
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[watch(tmp_path)],
+    )
+    module = task("conv3")
+    trainer.fit(module, datamodule())
+    trainer.test(module, datamodule(), verbose=False)
+    assert not (tmp_path / "fields" / "test.npz").exists()
+
+
+@pytest.mark.parametrize("images", [5, 1])
+def test_two_processes_see_what_one_sees(images: int, tmp_path: Path) -> None:
+    for name, devices in (("one", 1), ("two", 2)):
+        pl.seed_everything(0, verbose=False)
+        trainer = pl.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            devices=devices,
+            strategy="ddp_spawn" if devices > 1 else "auto",
+            logger=csv_logger(tmp_path / name),
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[watch(tmp_path / name)],
+        )
+        trainer.fit(task("none"), datamodule((8, images, 3)))
+    for checkpoint in ("epoch=000", "epoch=001"):
+        one, two = (tmp_path / name / "fields" / f"{checkpoint}.npz" for name in ("one", "two"))
+        for entry in store.names(one):
+            first, second = store.load(one, entry), store.load(two, entry)
+            assert np.array_equal(first.patches, second.patches)
+            assert np.allclose(first.field, second.field, rtol=1e-4, atol=1e-6, equal_nan=True)
+
+
+def test_blank_and_noise_patches_are_no_images_of_the_data_set(tmp_path: Path) -> None:
+    watching = WatchReceptiveFields(
+        tmp_path, ["conv3"], units=4, patches=3, sources=["noise", "blank"], components=1
+    )
+    fit(tmp_path, [watching], epochs=1)
+    file = tmp_path / "fields" / "epoch=001.npz"
+    assert store.names(file) == ["conv3/noise", "conv3/blank"]
+    noise, blank = (store.load(file, f"conv3/{source}") for source in ("noise", "blank"))
+    assert noise.count.tolist() == [3] * 4
+    assert blank.count.tolist() == [1] * 4
+    assert noise.component.shape == (4, 1, 3, 15, 15)
+    assert np.isfinite(noise.variance).all()
+    assert np.isnan(blank.variance).all()
+
+
 def test_a_failing_training_leaves_no_hook(tmp_path: Path) -> None:
     class Failing(pl.Callback):
         def on_validation_batch_end(self, *_args: object) -> None:
@@ -109,10 +191,17 @@ def test_a_failing_training_leaves_no_hook(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"stages": ["conv7"]}, r"conv7.*conv1"), ({"units": [3, 99]}, r"conv1 has units 0 … 3")],
+    [
+        ({"stages": ["conv7"]}, r"rf.stages.*conv7.*conv1"),
+        ({"sources": ["bottomk"]}, r"rf.sources.*bottomk.*topk"),
+        ({"units": [3, 99]}, r"conv1 has units 0 … 3"),
+        ({"units": [-1]}, r"conv1 has units 0 … 3"),
+        ({"units": 0}, r"rf.units=0"),
+        ({"method": "magic"}, r"magic.*gradient"),
+    ],
 )
 def test_bad_options_say_what_would_be_right(
-    options: dict[str, list[str]], message: str, tmp_path: Path
+    options: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
         fit(tmp_path, [WatchReceptiveFields(tmp_path, **options)])  # type: ignore[arg-type]

@@ -13,8 +13,16 @@ def found(scale: float, dead: bool = False) -> Fields:
     field = np.random.default_rng(0).normal(size=(4, 3, 9, 9)).astype(np.float32)
     field[:, :, 4, 4] += scale
     count = np.array([0 if dead else 2, 2, 2, 2])
-    zeros = np.zeros((4, 2), dtype=np.float32)
-    return Fields(field, np.arange(4), np.zeros((4, 2, 3), dtype=np.int64), zeros, count)
+    return Fields(
+        field,
+        units=np.arange(4),
+        patches=np.zeros((4, 2, 3), dtype=np.int64),
+        centre=np.zeros((4, 2, 2), dtype=np.float32),
+        activation=np.zeros((4, 2), dtype=np.float32),
+        count=count,
+        component=np.zeros((4, 0, 3, 9, 9), dtype=np.float32),
+        variance=np.zeros((4, 0), dtype=np.float32),
+    )
 
 
 def printed(folder: Path) -> str:

@@ -3,50 +3,78 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18, vgg11
+from torchvision.models import resnet18
+from torchvision.models.vgg import cfgs, make_layers
+from torchvision.ops import SqueezeExcitation
 
 from deepsal.rf.crop import crop
 from deepsal.rf.theory import geometry
 from deepsal.rf.units import layer, undisturbed, until
-from tests.conftest import backbone
+from tests.conftest import backbone, stage
 
-IMAGE = (128, 160)
+
+def lopsided() -> nn.Module:
+    """Even, dilated and missing padding, another in each direction, strides of 2 and 3."""
+    return nn.Sequential(
+        nn.Conv2d(3, 4, (4, 3), (2, 3), padding=(1, 2)),
+        nn.SiLU(),
+        nn.MaxPool2d((2, 3), 2, ceil_mode=True),
+        nn.Conv2d(4, 4, (3, 2), dilation=(2, 1), padding=(0, 1)),
+    )
+
+
+def gated() -> nn.Module:
+    """A squeeze-and-excitation in the middle: of local context before it, of global after it."""
+    return nn.Sequential(stage(3, 8), stage(8, 8), SqueezeExcitation(8, 4), stage(8, 8))
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "toy": (backbone, "conv4"),
+    "chain": (lambda: make_layers(cfgs["A"]), "9"),
+    "lopsided chain": (lopsided, "3"),
     "residual": (lambda: resnet18(weights=None), "layer2"),
-    "chain": (lambda: vgg11(weights=None), "features.9"),
+    "before the gate": (gated, "1"),
+    "behind the gate": (gated, "3"),
 }
 
 
+@pytest.mark.parametrize("size", [(128, 160), (115, 131)])
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("place", ["corner", "edge", "middle", "last"])
 def test_value_and_gradient_in_the_crop_equal_those_in_the_full_image(
-    name: str, place: str
+    name: str, size: tuple[int, int]
 ) -> None:
     build, target = NETWORKS[name]
     torch.manual_seed(0)
     network = build()
+    unsettle(network)
     known = geometry(network, target)
-    assert known.size is not None
-    torch.manual_seed(1)
-    image = torch.rand(1, 3, *IMAGE)
+    image = torch.rand(1, 3, *size)
     with undisturbed(network):
         run = until(network, layer(network, target))
         rows, columns = run(image).shape[-2:]
-        unit = {
-            "corner": (0, 0),
-            "edge": (rows // 2, 0),
-            "middle": (rows // 2, columns // 2),
-            "last": (rows - 1, columns - 1),
-        }[place]
-        box = crop(known, IMAGE, unit)
-        assert (box.bottom - box.top) * (box.right - box.left) < IMAGE[0] * IMAGE[1]
-        whole, all_pixels = probe(run, image, unit)
-        piece, some = probe(run, image[:, :, box.top : box.bottom, box.left : box.right], box.unit)
-    assert torch.allclose(whole, piece, rtol=1e-5, atol=1e-6)
-    outside = all_pixels.clone()
-    outside[:, :, box.top : box.bottom, box.left : box.right] -= some
-    assert outside.abs().max() <= 1e-5 * all_pixels.abs().max()
+        for unit in [
+            *((0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)),
+            *((rows // 2, 0), (rows // 2, columns // 2), (rows // 2, columns // 2 + 1)),
+        ]:
+            top, bottom, left, right, within = crop(known, size, unit)
+            if known.size is None:
+                assert (top, bottom, left, right, within) == (0, size[0], 0, size[1], unit)
+            else:
+                assert (bottom - top) * (right - left) < size[0] * size[1]
+            whole, all_pixels = probe(run, image, unit)
+            piece, some = probe(run, image[:, :, top:bottom, left:right], within)
+            assert whole.abs().max() > 0
+            assert torch.allclose(whole, piece, rtol=1e-5, atol=1e-6), unit
+            all_pixels[:, :, top:bottom, left:right] -= some
+            assert all_pixels.abs().max() <= 1e-5 * some.abs().max(), unit
+
+
+def unsettle(network: nn.Module) -> None:
+    """Give batch norms statistics that are not 0 and 1, so that padding is not nothing."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+            module.running_mean.data.normal_(std=0.1)
+            module.bias.data.normal_(std=0.1)
 
 
 def probe(
@@ -56,6 +84,20 @@ def probe(
     values = run(image)[0, :, unit[0], unit[1]]
     (gradient,) = torch.autograd.grad(values.sum(), image)
     return values.detach(), gradient
+
+
+def test_behind_a_gate_no_smaller_crop_would_do() -> None:
+    torch.manual_seed(0)
+    network = gated()
+    unsettle(network)
+    image = torch.rand(1, 3, 128, 160)
+    image[..., 112:] += 10  # far from the unit
+    with undisturbed(network):
+        run = until(network, layer(network, "3"))
+        whole, _ = probe(run, image, (8, 10))
+        local, _ = probe(run, image[:, :, 32:96, 48:112], (4, 4))
+    assert geometry(network, "3").size is None
+    assert not torch.allclose(whole, local, rtol=1e-4)
 
 
 def test_an_image_smaller_than_the_field_is_used_whole() -> None:

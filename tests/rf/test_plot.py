@@ -1,58 +1,249 @@
 import io
+from typing import Any
 
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import find_objects, gaussian_filter, label
 
-from deepsal.rf.plot import change, grid, png, shown_side
+from deepsal.rf.plot import (
+    COLOURS,
+    DPI,
+    GREY,
+    LABEL,
+    TILE,
+    Board,
+    change,
+    covering,
+    grid,
+    png,
+    round_length,
+    shown_side,
+    tiles,
+)
+
+BLUE, WHITE, RED = COLOURS[0], COLOURS[127], COLOURS[254]
+DEAD = np.full((1, 3, 41, 41), np.nan, np.float32)
 
 
 def spot(at: int = 20, side: int = 41) -> NDArray[np.float32]:
-    field = np.zeros((3, side, side), np.float32)
-    field[:, at - 2 : at + 3, at - 2 : at + 3] = 1
+    field = np.zeros((1, 3, side, side), np.float32)
+    field[..., at - 2 : at + 3, at - 2 : at + 3] = 1
     return field
 
 
+def flat(side: int) -> NDArray[np.float32]:
+    return np.ones((1, 3, side, side), np.float32)
+
+
+def picture(figure: Figure) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB"))
+
+
+def boxes(mask: NDArray[np.bool]) -> list[tuple[int, int, int, int]]:
+    """Return top, bottom, left, right (ends excluded) of all connected parts but specks."""
+    found = find_objects(label(mask)[0])
+    ends = [(y.start, y.stop, x.start, x.stop) for y, x in found]
+    return [(t, b, le, r) for t, b, le, r in ends if b - t >= 3 and r - le >= 12]
+
+
+def box(mask: NDArray[np.bool]) -> tuple[int, int, int, int]:
+    (only,) = boxes(mask)
+    return only
+
+
+def of(colour: NDArray[np.uint8] | int, seen: NDArray[np.uint8]) -> NDArray[np.bool]:
+    return np.asarray((seen == colour).all(-1))
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    words: list[str] = []
+    write = Board.write
+
+    def spy(board: Board, x: int, y: int, text: str, *rest: Any) -> None:
+        words.append(text)
+        write(board, x, y, text, *rest)
+
+    monkeypatch.setattr(Board, "write", spy)
+    return words
+
+
 def test_the_panel_holds_the_field_and_little_more() -> None:
-    assert shown_side(np.stack([spot().mean(0)] * 3)) == 5
-    assert shown_side(np.full((1, 41, 41), np.nan, np.float32)) == 41
+    assert shown_side(np.concatenate([spot(), spot(), flat(41)]).mean(1)) == 5
+    assert shown_side(spot(at=18).mean(1)) == 9
+    assert shown_side(spot(at=4, side=10).mean(1)) == 5
+    assert shown_side(DEAD.mean(1)) == 41
+    assert shown_side(0 * spot().mean(1)) == 41
+    assert shown_side(np.ones((1, 8, 12), np.float32)) == 12
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (8, 8), (7, 12), (10, 5)])
+def test_the_shown_side_is_the_first_square_with_98_percent(shape: tuple[int, int]) -> None:
+    height, width = shape
+    y, x = (np.arange(n) - (n - 1) // 2 for n in shape)
+    maps = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)
+    maps *= np.exp(-(y[:, None] ** 2 + x**2) / 6).astype(np.float32)
+
+    def share(side: int) -> float:
+        top, left = (max((n - side) // 2, 0) for n in shape)
+        inside = np.abs(maps[:, top : top + min(side, height), left : left + min(side, width)])
+        return float(np.median(inside.sum((1, 2)) / np.abs(maps).sum((1, 2))))
+
+    sides = [side for side in range(3, max(shape), 2) if share(side) >= 0.98]
+    assert shown_side(maps) == (sides or [max(shape)])[0]
 
 
 def test_excitation_is_red_inhibition_blue_zero_white_and_a_dead_unit_grey() -> None:
-    fields = np.stack([spot(), -spot(), np.full((3, 41, 41), np.nan, np.float32)])
+    fields = np.concatenate([spot(), -spot(), DEAD])
     fields[:2, :, 18, 18] = 0
-    figure = grid(fields, [0, 1, 7], "conv1")
-    picture = np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB")).astype(int)
-    for axis, channel in zip(figure.axes[:2], (0, 2), strict=True):
-        box = axis.get_window_extent()
-        rows = slice(picture.shape[0] - int(box.y1) + 2, picture.shape[0] - int(box.y0) - 2)
-        panel = picture[rows, int(box.x0) + 2 : int(box.x1) - 2]
-        corner, middle = panel[3, 3], panel[panel.shape[0] // 2, panel.shape[1] // 2]
-        assert corner.min() > 240
-        assert middle[channel] > middle[2 - channel] + 50
-    assert figure.axes[2].texts[0].get_text() == "dead"
-    assert [axis.get_title() for axis in figure.axes[:3]] == ["0", "1", "7"]
+    seen = picture(grid(fields, [0, 1, 7], "conv1"))
+    red, blue, grey = (box(of(colour, seen)) for colour in (RED, BLUE, GREY))
+    for top, bottom, left, right in (red, blue, grey):
+        assert (bottom - top, right - left) == (TILE, TILE)
+    assert red[0] == blue[0] < grey[0]
+    assert red[2] == grey[2] < blue[2]
+    pixel = TILE // 5
+    for top, _, left, _ in (red, blue):
+        assert (seen[top : top + pixel, left : left + pixel] == WHITE).all()
+    word = np.argwhere(seen[grey[0] : grey[1], grey[2] : grey[3], 0] < 110)
+    assert (word.min(0) + word.max(0)) / 2 == pytest.approx((TILE / 2, TILE / 2), abs=3)
+
+
+def test_every_panel_has_its_own_scale_symmetric_about_zero() -> None:
+    maps = np.concatenate([spot(), 1000 * spot(), -0.5 * spot()]).mean(1)
+    maps[:, 20, 20] /= -4
+    weak, strong, opposite = tiles(maps, 5)
+    assert np.array_equal(weak, strong)
+    assert (weak[0, 0] == RED).all()
+    assert (opposite[0, 0] == BLUE).all()
+    assert (weak[TILE // 2, TILE // 2] == COLOURS[95]).all()
+
+
+def test_a_tile_keeps_the_shape_of_a_field_that_is_not_square() -> None:
+    wide = np.ones((1, 9, 41), np.float32)
+    top, bottom, left, right = box(of(RED, tiles(wide, 41, 82)[0]))
+    assert (top, bottom, left, right) == (32, 50, 0, 82)
+    assert of(WHITE, tiles(wide, 41, 82)[0]).sum() == (82 - 18) * 82
+
+
+def test_a_tile_averages_where_it_shrinks_and_repeats_where_it_enlarges() -> None:
+    values = np.arange(6, dtype=np.float32)
+    assert (covering(6, 6, 3) @ values).tolist() == [0.5, 2.5, 4.5]
+    assert (covering(6, 6, 12) @ values).tolist() == np.repeat(values, 2).tolist()
+    assert covering(129, 101, TILE).sum(1) == pytest.approx(1)
+    assert covering(3, 5, 5).sum(1).tolist() == [0, 1, 1, 1, 0]
+
+
+def test_a_unit_number_stands_above_its_panel(written: list[str]) -> None:
+    fields = np.concatenate([spot(), spot(), -spot()])
+    one, other = (picture(grid(fields, [0, 1, unit], "conv1")) for unit in (7, 432))
+    assert written[:3] == ["0", "1", "7"]
+    changed = np.argwhere((one != other).any(-1))
+    top, _, left, right = box(of(BLUE, one))
+    assert top - LABEL < changed[:, 0].min() < changed[:, 0].max() < top
+    middle = (changed[:, 1].min() + changed[:, 1].max()) / 2
+    assert middle == pytest.approx((left + right) / 2, abs=3)
+
+
+def test_fields_and_units_must_go_together() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        grid(spot(), [0, 1], "conv1")
+
+
+@pytest.mark.parametrize(("side", "length"), [(3, 1), (7, 2), (15, 5), (41, 10), (61, 20)])
+def test_the_bar_is_as_long_as_its_label_says(side: int, length: int, written: list[str]) -> None:
+    seen = picture(grid(flat(side), [0], "conv1"))
+    top, bottom, left, right = box(of(RED, seen))
+    start, end = box(of(0, seen[bottom:]))[2:]
+    assert start == left
+    assert (end - start) / (right - left) == pytest.approx(length / side, abs=0.5 / TILE)
+    assert written[-1] == f"{length} px"
+    assert bottom - top == TILE
+
+
+def test_the_bar_is_also_in_degrees_where_they_are_known(written: list[str]) -> None:
+    grid(flat(61), [0], "conv1", degree=25.0)
+    assert written[-1] == "20 px = 0.8°"
+
+
+def test_lengths_are_round() -> None:
+    lengths = [round_length(about) for about in np.geomspace(1, 900, 50)]
+    assert set(lengths) == {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}
+    assert lengths == sorted(lengths)
 
 
 def test_the_picture_says_what_it_shows() -> None:
-    figure = grid(np.stack([spot()]), [0], "conv3, epoch 2", smooth=2.0)
+    figure = grid(spot(), [0], "conv3, epoch 2", smooth=2.0)
+    note = figure.texts[-1].get_text()
     assert figure.get_suptitle() == "conv3, epoch 2"
-    assert "smoothed 2 px" in figure.texts[-1].get_text()
+    side = shown_side(gaussian_filter(spot().mean(1), (0, 2, 2), mode="constant"))
+    for words in (f"panel {side} px", "own scale", "red + / blue −", "smoothed 2 px"):
+        assert words in note.replace("\n", " ")
+    assert "smoothed" not in grid(spot(), [0], "conv3").texts[-1].get_text()
 
 
-def test_a_change_shows_the_same_units_before_and_after() -> None:
-    before, after = np.stack([spot(), -spot()]), np.stack([-spot(), spot()])
-    figure = change(
-        {"conv1": before, "conv2": before},
-        {"conv1": after, "conv2": after},
-        ("epoch 0", "epoch 6"),
-        "toy",
-        {"conv1": 0.0, "conv2": 1.0},
-        units=2,
+@pytest.mark.parametrize("count", [1, 4, 64])
+def test_a_long_title_is_broken_and_covers_no_number(count: int) -> None:
+    fields = np.repeat(spot(), count, 0)
+    title = "efficientnet_lite0, conv4/topk: mean gradient of 64 patches, " * 3
+    figure = grid(fields, list(range(count)), title)
+    seen, drawn = picture(figure), np.asarray(figure.axes[0].images[0].get_array())
+    for text in figure.texts:
+        extent = text.get_window_extent()
+        assert 0 <= extent.x0 < extent.x1 <= seen.shape[1]
+        assert 0 <= extent.y0 < extent.y1 <= seen.shape[0]
+        rows = slice(seen.shape[0] - int(extent.y1), seen.shape[0] - int(extent.y0))
+        assert (drawn[rows] == 255).all()
+
+
+@pytest.mark.parametrize(("count", "width"), [(64, range(800, 901)), (16, range(400, 461))])
+def test_a_picture_is_one_image_shown_pixel_by_pixel(count: int, width: range) -> None:
+    figure = grid(np.repeat(spot(), count, 0), list(range(count)), "conv4")
+    (image,) = figure.axes[0].images
+    drawn, seen = np.asarray(image.get_array())[..., :3], picture(figure)
+    assert len(figure.axes) == 1
+    assert drawn.shape == seen.shape
+    assert seen.shape[1] in width
+    assert np.array_equal(drawn[20:-20], seen[20:-20])
+
+
+def test_the_file_loses_nothing() -> None:
+    figure = Figure(figsize=(1, 1), dpi=DPI)
+    noise = np.random.default_rng(0).integers(0, 256, (DPI, DPI, 3), np.uint8)
+    figure.figimage(noise, origin="upper")
+    assert np.array_equal(picture(figure), noise)
+
+
+def test_a_change_shows_the_same_units_before_and_after(written: list[str]) -> None:
+    before, after = np.concatenate([spot(), -spot(), spot()]), np.concatenate([-spot(), DEAD])
+    seen = picture(
+        change(
+            {"conv1": before, "conv2": before},
+            {"conv1": after, "conv2": after},
+            ("epoch 0", "epoch 6"),
+            "toy",
+            {"conv1": 0.0, "conv2": 1.0},
+            units=2,
+        )
     )
-    drawn = [axis.images[0].get_array() for axis in figure.axes]
-    assert len(drawn) == 2 * 2 * 2
-    first, second = (np.asarray(drawn[i]) for i in (0, 2))
-    assert np.array_equal(first, -second)
-    words = {text.get_text() for text in figure.texts}
-    assert {"epoch 0", "epoch 6", "conv1\n5 px"} <= words
+    dead = boxes(of(GREY, seen))
+    pitch = 72 + 6
+    assert len(dead) == 2
+    for top, bottom, left, right in dead:
+        y, x = (top + bottom) // 2, (left + right) // 2
+        assert bottom - top == right - left == 72
+        assert seen[y - pitch, x - pitch, 0] > 1.5 * seen[y - pitch, x - pitch, 2]
+        assert seen[y, x - pitch, 2] > 1.5 * seen[y, x - pitch, 0]
+        assert seen[y - pitch, x, 2] > 1.5 * seen[y - pitch, x, 0]
+    assert written.count("epoch 0") == written.count("epoch 6") == 2
+    assert {"conv1", "panel 5 px", "2 px", "conv2"} <= set(written)
+
+
+def test_a_change_has_a_bar_per_stage() -> None:
+    before, after = {"conv1": flat(7), "conv2": spot()}, {"conv1": flat(7), "conv2": flat(41)}
+    figure = change(before, after, ("a", "b"), "toy", dict.fromkeys(before, 0.0), units=1)
+    lengths = [right - left for _, _, left, right in boxes(of(0, picture(figure)))]
+    assert lengths == [round(2 / 7 * 72), round(10 / 41 * 72)]

@@ -15,8 +15,11 @@ def some(seed: int) -> Fields:
         field=generator.normal(size=(4, 3, 5, 5)).astype(np.float32),
         units=np.arange(4),
         patches=generator.integers(0, 9, (4, 2, 3)),
+        centre=generator.normal(size=(4, 2, 2)).astype(np.float32),
         activation=generator.normal(size=(4, 2)).astype(np.float32),
         count=np.full(4, 2),
+        component=generator.normal(size=(4, 1, 3, 5, 5)).astype(np.float32),
+        variance=generator.normal(size=(4, 1)).astype(np.float32),
     )
 
 
@@ -48,3 +51,15 @@ def test_a_failed_write_leaves_the_old_file(
     with pytest.raises(OSError, match="No space"):
         store.save(file, {"conv4/fixed": some(1)}, {"epoch": 2})
     assert store.about(file) == {"epoch": 1}
+
+
+def test_a_units_evolution_is_one_array_in_the_order_of_epochs(tmp_path: Path) -> None:
+    for epoch in (2, 0, 10):
+        store.save(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/fixed": some(epoch)}, {})
+    found = store.evolution(tmp_path, "conv4/fixed", [3, 1])
+    assert found.checkpoints == ["epoch=000", "epoch=002", "epoch=010"]
+    assert arrays_equal(found.field, np.stack([some(e).field[[3, 1]] for e in (0, 2, 10)]))
+    with pytest.raises(ValueError, match=r"no units \[9\]"):
+        store.evolution(tmp_path, "conv4/fixed", [9])
+    with pytest.raises(FileNotFoundError, match="holds no fields"):
+        store.evolution(tmp_path / "nowhere", "conv4/fixed")

@@ -1,8 +1,12 @@
+from math import inf, nan
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.utils.data import DistributedSampler, TensorDataset
 
-from deepsal.rf.topk import TopK
+from deepsal.rf.topk import Best, TopK
 from tests.conftest import backbone
 
 UNITS = {"conv1": [0, 3], "conv4": [1, 2, 5]}
@@ -42,6 +46,85 @@ def test_merged_ranks_equal_one_process_also_with_an_empty_rank() -> None:
     first.merge([streamed(images, [1, 3, 5, 7], batch=4).best, TopK(UNITS, 3).best])
     for stage in UNITS:
         assert np.array_equal(first.patches(stage), whole.patches(stage))
+
+
+@pytest.mark.parametrize("k", [1, 3, 20])
+def test_an_image_that_the_distributed_sampler_repeats_is_listed_once(k: int) -> None:
+    images = torch.rand(7, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    dataset = TensorDataset(images)
+    shards: list[list[int]] = [
+        list(DistributedSampler(dataset, 3, rank, shuffle=False)) for rank in range(3)
+    ]
+    assert sum(len(ids) for ids in shards) == 9
+    whole = streamed(images, list(range(7)), batch=3, k=k)
+    first, *others = (streamed(images, ids, batch=2, k=k) for ids in shards)
+    first.merge([other.best for other in others])
+    for stage in UNITS:
+        assert np.array_equal(first.patches(stage), whole.patches(stage))
+
+
+EMPTY = Best(torch.empty(2, 0), torch.empty(2, 0, 3, dtype=torch.long))
+
+
+def brute_force(values: Tensor, places: Tensor, k: int) -> list[list[tuple[float, list[int]]]]:
+    kept = []
+    for responses, where in zip(values.tolist(), places.tolist(), strict=True):
+        best: dict[int, tuple[float, list[int]]] = {}
+        for value, place in zip(responses, where, strict=True):
+            if value > best.get(place[0], (-inf, []))[0]:  # never true of NaN
+                best[place[0]] = value, place
+        kept.append(sorted(best.values(), key=lambda found: (-found[0], found[1][0]))[:k])
+    return kept
+
+
+def listed(best: Best) -> list[list[tuple[float, list[int]]]]:
+    pairs = zip(best.values.tolist(), best.places.tolist(), strict=True)
+    return [
+        [(v, p) for v, p in zip(values, places, strict=True) if p[0] >= 0]
+        for values, places in pairs
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("k", [1, 4, 50])
+def test_any_stream_equals_brute_force_with_repeats_ties_and_nan(seed: int, k: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(-3, 4, (2, 40), generator=generator).float()
+    values[torch.rand(2, 40, generator=generator) < 0.2] = nan
+    places = torch.randint(0, 12, (2, 40, 3), generator=generator)
+    best, ranks = EMPTY, [EMPTY, EMPTY, EMPTY]
+    for i, some in enumerate(range(0, 40, 8)):
+        batch = values[:, some : some + 8], places[:, some : some + 8]
+        best = best.with_more(*batch, k)
+        ranks[i % 2] = ranks[i % 2].with_more(*batch, k)
+    assert listed(best) == brute_force(values, places, k)
+    there, back = EMPTY, EMPTY
+    for one, other in zip(ranks, reversed(ranks), strict=True):
+        there, back = there.with_more(*one, k), back.with_more(*other, k)
+    for merged in (there, back):
+        assert [[(v, p[0]) for v, p in unit] for unit in listed(merged)] == [
+            [(v, p[0]) for v, p in unit] for unit in listed(best)
+        ]
+
+
+def test_ties_go_to_the_lowest_image_whichever_rank_saw_it() -> None:
+    one, other = (
+        EMPTY.with_more(torch.ones(2, 2), torch.tensor([[[i, 0, 0], [i + 2, 0, 0]]] * 2), 2)
+        for i in (0, 1)
+    )
+    for merged in (one.with_more(*other, 2), other.with_more(*one, 2)):
+        assert merged.places[..., 0].tolist() == [[0, 1], [0, 1]]
+
+
+def test_nan_is_no_response() -> None:
+    network = backbone().eval()
+    topk = TopK({"conv1": [0]}, 2)
+    images = torch.rand(2, 3, 32, 32)
+    images[0, 0, 5, 5] = nan
+    with torch.no_grad(), topk.hooked(network):
+        topk.next([3, 4])
+        network(images)
+    assert topk.patches("conv1")[0, :, 0].tolist() == [4, -1]
 
 
 def test_a_silent_unit_has_no_patch_and_fewer_images_than_k_are_padded() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet18, vgg11
 
-from deepsal.rf.units import layer, rectifier, undisturbed, until
+from deepsal.rf.units import layer, rectified, undisturbed, until
 from tests.conftest import backbone
 
 
@@ -74,7 +74,7 @@ def test_a_layer_off_the_path_is_an_error() -> None:
 def test_the_last_rectifier_is_found_where_one_module_is_used_thrice() -> None:
     image = torch.rand(1, 3, 64, 64)
     residual = resnet18(weights=None).eval()
-    assert rectifier(residual, residual.layer4, image) is residual.layer4[1].relu
+    assert rectified(residual, residual.layer4, image)[0] is residual.layer4[1].relu
     plain = vgg11(weights=None).eval()
-    assert rectifier(plain, plain.features[1], image[:, :, :32, :32]) is plain.features[1]
-    assert rectifier(plain, plain.features[0], image) is None
+    assert rectified(plain, plain.features[1], image[:, :, :32, :32])[0] is plain.features[1]
+    assert rectified(plain, plain.features[0], image)[0] is None

@@ -1,0 +1,211 @@
+"""One look at a network's units: fields, numbers about them, files and pictures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import captum
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepsal.callbacks import draw
+from deepsal.data.sample import Sample
+from deepsal.rf import measure, sources, store
+from deepsal.rf.fields import Fields, fields
+from deepsal.rf.methods import METHODS
+from deepsal.rf.theory import Geometry, geometry
+from deepsal.rf.topk import TopK
+
+STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
+SOURCES = ("fixed", "topk", "blank", "noise")
+
+
+@runtime_checkable
+class Images(Protocol):
+    """A data set of samples of one size, and its pixels per degree of visual angle, if known."""
+
+    degree: float | None
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class Look:
+    """Extracts, stores, measures and draws the fields of some units of some stages.
+
+    Args:
+        folder: the run folder; `fields/` and `figures/fields/` are made in it.
+        stages: submodules of `network.backbone`.
+        units: the first so many channels of each stage, or their numbers.
+        patches: images per unit and source.
+        sources: of patches: `fixed` (the middle of the first images), `topk` (the strongest
+            responses now), `blank` (grey), `noise` (white noise).
+        window: side of a stored field in pixels.
+        method: of `deepsal.rf.fields`.
+        components: of the covariance over patches.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        stages: Sequence[str],
+        units: int | Sequence[int],
+        patches: int,
+        sources: Sequence[str],
+        window: int,
+        method: str,
+        components: int,
+    ) -> None:
+        options = (
+            ("stages", stages, STAGES),
+            ("sources", sources, SOURCES),
+            ("method", [method], METHODS),
+        )
+        for option, given, known in options:
+            if unknown := [name for name in given if name not in known]:
+                raise ValueError(f"rf.{option} has {unknown}; the choices are {list(known)}")
+        self.folder = folder
+        self.stages = list(stages)
+        self.wanted = units
+        self.patches = patches
+        self.sources = list(sources)
+        self.window = window
+        self.method = method
+        self.components = components
+        self.units: dict[str, list[int]] = {}
+        self.geometry: dict[str, Geometry] = {}
+        self.start: dict[str, Fields] = {}
+        self.images: dict[int, Tensor] = {}
+
+    def choose(self, channels: Mapping[str, int]) -> None:
+        """Choose the units of each stage, and read the first checkpoint's fields if there are."""
+        for stage in self.stages:
+            first = self.wanted
+            wanted = range(min(first, channels[stage])) if isinstance(first, int) else first
+            if not wanted or not 0 <= min(wanted) <= max(wanted) < channels[stage]:
+                raise ValueError(
+                    f"rf.units={self.wanted}: {stage} has units 0 … {channels[stage] - 1}"
+                )
+            self.units[stage] = list(wanted)
+        if (first_file := self.file("epoch=000")).is_file():  # a continued run
+            self.start = {s: store.load(first_file, f"{s}/{self.sources[0]}") for s in self.stages}
+
+    def topk(self) -> TopK:
+        """Return an empty record of the strongest responses."""
+        layers = {f"backbone.{stage}": units for stage, units in self.units.items()}
+        return TopK(layers if "topk" in self.sources else {}, self.patches)
+
+    def file(self, checkpoint: str) -> Path:
+        """Return where a checkpoint's fields are stored."""
+        return self.folder / "fields" / f"{checkpoint}.npz"
+
+    def __call__(
+        self,
+        network: nn.Module,
+        images: Images,
+        topk: TopK,
+        checkpoint: str,
+        about: Mapping[str, Any],
+    ) -> tuple[dict[str, float], dict[str, Path]]:
+        """Extract, store, measure and draw.
+
+        Returns:
+            Numbers such as `rf/conv4/extent`, and pictures such as `rf/conv4/fixed`.
+        """
+        if not self.geometry:
+            self.geometry = {s: geometry(network, f"backbone.{s}") for s in self.stages}
+        found: dict[str, Fields] = {}
+        numbers: dict[str, float] = {}
+        for stage in self.stages:
+            for source in self.sources:
+                found[f"{stage}/{source}"] = self._fields(network, stage, source, images, topk)
+            numbers |= self._numbers(stage, found)
+        store.save(self.file(checkpoint), found, {**self._about(network), **about})
+        return numbers, draw.grids(self.folder, found, self.file(checkpoint), images.degree)
+
+    def finish(self, images: Images) -> dict[str, Path]:
+        """Draw what takes all checkpoints, or is drawn once; see `deepsal.callbacks.draw`."""
+        folder, degree = self.folder, images.degree
+        pictures: dict[str, Path] = {}
+        for stage in self.stages:
+            pictures |= draw.evolution(folder, stage, self.sources[0], degree)
+            if "topk" in self.sources:
+                pictures |= draw.sheet_of(folder, stage, partial(self._image, images), degree)
+        return pictures
+
+    def _fields(
+        self, network: nn.Module, stage: str, source: str, dataset: Images, topk: TopK
+    ) -> Fields:
+        height, width = self._image(dataset, 0).shape[-2:]
+        count = min(self.patches, len(dataset)) if source == "fixed" else self.patches
+        if source == "topk":
+            patches = topk.patches(f"backbone.{stage}")
+        else:
+            patches = sources.middle(
+                len(self.units[stage]),
+                1 if source == "blank" else count,
+                self.geometry[stage],
+                (height, width),
+            )
+        if source in {"fixed", "topk"}:
+            ids = sorted({i for i in patches[..., 0].ravel().tolist() if i >= 0}) or [0]
+            images = torch.stack([self._image(dataset, i) for i in ids]) / 255
+        else:
+            made = sources.blank if source == "blank" else None
+            ids = list(range(1 if made else count))
+            images = made((height, width)) if made else sources.noise(count, (height, width))
+        local = patches.copy()
+        local[..., 0] = np.where(patches[..., 0] < 0, -1, np.searchsorted(ids, patches[..., 0]))
+        found = fields(
+            network,
+            f"backbone.{stage}",
+            images,
+            local,
+            self.units[stage],
+            self.geometry[stage],
+            self.window,
+            self.method,
+            components=self.components,
+        )
+        return replace(found, patches=patches)
+
+    def _image(self, dataset: Images, index: int) -> Tensor:
+        if index not in self.images:
+            self.images[index] = (dataset[index].image * 255).round().byte()
+        return self.images[index]
+
+    def _numbers(self, stage: str, found: Mapping[str, Fields]) -> dict[str, float]:
+        first = found[f"{stage}/{self.sources[0]}"]
+        self.start.setdefault(stage, first)
+        sigma = self._sigma(stage)
+        now, before = first.field, self.start[stage].field
+        moved = measure.correlation(*(measure.smoothed(f, sigma) for f in (now, before)))
+        numbers = {
+            f"rf/{stage}/correlation": measure.median(moved),
+            f"rf/{stage}/extent": measure.median(measure.extent(now)),
+        }
+        if top := found.get(f"{stage}/topk"):
+            numbers[f"rf/{stage}/dead"] = float(np.mean(top.count == 0))
+        return numbers
+
+    def _about(self, network: nn.Module) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "patches": self.patches,
+            "sources": self.sources,
+            "window": self.window,
+            "stages": {
+                stage: {**asdict(of_stage), "sigma": self._sigma(stage)}
+                for stage, of_stage in self.geometry.items()
+            },
+            "weights": store.fingerprint(network),
+            "torch": torch.__version__,
+            "captum": captum.__version__,
+        }
+
+    def _sigma(self, stage: str) -> float:
+        quarter = self.geometry[stage].stride[0] / 4
+        return quarter if quarter >= 1 else 0.0

@@ -1,0 +1,200 @@
+"""How a field is read from units on patches: Captum's methods, batched, and two it lacks."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from captum.attr import (
+    NeuronDeconvolution,
+    NeuronGradient,
+    NeuronGuidedBackprop,
+    NeuronIntegratedGradients,
+    NoiseTunnel,
+    Occlusion,
+)
+from torch import Tensor
+
+from deepsal.rf.lean import Lean, NotSharedError
+from deepsal.rf.probe import Answer, Probe, Question, Selector
+from deepsal.rf.units import layer, overridable
+from deepsal.rf.windowed import Box, Windowed
+
+NOISE = 0.1
+OCCLUDER = 8
+BATCH = 64
+
+
+def gradient(probe: Probe, question: Question) -> Answer:
+    """Captum's NeuronGradient: ∂z/∂image, signed, z the unit before its rectifier."""
+    return _backward(NeuronGradient, probe, question)
+
+
+def guided(probe: Probe, question: Question) -> Answer:
+    """Captum's NeuronGuidedBackprop (Springenberg et al. 2015): a picture, no evidence."""
+    _demand(probe, question)
+    return _backward(NeuronGuidedBackprop, probe, question)
+
+
+def deconv(probe: Probe, question: Question) -> Answer:
+    """Captum's NeuronDeconvolution (Zeiler & Fergus 2014): a picture, no evidence."""
+    _demand(probe, question)
+    return _backward(NeuronDeconvolution, probe, question)
+
+
+def integrated(probe: Probe, question: Question) -> Answer:
+    """Captum's NeuronIntegratedGradients, not multiplied by the image.
+
+    The mean gradient along the line from the crop's mean colour to the crop (Sundararajan et al.
+    2017); multiplied by the image, Captum's default, a surround all but vanishes.
+    """
+    engine = NeuronIntegratedGradients(probe, probe.target, multiply_by_inputs=False)
+    found = engine.attribute(
+        question.crops.clone(),
+        Selector(question),
+        baselines=question.background().expand_as(question.crops).clone(),
+        n_steps=question.samples,
+        attribute_to_neuron_input=probe.rectifier is not None,
+    )
+    return _whole(found, _activation(probe, question))
+
+
+def smooth(probe: Probe, question: Question) -> Answer:
+    """Captum's NoiseTunnel around NeuronGradient: SmoothGrad (Smilkov et al. 2017).
+
+    The mean gradient over noisy copies of the crop; standard deviation 0.1 of its range.
+    """
+    tunnel = NoiseTunnel(NeuronGradient(probe, probe.target))
+    found = []
+    for crop, units, where in question.one_by_one():
+        crops = crop.repeat(len(units), 1, 1, 1)
+        one = tunnel.attribute(
+            crops.requires_grad_(),
+            nt_type="smoothgrad",
+            nt_samples=question.samples,
+            stdevs=NOISE * (crop.max() - crop.min()).item(),
+            neuron_selector=Selector(Question(crops, units, where), interleaved=True),
+            attribute_to_neuron_input=probe.rectifier is not None,
+        )
+        found.append(one.detach())
+    return _whole(torch.cat(found), _activation(probe, question))
+
+
+def occlusion(probe: Probe, question: Question) -> Answer:
+    """Captum's Occlusion of the neuron (Zeiler & Fergus 2014): z − z(a square hidden), signed.
+
+    The square has an eighth of the crop's side, moves by half of its own and shows the crop's mean
+    colour. Captum has no NeuronOcclusion: the neuron is given to it as the network's output.
+    """
+    side = max(1, min(question.crops.shape[-2:]) // OCCLUDER)
+    step = max(1, side // 2)
+    found = []
+    for crop, units, where in question.one_by_one():
+
+        def read(image: Tensor, units: Tensor = units, where: Tensor = where) -> Tensor:
+            return probe.activation(image)[:, units, where[:, 0], where[:, 1]]
+
+        found.append(
+            Occlusion(read).attribute(
+                crop,
+                sliding_window_shapes=(3, side, side),
+                strides=(3, step, step),
+                baselines=crop.mean((2, 3), keepdim=True).expand_as(crop),
+                perturbations_per_eval=question.samples,
+            )
+        )
+    return _whole(torch.cat(found).float(), _activation(probe, question))
+
+
+def absolute_occlusion(probe: Probe, question: Question) -> Answer:
+    """Return the size of occlusion's effect without its sign, which cannot show a surround."""
+    answer = occlusion(probe, question)
+    return answer._replace(field=answer.field.abs())
+
+
+def sta(probe: Probe, question: Question) -> Answer:
+    """Spike-triggered average in white noise around the crop; forward passes only, not Captum's.
+
+    E[(z(x+n) − z(x−n))·n] / 2σ² over pairs of noise images n, σ = 0.1: the gradient averaged over
+    the noise (Stein's lemma); on a blank patch the classical white-noise analysis (Chichilnisky
+    2001).
+    """
+    found = []
+    for crop, units, where in question.one_by_one():
+        generator = torch.Generator(crop.device).manual_seed(0)
+        total = torch.zeros(len(units), crop[0].numel(), device=crop.device)
+        for start in range(0, question.samples, BATCH):
+            count = min(BATCH, question.samples - start)
+            noise = NOISE * torch.randn(
+                count, *crop.shape[1:], generator=generator, device=crop.device
+            )
+            with torch.no_grad():
+                z = probe.activation(torch.cat([crop + noise, crop - noise]))
+            up, down = z[:, units, where[:, 0], where[:, 1]].float().chunk(2)
+            total += (up - down).T @ noise.flatten(1)
+        scaled = total / (2 * NOISE**2 * question.samples)
+        found.append(scaled.view(len(units), *crop.shape[1:]))
+    return _whole(torch.cat(found), _activation(probe, question))
+
+
+def erf(probe: Probe, question: Question) -> Answer:
+    """Effective receptive field (Luo et al. 2016): |∂z/∂image|; blind to sign."""
+    answer = gradient(probe, question)
+    return answer._replace(field=answer.field.abs())
+
+
+METHODS: dict[str, Callable[[Probe, Question], Answer]] = {
+    method.__name__: method
+    for method in (
+        gradient,
+        guided,
+        deconv,
+        integrated,
+        smooth,
+        occlusion,
+        absolute_occlusion,
+        sta,
+        erf,
+    )
+}
+
+
+def _backward(engine: Callable[..., Any], probe: Probe, question: Question) -> Answer:
+    select = Selector(question)
+
+    def attribute(crops: Tensor) -> Tensor:
+        with warnings.catch_warnings():  # guided, deconv: they are removed again
+            warnings.filterwarnings("ignore", "Setting backward hooks on ReLU activations")
+            found: Tensor = engine(probe, probe.target).attribute(
+                crops.requires_grad_(),
+                neuron_selector=select,
+                attribute_to_neuron_input=probe.rectifier is not None,
+            )
+        return found.detach()
+
+    try:
+        with Lean(question.needed):
+            found = attribute(question.crops)
+    except NotSharedError:
+        found = attribute(question.crops.clone())
+    if isinstance(found, Windowed):
+        return Answer(found.inside, found.box, select.seen)
+    return _whole(found, select.seen)
+
+
+def _demand(probe: Probe, question: Question) -> None:
+    if found := overridable(probe.network, layer(probe.network, probe.name), question.crops[:1]):
+        raise ValueError(
+            f"guided backpropagation and deconvolution need every nonlinearity up to {probe.name} "
+            f"to be an nn.ReLU module, which Captum can override; this network has {found}; "
+            "use method=gradient"
+        )
+
+
+def _activation(probe: Probe, question: Question) -> Tensor:
+    with torch.no_grad():
+        return Selector(question)(probe.activation(question.crops))
+
+
+def _whole(field: Tensor, activation: Tensor) -> Answer:
+    return Answer(field, Box(0, field.shape[2], 0, field.shape[3]), activation)

@@ -1,0 +1,208 @@
+"""Sheets, a row or an axis per unit: its field as it learns, its best patches, its profile."""
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from deepsal.rf.measure import luminance, smoothed
+from deepsal.rf.plot import (
+    DPI,
+    GAP,
+    GREY,
+    LINE,
+    SIGNED,
+    TILE,
+    Board,
+    blurred,
+    covering,
+    shown_side,
+    tiles,
+)
+
+APART = 16
+"""Up to so many units get an axis each."""
+YELLOW, RED, BLUE = (255, 215, 0), "#b2182b", "#2166ac"
+
+
+def evolution(
+    fields: NDArray[np.float32],
+    units: Sequence[int],
+    checkpoints: Sequence[str],
+    title: str,
+    smooth: float = 0.0,
+    degree: float | None = None,
+) -> Figure:
+    """Draw the luminance fields of units (rows) through training (columns).
+
+    A unit has one scale at all checkpoints, so that its growth shows, and all panels show the same
+    central square.
+
+    Args:
+        fields: float32 (T, U, 3, h, w); NaN units are drawn grey, as dead.
+        units: U channel numbers.
+        checkpoints: T headings, such as "epoch 2".
+        title: method and stage.
+        smooth: Gaussian blur before drawing, standard deviation in pixels; said in the picture.
+        degree: pixels per degree of visual angle, where known.
+    """
+    maps = np.stack([smoothed(luminance(field), smooth) for field in fields], 1)
+    side = max(shown_side(maps[:, t]) for t in range(len(fields)))
+    colours = tiles(maps, side, scale=(1, 2, 3))
+    note = f"panel {side} px, one scale per row, {SIGNED}{blurred(smooth)}"
+    return _rows(colours, units, checkpoints, title, note, side, degree)
+
+
+def patches(
+    images: NDArray[np.uint8],
+    outline: tuple[int, int],
+    units: Sequence[int],
+    title: str,
+    present: NDArray[np.bool],
+    degree: float | None = None,
+) -> Figure:
+    """Draw the patches that units (rows) answer to most, their theoretical field in a box.
+
+    Args:
+        images: uint8 (U, K, h, w, 3), each with the unit's field in its middle.
+        outline: rows and columns of the theoretical field in pixels; cut where the patch ends.
+        units: U channel numbers.
+        title: stage, checkpoint and data set.
+        present: (U, K), where there is a patch; the others are drawn grey.
+        degree: pixels per degree of visual angle, where known.
+    """
+    height, width = images.shape[2:4]
+    side = max(height, width)
+    rows, columns = (covering(n, side, TILE) for n in (height, width))
+    darkness = rows @ np.moveaxis(255 - images, -1, -3).astype(np.float32) @ columns.T
+    colours = 255 - np.rint(np.moveaxis(darkness, -3, -1)).astype(np.uint8)
+    beyond = np.abs(_from_box((height, width), outline, side))
+    colours[:, :, beyond < 2] = 0
+    colours[:, :, beyond < 1] = YELLOW
+    colours[~present] = GREY
+    box = f"box: the theoretical field, {outline[0]} × {outline[1]} px"
+    note = f"patch {height} × {width} px, {box}"
+    note += ", cut at the patch" if outline[0] > height or outline[1] > width else ""
+    note += "" if present.all() else ", grey: no patch"
+    headings = [f"patch {k + 1}" for k in range(images.shape[1])]
+    return _rows(colours, units, headings, title, note, side, degree)
+
+
+def profiles(
+    profile: NDArray[np.float64],
+    radius: NDArray[np.float64],
+    units: Sequence[int],
+    title: str,
+    degree: float | None = None,
+) -> Figure:
+    """Draw radial profiles, each divided by its largest |value|.
+
+    Up to 16 units have an axis each; of more, the median and quartiles are drawn over thin lines.
+
+    Args:
+        profile: (U, R) means over rings, NaN for dead units.
+        radius: (R,) pixels.
+        units: U channel numbers.
+        title: method, stage, checkpoint.
+        degree: pixels per degree of visual angle, where known; the top axes are in degrees then.
+    """
+    largest = np.abs(profile).max(1, keepdims=True)
+    scaled = profile / np.where(largest == 0, 1, largest)
+    panels = len(units) if len(units) <= APART else 1
+    columns = int(np.ceil(np.sqrt(panels)))
+    rows = -(-panels // columns)
+    width, height = (1.3 * columns + 0.6, rows + 0.9) if panels > 1 else (5.0, 3.4)
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    axes = list(grid.ravel()[:panels])
+    for axis in grid.ravel()[panels:]:
+        axis.remove()
+    if panels < len(units):
+        _together(axes[0], radius, scaled)
+    else:
+        for axis, unit, values in zip(axes, units, scaled, strict=True):
+            _alone(axis, radius, values, unit)
+    for axis in axes[-columns:]:
+        axis.tick_params(labelbottom=True)
+    if degree is not None:
+        both = (lambda r: r / degree, lambda angle: angle * degree)
+        axes += [axis.secondary_xaxis("top", functions=both) for axis in axes[:columns]]
+    for axis in axes:
+        axis.tick_params(labelsize=5.5, length=2)
+        axis.spines[:].set_linewidth(0.6)
+    grid[0, 0].set(xlim=(0, max(radius[-1], 1)), ylim=(-1.08, 1.08), yticks=(-1, 0, 1))
+    head = textwrap.fill(title, int(width * DPI) // 8)
+    above = 0.16 + 0.13 * head.count("\n") + (0.26 if degree is not None else 0.1)
+    edges = (0.42 / width, 0.38 / height, 1 - 0.12 / width, 1 - above / height)
+    figure.subplots_adjust(*edges, wspace=0.12, hspace=0.18)
+    figure.suptitle(head, fontsize=7, y=1 - 0.04 / height)
+    angle = "" if degree is None else "; above: degrees of visual angle"
+    figure.supxlabel(f"distance from the middle, px{angle}", fontsize=5.5, y=0.05 / height)
+    figure.supylabel("mean over the ring / largest |mean|", fontsize=5.5, x=0.05 / width)
+    return figure
+
+
+def _alone(axis: Axes, radius: NDArray[np.float64], values: NDArray[np.float64], unit: int) -> None:
+    axis.text(0.97, 0.95, f"unit {unit}", transform=axis.transAxes, ha="right", va="top", size=5.5)
+    if not np.isfinite(values).all():
+        axis.set_facecolor((GREY / 255,) * 3)
+        axis.text(0.5, 0.3, "dead", transform=axis.transAxes, ha="center", size=5.5)
+        return
+    for sign, colour in ((1, RED), (-1, BLUE)):
+        where = sign * values > 0
+        axis.fill_between(radius, values, where=where, interpolate=True, color=colour, linewidth=0)
+    axis.axhline(0, color="0.5", linewidth=0.6)
+    axis.plot(radius, values, color="black", linewidth=0.8)
+
+
+def _together(axis: Axes, radius: NDArray[np.float64], scaled: NDArray[np.float64]) -> None:
+    alive = scaled[np.isfinite(scaled).all(1)]
+    if not len(alive):
+        axis.text(0.5, 0.3, "all dead", transform=axis.transAxes, ha="center", size=7)
+        return
+    low, middle, high = np.percentile(alive, (25, 50, 75), axis=0)
+    axis.axhline(0, color="0.3", linewidth=0.6)
+    axis.plot(radius, alive.T, color="0.6", linewidth=0.3)
+    axis.fill_between(radius, low, high, color=BLUE, alpha=0.35, linewidth=0, label="quartiles")
+    axis.plot(radius, middle, color=BLUE, linewidth=1.8, label="median")
+    dead = f", {len(scaled) - len(alive)} dead" if len(alive) < len(scaled) else ""
+    axis.legend(title=f"{len(alive)} units{dead}", fontsize=5.5, title_fontsize=5.5, frameon=False)
+
+
+def _rows(
+    colours: NDArray[np.uint8],
+    units: Sequence[int],
+    headings: Sequence[str],
+    title: str,
+    note: str,
+    side: int,
+    degree: float | None,
+) -> Figure:
+    """Lay tiles (U, K, size, size, 3) out, a row per numbered unit and headings on top."""
+    count, columns, size = colours.shape[:3]
+    wrapped = [textwrap.wrap(heading, size // 6) for heading in headings]
+    above = [LINE * max(map(len, wrapped)) + 6] + [GAP] * (count - 1)
+    board = Board((count, columns), size, above, title, note, left=54)
+    for row, (unit, tiles_of_unit) in enumerate(zip(units, colours, strict=True)):
+        board.write(board.left[0] - 6, board.top[row] + size // 2, str(unit), "rm")
+        for column, tile in enumerate(tiles_of_unit):
+            board.put(row, column, tile)
+    for left, lines in zip(board.left, wrapped, strict=True):
+        for i, line in enumerate(reversed(lines)):
+            board.write(left + size // 2, board.top[0] - 4 - LINE * i, line, "ms")
+    board.write(board.left[0] - 6, board.top[0] - 4, "unit", "rs")
+    board.bar(board.left[0], board.bottom + 10, side, degree)
+    return board.figure()
+
+
+def _from_box(shape: tuple[int, int], outline: tuple[int, int], side: int) -> NDArray[np.float64]:
+    """Distance of a tile's pixels from the edge of a box in its patch's middle, < 0 inside."""
+    across = []
+    for n, length in zip(shape, outline, strict=True):
+        middle, half = n / 2 - (n - side) // 2, min(length, n) / 2
+        place = (np.arange(TILE) + 0.5) * side / TILE
+        across.append((np.abs(place - middle) - half) * TILE / side)
+    return np.maximum(across[0][:, None], across[1])

@@ -1,0 +1,79 @@
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from deepsal.callbacks import draw
+from deepsal.rf import store
+from deepsal.rf.fields import Fields
+
+
+def found(scale: float) -> Fields:
+    field = np.zeros((2, 3, 9, 9), dtype=np.float32)
+    field[:, :, 3:6, 3:6] = scale
+    return Fields(
+        field,
+        units=np.array([4, 7]),
+        patches=np.array([[[0, 2, 3], [1, 0, 0]], [[1, 2, 3], [-1, -1, -1]]]),
+        centre=np.array([[[20, 30], [1, 1]], [[20, 30], [np.nan, np.nan]]], dtype=np.float32),
+        activation=np.ones((2, 2), dtype=np.float32),
+        count=np.array([2, 1]),
+        component=np.zeros((2, 0, 3, 9, 9), dtype=np.float32),
+        variance=np.zeros((2, 0), dtype=np.float32),
+    )
+
+
+def saved(folder: Path) -> None:
+    stages = {"conv4": {"sigma": 1.0, "size": [9, 9]}}
+    about = {"method": "gradient", "patches": 2, "stages": stages}
+    for epoch in (0, 2):
+        file = folder / "fields" / f"epoch={epoch:03d}.npz"
+        store.save(file, {"conv4/fixed": found(1 + epoch), "conv4/topk": found(1)}, about)
+
+
+def test_a_grid_per_stage_and_source_is_named_after_its_checkpoint(tmp_path: Path) -> None:
+    saved(tmp_path)
+    file = tmp_path / "fields" / "epoch=002.npz"
+    pictures = draw.grids(tmp_path, {"conv4/fixed": found(1)}, file, degree=8.0)
+    place = tmp_path / "figures" / "fields" / "conv4-fixed" / "epoch=002.png"
+    assert pictures == {"rf/conv4/fixed": place}
+    with Image.open(place) as picture:
+        assert picture.size[0] > 200
+    assert [f.name for f in place.parent.iterdir()] == ["epoch=002.png"]
+
+
+def test_evolution_and_profiles_are_drawn_from_all_checkpoints(tmp_path: Path) -> None:
+    saved(tmp_path)
+    pictures = draw.evolution(tmp_path, "conv4", "fixed", None)
+    assert [*pictures] == ["rf/conv4/evolution", "rf/conv4/profile"]
+    assert all(picture.is_file() for picture in pictures.values())
+
+
+def image(colour: tuple[int, int, int], index: int) -> Tensor:
+    made = torch.zeros(3, 48, 64, dtype=torch.uint8)
+    made[:, 20, 30] = torch.tensor(colour, dtype=torch.uint8)
+    made += index
+    return made
+
+
+def test_a_patch_is_cut_around_the_units_own_centre() -> None:
+    picture = image((250, 0, 0), 0)
+    cut = draw._cut(picture, np.array([20, 30], dtype=np.float32), 11)
+    assert cut.shape == (11, 11, 3)
+    assert cut[5, 5].tolist() == [250, 0, 0]
+    assert cut.astype(int).sum() == 250
+    corner = draw._cut(picture, np.array([0, 0], dtype=np.float32), 11)
+    assert (corner[:5] == 255).all(), "white beyond the image"
+    assert (corner[5:, 5:] == 0).all()
+
+
+def test_a_sheet_shows_the_strongest_patches_of_the_last_checkpoint(tmp_path: Path) -> None:
+    saved(tmp_path)
+    pictures = draw.sheet_of(tmp_path, "conv4", partial(image, (0, 250, 0)), 8.0)
+    with Image.open(pictures["rf/conv4/patches"]) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    green = (pixels[..., 1] > 150) & (pixels[..., 0] < 90) & (pixels[..., 2] < 90)
+    assert green.any(), "the pixel at the unit's centre"

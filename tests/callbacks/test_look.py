@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepsal.callbacks.look import Look
+from deepsal.rf import fields, geometry, sources, store
+from tests.conftest import datamodule, task
+
+
+def look(folder: Path, **options: object) -> Look:
+    settings: dict[str, object] = {
+        "stages": ["conv1", "conv3"],
+        "units": 3,
+        "patches": 2,
+        "sources": ["fixed", "topk"],
+        "window": 33,
+        "method": "gradient",
+        "components": 0,
+    }
+    made = Look(folder, **{**settings, **options})  # type: ignore[arg-type]
+    made.choose(task().network.backbone.channels)
+    return made
+
+
+def test_a_look_stores_what_the_library_finds_and_says_how(tmp_path: Path) -> None:
+    network, images = task().network, datamodule().images["val"]
+    looking = look(tmp_path, sources=["fixed"])
+    numbers, pictures = looking(network, images, looking.topk(), "epoch=000", {"dataset": "toy"})
+    known = geometry(network, "backbone.conv3")
+    patches = sources.middle(3, 2, known, (64, 96))
+    whole = np.stack([images[i].image for i in range(2)])
+    expected = fields(
+        network, "backbone.conv3", images[0].image.new_tensor(whole), patches, range(3), known, 33
+    )
+    found = store.load(looking.file("epoch=000"), "conv3/fixed")
+    assert np.allclose(found.field, expected.field, atol=1e-7)
+    assert numbers["rf/conv3/correlation"] == pytest.approx(1)
+    assert "rf/conv3/dead" not in numbers
+    assert pictures["rf/conv3/fixed"].is_file()
+    about = store.about(looking.file("epoch=000"))
+    assert about["dataset"] == "toy"
+    assert about["method"] == "gradient"
+    assert about["weights"] == store.fingerprint(network)
+    assert about["stages"]["conv3"]["size"] == [15, 15]
+
+
+def test_the_first_units_are_as_many_as_a_stage_has(tmp_path: Path) -> None:
+    assert look(tmp_path, units=6).units == {"conv1": [0, 1, 2, 3], "conv3": [0, 1, 2, 3, 4, 5]}
+    assert look(tmp_path, units=[3, 1]).units == {"conv1": [3, 1], "conv3": [3, 1]}
+
+
+def test_a_stage_that_never_fires_is_dead_and_not_noise(tmp_path: Path) -> None:
+    network, images = task().network, datamodule().images["val"]
+    network.backbone.get_parameter("conv3.1.bias").data.fill_(-1e3)
+    looking = look(tmp_path)
+    topk = looking.topk()
+    with topk.hooked(network.eval()):
+        topk.next([0])
+        network(images[0].image[None])
+    numbers, _ = looking(network, images, topk, "epoch=000", {})
+    assert numbers["rf/conv3/dead"] == 1
+    assert np.isnan(store.load(looking.file("epoch=000"), "conv3/topk").field).all()
+    assert np.isfinite(store.load(looking.file("epoch=000"), "conv3/fixed").field).all()
+
+
+def test_a_continued_run_compares_with_its_own_first_checkpoint(tmp_path: Path) -> None:
+    network, images = task().network, datamodule().images["val"]
+    first = look(tmp_path)
+    first(network, images, first.topk(), "epoch=000", {})
+    again = look(tmp_path)
+    assert set(again.start) == {"conv1", "conv3"}
+    network.backbone.get_parameter("conv3.0.weight").data.neg_()
+    numbers, _ = again(network, images, again.topk(), "epoch=001", {})
+    assert numbers["rf/conv1/correlation"] == pytest.approx(1)
+    assert numbers["rf/conv3/correlation"] < 0.9
