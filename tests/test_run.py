@@ -154,7 +154,7 @@ def test_a_finished_run_can_be_scored_again_and_gives_the_same_scores(tmp_path: 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["rf.stages=[conv8]"], r"rf.stages has \['conv8'\]; the stages are"),
+        (["rf.stages=[conv8]"], r"rf.stages has \['conv8'\]; the choices are"),
         (["metric=val/bleu"], r"the choices are \['val/loss'"),
         (["do=[train]"], r"the verbs are \['fit', 'test'\]"),
         (["backbone.weights=missing.pth"], "missing.pth does not exist"),
