@@ -184,7 +184,7 @@ class _Asker:
             crops = self._piece(first).expand(len(places), -1, -1, -1)
         else:
             crops = torch.cat([self._piece(place) for place in places])
-            crops = crops.contiguous(memory_format=torch.channels_last)
+            crops = crops.contiguous(memory_format=self.probe.layout)
         if crops.shape[-2:] not in self.shapes:
             self._check(first)
         self._in_range(places)
@@ -196,7 +196,7 @@ class _Asker:
     def _piece(self, place: Place) -> Tensor:
         box = place.crop
         piece = self.images[place.image, None, :, box.top : box.bottom, box.left : box.right]
-        return piece.contiguous(memory_format=torch.channels_last)
+        return piece.contiguous(memory_format=self.probe.layout)
 
     def _needed(self, places: list[Place], crops: Tensor) -> list[Box] | None:
         whole = Box(0, crops.shape[2], 0, crops.shape[3])
@@ -214,7 +214,8 @@ class _Asker:
         """Compare a crop's activations, beside another crop, with those in nine times its area."""
         stride, box = self.aligned.geometry.stride, place.crop
         height, width = box.bottom - box.top, box.right - box.left
-        top, left = max(0, box.top - height), max(0, box.left - width)
+        top = max(0, (box.top - height) // stride[0] * stride[0])  # keeps the strides' phase
+        left = max(0, (box.left - width) // stride[1] * stride[1])
         around = self.images[
             place.image, None, :, top : box.bottom + height, left : box.right + width
         ]

@@ -121,13 +121,11 @@ def sta(probe: Probe, question: Question) -> Answer:
     """
     found = []
     for crop, units, where in question.one_by_one():
-        generator = torch.Generator(crop.device).manual_seed(0)
         total = torch.zeros(len(units), crop[0].numel(), device=crop.device)
         for start in range(0, question.samples, BATCH):
             count = min(BATCH, question.samples - start)
-            noise = NOISE * torch.randn(
-                count, *crop.shape[1:], generator=generator, device=crop.device
-            )
+            # other noise on every patch (`fields` seeds it), so that it averages out over them
+            noise = NOISE * torch.randn(count, *crop.shape[1:], device=crop.device)
             with torch.no_grad():
                 z = probe.activation(torch.cat([crop + noise, crop - noise]))
             up, down = z[:, units, where[:, 0], where[:, 1]].float().chunk(2)

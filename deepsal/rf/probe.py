@@ -27,7 +27,14 @@ class Probe(nn.Module):
         self.dtype = image.dtype
         module = layer(network, name)
         self.run = until(network, module)
-        self.rectifier, output = rectified(network, module, image)
+        pair = image.repeat(2, 1, 1, 1)
+        self.layout = torch.channels_last
+        try:
+            last = pair.contiguous(memory_format=self.layout)
+            self.rectifier, output = rectified(network, module, last)
+        except RuntimeError:  # it views channels as samples: Tensor.view wants them in rows
+            self.layout = torch.contiguous_format
+            self.rectifier, output = rectified(network, module, pair)
         if output.dim() != 4:
             raise ValueError(f"{name} gives {output.dim()} axes; fields need (B, C, h, w)")
         self.channels = output.shape[1]

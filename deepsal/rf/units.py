@@ -114,7 +114,7 @@ def rectified(
     """Return the rectifier that a layer ends in, if it does, and the layer's output before it.
 
     A silent unit has no gradient behind its rectifier, so fields are read from its input. It is
-    found by running `image` (1, 3, h, w): the last ReLU called whose result is the layer's output.
+    found by running `image` (B, 3, h, w): the last ReLU called whose result is the layer's output.
     """
     last: list[tuple[nn.Module, Tensor, Tensor]] = []
     given: list[Tensor] = []

@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from deepsal.rf.align import Aligned, Place
 from deepsal.rf.crop import Crop
+from deepsal.rf.fields import fields
 from deepsal.rf.theory import Geometry
 from deepsal.rf.windowed import Box
 
@@ -36,3 +40,69 @@ def test_the_direction_in_which_patches_differ_is_found() -> None:
     assert variance[0, 0] == pytest.approx(np.var([-3, -1, 1, 3], ddof=1), rel=1e-5)
     assert aligned.components(4)[1].shape == (1, 4)
     assert np.isnan(aligned.components(4)[1][0, 3])
+
+
+def first(images: int) -> NDArray[np.int64]:
+    return np.array([[[i, 0, 0] for i in range(images)]])
+
+
+def test_the_two_directions_in_which_a_field_varies_are_found() -> None:
+    """z = w·x + (a·x)²/2 + (b·x)²/2 has the gradient w + (a·x)a + (b·x)b."""
+    directions = torch.linalg.qr(torch.randn(27, 3, generator=torch.Generator().manual_seed(1)))[0]
+    layer = nn.Conv2d(3, 3, 3, bias=False)
+    layer.weight.data = directions.T.reshape(3, 3, 3, 3)
+
+    class Energy(nn.Module):
+        def forward(self, z: Tensor) -> Tensor:
+            return z[:, :1] + (z[:, 1:] ** 2).sum(1, keepdim=True) / 2
+
+    network = nn.Sequential(layer, Energy())
+    images = torch.randn(40, 3, 3, 3, generator=torch.Generator().manual_seed(2))
+    images.view(40, 27)[:] += 2 * torch.outer(
+        images.view(40, 27) @ directions[:, 1], directions[:, 1]
+    )
+    found = fields(network, "1", images, first(40), [0], components=4)
+    answers = images.view(40, 27) @ directions
+    (mix, variance) = np.linalg.eigh(np.cov(answers[:, 1:].T.numpy()))[::-1]
+    assert found.variance[0, :2] == pytest.approx(variance[::-1], rel=1e-4)
+    assert (found.variance[0, 2:] < 1e-6).all() or np.isnan(found.variance[0, 2:]).all()
+    for c in range(2):
+        expected = directions[:, 1:].numpy() @ mix[:, 1 - c]
+        assert abs(found.component[0, c].ravel() @ expected) == pytest.approx(1, abs=1e-4)
+    few = fields(network, "1", images[:3], first(3), [0], components=4)
+    assert np.isfinite(few.variance[0]).tolist() == [True, True, False, False]
+    assert np.isnan(few.component[0, 2:]).all()
+
+
+def test_a_window_around_an_even_field_is_its_middle_or_the_pixel_before() -> None:
+    geometry = Geometry((8, 9), (4, 4), (2, 3))
+    whole = Aligned(geometry, (64, 64), (1, 1), None, keep=False)
+    for window, shift in ((6, 0), (5, -0.5), (1, -0.5)):
+        small = Aligned(geometry, (64, 64), (1, 1), window, keep=False)
+        for aligned in (whole, small):
+            aligned.add(place(0), np.ones((3, 1, 1), dtype=np.float32), Box(4, 5, 5, 6), 0.0)
+        assert small.sides == [window, window]
+        expected = whole.centre[0, 0] + [shift, 0 if window % 2 else -0.5]
+        assert small.centre[0, 0].tolist() == expected.tolist()
+    assert whole.centre[0, 0].tolist() == [4 * 4 - 2 + 3.5, 5 * 4 - 3 + 4]
+
+
+def test_an_answer_outside_the_window_or_without_a_cell_adds_nothing() -> None:
+    aligned = Aligned(GEOMETRY, (9, 9), (1, 2), None, keep=True)
+    aligned.add(place(0), np.ones((3, 2, 2), dtype=np.float32), Box(0, 2, 0, 2), 1.0)
+    aligned.add(place(1), np.ones((3, 0, 0), dtype=np.float32), Box(0, 0, 0, 0), 2.0)
+    assert not aligned.mean().any()
+    assert aligned.count().tolist() == [2]
+    assert aligned.activation.tolist() == [[1, 2]]
+
+
+def test_global_context_is_laid_over_the_middle_of_a_units_own_cell() -> None:
+    aligned = Aligned(Geometry(None, (8, 8), (0, 0)), (32, 48), (1, 1), 9, keep=False)
+    aligned.add(
+        Place(0, 0, 0, Crop(0, 32, 0, 48, (2, 3)), (2, 3)),
+        np.ones((3, 32, 48), dtype=np.float32),
+        Box(0, 32, 0, 48),
+        1.0,
+    )
+    assert np.abs(aligned.centre[0, 0] - [2 * 8 + 3.5, 3 * 8 + 3.5]).max() <= 0.5
+    assert aligned.mean().all()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from deepsal.rf.fields import fields
+from deepsal.rf.methods import METHODS
 from deepsal.rf.theory import Geometry, geometry
 from tests.conftest import arrays_equal, backbone, difference_of_gaussians
 
@@ -81,6 +82,17 @@ def test_batched_crops_equal_captums_loop_over_full_images(stage: str) -> None:
         assert np.abs(found.field[unit] - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("window", [None, 9, 8])
+def test_the_centre_is_that_of_the_theoretical_field(window: int | None) -> None:
+    patches = np.array([[[0, 3, 5], [0, 0, 13], [0, 12, 0]]])
+    network = backbone()
+    found = fields(network, "conv3", torch.rand(1, 3, 104, 112), patches, [0], window=window)
+    known = geometry(network, "conv3")
+    assert known.size is not None
+    expected = patches[0, :, 1:] * 8 - np.array(known.offset) + (np.array(known.size) - 1) / 2
+    assert np.abs(found.centre[0] - expected).max() <= (0.5 if window == 8 else 0)
+
+
 def test_a_field_is_the_mean_over_its_patches() -> None:
     network = backbone()
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -130,9 +142,95 @@ def test_nothing_is_left_behind() -> None:
     )
 
 
-def test_a_unit_out_of_range_is_an_error() -> None:
+def test_a_network_in_training_is_read_as_in_evaluation() -> None:
+    images, patches = torch.rand(2, 3, 64, 64), middle(2, 2, (2, 2))
+    learning, done = (
+        fields(network, "conv4", images, patches, [0, 1])
+        for network in (backbone().train(), backbone().eval())
+    )
+    assert arrays_equal(learning.field, done.field)
+
+
+class Broken(nn.Module):
+    """Fails at a given call; draws random numbers at each."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at, self.calls = at, 0
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.calls += 1
+        torch.rand(3), np.random.rand()
+        if self.calls == self.at:
+            raise OSError("on purpose")
+        return image
+
+
+def generators() -> tuple[object, object]:
+    """The states of torch's and numpy's; beartype draws from Python's in tests."""
+    numpy = np.random.get_state(legacy=False)
+    return torch.get_rng_state().tolist(), str(numpy)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_left_behind_by_an_exception(method: str) -> None:
+    broken = Broken(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), broken, nn.Conv2d(4, 4, 3), nn.ReLU()
+    )
+    network[1].eval()
+    network[4].requires_grad_(False)
+    images, patches = torch.rand(1, 3, 24, 24), middle(2, 1, (4, 4))
+    known = Geometry((5, 5), (1, 1), (0, 0))
+
+    def ask() -> None:
+        fields(network, "5", images, patches, [0, 1], known, method=method, samples=2)
+
+    ask()
+    for at in range(1, broken.calls + 1):
+        before, broken.calls, broken.at = generators(), 0, at
+        with pytest.raises(OSError, match="on purpose"):
+            ask()
+        assert generators() == before
+        assert [m.training for m in network.modules()] == [True, True, False, *[True] * 4]
+        assert [p.requires_grad for p in network.parameters()] == [*[True] * 4, False, False]
+        assert not any(
+            (*m._forward_hooks, *m._forward_pre_hooks, *m._backward_hooks, *m._backward_pre_hooks)
+            for m in network.modules()
+        )
+    assert all(p.grad is None for p in network.parameters())
+    assert images.grad is None
+    assert not images.requires_grad
+
+
+@pytest.mark.parametrize("at", [[0, 8, 0], [0, 0, 8], [1, 0, 0], [0, -1, 0]], ids=str)
+def test_a_place_that_is_not_in_the_images_is_an_error(at: list[int]) -> None:
+    good = middle(1, 1, (7, 7))
+    network, images = backbone(), torch.rand(1, 3, 64, 64)
+    assert fields(network, "conv3", images, good, [0]).count == [1]
+    with pytest.raises(ValueError, match=f"patch \\[{', '.join(map(str, at))}\\]"):
+        fields(network, "conv3", images, np.array([[at]]), [0])
+
+
+def test_a_wrong_question_is_an_error_that_names_the_choices() -> None:
+    network, images, patches = backbone(), torch.rand(1, 3, 64, 64), middle(1, 1, (0, 0))
     with pytest.raises(ValueError, match=r"units 0 … 7, not \[8\]"):
-        fields(backbone(), "conv3", torch.rand(1, 3, 64, 64), middle(1, 1, (0, 0)), [8])
+        fields(network, "conv3", images, patches, [8])
+    with pytest.raises(ValueError, match=r"units 0 … 7, not \[-1\]"):
+        fields(network, "conv3", images, patches, [-1])
+    with pytest.raises(ValueError, match=r"no layer 'conv9'.*conv5"):
+        fields(network, "conv9", images, patches, [0])
+    with pytest.raises(ValueError, match=r"no method 'magic'.*'gradient'"):
+        fields(network, "conv3", images, patches, [0], method="magic")
+    with pytest.raises(ValueError, match=r"must be \(2 units, K, 3\)"):
+        fields(network, "conv3", images, patches, [0, 1])
+
+
+def test_a_network_that_mixes_images_is_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))
+    for images in (torch.rand(1, 3, 24, 24), torch.full((1, 3, 24, 24), 0.5)):
+        with pytest.raises(ValueError, match="mixes images"):
+            fields(network, "1", images, middle(1, 1, (4, 4)), [0])
 
 
 def test_a_crop_that_is_not_exact_is_refused() -> None:

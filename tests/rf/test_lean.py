@@ -67,8 +67,8 @@ def picture() -> Tensor:
 
 
 def assigned(x: Tensor) -> Tensor:
-    x = FIRST(x) * 1
-    x[:, 0].fill_(0)
+    x = FIRST(x) * 1  # its first channel is no batch of maps
+    x[:, 0].mul_(2)
     return torch.as_tensor(LAST(x))
 
 
@@ -149,7 +149,7 @@ NOT_SHARED: dict[str, Run] = {
     "a product in place": lambda x: LAST(FIRST(x).mul_(2.0)),
     "an activation in place": lambda x: LAST(functional.elu(FIRST(x), inplace=True)),
     "a shared sum with others": lambda x: LAST(FIRST(x).add_(OTHER(x).erf())),
-    "a channel filled": assigned,
+    "a channel doubled": assigned,
     "samples and channels as one": lambda x: LAST(FIRST(x).view(-1, 1, *SIZE).view(-1, 4, *SIZE)),
 }
 

@@ -40,3 +40,59 @@ class Flat(nn.Module):
 def test_a_layer_without_maps_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"flatten gives 2 axes"):
         Probe(Flat(), "flatten", torch.rand(1, 3, 8, 8))
+
+
+def test_each_distinct_crop_is_yielded_once_with_its_units() -> None:
+    units, where = torch.tensor([4, 5, 6]), torch.tensor([[0, 1], [2, 3], [4, 5]])
+    crops = torch.rand(3, 3, 4, 4)
+    apart = Question(crops, units, where)
+    assert not apart.alike()
+    assert [(c.shape, u.tolist(), w.tolist()) for c, u, w in apart.one_by_one()] == [
+        ((1, 3, 4, 4), [4], [[0, 1]]),
+        ((1, 3, 4, 4), [5], [[2, 3]]),
+        ((1, 3, 4, 4), [6], [[4, 5]]),
+    ]
+    shared = Question(crops[:1].expand(3, -1, -1, -1), units, where)
+    assert shared.alike()
+    [(crop, asked, places)] = shared.one_by_one()
+    assert torch.equal(crop, crops[:1])
+    assert asked is units
+    assert places is where
+    assert torch.allclose(apart.background(), crops.mean((2, 3), keepdim=True))
+
+
+def test_a_selector_keeps_what_it_chose_without_its_graph() -> None:
+    question = Question(torch.zeros(1, 3, 4, 4), torch.tensor([1]), torch.tensor([[0, 1]]))
+    select = Selector(question)
+    output = torch.rand(1, 2, 2, 2, requires_grad=True)
+    assert select(output).requires_grad
+    assert select.seen.tolist() == [output[0, 1, 0, 1].item()]
+    assert not select.seen.requires_grad
+
+
+def test_a_layer_without_a_rectifier_is_read_as_it_is() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 1)).eval()
+    image = torch.rand(1, 3, 8, 8)
+    linear, rectified = Probe(network, "2", image), Probe(network, "1", image)
+    assert linear.rectifier is None
+    assert rectified.rectifier is network[1]
+    with torch.no_grad():
+        assert torch.equal(linear.activation(image), network(image))
+        assert torch.equal(rectified.activation(image), network[0](image))
+    assert not any((*m._forward_hooks, *m._forward_pre_hooks) for m in network.modules())
+
+
+def test_a_rectifier_in_place_does_not_spoil_what_is_read() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True)).eval()
+    image = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        assert (Probe(network, "1", image).activation(image) < 0).any()
+
+
+def test_an_image_that_noise_promoted_is_read_in_the_networks_precision() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval().bfloat16()
+    image = torch.rand(1, 3, 8, 8)
+    probe = Probe(network, "1", image.bfloat16())
+    with torch.no_grad():
+        assert torch.equal(probe(image), network(image.bfloat16()))
+        assert probe.activation(image).dtype == torch.bfloat16

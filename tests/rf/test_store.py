@@ -1,12 +1,18 @@
+import dataclasses
 import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from deepsal.rf import store
 from deepsal.rf.fields import Fields
-from tests.conftest import arrays_equal
+from tests.conftest import arrays_equal, backbone
 
 
 def some(seed: int) -> Fields:
@@ -63,3 +69,87 @@ def test_a_units_evolution_is_one_array_in_the_order_of_epochs(tmp_path: Path) -
         store.evolution(tmp_path, "conv4/fixed", [9])
     with pytest.raises(FileNotFoundError, match="holds no fields"):
         store.evolution(tmp_path / "nowhere", "conv4/fixed")
+
+
+def test_epochs_beyond_999_come_last(tmp_path: Path) -> None:
+    for epoch in (1000, 998, 10):
+        store.save(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/fixed": some(epoch)}, {})
+    found = store.evolution(tmp_path, "conv4/fixed")
+    assert found.checkpoints == ["epoch=010", "epoch=998", "epoch=1000"]
+    assert found.units.tolist() == [0, 1, 2, 3]
+    assert found.field.shape == (3, 4, 3, 5, 5)
+
+
+@pytest.mark.parametrize(
+    "change", [{"units": np.array([0, 1, 2, 5])}, {"field": np.zeros((4, 3, 7, 7), np.float32)}]
+)
+def test_an_evolution_of_different_units_or_windows_names_the_file(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    for epoch, found in ((0, some(0)), (1, some(1)), (2, dataclasses.replace(some(2), **change))):
+        store.save(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/fixed": found}, {})
+    with pytest.raises(ValueError, match=r"epoch=002.npz holds other units or windows"):
+        store.evolution(tmp_path, "conv4/fixed")
+
+
+def test_an_entry_is_read_without_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.npz"
+    store.save(file, {"conv4/fixed": some(0), "conv5/topk": some(1)}, {})
+    opened: list[str] = []
+    read = zipfile.ZipFile.open
+
+    def spy(archive: zipfile.ZipFile, name: Any, *args: Any, **kwargs: Any) -> Any:
+        opened.append(str(getattr(name, "filename", name)))
+        return read(archive, name, *args, **kwargs)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", spy)
+    store.load(file, "conv5/topk")
+    assert {name.rpartition("/")[0] for name in opened} == {"conv5/topk"}
+    opened.clear()
+    assert store.names(file) == ["conv4/fixed", "conv5/topk"]
+    assert not opened
+
+
+def test_a_failed_write_leaves_no_file_that_looks_whole(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        store.save(tmp_path / "epoch=000.npz", {"conv4/fixed": some(0)}, {"bad": object()})
+    assert not [*tmp_path.glob("*.npz")]
+
+
+def parameter(network: nn.Module) -> None:
+    network.get_parameter("conv5.0.weight").data[0, 0, 0, 0] += 1e-6
+
+
+def buffer(network: nn.Module) -> None:
+    network.get_buffer("conv2.1.running_var")[-1] += 1e-3
+
+
+def counter(network: nn.Module) -> None:
+    network.get_buffer("conv2.1.num_batches_tracked").add_(1)
+
+
+def precision(network: nn.Module) -> None:
+    network.bfloat16()
+
+
+@pytest.mark.parametrize("change", [parameter, buffer, counter, precision])
+def test_a_fingerprint_changes_with_one_number(change: Callable[[nn.Module], None]) -> None:
+    network = backbone()
+    before = store.fingerprint(network)
+    assert before == store.fingerprint(backbone().train())
+    change(network)
+    assert store.fingerprint(network) != before
+
+
+def test_a_fingerprint_knows_which_tensor_is_which() -> None:
+    one, other = nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.ReLU(), nn.Linear(2, 2))
+    other.load_state_dict({f"1.{k[2:]}": v for k, v in one.state_dict().items()})
+    assert store.fingerprint(one) != store.fingerprint(other)
+    wide, tall = nn.Linear(4, 1, bias=False), nn.Linear(1, 4, bias=False)
+    tall.weight.data = wide.weight.data.T.contiguous()
+    assert store.fingerprint(wide) != store.fingerprint(tall)
+    turned = nn.Linear(4, 1, bias=False)
+    turned.weight.data = torch.stack([wide.weight.data] * 2, -1)[..., 0]  # not contiguous
+    assert store.fingerprint(turned) == store.fingerprint(wide)

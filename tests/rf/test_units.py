@@ -1,12 +1,15 @@
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import resnet18, vgg11
 
-from deepsal.rf.units import layer, rectified, undisturbed, until
+from deepsal.rf.fields import fields
+from deepsal.rf.theory import geometry
+from deepsal.rf.units import layer, overridable, rectified, undisturbed, until
 from tests.conftest import backbone
 
 
@@ -78,3 +81,76 @@ def test_the_last_rectifier_is_found_where_one_module_is_used_thrice() -> None:
     plain = vgg11(weights=None).eval()
     assert rectified(plain, plain.features[1], image[:, :, :32, :32])[0] is plain.features[1]
     assert rectified(plain, plain.features[0], image)[0] is None
+
+
+def compiled(module: nn.Module) -> nn.Module:
+    module.compile(backend="eager")
+    return module
+
+
+def wrapped(module: nn.Module) -> nn.Module:
+    found = torch.compile(module, backend="eager")
+    assert isinstance(found, nn.Module)
+    return found
+
+
+@pytest.mark.parametrize("compile_", [compiled, wrapped], ids=["method", "function"])
+def test_a_compiled_network_or_stage_is_refused(
+    compile_: Callable[[nn.Module], nn.Module],
+) -> None:
+    images, patches = torch.rand(1, 3, 64, 64), np.array([[[0, 0, 0]]])
+    inner = backbone()
+    inner.conv3 = compile_(inner.get_submodule("conv3"))
+    for network in (compile_(backbone()), inner):
+        for known in (None, geometry(backbone(), "conv3")):
+            with pytest.raises(ValueError, match="is compiled"):
+                fields(network, "conv3", images, patches, [0], known)
+
+
+def functional(image: Tensor) -> Tensor:
+    return nn.functional.relu(image)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "hardtanh": nn.ReLU6(),
+    "functional relu": functional,
+    "gelu": nn.GELU(),
+    "silu": nn.SiLU(),
+    "hardswish": nn.Hardswish(),
+    "leaky_relu": nn.LeakyReLU(),
+    "prelu_kernel": nn.PReLU(),
+    "celu": nn.CELU(),
+    "elu": nn.SELU(),
+    "glu": nn.GLU(1),
+    "mish": nn.Mish(),
+    "softplus": nn.Softplus(),
+    "log_sigmoid_forward": nn.LogSigmoid(),
+    "softmax": nn.Softmax2d(),
+    "clamp": lambda x: x.clamp(min=0),
+    "clamp_min": lambda x: x.clamp_min(0),
+}
+
+
+class Apply(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.function(image)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_nonlinearities_that_captum_does_not_override_are_named(name: str) -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), Apply(ACTIVATIONS[name]), nn.Identity()
+    ).eval()
+    image = torch.rand(1, 3, 8, 8)
+    assert overridable(network, network[3], image) == name
+    assert overridable(network, network[1], image) == ""
+
+
+def test_what_captum_overrides_or_need_not_is_not_named() -> None:
+    network = resnet18(weights=None).eval()
+    assert overridable(network, network.layer4, torch.rand(1, 3, 64, 64)) == ""
+    assert not any(m._forward_hooks for m in network.modules())
