@@ -41,9 +41,9 @@ for chatter in (
 torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 if sys.platform == "linux":  # keep freed tensors' memory: page faults slow a CPU training
     libc = ctypes.CDLL(None)
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
     if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, 2**25)
+        libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 

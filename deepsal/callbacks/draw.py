@@ -42,10 +42,10 @@ def grids(
 
 def evolution(folder: Path, stage: str, source: str, degree: float | None) -> dict[str, Path]:
     """Draw a stage's first units through training, and their radial profiles at the end."""
-    files = sorted((folder / "fields").glob("epoch=*.npz"))
-    units = store.load(files[-1], f"{stage}/{source}").units[:STRIPS].tolist()
+    last = store.checkpoints(folder / "fields")[-1]
+    units = store.load(last, f"{stage}/{source}").units[:STRIPS].tolist()
     found = store.evolution(folder / "fields", f"{stage}/{source}", units)
-    about = store.about(files[-1])
+    about = store.about(last)
     sigma, what = about["stages"][stage]["sigma"], _what(about, source)
     headings = [_spoken(checkpoint) for checkpoint in found.checkpoints]
     strips = sheet.evolution(found.field, units, headings, f"{stage}: {what}", sigma, degree)
@@ -68,7 +68,7 @@ def sheet_of(
         image: returns an image of the data set, uint8 (3, h, w).
         degree: pixels per degree of visual angle, where known.
     """
-    file = sorted((folder / "fields").glob("*.npz"))[-1]
+    file = store.checkpoints(folder / "fields")[-1]
     fields = store.load(file, f"{stage}/topk")
     size = store.about(file)["stages"][stage]["size"]
     height, width = image(0).shape[-2:]

@@ -69,8 +69,9 @@ def convolution(
     else:
         extent = [(n - 1) * s + r for n, s, r in zip(inside.shape[-2:], stride, reach, strict=True)]
         like = inside.new_empty(1).expand(len(inside), weight.shape[1] * groups, *extent)
+        rows = weight.contiguous(memory_format=torch.channels_last)  # else the result is not
         whole = aten.convolution_backward(
-            inside, like, weight, None, stride, [0, 0], dilation, False, [0, 0], groups,
+            inside, like, rows, None, stride, [0, 0], dilation, False, [0, 0], groups,
             [True, False, False],
         )[0]  # fmt: skip
     return Windowed(whole[:, :, cut.rows, cut.columns], target, size), None, None
@@ -132,10 +133,15 @@ def _max_pool(
     if indices.stride(0) == 0:  # replicas share one forward pass
         where = where[:1]
     row, column = where // size[1] - target.top, where % size[1] - target.left
-    flat = (row * width + column).flatten(2).expand(len(gradient), -1, -1)
-    inside = gradient.inside.new_zeros(*gradient.shape[:2], height * width)
-    inside.scatter_add_(2, flat, gradient.inside.flatten(2))
-    return Windowed(inside.unflatten(2, (height, width)), target, size)
+    flat = _rows(row * width + column).expand(len(gradient), -1, -1)
+    inside = gradient.inside.new_zeros(len(gradient), height * width, gradient.shape[1])
+    inside.scatter_add_(1, flat, _rows(gradient.inside))
+    return Windowed(inside.mT.unflatten(2, (height, width)), target, size)
+
+
+def _rows(image: Tensor) -> Tensor:
+    """Return (B, h·w, C) of (B, C, h, w): a view, where that lies channels last."""
+    return image.movedim(1, 3).flatten(1, 2)
 
 
 @_rule(aten.add.Tensor)

@@ -17,7 +17,7 @@ from deepsal.rf.methods import METHODS
 from deepsal.rf.probe import Probe, Question
 from deepsal.rf.theory import Geometry
 from deepsal.rf.theory import geometry as measured
-from deepsal.rf.units import undisturbed
+from deepsal.rf.units import generator, undisturbed
 from deepsal.rf.windowed import Box
 
 TOLERANCE = {torch.bfloat16: 0.05, torch.float16: 0.01}
@@ -98,7 +98,7 @@ def fields(
     images = images.to(next(network.parameters(), images))
     with undisturbed(network):
         images = images.clone() if images.is_inference() else images
-        torch.manual_seed(0)
+        generator(images.device).manual_seed(0)
         known = geometry or measured(network, name)
         size = images.shape[-2], images.shape[-1]
         aligned = Aligned(known, size, patches.shape[:2], window, components > 0)

@@ -176,7 +176,10 @@ def _firsts(func: Any, args: tuple[Any, ...], count: int) -> Iterator[Any]:
 def _first(value: Any, count: int) -> Any:
     if isinstance(value, list | tuple):
         return [_first(v, count) for v in value]
-    return value[:1] if _shared(value) and len(value) == count else value
+    if not _shared(value) or len(value) != count:
+        return value
+    one = value[:1]  # a batch stride of 0 would hide from torch that channels lie last
+    return one.as_strided(one.shape, (one.numel(), *one.stride()[1:]))
 
 
 def _expanded(value: Any, count: int) -> Any:

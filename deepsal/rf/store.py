@@ -77,9 +77,7 @@ def evolution(folder: Path, name: str, units: Sequence[int] | None = None) -> Ev
         FileNotFoundError: no checkpoint's fields in the folder.
         ValueError: no such entry or unit, or files that hold different units or windows.
     """
-    files = sorted(folder.glob("epoch=*.npz"), key=lambda file: (len(file.name), file.name))
-    if not files:
-        raise FileNotFoundError(f"{folder} holds no fields (epoch=NNN.npz); run with rf=standard")
+    files = checkpoints(folder)
     stored = load(files[0], name).units.tolist()
     wanted = list(stored if units is None else units)
     if unknown := [unit for unit in wanted if unit not in stored]:
@@ -92,6 +90,18 @@ def evolution(folder: Path, name: str, units: Sequence[int] | None = None) -> Ev
             raise ValueError(f"{file} holds other units or windows of {name} than {files[0]}")
         found.append(here.field[at])
     return Evolution(np.stack(found), np.asarray(wanted), [file.stem for file in files])
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return a run's `epoch=NNN.npz` in order.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    files = sorted(folder.glob("epoch=*.npz"), key=lambda file: (len(file.name), file.name))
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no fields (epoch=NNN.npz); run with rf=standard")
+    return files
 
 
 def names(path: Path) -> list[str]:

@@ -82,6 +82,13 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
             np.random.set_state(states[1])
 
 
+def generator(device: torch.device) -> torch.Generator:
+    """Return the random generator of one device alone; `torch.manual_seed` seeds all there are."""
+    if device.type != "cuda":
+        return torch.default_generator
+    return torch.cuda.default_generators[device.index or 0]
+
+
 def until(network: nn.Module, module: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return a function that runs the network only as far as `module` and returns its output.
 

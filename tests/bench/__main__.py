@@ -1,24 +1,27 @@
 """python -m tests.bench [--only NAME]."""
 
 import argparse
-import logging
-import warnings
 
+import run  # noqa: F401  (warnings and memory as in a run)
 from tests.bench import fields, training
-from tests.bench.harness import ROOT, report
+from tests.bench.harness import ROOT, keep, show
 
 BENCHMARKS = {"fields": fields.run, "training": training.run}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Side-by-side timings, appended to runs/bench/.")
-    parser.add_argument("--only", choices=sorted(BENCHMARKS))
+    parser.add_argument("--only", default="", help="fields, training, fields/vgg16/conv4 …")
     only = parser.parse_args().only
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    warnings.filterwarnings("ignore", message=".isinstance.treespec, LeafSpec.")
-    for name in [only] if only else BENCHMARKS:
-        report(BENCHMARKS[name](), ROOT / "runs" / "bench" / "bench.json")
+    asked = [name for name in BENCHMARKS if name == only.split("/")[0] or not only]
+    if not asked:
+        parser.error(f"no benchmark {only!r}; there are {', '.join(BENCHMARKS)}")
+    rows = []
+    for name in asked:
+        for row in BENCHMARKS[name](only):
+            keep(row, ROOT / "runs" / "bench" / "bench.json")
+            rows.append(row)
+    show(rows)
 
 
 if __name__ == "__main__":

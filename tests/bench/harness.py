@@ -1,4 +1,7 @@
+import ctypes
+import gc
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -18,56 +21,93 @@ from deepsal.report.origin import processor
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "captum")
+TIMES = ("ours (s)", "reference (s)", "ratio", "ours (MB)", "reference (MB)", "difference")
 Row = dict[str, Any]
 
 
 def side_by_side(
     name: str,
-    ours: Callable[[], object],
-    reference: Callable[[], object],
+    ours: Callable[[], Any],
+    reference: Callable[[], Any],
     reference_is: str,
     repeats: int = 3,
     scale: float = 1.0,
+    difference: Callable[[Any, Any], float] | None = None,
     **more: Any,
 ) -> Row:
-    """Time both in turn, after one unmeasured round each, and return medians and their ratio.
+    """Time both in turn, and return medians, their ratio and the peaks of memory.
 
+    One round before is not timed: it gives the peaks and the `difference` of the two results.
     A reference that does only 1/`scale` of the work has its time multiplied by `scale`.
     """
+    (one, my_peak), (other, other_peak) = _peak(ours), _peak(reference)
+    row: Row = {"name": name, "ours_peak_mb": my_peak, "reference_peak_mb": other_peak}
+    if difference:
+        row["max_rel_diff"] = difference(one, other)
+    del one, other
     seconds: dict[str, list[float]] = {"ours": [], "reference": []}
-    for measured in [False] + [True] * repeats:
+    for _ in range(repeats):
         for which, run in (("ours", ours), ("reference", reference)):
             began = time.perf_counter()
             run()
-            if measured:
-                seconds[which].append(time.perf_counter() - began)
-    mine, other = (statistics.median(seconds[which]) for which in ("ours", "reference"))
-    other *= scale
-    row = {"name": name, "ours_s": mine, "reference_s": other, "ratio": other / mine}
-    return {**row, "reference": reference_is, "repeats": repeats, "scale": scale, **more}
+            seconds[which].append(time.perf_counter() - began)
+    mine, theirs = (statistics.median(seconds[which]) for which in ("ours", "reference"))
+    row |= {"ours_s": mine, "reference_s": theirs * scale, "ratio": theirs * scale / mine}
+    row |= {"reference": reference_is, "repeats": repeats, "scale": scale, **more}
+    Console().print(f"{name}: {row['ratio']:.2f}x")
+    return row
 
 
-def report(rows: list[Row], file: Path, console: Console | None = None) -> None:
-    """Append rows, with hardware and versions, to a JSON list and print them."""
-    about = {
+def _peak(run: Callable[[], Any]) -> tuple[Any, float]:
+    """Return what `run` returns, and its peak of resident memory in MB; NaN off Linux."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return run(), math.nan
+
+    def read(key: str) -> int:
+        line = next(x for x in status.read_text().splitlines() if x.startswith(key))
+        return int(line.split()[1])
+
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+    before = read("VmRSS")
+    reset.write_text("5")
+    result = run()
+    return result, (read("VmHWM") - before) / 1024
+
+
+def keep(row: Row, file: Path) -> None:
+    """Append a row, with hardware and versions, to a JSON list."""
+    old = json.loads(file.read_text()) if file.is_file() else []
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps([*old, {**row, **_about()}], indent=1))
+    os.replace(partial, file)
+
+
+def _about() -> dict[str, Any]:
+    return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
         "threads": torch.get_num_threads(),
         "versions": {package: version(package) for package in PACKAGES},
     }
-    old = json.loads(file.read_text()) if file.is_file() else []
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps([*old, *({**row, **about} for row in rows)], indent=1))
-    os.replace(partial, file)
+
+
+def show(rows: list[Row], console: Console | None = None) -> None:
+    """Print rows as a table."""
+    about = _about()
     table = Table(box=SIMPLE, title=_title(about), title_justify="left")
-    for column in ("benchmark", "ours (s)", "reference (s)", "ratio", "reference"):
-        words = column in {"benchmark", "reference"}
+    for column in ("benchmark", *TIMES, "reference"):
+        words = column not in TIMES
         table.add_column(column, justify="left" if words else "right", overflow="fold")
     for row in rows:
-        cells = f"{row['ours_s']:.2f}", f"{row['reference_s']:.2f}", f"{row['ratio']:.2f}x"
-        table.add_row(row["name"], *cells, row["reference"])
+        times = f"{row['ours_s']:.2f}", f"{row['reference_s']:.2f}", f"{row['ratio']:.2f}x"
+        peaks = f"{row['ours_peak_mb']:.0f}", f"{row['reference_peak_mb']:.0f}"
+        apart = f"{row['max_rel_diff']:.0e}" if "max_rel_diff" in row else ""
+        table.add_row(row["name"], *times, *peaks, apart, row["reference"])
     (console or Console()).print(table)
 
 

@@ -1,7 +1,10 @@
 import json
+from io import StringIO
 from pathlib import Path
 
-from tests.bench.harness import report, side_by_side
+from rich.console import Console
+
+from tests.bench.harness import keep, show, side_by_side
 
 
 def test_both_sides_run_in_turn_and_rows_accumulate(tmp_path: Path) -> None:
@@ -11,8 +14,11 @@ def test_both_sides_run_in_turn_and_rows_accumulate(tmp_path: Path) -> None:
     )
     assert order == ["ours", "reference"] * 3
     file = tmp_path / "bench" / "bench.json"
-    report([row], file)
-    report([row], file)
+    keep(row, file)
+    keep(row, file)
+    page = StringIO()
+    show([row], Console(file=page, width=80))
+    assert "toy" in page.getvalue()
     rows = json.loads(file.read_text())
     assert [r["name"] for r in rows] == ["toy", "toy"]
     assert {"ours_s", "reference_s", "ratio", "machine", "versions", "commit"} <= set(rows[0])

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +23,8 @@ SIZE = (192, 256)
 IMAGES = 160
 
 
-def run() -> list[Row]:
-    """Return one row; OSIE with DEEPSAL_DATA, else pop-out arrays written as JPEGs."""
+def run(only: str) -> Iterator[Row]:
+    """Yield one row; OSIE with DEEPSAL_DATA, else pop-out arrays written as JPEGs."""
     with tempfile.TemporaryDirectory() as folder:
         data_dir = os.environ.get("DEEPSAL_DATA")
         whole = osie(data_dir) if data_dir else _written(Path(folder))
@@ -34,7 +35,7 @@ def run() -> list[Row]:
         name = f"training/efficientnet_lite0/{SIZE[0]}x{SIZE[1]}"
         reference = "plain PyTorch loop, JPEGs decoded every epoch"
         ours, plain = _ours(dataset), _Plain(dataset)
-        return [side_by_side(name, ours, plain, reference, images=IMAGES, dataset=dataset.name)]
+        yield side_by_side(name, ours, plain, reference, images=IMAGES, dataset=dataset.name)
 
 
 def _network() -> SaliencyNetwork:
