@@ -1,4 +1,4 @@
-"""deepsal's one door: compose → build → fit/test → report.
+"""deepsal's one door: compose → build → fit/test/probe → report.
 
 python run.py                                        VGG16 on OSIE
 python run.py -m backbone=vgg16,resnet50 finetune=conv5,conv4,all
@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import warnings
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from hydra.errors import CompactHydraException, InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from deepsal.callbacks import WeightsAndBiases
+from deepsal.callbacks import WeightsAndBiases, judge
+from deepsal.models import trained
 from deepsal.report import origin, pictures, scores, tables
 
-PARTS = ("task", "data", "callbacks", "logger", "trainer")
+PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
-VERBS = ("fit", "test")
+VERBS = ("fit", "test", "probe")
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 for chatter in (
@@ -84,6 +86,7 @@ def execute(config: DictConfig, folder: Path) -> float | None:
     objects = build(config)
     task, data, trainer = objects["task"], objects["data"], objects["trainer"]
     found, ckpt = None, config.ckpt
+    before = deepcopy(task.network.backbone) if "probe" in config.do else None
     wandb = [logger for logger in trainer.loggers if isinstance(logger, WeightsAndBiases)]
     for logger in wandb:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
@@ -96,6 +99,10 @@ def execute(config: DictConfig, folder: Path) -> float | None:
             trainer.test(task, data, ckpt_path=ckpt, weights_only=True, verbose=False)
             scores.write(folder, task.rows, data.dataset.name)
             found = trainer.callback_metrics["test/nss"].item() if found is None else found
+        if before and trainer.is_global_zero:
+            best = trainer.checkpoint_callback.best_model_path or config.ckpt
+            after = trained(before, best) if best else before
+            judge.show(objects["probe"](before, [after], data.images["val"]))
         failed = False
     finally:
         for logger in wandb:

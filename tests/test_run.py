@@ -156,7 +156,7 @@ def test_a_finished_run_can_be_scored_again_and_gives_the_same_scores(tmp_path: 
     [
         (["rf.stages=[conv8]"], r"rf.stages has \['conv8'\]; the choices are"),
         (["metric=val/bleu"], r"the choices are \['val/loss'"),
-        (["do=[train]"], r"the verbs are \['fit', 'test'\]"),
+        (["do=[train]"], r"the verbs are \['fit', 'test', 'probe'\]"),
         (["backbone.weights=missing.pth"], "missing.pth does not exist"),
         (["ckpt=missing.ckpt"], "missing.ckpt"),
     ],

@@ -14,13 +14,17 @@ from torch import Tensor, nn
 from deepsal.callbacks import draw
 from deepsal.data.sample import Sample
 from deepsal.rf import measure, sources, store
+from deepsal.rf.compare import activations, cka
 from deepsal.rf.fields import Fields, fields
 from deepsal.rf.methods import METHODS
+from deepsal.rf.portrait import numbers as measured
 from deepsal.rf.theory import Geometry, geometry
 from deepsal.rf.topk import TopK
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 SOURCES = ("fixed", "topk", "blank", "noise")
+COMPARED = 16
+"""Images on which activations are compared with the first look's."""
 
 
 @runtime_checkable
@@ -123,6 +127,7 @@ class Look:
             for source in self.sources:
                 found[f"{stage}/{source}"] = self._fields(network, stage, source, images, topk)
             numbers |= self._numbers(stage, found)
+        numbers |= self._similar(network, images)
         store.save(self.file(checkpoint), found, {**self._about(network), **about})
         return numbers, draw.grids(self.folder, found, self.file(checkpoint), images.degree)
 
@@ -187,9 +192,25 @@ class Look:
             f"rf/{stage}/correlation": measure.median(moved),
             f"rf/{stage}/extent": measure.median(measure.extent(now)),
         }
+        shapes = measured(now, self.geometry[stage])
+        numbers |= {f"rf/{stage}/{m}": measure.median(shapes[m]) for m in ("csi", "k")}
         if top := found.get(f"{stage}/topk"):
             numbers[f"rf/{stage}/dead"] = float(np.mean(top.count == 0))
         return numbers
+
+    def _similar(self, network: nn.Module, dataset: Images) -> dict[str, float]:
+        """Compare what stages respond to some images with what they did at the first look."""
+        names = [f"backbone.{stage}" for stage in self.stages]
+        images = [self._image(dataset, i) for i in range(min(COMPARED, len(dataset)))]
+        now = activations(network, names, torch.stack(images) / 255)
+        first = self.folder / "fields" / "activation.npz"
+        if not first.is_file():
+            store.keep(first, now)
+        with np.load(first) as start:
+            return {
+                f"rf/{stage}/cka_to_start": cka(start[name], now[name])
+                for stage, name in zip(self.stages, names, strict=True)
+            }
 
     def _about(self, network: nn.Module) -> dict[str, Any]:
         return {
@@ -207,5 +228,4 @@ class Look:
         }
 
     def _sigma(self, stage: str) -> float:
-        quarter = self.geometry[stage].stride[0] / 4
-        return quarter if quarter >= 1 else 0.0
+        return measure.checkerboard(self.geometry[stage].stride[0])

@@ -3,6 +3,7 @@
 from deepsal.models.backbone import STAGES as STAGES
 from deepsal.models.backbone import Backbone as Backbone
 from deepsal.models.backbone import backbone as backbone
+from deepsal.models.backbone import trained as trained
 from deepsal.models.baselines import Centre as Centre
 from deepsal.models.baselines import Uniform as Uniform
 from deepsal.models.decoder import Mirror as Mirror

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -114,6 +116,24 @@ def backbone(name: str, weights: str | None, model: str | None = None) -> Backbo
         raise ValueError(f"no backbone {model!r}; the choices are {known} and timm's models")
     fill(network, stages, found)
     return Backbone(stages, found.mean, found.std, name)
+
+
+def trained(start: Backbone, checkpoint: str | Path) -> Backbone:
+    """Return a copy of a backbone with the weights that a run's checkpoint holds, in eval mode.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file holds no backbone of this kind.
+    """
+    prefix = "network.backbone."
+    saved = torch.load(checkpoint, weights_only=True, map_location="cpu").get("state_dict", {})
+    state = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
+    copy = deepcopy(start)
+    try:
+        copy.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{checkpoint} holds no run of {start.name}: {error}") from error
+    return copy.eval()
 
 
 def _timm(model: str, pretrained: bool) -> Any:

@@ -1,16 +1,28 @@
-"""Receptive fields of any `nn.Module`: exact crops, signed gradients, measures, pictures."""
+"""Receptive fields of any `nn.Module`: exact crops, signed fields, probes, measures, a verdict."""
 
+from deepsal.rf import compare as compare
 from deepsal.rf import measure as measure
+from deepsal.rf import nulls as nulls
 from deepsal.rf import plot as plot
+from deepsal.rf import render as render
+from deepsal.rf import shape as shape
 from deepsal.rf import sheet as sheet
 from deepsal.rf import sources as sources
 from deepsal.rf import store as store
+from deepsal.rf.clamp import clamp as clamp
 from deepsal.rf.crop import Crop as Crop
 from deepsal.rf.crop import crop as crop
 from deepsal.rf.fields import Fields as Fields
 from deepsal.rf.fields import fields as fields
+from deepsal.rf.fit import centre_surround as centre_surround
+from deepsal.rf.fit import fit as fit
 from deepsal.rf.methods import METHODS as METHODS
+from deepsal.rf.portrait import Portrait as Portrait
+from deepsal.rf.portrait import portrait as portrait
+from deepsal.rf.probes import probe as probe
 from deepsal.rf.theory import Geometry as Geometry
 from deepsal.rf.theory import chain as chain
 from deepsal.rf.theory import geometry as geometry
 from deepsal.rf.topk import TopK as TopK
+from deepsal.rf.tuning import tuning as tuning
+from deepsal.rf.verdict import verdict as verdict

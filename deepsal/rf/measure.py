@@ -14,15 +14,23 @@ def luminance(field: Field) -> Field:
 
 
 def smoothed(field: Field, sigma: float) -> Field:
-    """Return the field blurred by a Gaussian of `sigma` pixels over its last two axes.
-
-    Gradients of strided networks carry a checkerboard of about the stride's period that says
-    nothing about the stimulus; a quarter of the stride takes it out.
-    """
+    """Return the field blurred by a Gaussian of `sigma` pixels over its last two axes."""
     if sigma <= 0:
         return field
     axes = (*[0.0] * (field.ndim - 2), sigma, sigma)
     return np.asarray(gaussian_filter(field, axes, mode="constant"))
+
+
+def checkerboard(stride: int) -> float:
+    """Return the blur, in pixels, that takes out a strided layer's checkerboard.
+
+    Gradients of strided networks carry one of about the stride's period that says nothing about
+    the stimulus; a quarter of the stride takes it out, and below a pixel there is none to take.
+
+    >>> checkerboard(2), checkerboard(16)
+    (0.0, 4.0)
+    """
+    return stride / 4 if stride >= 4 else 0.0
 
 
 def extent(field: Field) -> NDArray[np.float64]:

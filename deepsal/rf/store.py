@@ -40,15 +40,20 @@ def save(path: Path, fields: Mapping[str, Fields], about: Mapping[str, Any]) -> 
         fields: `{name: fields}`.
         about: what made them (method, epoch, data set, versions …), plain JSON values.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {
         f"{name}/{member}": getattr(found, member)
         for name, found in fields.items()
         for member in MEMBERS
     }
+    keep(path, {**arrays, "about": np.array(json.dumps(dict(about)))})
+
+
+def keep(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays as one `.npz`, atomically; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
-        np.savez(file, about=np.array(json.dumps(dict(about))), **arrays)
+        np.savez(file, **dict(arrays))  # type: ignore[arg-type]  # its last keyword is a bool
     os.replace(partial, path)
 
 

@@ -109,8 +109,8 @@ _Pair = tuple[int, int]
 def _links(modules: Iterable[nn.Module]) -> Iterator[tuple[_Pair, _Pair, _Pair]]:
     """Yield (dilated kernel − 1, stride, padding before) of the layers that are not pointwise."""
     for module in modules:
-        if _runs_as(module, nn.Sequential):
-            yield from _links(module.children())
+        if isinstance(module, nn.Sequential) and _runs_as(module, nn.Sequential):
+            yield from _links(module)  # `children` would count a shared layer once
         elif _runs_as(module, nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d) and (
             getattr(module, "padding_mode", "zeros") != "circular"
         ):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepsal.models import STAGES, Backbone, backbone
+from deepsal.models import STAGES, Backbone, backbone, trained
 
 
 def toy(inplace: bool = False) -> Backbone:
@@ -136,3 +136,20 @@ def test_the_packaged_weights_of_efficientnet_lite0_are_all_loaded() -> None:
 def test_packaged_weights_are_refused_by_another_network() -> None:
     with pytest.raises(ValueError, match="are those of tf_efficientnet_lite0"):
         backbone("efficientnet_lite0", "efficientnet_lite0")
+
+
+def test_a_copy_takes_the_weights_of_a_run(tmp_path: Path) -> None:
+    start, other = toy(), toy()
+    other.get_parameter("conv1.0.weight").data.add_(0.5)
+    saved = {f"network.backbone.{key}": value for key, value in other.state_dict().items()}
+    torch.save({"state_dict": {**saved, "network.decoder.x": torch.ones(1)}}, tmp_path / "a.ckpt")
+    found = trained(start, tmp_path / "a.ckpt")
+    image = torch.rand(1, 3, 64, 64)
+    assert torch.equal(found(image)["conv5"], other.eval()(image)["conv5"])
+    assert not torch.equal(start.eval()(image)["conv5"], other(image)["conv5"])
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"network.backbone.mean": torch.ones(1)}}, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"a\.ckpt holds no run of toy"):
+        trained(toy(), tmp_path / "a.ckpt")

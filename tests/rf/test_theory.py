@@ -232,6 +232,7 @@ def test_the_precision_of_a_network_does_not_matter(dtype: torch.dtype) -> None:
 def test_a_network_need_not_have_parameters() -> None:
     network = nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d(3, 3))
     assert geometry(network, "1") == chain(network) == square(6, 6, 0)
+    assert chain([nn.Sequential(network[0], network[0])]) == square(4, 4, 0)  # it runs twice
 
 
 @pytest.mark.parametrize(

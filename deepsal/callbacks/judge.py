@@ -1,0 +1,132 @@
+"""The verdict on a run: what its network's units are like, beside what they were and its nulls."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from deepsal.callbacks.look import STAGES, Images
+from deepsal.rf import nulls, store
+from deepsal.rf.inference import Interval
+from deepsal.rf.portrait import Portrait, portrait
+from deepsal.rf.theory import geometry
+from deepsal.rf.verdict import Row, verdict
+
+LOG = logging.getLogger(__name__)
+CHANGES = ("P1", "P2")
+
+
+class Judge:
+    """Measures a backbone in every way, before and after and as its nulls, and decides the claims.
+
+    Leaves `verdict.json` in the run folder. See `deepsal.rf.verdict` for the claims and rules.
+
+    Args:
+        folder: the run folder.
+        stages: submodules of the backbone.
+        units: the first so many channels of each stage, or their numbers.
+        images: how many validation images fields are read on, 2 or more.
+        window: side of a field in pixels.
+        seeds: of the random nulls; two are needed to see how alike two random networks are.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        stages: Sequence[str] = STAGES,
+        units: int | Sequence[int] = 32,
+        images: int = 8,
+        window: int = 129,
+        seeds: Sequence[int] = (0, 1),
+    ) -> None:
+        self.folder = Path(folder)
+        self.stages = list(stages)
+        self.units = units
+        self.images = images
+        self.window = window
+        self.seeds = list(seeds)
+
+    def __call__(self, before: Any, after: Sequence[Any], images: Images) -> list[Row]:
+        """Return the verdict's rows, and write them.
+
+        Args:
+            before: the backbone as training found it.
+            after: as it left it, once per seed; of weights that did not move, nothing is said of
+                changes (P1, P2).
+            images: the validation images.
+        """
+        chosen = {stage: self._units(stage, before.channels[stage]) for stage in self.stages}
+        known = {stage: geometry(before, stage) for stage in self.stages}
+        shown = torch.stack([images[i].image for i in range(min(self.images, len(images)))])
+
+        def draw(name: str, network: nn.Module) -> Portrait:
+            LOG.info("probing %s", name)
+            return portrait(network, chosen, shown, known, self.window, _chain(network))
+
+        prints = [store.fingerprint(network) for network in [before, *after]]
+        untouched = set(prints) == {prints[0]}
+        then = draw("the network before training", before)
+        now = [then if untouched else draw("the network after training", a) for a in after]
+        others = {n: draw(n, made) for n, made in nulls.every(before, seeds=self.seeds).items()}
+        rows = verdict(then, now, others)
+        rows = [row for row in rows if not (untouched and row.claim in CHANGES)]
+        self._write(rows, {"before": prints[0], "after": prints[1:]})
+        return rows
+
+    def _units(self, stage: str, channels: int) -> list[int]:
+        wanted = range(min(self.units, channels)) if isinstance(self.units, int) else self.units
+        if not wanted or not 0 <= min(wanted) <= max(wanted) < channels:
+            raise ValueError(f"probe.units={self.units}: {stage} has units 0 … {channels - 1}")
+        return list(wanted)
+
+    def _write(self, rows: Sequence[Row], weights: Mapping[str, Any]) -> None:
+        options = {key: value for key, value in vars(self).items() if key != "folder"}
+        found = [{**row._asdict(), "effect": row.effect._asdict()} for row in rows]
+        file = self.folder / "verdict.json"
+        partial = file.with_suffix(".partial")
+        text = json.dumps({"weights": weights, **options, "rows": found}, indent=1)
+        partial.write_text(text.replace("NaN", "null"))
+        os.replace(partial, file)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return the verdict for the terminal, 80 columns."""
+    made = Table(title="The claims", box=SIMPLE, title_style="bold", title_justify="left")
+    made.padding = (0, 0, 0, 1)
+    for column in ("", "stage", "measure", "[95 %]", "n", "against", ""):
+        right = column in ("[95 %]", "n")
+        made.add_column(column, justify="right" if right else "left", no_wrap=True)
+    for row in rows:
+        null = f"{row.null_estimate:.2f} {row.null}" if row.null else ""
+        effect, count = _spoken(row.effect), str(row.effect.count)
+        made.add_row(row.claim, row.stage, row.measure, effect, count, null, row.outcome)
+    return made
+
+
+def show(rows: Sequence[Row], console: Console | None = None) -> None:
+    """Print the verdict."""
+    (console or Console(highlight=False)).print(table(rows))
+
+
+def _spoken(effect: Interval) -> str:
+    if effect.low != effect.low:
+        return f"{effect.estimate:.2f}"
+    return f"{effect.estimate:.2f} [{effect.low:.2f}, {effect.high:.2f}]"
+
+
+def _chain(backbone: Any) -> list[nn.Module] | None:
+    """Return a backbone's stages and the pooling of its last, if the clamp is defined for them."""
+    plain = (nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Identity)
+    stages = [stage for _, stage in backbone.stages()]
+    leaves = [m for stage in stages for m in stage.modules() if type(m) is not nn.Sequential]
+    if not all(isinstance(leaf, plain) for leaf in leaves):
+        return None
+    return [*stages, nn.MaxPool2d(2)]

@@ -1,0 +1,212 @@
+"""The paper's image-free back-projection: the pattern that a pooled unit's weights alone draw."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.backends import cudnn
+from torch.nn.functional import conv_transpose2d
+
+from deepsal.rf.measure import Field
+from deepsal.rf.theory import chain
+from deepsal.rf.units import undisturbed
+
+PIXELS = 1 << 19  # of canvases at a time: a map of 64 channels on them takes 128 MiB
+RECTIFY = ("every", "inner", "none")
+UPSAMPLE = ("repeat", "insert")
+DROPOUT = (nn.Dropout.forward, nn.Dropout2d.forward)
+
+
+def clamp(
+    modules: Iterable[nn.Module],
+    units: Sequence[int],
+    value: float = 1.0,
+    rectify: str = "every",
+    upsample: str = "repeat",
+    canvas: int | None = None,
+) -> Field:
+    """Return the pattern that each unit of a pooled map draws at the pixels, without an image.
+
+    He & Pugeault 2018 (arXiv 1801.04261): a pooled map O of zeros with `value` at its centre; for
+    each pooling, upsampling by its stride; for each convolution A = relu(O ∗ Fᵀ), F the learnt
+    filter, no bias; down to the image that the first convolution takes (a normalised one, if the
+    network normalises).
+
+    The method is positively homogeneous, m(k·c) = k·m(c) for k > 0: `value` scales the pattern and
+    changes nothing else; rounding leaves 1.5e-6 of the maximum at VGG16's pool5, and 1e-7 if the
+    network is in double precision. With rectify="every", as in the paper, no pixel is negative, so
+    no surround can show, whatever the unit.
+
+    A pooling acts by its stride alone; where its window is larger (AlexNet's 3×3 at stride 2), the
+    pattern is smaller than the theoretical field: 167 pixels, not 195, at pool5.
+
+    Args:
+        modules: the chain from the image up to and including a pooling, such as `features[:24]`,
+            or a `Backbone`'s stages and the pooling that follows: convolutions, `nn.ReLU`, max and
+            average pooling, dropout, and `nn.Sequential` of these.
+        units: U channels of the pooled map.
+        value: c, the value at the centre.
+        rectify: a ReLU after "every" transposed convolution, the "inner" ones (all but the last,
+            at the pixels, which then keep their sign) or "none" (the method is then linear).
+        upsample: "repeat" each cell, or "insert" zeros after it.
+        canvas: side in pixels, one that an odd pooled map gives (160 from 5×5 at VGG's pool5, as
+            in figure 4.6); by default the smallest that holds the theoretical field (VGG19's pool5:
+            288 for 268) and cuts no pattern.
+
+    Returns:
+        (U, 3, h, w), signed, in the middle of the canvas.
+
+    Raises:
+        ValueError: a layer of another kind, a chain that does not start at the image, no such unit
+            or option, a value that is not positive and finite, a canvas that no odd map gives, or
+            a pattern that is not finite.
+
+    >>> convolution = nn.Conv2d(3, 1, 3, padding=1)
+    >>> _ = nn.init.constant_(convolution.weight, 1.0)
+    >>> clamp([convolution, nn.ReLU(), nn.MaxPool2d(2)], [0], value=0.5)[0, 0].astype(int)
+    array([[0, 0, 0, 0, 0, 0],
+           [0, 0, 1, 1, 0, 0],
+           [0, 1, 2, 2, 1, 0],
+           [0, 1, 2, 2, 1, 0],
+           [0, 0, 1, 1, 0, 0],
+           [0, 0, 0, 0, 0, 0]])
+    """
+    network = nn.Sequential(*modules)
+    layers = [*_layers(network)]
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    _validate(convolutions, units, value, rectify, upsample)
+    links = [_link(layer) for layer in reversed(layers)]
+    size = chain(layers).size or (1, 1)
+    pooled = [_pooled_side(links, axis, size[axis], canvas) for axis in (0, 1)]
+    height, width = (_trace(links, axis, n)[0] for axis, n in enumerate(pooled))
+    pattern = np.empty((len(units), 3, height, width), np.float32)
+    batch = max(1, PIXELS // (height * width))
+    # TF32 would break the homogeneity in the third digit
+    exact = cudnn.flags(enabled=cudnn.enabled, deterministic=True, allow_tf32=False)
+    with undisturbed(network), torch.no_grad(), exact:
+        weight = convolutions[-1].weight
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        for start in range(0, len(units), batch):
+            chosen = torch.tensor(units[start : start + batch])
+            cells = weight.new_zeros(len(chosen), len(weight), *pooled, dtype=dtype)
+            cells[torch.arange(len(chosen)), chosen, pooled[0] // 2, pooled[1] // 2] = value
+            drawn = _project(cells, links, rectify, upsample)
+            pattern[start : start + batch] = drawn.cpu().numpy()
+    if not np.isfinite(pattern).all():
+        raise ValueError("a pattern is not finite: the weights are not, or too large for float32")
+    return pattern
+
+
+class _Link(NamedTuple):
+    """What a layer does to the side of a map on the way down; pairs are (vertical, horizontal).
+
+    n cells become (n − 1)·stride + reach + 1 − 2·before − beyond.
+    """
+
+    layer: nn.Module
+    stride: tuple[int, int]
+    reach: tuple[int, int]
+    before: tuple[int, int]
+    beyond: tuple[int, int]
+
+
+def _layers(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """Yield the convolutions and poolings; a module that occurs twice in the chain counts twice."""
+    for module in modules:
+        forward = type(module).forward  # a subclass may compute something else
+        if forward is nn.Sequential.forward and isinstance(module, nn.Sequential):
+            yield from _layers(module)
+        elif forward is nn.Conv2d.forward and getattr(module, "padding_mode", "") != "zeros":
+            raise ValueError(f"clamp needs a convolution padded with zeros, not {module}")
+        elif forward in (nn.Conv2d.forward, nn.MaxPool2d.forward, nn.AvgPool2d.forward):
+            yield module
+        elif forward not in (nn.ReLU.forward, nn.Identity.forward, *DROPOUT):
+            raise ValueError(
+                "clamp is defined for plain chains of convolution, ReLU and pooling, and "
+                f'{type(module).__name__} is none of them; use `fields(method="gradient")` instead'
+            )
+
+
+def _validate(
+    convolutions: Sequence[nn.Conv2d],
+    units: Sequence[int],
+    value: float,
+    rectify: str,
+    upsample: str,
+) -> None:
+    if not convolutions or convolutions[0].in_channels != 3:
+        raise ValueError("modules must be a chain of convolutions from an image of 3 colours on")
+    channels = convolutions[-1].out_channels
+    if wrong := [unit for unit in units if not 0 <= unit < channels]:
+        raise ValueError(f"units of this chain are 0 … {channels - 1}, not {wrong}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"value must be positive and finite, not {value}")
+    if rectify not in RECTIFY:
+        raise ValueError(f"rectify must be one of {RECTIFY}, not {rectify!r}")
+    if upsample not in UPSAMPLE:
+        raise ValueError(f"upsample must be one of {UPSAMPLE}, not {upsample!r}")
+
+
+def _link(layer: nn.Module) -> _Link:
+    known = chain([layer])
+    (rows, columns), stride = known.size or (1, 1), known.stride
+    if not isinstance(layer, nn.Conv2d):
+        return _Link(layer, stride, (stride[0] - 1, stride[1] - 1), (0, 0), (0, 0))
+    reach, before = (rows - 1, columns - 1), known.offset
+    same = layer.padding == "same"  # of an even kernel, it pads one more behind
+    beyond = (reach[0] % 2, reach[1] % 2) if same else (0, 0)
+    return _Link(layer, stride, reach, before, beyond)
+
+
+def _trace(links: Sequence[_Link], axis: int, cells: int) -> tuple[int, bool]:
+    """Return the canvas's side, and whether no border on the way cuts what the centre draws."""
+    first = last = cells // 2
+    whole = True
+    for _, stride, reach, before, beyond in links:
+        first = first * stride[axis] - before[axis]
+        last = last * stride[axis] - before[axis] + reach[axis]
+        cells = (cells - 1) * stride[axis] + reach[axis] + 1 - 2 * before[axis] - beyond[axis]
+        if cells < 1:
+            return 0, False
+        whole = whole and first >= 0 and last < cells
+    return cells, whole
+
+
+def _pooled_side(links: Sequence[_Link], axis: int, size: int, canvas: int | None) -> int:
+    """Return the odd side of the pooled map that gives the canvas."""
+    before = 0
+    for cells in count(1, 2):
+        side, whole = _trace(links, axis, cells)
+        if side == canvas or (canvas is None and whole and side >= size):
+            return cells
+        if canvas is not None and side > canvas:
+            break
+        before = side
+    near = " and ".join(str(n) for n in (before, side) if n)
+    raise ValueError(f"no odd pooled map gives a canvas of {canvas} pixels; the nearest are {near}")
+
+
+def _project(cells: Tensor, links: Sequence[_Link], rectify: str, upsample: str) -> Tensor:
+    left = sum(isinstance(link.layer, nn.Conv2d) for link in links)
+    for layer, stride, _, before, beyond in links:
+        if isinstance(layer, nn.Conv2d):
+            weight = layer.weight.to(cells)
+            cells = conv_transpose2d(
+                cells, weight, None, stride, before, 0, layer.groups, layer.dilation
+            )
+            height, width = cells.shape[-2:]
+            cells = cells[..., : height - beyond[0], : width - beyond[1]]
+            left -= 1
+            if rectify == "every" or (rectify == "inner" and left):
+                cells = cells.relu()
+        elif upsample == "repeat":
+            cells = cells.repeat_interleave(stride[0], 2).repeat_interleave(stride[1], 3)
+        else:
+            batch, channels, height, width = cells.shape
+            spread = cells.new_zeros(batch, channels, height * stride[0], width * stride[1])
+            spread[..., :: stride[0], :: stride[1]] = cells
+            cells = spread
+    return cells

@@ -1,0 +1,197 @@
+"""How much units and representations moved while a network learnt.
+
+Fields `before` and `after` are (U, 3, h, w) or (U, h, w), the same units in the same order; a
+ValueError says if their shapes differ. A field that is missing (NaN) or zero gives NaN.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
+from torch import Tensor, nn
+
+from deepsal.rf.units import layer, undisturbed
+
+
+def gain(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
+    """Return by what factor each unit's field grew, (U,).
+
+    g = ⟨w0, w1⟩ / ⟨w0, w0⟩ over pixels and colours, the factor that brings g·w0 closest to w1.
+
+    >>> field = np.ones((1, 3, 2, 2))
+    >>> gain(field, 5 * field).tolist()
+    [5.0]
+    """
+    started, both, _ = _products(before, after)
+    return both / started
+
+
+def cosine(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
+    """Return how alike each unit's two fields are, whatever their gain, (U,).
+
+    ⟨w0, w1⟩ / (‖w0‖ ‖w1‖). Matching a gain first changes nothing but the sign, and the sign is
+    kept: −1 for a unit whose ON field became the same OFF field. Unlike `measure.correlation` no
+    mean is taken out, so a field's net response counts. 1 − cosine² is the part of w1's energy
+    that g·w0 leaves unexplained.
+
+    >>> field = np.arange(12.0).reshape(1, 3, 2, 2)
+    >>> cosine(field, -5 * field).round(6).tolist()
+    [-1.0]
+    """
+    started, both, ended = _products(before, after)
+    return both / np.sqrt(started * ended)
+
+
+def shift(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
+    """Return how far each unit's field moved, (U, 2): pixels down and to the right.
+
+    The peak of the cross-correlation of the luminance fields (zero outside the array), refined by
+    a parabola through its neighbours on each axis. Only like polarity counts: of a unit that
+    changed sign (`cosine` near −1), the shift says nothing.
+
+    >>> before, after = np.zeros((2, 1, 3, 9, 9))
+    >>> before[..., 4, 4], after[..., 6, 3] = 1, 1
+    >>> shift(before, after).tolist()
+    [[2.0, -1.0]]
+    """
+    _validate(before, after)
+    fields = (w.mean(1) if w.ndim == 4 else w for w in (before, after))
+    return np.array([_peak(w0, w1) for w0, w1 in zip(*fields, strict=True)]).reshape(-1, 2)
+
+
+def cka(x: NDArray[Any], y: NDArray[Any]) -> float:
+    """Return the linear centred kernel alignment of two representations, 0 to 1.
+
+    ‖YᵀX‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F), columns centred; Kornblith, Norouzi, Lee & Hinton 2019,
+    "Similarity of Neural Network Representations Revisited" (arXiv 1905.00414). Blind to rotations
+    of the features and to gain. It is biased towards 1 where samples are not many times as many as
+    features, so compare only values from the same images.
+
+    Args:
+        x: (n, p), responses to n samples.
+        y: (n, q), responses to the same samples.
+
+    Returns:
+        NaN where fewer than 3 samples are given (2 always align), or one side is constant or not
+        finite.
+
+    Raises:
+        ValueError: not two matrices of as many samples.
+
+    >>> x = np.array([[0.0, 1.0], [2.0, 0.0], [1.0, 5.0]])
+    >>> round(cka(x, 3 * x[:, ::-1] + 7), 6)
+    1.0
+    """
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+        raise ValueError(f"x {x.shape} and y {y.shape} must be (samples, features), samples alike")
+    if len(x) < 3 or not all(np.isfinite(m).all() and np.ptp(m, 0).any() for m in (x, y)):
+        return float("nan")
+    a, b = (m.astype(np.float64) - m.mean(0, dtype=np.float64) for m in (x, y))
+    if a.shape[1] * b.shape[1] > len(a) ** 2:  # samples are fewer: the same from their products
+        k, m = a @ a.T, b @ b.T
+        alike, norms = (k * m).sum(), np.linalg.norm(k) * np.linalg.norm(m)
+    else:
+        alike = np.square(b.T @ a).sum()
+        norms = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
+    return float(alike / norms)
+
+
+def activations(
+    network: nn.Module,
+    names: Sequence[str],
+    images: Float[Tensor, "B 3 H W"],
+    grid: int = 4,
+    batch: int = 8,
+) -> dict[str, NDArray[np.float32]]:
+    """Return what layers respond to images, as samples for `cka`, all layers in one pass.
+
+    A sample is one position in one image: the centres of `grid` × `grid` equal cells of the map
+    (all of a smaller map's), so n = B · grid²; positions are read, not pooled, to keep what
+    single units do. Two networks of one architecture are read at the same positions.
+
+    Args:
+        network: any module that takes images like `images`; it is left as it was.
+        names: dotted names of layers; of a layer that runs several times, the first counts.
+        images: normalised as the network expects.
+        grid: positions a side.
+        batch: images per forward pass.
+
+    Returns:
+        (n, channels) for each name.
+
+    Raises:
+        ValueError: no such layer, one that the forward pass does not reach, or one whose output is
+            not (B, C, h, w); `grid` or `batch` below 1.
+
+    >>> network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU())
+    >>> {n: a.shape for n, a in activations(network, ["0", "1"], torch.ones(2, 3, 9, 9)).items()}
+    {'0': (32, 5), '1': (32, 5)}
+    """
+    if grid < 1 or batch < 1:
+        raise ValueError(f"grid and batch must be 1 or more; they are {grid} and {batch}")
+    modules = {name: layer(network, name) for name in names}
+    images = images.to(next(network.parameters(), images))
+    read: dict[str, list[Tensor]] = {name: [] for name in names}
+    with undisturbed(network), torch.no_grad(), ExitStack() as stack:
+        seen: dict[str, Tensor] = {}
+        for name, module in modules.items():
+            handle = module.register_forward_hook(partial(_keep, seen, name, grid))
+            stack.callback(handle.remove)
+        for part in images.split(batch):
+            seen.clear()
+            network(part)
+            if missing := [name for name in names if name not in seen]:
+                raise ValueError(f"the network's forward pass does not run through {missing}")
+            for name, sample in seen.items():
+                read[name].append(sample)
+    return {name: torch.cat(samples).float().cpu().numpy() for name, samples in read.items()}
+
+
+def _validate(before: NDArray[Any], after: NDArray[Any]) -> None:
+    if before.shape != after.shape or before.ndim not in (3, 4):
+        raise ValueError(
+            f"before {before.shape} and after {after.shape} must be fields (U, 3, h, w) or "
+            "(U, h, w) of the same units"
+        )
+
+
+def _products(before: NDArray[Any], after: NDArray[Any]) -> list[NDArray[np.float64]]:
+    """⟨w0, w0⟩, ⟨w0, w1⟩ and ⟨w1, w1⟩ of each unit; a field's product with itself is never 0."""
+    _validate(before, after)
+    axes = tuple(range(1, before.ndim))
+    pairs = (before, before), (before, after), (after, after)
+    own, both, other = ((a * b).sum(axes, dtype=np.float64) for a, b in pairs)
+    return [np.where(own == 0, np.nan, own), both, np.where(other == 0, np.nan, other)]
+
+
+def _peak(w0: NDArray[Any], w1: NDArray[Any]) -> list[float]:
+    if not (np.isfinite([w0, w1]).all() and w0.any() and w1.any()):
+        return [np.nan, np.nan]
+    alike = fftconvolve(w1, w0[::-1, ::-1])
+    peak = np.unravel_index(alike.argmax(), alike.shape)
+    moved = []
+    for at, line, side in zip(peak, (alike[:, peak[1]], alike[peak[0]]), w0.shape, strict=True):
+        below, top, above = (line[i] if 0 <= i < len(line) else 0 for i in (at - 1, at, at + 1))
+        bend = below - 2 * top + above
+        moved.append(float(at - (side - 1) + ((below - above) / (2 * bend) if bend < 0 else 0)))
+    return moved
+
+
+def _keep(
+    seen: dict[str, Tensor], name: str, grid: int, _module: nn.Module, _inputs: Any, output: Any
+) -> None:
+    if not isinstance(output, Tensor) or output.dim() != 4:
+        shape = getattr(output, "shape", type(output).__name__)
+        raise ValueError(f"{name} gives {shape}; samples need (B, C, h, w)")
+    rows, columns = (
+        [int((i + 0.5) * side / min(grid, side)) for i in range(min(grid, side))]
+        for side in output.shape[2:]
+    )
+    sample = output[:, :, rows][..., columns].permute(0, 2, 3, 1).flatten(0, 2)
+    seen.setdefault(name, sample)

@@ -1,0 +1,159 @@
+"""What the units of a network are like, layer by layer: all measures of one network, one call."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deepsal.rf import measure, shape
+from deepsal.rf.clamp import clamp
+from deepsal.rf.compare import activations
+from deepsal.rf.fields import Fields, fields
+from deepsal.rf.fit import centre_surround, fit
+from deepsal.rf.probes import probe
+from deepsal.rf.reinject import activation
+from deepsal.rf.sources import middle
+from deepsal.rf.theory import Geometry
+from deepsal.rf.theory import geometry as measured
+from deepsal.rf.tuning import tuning
+
+Values = NDArray[np.float64]
+VALUES = (0.5, 3.0)
+"""Of the clamp, the ends of figure 4.6 of He & Pugeault 2018."""
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """The units of some layers of one network; every array has one row per unit.
+
+    field: `{layer: (U, 3, h, w)}`, mean signed gradient over all images · half: the same over each
+    half of the images, (2, U, 3, h, w) · measures: `{layer: {measure: (U,)}}` · activation:
+    `{layer: (n, channels)}` for `cka` · weights: the state dict, on the CPU · pattern: (U, 3, h, w)
+    of the last layer's clamp at c = 3 · spread: (U,), a pattern's width at c = 3 over 0.5 ·
+    reinjected: (U, channels), what all pooled units answer to each pattern; the last three are
+    None where the clamp is not defined.
+    """
+
+    field: dict[str, NDArray[np.float32]]
+    half: dict[str, NDArray[np.float32]]
+    measures: dict[str, dict[str, Values]]
+    activation: dict[str, NDArray[np.float32]]
+    weights: dict[str, Tensor]
+    units: dict[str, list[int]]
+    pattern: NDArray[np.float32] | None = None
+    spread: Values | None = None
+    reinjected: Values | None = None
+
+
+def portrait(
+    network: nn.Module,
+    units: Mapping[str, Sequence[int]],
+    images: Float[Tensor, "N 3 H W"],
+    geometry: Mapping[str, Geometry] | None = None,
+    window: int | None = 129,
+    chain: Sequence[nn.Module] | None = None,
+) -> Portrait:
+    """Measure units of some layers in every way that the verdict needs.
+
+    Fields are read in the middle of the same images whatever the network, so that two portraits
+    can be compared unit by unit.
+
+    Args:
+        network: any module that takes RGB images in [0, 1].
+        units: `{layer: channels}`.
+        images: two or more; half of them fit a field's shape and the other half test it.
+        geometry: of the layers, as far as known.
+        window: side of a field, pixels.
+        chain: the same network's modules from the image to the last layer's pooling, if it is a
+            chain, for `clamp`.
+
+    Raises:
+        ValueError: fewer than two images, or as `fields`, `probe` and `clamp` do.
+    """
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} images cannot be halved; give two or more")
+    known = {name: (geometry or {}).get(name) or measured(network, name) for name in units}
+    size = images.shape[-2], images.shape[-1]
+    shown = probe(network, [*units], size, known)
+    whole, half, measures = {}, {}, {}
+    for name, channels in units.items():
+        found = [
+            fields(
+                network,
+                name,
+                part,
+                middle(len(channels), len(part), known[name], size),
+                channels,
+                known[name],
+                window,
+            )
+            for part in (images[::2], images[1::2])
+        ]
+        half[name] = np.stack([f.field for f in found])
+        whole[name] = _joined(found)
+        measures[name] = numbers(whole[name], known[name], half[name])
+        curves = tuning(shown[name])
+        measures[name] |= {key: values[[*channels]] for key, values in curves.items()}
+    weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+    made = Portrait(
+        whole,
+        half,
+        measures,
+        activations(network, [*units], images),
+        weights,
+        {name: [*channels] for name, channels in units.items()},
+    )
+    if chain is None:
+        return made
+    last = made.units[[*units][-1]]
+    small, pattern = (clamp(chain, last, value) for value in VALUES)
+    with np.errstate(invalid="ignore"):  # NaN for a unit that draws nothing
+        spread = measure.extent(pattern) / measure.extent(small)
+    return replace(
+        made,
+        pattern=pattern,
+        spread=spread,
+        reinjected=activation(nn.Sequential(*chain), pattern),
+    )
+
+
+def numbers(
+    field: NDArray[np.float32], geometry: Geometry, half: NDArray[np.float32] | None = None
+) -> dict[str, Values]:
+    """Return the measures of fields, `{measure: (U,)}`, after a blur of a quarter of the stride.
+
+    csi, opponency, surround and anisotropy (`shape`), extent (`measure`), k and centre_surround, 1
+    or 0 by the rule of `fit.centre_surround`.
+
+    Args:
+        field: (U, 3, h, w).
+        geometry: of the layer.
+        half: (2, U, 3, h, w), the same fields from two halves of the images; shapes are then
+            fitted on one and tested on the other.
+    """
+    sigma = measure.checkerboard(geometry.stride[0])
+    w = measure.smoothed(field, sigma)
+    if half is None:
+        fits = fit(w)
+    else:
+        one, other = (measure.smoothed(part, sigma) for part in half)
+        fits = fit(one, other=other)
+    known = np.isfinite(w).all((1, 2, 3))
+    return {
+        "csi": shape.csi(w),
+        "k": fits.k,
+        "opponency": shape.opponency(w),
+        "surround": shape.surround_index(w),
+        "extent": measure.extent(w),
+        "anisotropy": shape.anisotropy(w),
+        "centre_surround": np.where(known, centre_surround(fits), np.nan),
+    }
+
+
+def _joined(parts: Sequence[Fields]) -> NDArray[np.float32]:
+    counts = np.array([part.count for part in parts], dtype=np.float32)[:, :, None, None, None]
+    total = sum(part.field * count for part, count in zip(parts, counts, strict=True))
+    return np.asarray(total / counts.sum(0))

@@ -1,0 +1,249 @@
+"""What all units of a layer answer to simple stimuli on grey, forward passes only."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deepsal.rf import stimuli
+from deepsal.rf.crop import crop
+from deepsal.rf.fields import PIXELS, TOLERANCE
+from deepsal.rf.probe import Probe
+from deepsal.rf.sources import blank
+from deepsal.rf.theory import Geometry
+from deepsal.rf.theory import geometry as measured
+from deepsal.rf.units import undisturbed
+
+Values = NDArray[np.float64]
+Answer = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Battery:
+    """The stimuli of one layer, scaled to its field; 279 in all.
+
+    radius: (12,) pixels, of disks, from 1 to where a disk fills the field; annuli leave the
+    middle grey up to radius[:-1:2] · offset: (5,) pixels from the field's centre, rows and columns
+    of spots, whose radius is half their spacing · frequency: (7,) cycles per pixel, from one per
+    field up to 0.4 · orientation: (6,) and phase: (4,) degrees, of gratings · direction: (12,)
+    degrees, of edges · coloured: (3,) pixels, of disks along `stimuli.AXES` · contrast: ± of grey.
+    """
+
+    radius: Values
+    offset: Values
+    frequency: Values
+    orientation: Values
+    phase: Values
+    direction: Values
+    coloured: Values
+    contrast: float
+
+
+@dataclass(frozen=True)
+class Responses:
+    """What U units answered before their rectifier, less what they answer to grey; float32.
+
+    battery: the stimuli · unit: (row, column) in the layer's output · centre: of its field, (row,
+    column) in the image, pixels · grey: (U,) · disks: (U, 2, R), bright and dark · annuli: (U, 2,
+    R/2), by inner radius · spots: (U, 2, 5, 5), by row and column · gratings: (U, F, O, P) ·
+    edges: (U, D) · colours: (U, 3, 2, C), by axis, sign and radius.
+    """
+
+    battery: Battery
+    unit: tuple[int, int]
+    centre: tuple[float, float]
+    grey: Answer
+    disks: Answer
+    annuli: Answer
+    spots: Answer
+    gratings: Answer
+    edges: Answer
+    colours: Answer
+
+
+def probe(
+    network: nn.Module,
+    names: Sequence[str],
+    size: tuple[int, int],
+    geometry: Mapping[str, Geometry] | None = None,
+    contrast: float = 0.5,
+    pixels: int = PIXELS,
+) -> dict[str, Responses]:
+    """Show simple stimuli to the unit in the middle of each channel of some layers.
+
+    One forward pass over 279 stimuli serves all units of a layer, on the smallest crop in which
+    they do what they do in the whole image; it ends at the layer. Stimuli are centred on the
+    units' field (u·S − P + (r − 1)/2; u·S + (S − 1)/2 where global context leaves no size r) and
+    scaled to it, or to the image where that is smaller. The network is left as it was.
+
+    Args:
+        network: any module that takes RGB images in [0, 1], grey being 0.5.
+        names: dotted names of the layers.
+        size: (height, width) of the image.
+        geometry: of the layers, as far as known (the others are measured).
+        contrast: of the stimuli, up to 0.5.
+        pixels: of images per forward pass; lower it where memory is short.
+
+    Returns:
+        `{name: Responses}`; `deepsal.rf.tuning` makes numbers of them.
+
+    Raises:
+        ValueError: no such layer, a compiled network, a contrast outside (0, 0.5], a layer whose
+            output is not a map or has no unit there, or one that looks beyond its field or mixes
+            images.
+    """
+    if not 0 < contrast <= 0.5:
+        raise ValueError(f"contrast is {contrast}; it must be above 0 and at most 0.5")
+    known = geometry or {}
+    with undisturbed(network), torch.no_grad():
+        return {
+            name: _responses(
+                _Layer(network, name, size, known.get(name) or measured(network, name), pixels),
+                contrast,
+            )
+            for name in names
+        }
+
+
+def battery(
+    geometry: Geometry, size: tuple[int, int], centre: tuple[float, float], contrast: float = 0.5
+) -> Battery:
+    """Scale the stimuli to the part of a field that lies in an image.
+
+    Args:
+        geometry: of the layer.
+        size: (height, width) of the image.
+        centre: (row, column) of the field's centre.
+        contrast: ± around grey.
+
+    >>> b = battery(Geometry((31, 31), (1, 1), (0, 0)), (64, 64), (31.5, 31.5))
+    >>> b.radius[[0, -1]].round(1).tolist(), b.offset.round(1).tolist()
+    ([1.0, 21.7], [-12.4, -6.2, 0.0, 6.2, 12.4])
+    >>> b.frequency.round(2).tolist()
+    [0.03, 0.05, 0.07, 0.11, 0.17, 0.26, 0.4]
+    """
+    field = geometry.size or size
+    span = max(min(r, n) for r, n in zip(field, size, strict=True))
+    arms = [
+        min((r - 1) / 2, max(at, n - 1 - at)) if geometry.size else max(at, n - 1 - at)
+        for r, n, at in zip(field, size, centre, strict=True)
+    ]
+    radius = np.geomspace(1, max(math.hypot(*arms) + 0.5, 2), 12)
+    return Battery(
+        radius,
+        span / 5 * np.arange(-2.0, 3.0),
+        np.geomspace(min(1 / span, 0.1), 0.4, 7),
+        np.arange(0.0, 180.0, 30.0),
+        np.arange(0.0, 360.0, 90.0),
+        np.arange(0.0, 360.0, 30.0),
+        radius[3::4],
+        contrast,
+    )
+
+
+class _Layer:
+    """The middle unit of a layer's channels, on its crop."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str,
+        size: tuple[int, int],
+        geometry: Geometry,
+        pixels: int,
+    ) -> None:
+        self.size, self.geometry = size, geometry
+        stride, field, offset = geometry.stride, geometry.size, geometry.offset
+        first = [((field[a] - 1) / 2 - offset[a] if field else (stride[a] - 1) / 2) for a in (0, 1)]
+        row, column = (max(round(((size[a] - 1) / 2 - first[a]) / stride[a]), 0) for a in (0, 1))
+        self.unit = row, column
+        self.centre = row * stride[0] + first[0], column * stride[1] + first[1]
+        box = crop(geometry, size, self.unit)
+        self.shape = box.bottom - box.top, box.right - box.left
+        self.inner = self.centre[0] - box.top, self.centre[1] - box.left
+        self.like = next(network.parameters(), torch.empty(0))
+        self.probe = Probe(network, name, blank(self.shape).to(self.like))
+        self.batch = max(1, pixels // (self.shape[0] * self.shape[1]))
+        self.at = box.unit
+        self.grey = self.read(blank(self.shape), self.at)
+        self._check()
+
+    def read(self, images: Tensor, at: tuple[int, int]) -> Tensor:
+        """Return what the units at a place answer, (S, U)."""
+        images = images.to(self.like).contiguous(memory_format=self.probe.layout)
+        z = self.probe.activation(images)
+        if at[0] >= z.shape[2] or at[1] >= z.shape[3]:
+            raise ValueError(
+                f"{self.probe.name} of an image of {self.size} has no unit at {self.unit}: the "
+                f"size or the {self.geometry} is wrong"
+            )
+        return z[:, :, at[0], at[1]].float().cpu()
+
+    def answers(self, draw: Callable[..., Tensor], **axes: Values) -> Answer:
+        """Return what the units answer to all combinations, less that to grey, (U, *axes)."""
+        mesh = np.meshgrid(*axes.values(), indexing="ij")
+        found = []
+        for start in range(0, mesh[0].size, self.batch):
+            part = [m.ravel()[start : start + self.batch] for m in mesh]
+            images = draw(self.shape, self.inner, **dict(zip(axes, part, strict=True)))
+            found.append(self.read(images, self.at))
+        z = torch.cat(found)
+        noise = 8 * torch.finfo(self.like.dtype).eps * z.abs().max()  # of a sum's order
+        answer = torch.where((z - self.grey).abs() > noise, z - self.grey, 0).numpy()
+        return np.asarray(answer.T.reshape(-1, *mesh[0].shape))
+
+    def _check(self) -> None:
+        """Compare a crop's answer, beside another crop, with that of the whole image."""
+        angle = [30.0]
+        step = stimuli.edges(self.shape, self.inner, angle)
+        small = self.read(torch.cat([step, 1 - step / 2]), self.at)[:1]
+        large = self.read(stimuli.edges(self.size, self.centre, angle), self.unit)
+        if (small - large).abs().max() > TOLERANCE.get(self.like.dtype, 1e-3) * large.abs().max():
+            raise ValueError(
+                f"a crop does not reproduce {self.probe.name} of the full image: the network looks "
+                "beyond its theoretical field, or mixes images (batch norm without running "
+                "statistics); give a size that its strides divide"
+            )
+
+
+def _responses(layer: _Layer, contrast: float) -> Responses:
+    b = battery(layer.geometry, layer.size, layer.centre, contrast)
+    signs = np.array([contrast, -contrast])
+    annuli = partial(stimuli.annuli, outer=float(b.radius[-1]))
+    spots = partial(_spots, radius=(b.offset[1] - b.offset[0]) / 2)
+    gratings = partial(stimuli.gratings, contrast=signs[:1])
+    edges = partial(stimuli.edges, contrast=signs[:1])
+    colours = [partial(stimuli.disks, colour=colour) for colour in [*stimuli.AXES.values()][1:]]
+    disks = layer.answers(stimuli.disks, contrast=signs, radius=b.radius)
+    grey = disks[..., np.isin(b.radius, b.coloured)]
+    return Responses(
+        b,
+        layer.unit,
+        layer.centre,
+        layer.grey[0].numpy(),
+        disks,
+        layer.answers(annuli, contrast=signs, inner=b.radius[:-1:2]),
+        layer.answers(spots, contrast=signs, row=b.offset, column=b.offset),
+        layer.answers(gratings, frequency=b.frequency, orientation=b.orientation, phase=b.phase),
+        layer.answers(edges, direction=b.direction),
+        np.stack(
+            [grey, *(layer.answers(c, contrast=signs, radius=b.coloured) for c in colours)], 1
+        ),
+    )
+
+
+def _spots(
+    size: stimuli.Size,
+    centre: stimuli.Place,
+    row: Values,
+    column: Values,
+    radius: float,
+    contrast: Values,
+) -> Tensor:
+    at = np.column_stack([centre[0] + row, centre[1] + column])
+    return stimuli.spots(size, at, [radius], contrast)

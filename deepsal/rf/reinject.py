@@ -1,0 +1,72 @@
+"""A unit's pattern shown to the network as an image (the paper's figure 4.7), and a control."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deepsal.rf.measure import Field
+from deepsal.rf.units import undisturbed
+
+
+def activation(
+    run: Callable[[Tensor], Tensor], images: Field | Tensor, batch_size: int = 16
+) -> NDArray[np.float64]:
+    """Return how much each unit answers to each image: the sum of its pooled map.
+
+    He & Pugeault 2018, figure 4.7: the pattern of one unit is the image, and all units answer.
+
+    Args:
+        run: images (B, 3, H, W) to pooled maps (B, C, h, w). A module (`features[:24]`) is read in
+            eval mode, on its device and in its precision, and left as it was; any other callable
+            is called as it is.
+        images: (N, 3, H, W), whatever `run` takes: patterns of `clamp`, or renderings of them
+            (`np.moveaxis(scale(pattern), -1, 1) / np.float32(255)`).
+        batch_size: images at a time.
+
+    Returns:
+        (N, C).
+
+    Raises:
+        ValueError: `run` returns no map.
+
+    >>> activation(nn.AvgPool2d(2), torch.ones(1, 3, 4, 4)).tolist()
+    [[4.0, 4.0, 4.0]]
+    """
+    given = torch.as_tensor(images)
+    network = run if isinstance(run, nn.Module) else nn.Module()
+    like = next(network.parameters(), given)
+    sums = []
+    with undisturbed(network), torch.no_grad():
+        for batch in given.split(batch_size):
+            pooled = run(batch.to(like))
+            if not isinstance(pooled, Tensor) or pooled.dim() != 4:
+                shape = getattr(pooled, "shape", type(pooled).__name__)
+                raise ValueError(f"run must return pooled maps (B, C, h, w), not {shape}")
+            sums.append(pooled.double().sum((2, 3)).cpu())
+    return np.asarray(torch.cat(sums).numpy())
+
+
+def phase_scrambled(pattern: Field, seed: int = 0) -> Field:
+    """Return patterns with their amplitude spectra, and so their means and energies, but no form.
+
+    The phases of white noise are added to those of each pattern, the same to its three colours: how
+    the colours relate stays as it was.
+
+    Args:
+        pattern: (U, 3, h, w).
+        seed: equal seeds give equal phases.
+
+    >>> spot = np.zeros((1, 3, 8, 8), np.float32)
+    >>> spot[..., 4, 4] = 1
+    >>> scrambled = phase_scrambled(spot)
+    >>> float(scrambled.max().round(2)) < 1, np.allclose((scrambled**2).sum(), 3, rtol=1e-5)
+    (True, True)
+    """
+    count, _, *size = pattern.shape
+    noise = np.fft.fft2(np.random.default_rng(seed).normal(size=(count, 1, *size)))
+    turn = noise / np.abs(noise)
+    turn[..., 0, 0] = 1  # the mean keeps its sign
+    return np.fft.ifft2(np.fft.fft2(pattern) * turn).real.astype(np.float32)

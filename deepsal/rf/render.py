@@ -1,0 +1,79 @@
+"""Three ways to show a pattern in 8 bits; two of them can make one blob look like another thing."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsal.rf.measure import Field
+
+
+def wrap(pattern: Field) -> NDArray[np.uint8]:
+    """Show a pattern as an 8-bit overflow does: rounded towards zero, modulo 256.
+
+    Figure 4.6 of He & Pugeault 2018 is consistent with it: a smooth blob of more than 255 grey
+    levels becomes rings, and more of them the larger c.
+
+    Args:
+        pattern: (U, 3, h, w) in grey levels.
+
+    Returns:
+        (U, h, w, 3).
+
+    Raises:
+        ValueError: another shape, or a value that is not finite; as in `clip` and `scale`.
+
+    >>> ramp = np.float32([-1.5, -0.5, 0, 254.9, 255, 256, 600]) * np.ones((1, 3, 1, 1), np.float32)
+    >>> wrap(ramp)[0, 0, :, 0].tolist()
+    [255, 0, 0, 254, 255, 0, 88]
+    """
+    return np.mod(np.trunc(_last(pattern)), 256).astype(np.uint8)
+
+
+def clip(pattern: Field) -> NDArray[np.uint8]:
+    """Show a pattern as an 8-bit saturation does: rounded towards zero, held in 0 … 255.
+
+    Args:
+        pattern: (U, 3, h, w) in grey levels.
+
+    Returns:
+        (U, h, w, 3).
+
+    >>> ramp = np.float32([-1.5, -0.5, 0, 254.9, 255, 256, 600]) * np.ones((1, 3, 1, 1), np.float32)
+    >>> clip(ramp)[0, 0, :, 0].tolist()
+    [0, 0, 0, 254, 255, 255, 255]
+    """
+    return np.trunc(np.clip(_last(pattern), 0, 255)).astype(np.uint8)
+
+
+def scale(pattern: Field) -> NDArray[np.uint8]:
+    """Show a pattern normalised by its own largest |w| over pixels and colours: blind to c.
+
+    If no pattern of the array has a negative value, 0 is black and the largest 255. Otherwise all
+    are shown symmetrically: 0 is mid grey (128), ± the largest |w| white (255) and black (1), so
+    that the units of one grid can be compared. A pattern of zeros is black, or mid grey.
+
+    Args:
+        pattern: (U, 3, h, w).
+
+    Returns:
+        (U, h, w, 3).
+
+    >>> ramp = np.float32([0, 1, 2, 4]) * np.ones((1, 3, 1, 1), np.float32)
+    >>> scale(ramp)[0, 0, :, 0].tolist(), scale(100 * ramp)[0, 0, :, 0].tolist()
+    ([0, 64, 128, 255], [0, 64, 128, 255])
+    >>> scale(ramp - 2)[0, 0, :, 0].tolist()
+    [1, 64, 128, 255]
+    """
+    w = _last(pattern)
+    largest = np.abs(w).max((1, 2, 3), keepdims=True)
+    w /= np.where(largest > 0, largest, 1)
+    levels = 128 + 127 * w if (w < 0).any() else 255 * w
+    return np.rint(levels).astype(np.uint8)
+
+
+def _last(pattern: Field) -> NDArray[np.float64]:
+    """Return a copy in double precision, colours last."""
+    if pattern.ndim != 4 or pattern.shape[1] != 3:
+        raise ValueError(f"pattern must be (U, 3, h, w), not {pattern.shape}")
+    if not np.isfinite(pattern).all():
+        raise ValueError("pattern must be finite; leave out the units that have none (NaN)")
+    return np.moveaxis(pattern, 1, -1).astype(np.float64)

@@ -1,0 +1,141 @@
+"""Numbers about responses to simple stimuli: size, sign, orientation, frequency and colour tuning.
+
+Responses are those of `deepsal.rf.probes`: before the rectifier, less that to grey, so a negative
+response is inhibition. A unit that nothing excites has no tuning: NaN, never 0.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsal.rf.probes import Responses
+
+Values = NDArray[np.float64]
+Answer = NDArray[np.floating[Any]]
+
+
+def tuning(responses: Responses) -> dict[str, Values]:
+    """Summarise each unit by the measures of this module, `{measure: (U,)}`.
+
+    ssi: `ssi` · radius: of the disk it prefers, pixels · sign: `sign_index` of disks · osi and
+    orientation (degrees): `selectivity` at the best frequency · frequency: the preferred one,
+    cycles per pixel · colour: `colour_opponency`. `deepsal.rf.inference.interval` gives intervals
+    over units and the count of those with a value.
+    """
+    b = responses.battery
+    gratings = amplitude(responses.gratings, b.phase)
+    best = gratings.max(2).argmax(1)
+    osi, orientation = selectivity(gratings[np.arange(len(best)), best], b.orientation)
+    return {
+        "ssi": ssi(responses.disks),
+        "radius": preferred(size_curve(responses.disks), b.radius),
+        "sign": sign_index(responses.disks),
+        "osi": osi,
+        "orientation": orientation,
+        "frequency": preferred(gratings.max(2), b.frequency),
+        "colour": colour_opponency(responses.colours),
+    }
+
+
+def size_curve(disks: Answer) -> Answer:
+    """Return each unit's size tuning (U, R), to that sign of (U, 2, R) which peaks higher."""
+    return np.asarray(disks[np.arange(len(disks)), disks.max(2).argmax(1)])
+
+
+def ssi(disks: Answer) -> Values:
+    """Return the surround suppression index of answers (U, 2, R) to bright and dark disks, (U,).
+
+    SSI = (peak − plateau)/peak for the sign with the higher peak: peak = max R over radii, plateau
+    = R at the largest radius; Cavanaugh, Bair & Movshon 2002, J Neurophysiol 88:2530,
+    doi:10.1152/jn.00692.2001. 0: none, 1: a large disk leaves the unit at rest; above 1: it
+    inhibits it, which a firing rate cannot show and a unit before its rectifier can. NaN where
+    nothing excites the unit (peak ≤ 0).
+
+    >>> ssi(np.array([[[1.0, 4.0, 1.0], [-1.0, -4.0, -1.0]], [[0.0, -2.0, 0.0], [0.0] * 3]]))
+    array([0.75,  nan])
+    """
+    curve = size_curve(disks)
+    return _ratio(curve.max(1) - curve[:, -1], curve.max(1))
+
+
+def preferred(curve: Answer, axis: Values) -> Values:
+    """Return where on an axis (S,) each curve (U, S) peaks, (U,); NaN where the peak is ≤ 0.
+
+    >>> preferred(np.array([[1.0, 3.0, 2.0], [-1.0, -1.0, 0.0]]), np.array([1.0, 2.0, 4.0]))
+    array([ 2., nan])
+    """
+    return np.where(curve.max(1) > 0, axis[curve.argmax(1)], np.nan)
+
+
+def sign_index(answers: Answer) -> Values:
+    """Return (ON − OFF)/(ON + OFF) of answers (U, 2, …) to bright and dark stimuli, (U,).
+
+    ON and OFF are the strongest excitation, max(R, 0), by a bright and by a dark stimulus: 1 for a
+    unit that only bright ones excite, −1 for one that only dark ones do; NaN where none does.
+
+    >>> sign_index(np.array([[[1.0, 3.0], [-1.0, 1.0]], [[0.0, -1.0], [-2.0, 0.0]]])).tolist()
+    [0.5, nan]
+    """
+    on, off = np.maximum(answers.reshape(len(answers), 2, -1).max(2), 0).T
+    return _ratio(on - off, on + off)
+
+
+def amplitude(gratings: Answer, phase: Values) -> Values:
+    """Return what each grating does whatever its phase, (U, F, O), of (U, F, O, P).
+
+    The larger of F0 = max(mean R, 0) and F1 = |2/P Σ R exp(−iφ)|, φ = `phase` in degrees, evenly
+    over 360: chosen per unit at its strongest, as is done for complex and simple cells (Skottun et
+    al. 1991, Vision Res 31:1079, doi:10.1016/0042-6989(91)90033-2).
+
+    >>> phase = np.array([0.0, 90.0, 180.0, 270.0])
+    >>> simple, complex_ = np.cos(np.deg2rad(phase - 30)), np.array([2.0, 2.5, 2.0, 1.5])
+    >>> amplitude(np.array([[[simple]], [[complex_]]]), phase).round(6).ravel().tolist()
+    [1.0, 2.0]
+    """
+    mean = np.maximum(gratings.mean(-1), 0)
+    modulated = np.abs((gratings * np.exp(-1j * np.deg2rad(phase))).mean(-1)) * 2
+    simple = modulated.max((1, 2)) >= mean.max((1, 2))
+    found = np.where(simple[:, None, None], modulated, mean)
+    return np.asarray(found, dtype=np.float64)
+
+
+def selectivity(curve: Answer, orientation: Values) -> tuple[Values, Values]:
+    """Return the selectivity for and the preferred orientation of (U, O) answers ≥ 0, (U,) each.
+
+    OSI = 1 − circular variance = |Σ R exp(2iθ)| / Σ R and half the angle of that sum, in degrees,
+    0 … 180; θ = `orientation`, degrees, evenly over 180. Ringach, Shapley & Hawken 2002, J
+    Neurosci 22:5639, doi:10.1523/JNEUROSCI.22-13-05639.2002. 0: all alike, 1: one only, NaN where
+    nothing excites the unit.
+
+    >>> osi, best = selectivity(np.array([[0.0, 3.0, 1.0, 1.0]]), np.arange(0.0, 180.0, 45.0))
+    >>> osi.round(3).tolist(), best.round(1).tolist()
+    ([0.447], [58.3])
+    """
+    total = curve.sum(1)
+    vector = (curve * np.exp(2j * np.deg2rad(orientation))).sum(1)
+    osi = _ratio(np.abs(vector), total)
+    return osi, np.where(np.isfinite(osi), np.rad2deg(np.angle(vector)) / 2 % 180, np.nan)
+
+
+def colour_opponency(colours: Answer) -> Values:
+    """Return (C − L)/(C + L) of answers (U, 3, …) to the axes of `deepsal.rf.stimuli`, (U,).
+
+    L and C are the strongest excitation, max(R, 0), along luminance and along red-green or
+    blue-yellow: −1 for a unit blind to colour, 1 for one that answers to nothing else, 0 for one
+    that sees a single primary; after the sensitivity ratio C/L of Johnson, Hawken & Shapley 2001,
+    Nat Neurosci 4:409, doi:10.1038/86061. NaN where nothing excites the unit.
+
+    >>> axes = np.array([[[4.0], [1.0], [0.0]], [[1.0], [0.5], [3.0]]])
+    >>> colour_opponency(axes).tolist()
+    [-0.6, 0.5]
+    """
+    best = np.maximum(colours.reshape(len(colours), 3, -1).max(2), 0)
+    grey, colour = best[:, 0], best[:, 1:].max(1)
+    return _ratio(colour - grey, colour + grey)
+
+
+def _ratio(part: Answer, whole: Answer) -> Values:
+    """Divide where the whole is positive; NaN elsewhere."""
+    positive = whole > 0
+    return np.asarray(np.where(positive, part / np.where(positive, whole, 1), np.nan), np.float64)

@@ -1,0 +1,51 @@
+"""Decide the claims over several seeds of one backbone, and write expected.csv.
+
+python experiments/surround/judge.py runs/studies/surround --data FOLDER [--to FILE]
+
+Run the study first; every job's best checkpoint is a seed.
+"""
+
+import argparse
+import logging
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from deepsal.callbacks import Judge, judge
+from deepsal.data import SaliencyDataModule, osie
+from deepsal.models import backbone, trained
+from deepsal.rf.verdict import Row
+
+
+def main() -> None:
+    """Judge the runs of a study, print the table and write it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--to", type=Path, default=Path(__file__).parent / "expected.csv")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    jobs = sorted(file.parent.parent for file in arguments.study.glob("*/checkpoints/best.ckpt"))
+    if not jobs:
+        raise FileNotFoundError(f"{arguments.study} holds no job with checkpoints/best.ckpt")
+    config = yaml.safe_load((jobs[0] / "config.yaml").read_text())["backbone"]
+    options = {key: config.get(key) for key in ("name", "weights", "model")}
+    before = backbone(**options).eval()
+    after = [trained(before, job / "checkpoints" / "best.ckpt") for job in jobs]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Judge(folder)(before, after, SaliencyDataModule(osie(arguments.data)).images["val"])
+    judge.show(rows)
+    written(rows).to_csv(arguments.to, index=False, float_format="%.4g")
+
+
+def written(rows: list[Row]) -> pd.DataFrame:
+    """Return the verdict as a table, one column per number."""
+    return pd.DataFrame([{**row._asdict(), **row.effect._asdict()} for row in rows]).drop(
+        columns="effect"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+import json
+from copy import deepcopy
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from deepsal.callbacks import judge
+from deepsal.callbacks.judge import Judge
+from deepsal.models import Backbone
+from deepsal.rf import store
+from deepsal.rf.verdict import Row
+from tests.conftest import backbone, datamodule
+
+
+def judged(folder: Path, before: Backbone, after: Backbone) -> list[Row]:
+    made = Judge(folder, stages=["conv1", "conv3"], units=3, images=4, window=15)
+    return made(before, [after], datamodule().images["val"])
+
+
+def moved(network: Backbone) -> Backbone:
+    other = deepcopy(network)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    return other
+
+
+def test_the_verdict_is_written_with_what_it_was_made_of(tmp_path: Path) -> None:
+    before = backbone().eval()
+    after = moved(before)
+    rows = judged(tmp_path, before, after)
+    written = json.loads((tmp_path / "verdict.json").read_text())
+    assert written["weights"]["after"] == [store.fingerprint(after)] != [store.fingerprint(before)]
+    assert written["units"] == 3
+    assert len(written["rows"]) == len(rows)
+    assert {row["claim"] for row in written["rows"]} == {"P1", "P2", "P3"}
+    assert not list(tmp_path.glob("*.partial"))
+    untrained = [r for r in rows if r.measure == "cosine"]
+    assert all(r.outcome == "undecided" for r in untrained)  # three units give no interval
+    assert {r.null for r in untrained} == {"untrained"}
+
+
+def test_of_a_network_that_did_not_learn_no_change_is_judged(tmp_path: Path) -> None:
+    network = backbone().eval()
+    assert {row.claim for row in judged(tmp_path, network, deepcopy(network))} == {"P3"}
+
+
+def test_only_a_plain_chain_has_patterns(tmp_path: Path) -> None:
+    plain = [nn.Sequential(nn.Conv2d(3, 3, 3, 2, padding=1), nn.ReLU()) for _ in range(5)]
+    network = Backbone(plain, name="plain").eval()
+    claims = {row.claim for row in judged(tmp_path, network, moved(network))}
+    assert claims == {"P1", "P2", "P3", "P4", "P5"}
+
+
+def test_the_table_fits_80_columns(tmp_path: Path) -> None:
+    page = StringIO()
+    network = backbone().eval()
+    judge.show(judged(tmp_path, network, moved(network)), Console(file=page, width=80))
+    text = page.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "undecided" in text
+    assert "…" not in text
+
+
+def test_units_that_a_stage_has_not_are_named(tmp_path: Path) -> None:
+    network = backbone()
+    with pytest.raises(ValueError, match=r"probe.units=\[0, 99\]: conv1 has units 0 … 3"):
+        Judge(tmp_path, units=[0, 99])(network, [network], datamodule().images["val"])

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from deepsal.rf.curves import (
+    AT,
+    DOG,
+    GABOR,
+    GAUSSIAN,
+    SIDE,
+    Curve,
+    gabor_starts,
+    round_starts,
+    solve,
+)
+
+CASES = [
+    (GAUSSIAN, [1.3, -2.2, np.log(3)], [2.0, 0.1]),
+    (DOG, [1.3, -2.2, np.log(2), np.log(2.5)], [2.0, -0.3, 0.1]),
+    (GABOR, [1.3, -2.2, np.log(4), np.log(3), 0.6, np.log(0.12)], [2.0, -1.0]),
+]
+
+
+@pytest.mark.parametrize(("curve", "theta", "linear"), CASES)
+def test_slopes_are_those_of_finite_differences(
+    curve: Curve, theta: list[float], linear: list[float]
+) -> None:
+    at, c = np.array([theta]), np.array([linear])
+
+    def value(t: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray((c[:, None] @ curve.shape(t).basis)[0, 0])
+
+    slopes = curve.shape(at).slopes(c)[0]
+    for i, slope in enumerate(slopes):
+        nudge = np.zeros_like(at)
+        nudge[0, i] = 1e-5
+        assert slope == pytest.approx((value(at + nudge) - value(at - nudge)) / 2e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize(("curve", "theta", "linear"), CASES)
+def test_a_fit_ends_where_scipys_does(
+    curve: Curve, theta: list[float], linear: list[float]
+) -> None:
+    truth = (np.array([linear])[:, None] @ curve.shape(np.array([theta])).basis)[:, 0]
+    w = truth + np.random.default_rng(0).normal(0, 0.1, truth.shape)
+    mask = np.ones_like(w)
+    mask[:, : 3 * SIDE] = 0
+    w *= mask
+    start = np.array([theta]) + 0.2
+    found = solve(curve, start[:, None], w, mask)
+
+    def left(p: NDArray[np.float64]) -> NDArray[np.float64]:
+        t, c = p[: len(theta)], p[len(theta) :]
+        return np.asarray((w - c @ curve.shape(t[None]).basis[0] * mask)[0])
+
+    reference = least_squares(left, [*start[0], *linear], method="lm", xtol=1e-10, ftol=1e-10)
+    assert found.converged.all()
+    assert found.sse[0] == pytest.approx(2 * reference.cost, rel=1e-4)
+    assert [*found.theta[0], *found.linear[0]] == pytest.approx(reference.x, rel=0.02, abs=0.02)
+
+
+def test_the_covariance_predicts_how_fits_scatter() -> None:
+    clean = 2 * np.exp(-((AT[:, None]) ** 2 + AT**2) / 18).reshape(1, -1)
+    w = clean + np.random.default_rng(1).normal(0, 0.1, (200, SIDE**2))
+    found = solve(GAUSSIAN, np.tile([[[0.0, 0.0, 1.0]]], (200, 1, 1)), w, np.ones_like(w))
+    predicted = np.sqrt(np.diagonal(found.inverse, axis1=1, axis2=2).mean(0)) * 0.1
+    scatter = np.concatenate([found.linear, found.theta], 1).std(0)
+    assert scatter == pytest.approx(predicted, rel=0.2)
+
+
+def test_a_start_out_of_the_box_is_brought_in_and_a_fit_stays_in_it() -> None:
+    wide = 1 - (AT[:, None] ** 2 + AT**2).reshape(1, -1) / 1e4
+    found = solve(GAUSSIAN, np.array([[[99.0, 0.0, 9.0]]]), wide, np.ones_like(wide))
+    assert (found.theta >= GAUSSIAN.low).all()
+    assert (found.theta <= GAUSSIAN.high).all()
+    assert np.isfinite(found.sse).all()
+
+
+def test_a_flat_map_ends_at_once_without_an_error() -> None:
+    none = np.zeros((2, SIDE**2))
+    starts = round_starts(np.zeros((2, 2)), np.ones(2), [(2.0,)])
+    found = solve(DOG, starts, none, np.ones_like(none))
+    assert found.sse.tolist() == [0, 0]
+
+
+def test_a_gabors_start_has_its_frequency_and_direction() -> None:
+    u = np.cos(0.5) * AT + np.sin(0.5) * AT[:, None]
+    w = np.exp(-(AT[:, None] ** 2 + AT**2) / 50) * np.sin(2 * np.pi * u / 6)
+    start = gabor_starts(np.zeros((1, 2)), np.array([3.0]), w.reshape(1, -1))[0, 0]
+    assert np.exp(start[5]) == pytest.approx(1 / 6, abs=0.02)
+    assert np.sin(start[4] - 0.5) == pytest.approx(0, abs=0.1)

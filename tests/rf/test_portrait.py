@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepsal.rf import fields, geometry, sources
+from deepsal.rf.portrait import numbers, portrait
+from deepsal.rf.theory import Geometry
+from tests.conftest import difference_of_gaussians
+
+UNITS = {"0": [0, 1], "2": [3, 0]}
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 5, padding=2), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()
+    )
+
+
+def images(count: int) -> torch.Tensor:
+    return torch.rand(count, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+
+
+def test_fields_are_those_of_all_images_in_the_middle_and_their_halves() -> None:
+    net, shown = network(), images(5)
+    made = portrait(net, UNITS, shown, window=None)
+    known = geometry(net, "2")
+    patches = sources.middle(2, 5, known, (24, 24))
+    whole = fields(net, "2", shown, patches, [3, 0], known)
+    assert np.allclose(made.field["2"], whole.field, atol=1e-7)
+    odd = fields(net, "2", shown[1::2], patches[:, :2], [3, 0], known)
+    assert np.allclose(made.half["2"][1], odd.field, atol=1e-7)
+    assert made.units == {"0": [0, 1], "2": [3, 0]}
+    assert made.pattern is None
+
+
+def test_every_measure_has_a_number_per_unit() -> None:
+    made = portrait(network(), UNITS, images(4), window=None)
+    wanted = {"csi", "k", "opponency", "surround", "extent", "anisotropy", "centre_surround", "ssi"}
+    assert wanted <= set(made.measures["2"])
+    assert {len(values) for values in made.measures["2"].values()} == {2}
+    assert made.activation["2"].shape == (4 * 16, 4)
+
+
+def test_a_planted_surround_is_measured_and_a_blob_is_not() -> None:
+    at = torch.arange(41) - 20.0
+    blob = torch.exp(-(at[:, None].square() + at.square()) / 18)
+    kernels = torch.stack([difference_of_gaussians(41, 0.9), blob / blob.sum()])
+    shown = kernels[:, None].expand(-1, 3, -1, -1).numpy().astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 1e-3, (2, *shown.shape)).astype(np.float32)
+    found = numbers(shown, Geometry((41, 41), (1, 1), (20, 20)), shown + noise)
+    assert found["centre_surround"].tolist() == [1, 0]
+    assert found["csi"][0] > 0.6 > 0.1 > found["csi"][1]
+    assert found["k"][0] == pytest.approx(0.9, abs=0.05)
+
+
+def test_a_unit_without_a_field_has_no_numbers() -> None:
+    gone = np.full((1, 3, 9, 9), np.nan, np.float32)
+    found = numbers(gone, Geometry((9, 9), (1, 1), (4, 4)))
+    assert all(np.isnan(values).all() for values in found.values())
+
+
+def test_a_chain_also_has_patterns() -> None:
+    net = network()
+    made = portrait(net, UNITS, images(2), chain=[*net, nn.MaxPool2d(2)])
+    assert made.pattern is not None
+    assert made.reinjected is not None
+    assert made.spread is not None
+    assert made.reinjected.shape == (2, 4)
+    alive = np.isfinite(made.spread)
+    assert np.allclose(made.spread[alive], 1)
+
+
+def test_one_image_cannot_be_halved() -> None:
+    with pytest.raises(ValueError, match="1 images cannot be halved"):
+        portrait(network(), UNITS, images(1))

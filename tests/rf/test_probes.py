@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import mobilenet_v3_small
+
+from deepsal.rf import stimuli
+from deepsal.rf.probe import Probe
+from deepsal.rf.probes import Responses, battery, probe
+from deepsal.rf.theory import Geometry, geometry
+from deepsal.rf.units import undisturbed
+from tests.conftest import arrays_equal, backbone
+
+BATTERIES = "disks", "annuli", "spots", "gratings", "edges", "colours"
+
+
+def reduced(kind: str) -> nn.Module:
+    """Halve an image twice, all colours alike; then a round Gaussian."""
+    torch.manual_seed(0)
+    at = torch.arange(9.0) - 4
+    bump = torch.exp(-(at[:, None] ** 2 + at**2) / 4.5)
+    unit = nn.Conv2d(3, 1, 9, padding=4)
+    unit.weight.data = bump.expand(1, 3, 9, 9).clone()
+    if kind == "pooled":
+        return nn.Sequential(nn.AvgPool2d(2), nn.AvgPool2d(2), unit, nn.ReLU())
+    blur = torch.tensor([1.0, 2.0, 1.0])
+    halves = [nn.Conv2d(3, 3, 3, 2, padding=1, groups=3, bias=False) for _ in range(2)]
+    for half in halves:
+        half.weight.data = (blur[:, None] * blur / 16).expand(3, 1, 3, 3).clone()
+    return nn.Sequential(*halves, unit, nn.ReLU())
+
+
+@pytest.mark.parametrize("kind", ["pooled", "convolved"])
+def test_stimuli_lie_on_the_units_own_field_behind_strides(kind: str) -> None:
+    network = reduced(kind)
+    found = probe(network, ["3"], (96, 112))["3"]
+    image = torch.full((1, 3, 96, 112), 0.5, requires_grad=True)
+    (field,) = torch.autograd.grad(network(image)[0, 0, found.unit[0], found.unit[1]], image)
+    mass = field[0].sum(0).abs()
+    for axis in (0, 1):
+        centroid = (mass.sum(1 - axis) * torch.arange(mass.shape[axis])).sum() / mass.sum()
+        assert found.centre[axis] == pytest.approx(centroid.item(), abs=1e-3)
+        assert abs(found.centre[axis] - (mass.shape[axis] - 1) / 2) <= 2
+    bright, dark = found.spots[0]
+    assert np.unravel_index(bright.argmax(), bright.shape) == (2, 2)
+    assert np.allclose(bright, bright[::-1, ::-1], atol=1e-5 * bright.max())
+    assert np.allclose(dark, -bright, atol=1e-5 * bright.max())
+    assert np.allclose(found.edges, 0, atol=1e-4 * bright.max())  # half bright, half dark
+
+
+@pytest.mark.parametrize("name", ["conv1", "conv3", "conv5"])
+def test_a_crop_and_its_batches_answer_as_whole_images_do(name: str) -> None:
+    network, size = backbone(), (72, 120)
+    known = geometry(network, name)
+    found = probe(network, [name], size, {name: known}, contrast=0.25, pixels=10000)[name]
+    b, at, row, column = found.battery, found.centre, *found.unit
+    grid = [(f, o, p) for f in b.frequency for o in b.orientation for p in b.phase]
+    frequency, orientation, phase = np.array(grid).T
+    reach = float(b.radius[-1])
+    expected = {
+        "disks": stimuli.disks(size, at, [*b.radius] * 2, [0.25] * 12 + [-0.25] * 12),
+        "annuli": stimuli.annuli(size, at, [*b.radius[:-1:2]] * 2, reach, [0.25] * 6 + [-0.25] * 6),
+        "spots": stimuli.spots(
+            size,
+            [(at[0] + y, at[1] + x) for _ in range(2) for y in b.offset for x in b.offset],
+            [b.offset[3] / 2],
+            [0.25] * 25 + [-0.25] * 25,
+        ),
+        "gratings": stimuli.gratings(size, at, frequency, orientation, phase, [0.25]),
+        "edges": stimuli.edges(size, at, b.direction, [0.25]),
+        "colours": torch.cat(
+            [
+                stimuli.disks(size, at, [*b.coloured] * 2, [0.25] * 3 + [-0.25] * 3, colour)
+                for colour in stimuli.AXES.values()
+            ]
+        ),
+    }
+    with undisturbed(network), torch.no_grad():
+        reader = Probe(network, name, torch.rand(1, 3, *size))
+        grey = reader.activation(torch.full((1, 3, *size), 0.5))[:, :, row, column]
+        for what, images in expected.items():
+            z = (reader.activation(images)[:, :, row, column] - grey).T.numpy()
+            answer = getattr(found, what)
+            assert np.abs(z).max() > 1e-3
+            assert np.abs(answer.reshape(z.shape) - z).max() <= 1e-4 * np.abs(z).max()
+    assert np.allclose(found.grey, grey[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_battery_has_the_stated_number_of_stimuli_in_the_stated_axes() -> None:
+    found = probe(backbone(), ["conv2"], (64, 64))["conv2"]
+    shapes = [getattr(found, what).shape for what in BATTERIES]
+    assert shapes == [
+        (6, 2, 12), (6, 2, 6), (6, 2, 5, 5), (6, 7, 6, 4), (6, 12), (6, 3, 2, 3)
+    ]  # fmt: skip
+    assert sum(int(np.prod(shape[1:])) for shape in shapes) + 1 - 6 == 279  # six disks serve twice
+
+
+@pytest.mark.parametrize("field", [None, (1, 1), (3, 3), (200, 200), (31, 61)])
+def test_a_battery_goes_from_a_pixel_to_the_field_within_the_image(
+    field: tuple[int, int] | None,
+) -> None:
+    size, centre = (80, 60), (40.0, 30.0)
+    b = battery(Geometry(field, (1, 1), (0, 0)), size, centre)
+    for steps in (b.radius, b.frequency):
+        assert (np.diff(np.log(steps)) > 0).all()
+    assert b.radius[0] == pytest.approx(1)
+    assert b.frequency[-1] <= 0.5
+    rows, columns = np.ogrid[: size[0], : size[1]]
+    seen = np.hypot(rows - centre[0], columns - centre[1])
+    if field:
+        outside = (abs(rows - 40) > (field[0] - 1) / 2) | (abs(columns - 30) > (field[1] - 1) / 2)
+        seen = np.where(outside, 0, seen)
+    assert b.radius[-1] >= seen.max() + 0.5 - 1e-9  # a disk covers all that is seen
+    assert b.radius[-1] <= max(seen.max() + 1, 2)
+    assert b.offset[-1] <= max(size) / 2
+
+
+def test_layers_differ_only_in_what_they_see_and_share_one_call() -> None:
+    network = backbone()
+    both = probe(network, ["conv2", "conv4"], (64, 96))
+    alone = probe(network, ["conv4"], (64, 96))
+    assert [*both] == ["conv2", "conv4"]
+    for what in BATTERIES:
+        assert arrays_equal(getattr(both["conv4"], what), getattr(alone["conv4"], what))
+
+
+def test_probing_leaves_the_network_and_the_generators_as_they_were() -> None:
+    network = backbone().train()
+    network.get_submodule("conv3").requires_grad_(False)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    states = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"]
+    probe(network, ["conv3", "conv4"], (64, 64))
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    assert all(module.training for module in network.modules())
+    assert [p.requires_grad for p in network.get_submodule("conv3").parameters()] == [False] * 3
+    assert all(p.grad is None for p in network.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert arrays_equal(states[1], np.random.get_state(legacy=False)["state"]["key"])
+
+
+def test_global_context_is_asked_on_the_whole_image_around_the_units_cell() -> None:
+    torch.manual_seed(0)
+    network = mobilenet_v3_small(weights=None)
+    found: Responses = probe(network, ["features.2"], (64, 96), pixels=64 * 96 * 8)["features.2"]
+    assert found.unit == (4, 6)
+    assert found.centre == (4 * 8 + 3.5, 6 * 8 + 3.5)
+    assert found.battery.radius[-1] > 50
+
+
+class Mixing(nn.Module):
+    """Subtracts the batch's mean."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image - image.mean(0, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("network", "known", "contrast", "says"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 2, 9, padding=4)), None, 0.6, "contrast is 0.6"),
+        (nn.Sequential(Mixing()), Geometry((1, 1), (1, 1), (0, 0)), 0.5, "mixes images"),
+        (
+            nn.Sequential(nn.Conv2d(3, 2, 9, padding=4)),
+            Geometry((3, 3), (1, 1), (1, 1)),
+            0.5,
+            "beyond its theoretical field",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(3, 2, 4, 4)),
+            Geometry((8, 8), (1, 1), (0, 0)),
+            0.5,
+            "no unit at",
+        ),
+    ],
+)
+def test_what_cannot_be_asked_is_an_error(
+    network: nn.Module, known: Geometry | None, contrast: float, says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        probe(network, ["0"], (64, 80), {"0": known} if known else None, contrast)

@@ -1,0 +1,146 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from deepsal.rf.inference import Interval
+from deepsal.rf.portrait import Portrait
+from deepsal.rf.verdict import Row, over, verdict
+
+STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
+UNITS = 20
+
+
+def drawn(seed: int, centre_surround: float = 0.0, **more: Any) -> Portrait:
+    random = np.random.default_rng(seed)
+
+    def field() -> Any:
+        return random.normal(size=(UNITS, 3, 7, 7)).astype(np.float32)
+
+    yes = (np.arange(UNITS) < centre_surround * UNITS).astype(float)
+    numbers = {m: random.normal(size=UNITS) for m in ("csi", "ssi", "k")}
+    return Portrait(
+        field={stage: field() for stage in STAGES},
+        half={},
+        measures={stage: {"centre_surround": yes, **numbers} for stage in STAGES},
+        activation={stage: random.normal(size=(90, 6)).astype(np.float32) for stage in STAGES},
+        weights={f"{s}.weight": torch.tensor(random.normal(size=(2, 2))) for s in STAGES},
+        units={stage: [*range(UNITS)] for stage in STAGES},
+        **more,
+    )
+
+
+def learnt(before: Portrait, share: float, **more: Any) -> Portrait:
+    """Return what the first three stages kept and the others changed."""
+    other = drawn(99, share)
+    kept = {s: (before if i < 3 else other).field[s] for i, s in enumerate(STAGES)}
+    return replace(other, field=kept, **more)
+
+
+NULLS = {"untrained/0": drawn(5), "untrained/1": drawn(6), "ones": drawn(7)}
+
+
+def row(rows: list[Row], claim: str, stage: str, measure: str) -> Row:
+    (found,) = (r for r in rows if r[:3] == (claim, stage, measure))
+    return found
+
+
+def test_what_hardly_changed_and_what_did_is_told_apart() -> None:
+    before = drawn(0)
+    rows = verdict(before, learnt(before, 0), NULLS)
+    assert [row(rows, "P1", s, "cosine").outcome for s in STAGES[:3]] == ["supported"] * 3
+    assert [row(rows, "P2", s, "cosine").outcome for s in STAGES[3:]] == ["supported"] * 2
+    assert row(rows, "P2", "conv5", "cosine").null == "untrained"
+    other = verdict(before, drawn(3), NULLS)
+    assert row(other, "P1", "conv1", "cosine").outcome == "not supported"
+    assert row(verdict(before, before, NULLS), "P2", "conv5", "cosine").outcome == "not supported"
+
+
+def test_displacement_and_cka_inform() -> None:
+    before = drawn(0)
+    moved = {key: 1.5 * value for key, value in before.weights.items()}
+    rows = verdict(before, replace(before, weights=moved), NULLS)
+    assert row(rows, "P1", "conv1", "displacement").effect.estimate == pytest.approx(0.5)
+    assert row(rows, "P1", "conv1", "cka").effect.estimate == pytest.approx(1)
+    assert row(rows, "P1", "conv1", "cka").outcome == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "null", "outcome"),
+    [
+        (0.0, 1.0, 0.0, "supported"),
+        (0.0, 0.2, 0.0, "not supported"),  # far from all
+        (1.0, 1.0, 0.0, "not supported"),  # it was so before
+        (0.0, 1.0, 1.0, "not supported"),  # a null is so too
+        (0.0, 0.5, 0.0, "undecided"),
+    ],
+)
+def test_centre_surround_needs_most_units_and_more_than_before_and_nulls(
+    before: float, after: float, null: float, outcome: str
+) -> None:
+    rows = verdict(drawn(0, before), drawn(1, after), {**NULLS, "shuffled/0": drawn(8, null)})
+    found = row(rows, "P3", "conv5", "centre-surround")
+    assert found.outcome == outcome
+    assert found.effect.estimate == pytest.approx(after)
+    assert found.null_estimate == max(before, null)
+
+
+def test_a_pattern_that_only_scales_does_not_spread_and_must_excite_its_own_unit() -> None:
+    own: dict[str, Any] = {
+        "pattern": np.zeros((UNITS, 3, 2, 2), np.float32),
+        "spread": np.ones(UNITS),
+    }
+    before = drawn(0, **own, reinjected=np.eye(UNITS)[::-1])
+    after = drawn(1, **own, reinjected=np.eye(UNITS))
+    rows = verdict(before, after, NULLS)
+    assert row(rows, "P4", "conv5", "spread").outcome == "not supported"
+    assert row(rows, "P5", "conv5", "own unit").outcome == "supported"
+    assert row(verdict(after, before, NULLS), "P5", "conv5", "own unit").outcome == (
+        "not supported"
+    )
+    wide = replace(after, spread=np.linspace(1.5, 2, UNITS))
+    assert row(verdict(before, wide, NULLS), "P4", "conv5", "spread").outcome == ("supported")
+    assert not [r for r in verdict(drawn(0), after, NULLS) if r.claim in ("P4", "P5")]
+
+
+def test_p_values_are_adjusted_over_all_measures() -> None:
+    before, after = drawn(0), drawn(1)
+    raised = {
+        s: {m: v + 3 + np.arange(UNITS) for m, v in before.measures[s].items()} for s in STAGES
+    }
+    rows = verdict(before, replace(after, measures=raised), NULLS)
+    ps = [r.p for r in rows if np.isfinite(r.p)]
+    assert len(ps) == 6
+    assert row(rows, "P3", "conv5", "csi").p == pytest.approx(6 * 2 / 2**UNITS)
+
+
+def test_too_few_units_are_undecided() -> None:
+    def few(portrait: Portrait) -> Portrait:
+        kept = np.where(np.arange(UNITS) < 5, 1, np.nan).astype(np.float32)
+        gone = {s: f * kept[:, None, None, None] for s, f in portrait.field.items()}
+        return replace(portrait, field=gone)
+
+    rows = verdict(few(drawn(0)), few(drawn(0)), NULLS)
+    found = row(rows, "P1", "conv1", "cosine")
+    assert found.outcome == "undecided"
+    assert found.effect.count == 5
+
+
+def test_seeds_widen_the_interval() -> None:
+    random = np.random.default_rng(0)
+    runs = [random.normal(shift, 0.1, UNITS) for shift in (0, 1, 2)]
+    one, all_of_them = over([np.concatenate(runs)]), over(runs)
+    assert one.estimate == all_of_them.estimate
+    assert all_of_them.high - all_of_them.low > one.high - one.low
+    before = drawn(0)
+    assert isinstance(verdict(before, [drawn(1), drawn(2)], NULLS)[0].effect, Interval)
+
+
+def test_portraits_of_other_units_are_refused() -> None:
+    other = replace(drawn(1), units={"conv1": [0]})
+    with pytest.raises(ValueError, match="'ones' has other layers or units"):
+        verdict(drawn(0), drawn(1), {"ones": other})
+    with pytest.raises(ValueError, match="2 portraits before and 3 after"):
+        verdict([drawn(0)] * 2, [drawn(1)] * 3, NULLS)
