@@ -127,7 +127,8 @@ class Look:
             for source in self.sources:
                 found[f"{stage}/{source}"] = self._fields(network, stage, source, images, topk)
             numbers |= self._numbers(stage, found)
-        numbers |= self._similar(network, images)
+        if checkpoint.startswith("epoch="):
+            numbers |= self._similar(network, images)
         store.save(self.file(checkpoint), found, {**self._about(network), **about})
         return numbers, draw.grids(self.folder, found, self.file(checkpoint), images.degree)
 

@@ -59,7 +59,8 @@ def test_looking_does_not_change_what_is_seen(tmp_path: Path) -> None:
 
 def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_path: Path) -> None:
     module = fit(tmp_path, [watch(tmp_path)])
-    files = sorted((tmp_path / "fields").iterdir())
+    files = sorted((tmp_path / "fields").glob("epoch=*"))
+    assert len([*(tmp_path / "fields").iterdir()]) == len(files) + 1  # and activation.npz
     assert [file.name for file in files] == [f"epoch={e:03d}.npz" for e in (0, 2, 3)]
     assert store.names(files[0]) == [f"{s}/{kind}" for s in STAGES for kind in ("fixed", "topk")]
     for stage in STAGES:
@@ -83,6 +84,9 @@ def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_
     assert len(moved) == 3
     assert moved[-1] < 1
     assert table["rf/conv1/correlation"].dropna().tolist() == pytest.approx([1] * 3)
+    assert table["rf/conv1/cka_to_start"].dropna().tolist() == pytest.approx([1] * 3)
+    assert table["rf/conv5/cka_to_start"].dropna().tolist()[-1] < 1
+    assert table["rf/conv3/csi"].dropna().between(0, 1).sum() == 3
     assert module.network.training
 
 
