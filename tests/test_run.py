@@ -135,6 +135,16 @@ def test_the_sweep_of_the_readme_leaves_one_complete_folder_per_job(tmp_path: Pa
         assert list((job / "figures").glob("**/*.png"))
 
 
+def test_a_verdict_on_a_run_is_the_same_after_it_and_later(tmp_path: Path) -> None:
+    small = [*SMALL, "logger=csv", "rf=none", "probe.units=3", "probe.stages=[conv1,conv2]"]
+    run.execute(composed(tmp_path / "a", *small, "do=[fit,probe]"), tmp_path / "a")
+    best = f"ckpt={tmp_path}/a/checkpoints/best.ckpt"
+    run.execute(composed(tmp_path / "b", *small, "do=[probe]", best), tmp_path / "b")
+    first, later = (json.loads((tmp_path / f / "verdict.json").read_text()) for f in ("a", "b"))
+    assert first == later
+    assert first["weights"]["before"] != first["weights"]["after"][0]
+
+
 def test_a_finished_run_can_be_scored_again_and_gives_the_same_scores(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     door(first, *SMALL, "logger=csv", "rf=none")

@@ -90,6 +90,7 @@ class Judge:
     def _write(self, rows: Sequence[Row], weights: Mapping[str, Any]) -> None:
         options = {key: value for key, value in vars(self).items() if key != "folder"}
         found = [{**row._asdict(), "effect": row.effect._asdict()} for row in rows]
+        self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "verdict.json"
         partial = file.with_suffix(".partial")
         text = json.dumps({"weights": weights, **options, "rows": found}, indent=1)
@@ -100,7 +101,8 @@ class Judge:
 def table(rows: Sequence[Row]) -> Table:
     """Return the verdict for the terminal, 80 columns."""
     made = Table(title="The claims", box=SIMPLE, title_style="bold", title_justify="left")
-    made.padding = (0, 0, 0, 1)
+    made.padding = 0
+    made.pad_edge = False
     for column in ("", "stage", "measure", "[95 %]", "n", "against", ""):
         right = column in ("[95 %]", "n")
         made.add_column(column, justify="right" if right else "left", no_wrap=True)

@@ -12,6 +12,7 @@ from deepsal.callbacks import judge
 from deepsal.callbacks.judge import Judge
 from deepsal.models import Backbone
 from deepsal.rf import store
+from deepsal.rf.inference import Interval
 from deepsal.rf.verdict import Row
 from tests.conftest import backbone, datamodule
 
@@ -56,13 +57,15 @@ def test_only_a_plain_chain_has_patterns(tmp_path: Path) -> None:
     assert claims == {"P1", "P2", "P3", "P4", "P5"}
 
 
-def test_the_table_fits_80_columns(tmp_path: Path) -> None:
+def test_the_table_fits_80_columns() -> None:
     page = StringIO()
-    network = backbone().eval()
-    judge.show(judged(tmp_path, network, moved(network)), Console(file=page, width=80))
+    effect = Interval(-0.123, -0.456, -0.111, 96)
+    row = Row("P3", "conv5", "centre-surround", effect, "untrained", -0.001, 0.5, "not supported")
+    judge.show([row, row._replace(outcome="undecided")], Console(file=page, width=80))
     text = page.getvalue()
     assert max(map(len, text.splitlines())) <= 80
-    assert "undecided" in text
+    for word in ("P3", "-0.12 [-0.46, -0.11]", "96", "-0.00 untrained", "not supported"):
+        assert word in text
     assert "…" not in text
 
 

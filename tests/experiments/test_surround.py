@@ -1,0 +1,29 @@
+import runpy
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from deepsal.rf.inference import Interval
+from deepsal.rf.verdict import Row
+
+ROOT = Path(__file__).parents[2]
+STUDY = ROOT / "experiments" / "surround"
+
+
+def test_the_study_trains_three_seeds_without_looking() -> None:
+    study = yaml.safe_load((STUDY / "study.yaml").read_text())
+    assert study["do"] == ["fit"]
+    assert study["hydra"]["sweeper"]["params"]["seed"] == "0,1,2"
+    assert {"override rf": "none"} in study["defaults"]
+
+
+def test_what_is_published_has_the_columns_that_the_script_writes() -> None:
+    written = runpy.run_path(str(STUDY / "judge.py"))["written"]
+    made = written([Row("P3", "conv5", "csi", Interval(0.2, 0.1, 0.3, 90), "before", 0.25, 0.04)])
+    table = pd.read_csv(STUDY / "expected.csv")
+    assert [*table.columns] == [*made.columns]
+    assert made.loc[0, ["estimate", "low", "high", "count"]].tolist() == [0.2, 0.1, 0.3, 90]
+    decided = table[table["outcome"].notna()]
+    assert set(decided["claim"]) == {"P1", "P2", "P3"}
+    assert table.loc[table["measure"] == "csi", "count"].max() <= 3 * 32
