@@ -31,7 +31,12 @@ def row(title: str, network: nn.Module, name: str, known: Geometry) -> Row:
         patches = np.array([[[0, height // 2, width // 2]]] * channels)
         ours = partial(fields, network, name, image, patches, range(channels), known)
         theirs = partial(
-            compute_erf, network, folder, target_layer=name, device="cpu", show_progress=False
+            compute_erf,
+            model=network,
+            image_dir=folder,
+            target_layer=name,
+            device="cpu",
+            show_progress=False,
         )
         return side_by_side(title, ours, theirs, IS, difference=_difference, channels=channels)
 
