@@ -21,7 +21,7 @@ from deepsal.report.origin import processor
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "captum")
-TIMES = ("ours (s)", "reference (s)", "ratio", "ours (MB)", "reference (MB)", "difference")
+COLUMNS = ("ours s", "ref. s", "ratio", "ours MB", "ref. MB", "diff.")
 Row = dict[str, Any]
 
 
@@ -99,16 +99,20 @@ def _about() -> dict[str, Any]:
 def show(rows: list[Row], console: Console | None = None) -> None:
     """Print rows as a table."""
     about = _about()
-    table = Table(box=SIMPLE, title=_title(about), title_justify="left")
-    for column in ("benchmark", *TIMES, "reference"):
-        words = column not in TIMES
-        table.add_column(column, justify="left" if words else "right", overflow="fold")
+    table = Table(box=SIMPLE, title=_title(about), title_justify="left", padding=0, pad_edge=False)
+    table.add_column("benchmark", no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
     for row in rows:
         times = f"{row['ours_s']:.2f}", f"{row['reference_s']:.2f}", f"{row['ratio']:.2f}x"
         peaks = f"{row['ours_peak_mb']:.0f}", f"{row['reference_peak_mb']:.0f}"
         apart = f"{row['max_rel_diff']:.0e}" if "max_rel_diff" in row else ""
-        table.add_row(row["name"], *times, *peaks, apart, row["reference"])
-    (console or Console()).print(table)
+        table.add_row(row["name"], *times, *peaks, apart)
+    console = console or Console(highlight=False)
+    console.print(table)
+    console.print("The reference, per benchmark:")
+    for row in rows:
+        console.print(f"  {row['name']}: {row['reference']}", soft_wrap=True)
 
 
 def _title(about: Mapping[str, Any]) -> str:
