@@ -17,8 +17,9 @@ from deepsal.callbacks.look import STAGES, Images
 from deepsal.rf import nulls, store
 from deepsal.rf.inference import Interval
 from deepsal.rf.portrait import Portrait, portrait
+from deepsal.rf.rule import Row
 from deepsal.rf.theory import geometry
-from deepsal.rf.verdict import Row, verdict
+from deepsal.rf.verdict import verdict
 
 LOG = logging.getLogger(__name__)
 CHANGES = ("P1", "P2")

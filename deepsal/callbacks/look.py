@@ -18,8 +18,10 @@ from deepsal.rf.compare import activations, cka
 from deepsal.rf.fields import Fields, fields
 from deepsal.rf.methods import METHODS
 from deepsal.rf.portrait import numbers as measured
+from deepsal.rf.probes import disks
 from deepsal.rf.theory import Geometry, geometry
 from deepsal.rf.topk import TopK
+from deepsal.rf.tuning import ssi
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 SOURCES = ("fixed", "topk", "blank", "noise")
@@ -127,6 +129,7 @@ class Look:
             for source in self.sources:
                 found[f"{stage}/{source}"] = self._fields(network, stage, source, images, topk)
             numbers |= self._numbers(stage, found)
+        numbers |= self._suppressed(network, images)
         if checkpoint.startswith("epoch="):
             numbers |= self._similar(network, images)
         store.save(self.file(checkpoint), found, {**self._about(network), **about})
@@ -198,6 +201,17 @@ class Look:
         if top := found.get(f"{stage}/topk"):
             numbers[f"rf/{stage}/dead"] = float(np.mean(top.count == 0))
         return numbers
+
+    def _suppressed(self, network: nn.Module, dataset: Images) -> dict[str, float]:
+        """Measure how strongly large disks suppress what smaller ones excite."""
+        names = {stage: f"backbone.{stage}" for stage in self.stages}
+        height, width = self._image(dataset, 0).shape[-2:]
+        known = {names[stage]: of_stage for stage, of_stage in self.geometry.items()}
+        shown = disks(network, [*names.values()], (height, width), known)
+        return {
+            f"rf/{stage}/ssi": measure.median(ssi(shown[name][self.units[stage]]))
+            for stage, name in names.items()
+        }
 
     def _similar(self, network: nn.Module, dataset: Images) -> dict[str, float]:
         """Compare what stages respond to some images with what they did at the first look."""

@@ -14,7 +14,7 @@ from deepsal.rf.compare import activations
 from deepsal.rf.fields import Fields, fields
 from deepsal.rf.fit import centre_surround, fit
 from deepsal.rf.probes import probe
-from deepsal.rf.reinject import activation
+from deepsal.rf.reinject import activation, controls
 from deepsal.rf.sources import middle
 from deepsal.rf.theory import Geometry
 from deepsal.rf.theory import geometry as measured
@@ -33,8 +33,8 @@ class Portrait:
     half of the images, (2, U, 3, h, w) · measures: `{layer: {measure: (U,)}}` · activation:
     `{layer: (n, channels)}` for `cka` · weights: the state dict, on the CPU · pattern: (U, 3, h, w)
     of the last layer's clamp at c = 3 · spread: (U,), a pattern's width at c = 3 over 0.5 ·
-    reinjected: (U, channels), what all pooled units answer to each pattern; the last three are
-    None where the clamp is not defined.
+    reinjected: (U, channels), what all pooled units answer to each pattern · control: the same to
+    `reinject.controls`; the last four are None where the clamp is not defined.
     """
 
     field: dict[str, NDArray[np.float32]]
@@ -46,6 +46,7 @@ class Portrait:
     pattern: NDArray[np.float32] | None = None
     spread: Values | None = None
     reinjected: Values | None = None
+    control: dict[str, Values] | None = None
 
 
 def portrait(
@@ -117,6 +118,7 @@ def portrait(
         pattern=pattern,
         spread=spread,
         reinjected=activation(nn.Sequential(*chain), pattern),
+        control=controls(nn.Sequential(*chain), pattern),
     )
 
 

@@ -1,26 +1,20 @@
 """What all units of a layer answer to simple stimuli on grey, forward passes only."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.rf import stimuli
-from deepsal.rf.crop import crop
-from deepsal.rf.fields import PIXELS, TOLERANCE
-from deepsal.rf.probe import Probe
-from deepsal.rf.sources import blank
+from deepsal.rf.fields import PIXELS
+from deepsal.rf.shown import Answer, Shown, Values
 from deepsal.rf.theory import Geometry
 from deepsal.rf.theory import geometry as measured
 from deepsal.rf.units import undisturbed
-
-Values = NDArray[np.float64]
-Answer = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -97,17 +91,26 @@ def probe(
             output is not a map or has no unit there, or one that looks beyond its field or mixes
             images.
     """
-    if not 0 < contrast <= 0.5:
-        raise ValueError(f"contrast is {contrast}; it must be above 0 and at most 0.5")
-    known = geometry or {}
-    with undisturbed(network), torch.no_grad():
-        return {
-            name: _responses(
-                _Layer(network, name, size, known.get(name) or measured(network, name), pixels),
-                contrast,
-            )
-            for name in names
-        }
+    shown = _shown(network, names, size, geometry, contrast, pixels)
+    return {name: _responses(layer, contrast) for name, layer in shown}
+
+
+def disks(
+    network: nn.Module,
+    names: Sequence[str],
+    size: tuple[int, int],
+    geometry: Mapping[str, Geometry] | None = None,
+    contrast: float = 0.5,
+    pixels: int = PIXELS,
+) -> dict[str, Answer]:
+    """Show disks only, for a tenth of the cost of `probe`: of each layer, `Responses.disks`.
+
+    Args and errors as of `probe`; `tuning.ssi` makes a number of them.
+    """
+    return {
+        name: layer.disks(battery(layer.geometry, size, layer.centre).radius, contrast)
+        for name, layer in _shown(network, names, size, geometry, contrast, pixels)
+    }
 
 
 def battery(
@@ -146,72 +149,24 @@ def battery(
     )
 
 
-class _Layer:
-    """The middle unit of a layer's channels, on its crop."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        name: str,
-        size: tuple[int, int],
-        geometry: Geometry,
-        pixels: int,
-    ) -> None:
-        self.size, self.geometry = size, geometry
-        stride, field, offset = geometry.stride, geometry.size, geometry.offset
-        first = [((field[a] - 1) / 2 - offset[a] if field else (stride[a] - 1) / 2) for a in (0, 1)]
-        row, column = (max(round(((size[a] - 1) / 2 - first[a]) / stride[a]), 0) for a in (0, 1))
-        self.unit = row, column
-        self.centre = row * stride[0] + first[0], column * stride[1] + first[1]
-        box = crop(geometry, size, self.unit)
-        self.shape = box.bottom - box.top, box.right - box.left
-        self.inner = self.centre[0] - box.top, self.centre[1] - box.left
-        self.like = next(network.parameters(), torch.empty(0))
-        self.probe = Probe(network, name, blank(self.shape).to(self.like))
-        self.batch = max(1, pixels // (self.shape[0] * self.shape[1]))
-        self.at = box.unit
-        self.grey = self.read(blank(self.shape), self.at)
-        self._check()
-
-    def read(self, images: Tensor, at: tuple[int, int]) -> Tensor:
-        """Return what the units at a place answer, (S, U)."""
-        images = images.to(self.like).contiguous(memory_format=self.probe.layout)
-        z = self.probe.activation(images)
-        if at[0] >= z.shape[2] or at[1] >= z.shape[3]:
-            raise ValueError(
-                f"{self.probe.name} of an image of {self.size} has no unit at {self.unit}: the "
-                f"size or the {self.geometry} is wrong"
-            )
-        return z[:, :, at[0], at[1]].float().cpu()
-
-    def answers(self, draw: Callable[..., Tensor], **axes: Values) -> Answer:
-        """Return what the units answer to all combinations, less that to grey, (U, *axes)."""
-        mesh = np.meshgrid(*axes.values(), indexing="ij")
-        found = []
-        for start in range(0, mesh[0].size, self.batch):
-            part = [m.ravel()[start : start + self.batch] for m in mesh]
-            images = draw(self.shape, self.inner, **dict(zip(axes, part, strict=True)))
-            found.append(self.read(images, self.at))
-        z = torch.cat(found)
-        noise = 8 * torch.finfo(self.like.dtype).eps * z.abs().max()  # of a sum's order
-        answer = torch.where((z - self.grey).abs() > noise, z - self.grey, 0).numpy()
-        return np.asarray(answer.T.reshape(-1, *mesh[0].shape))
-
-    def _check(self) -> None:
-        """Compare a crop's answer, beside another crop, with that of the whole image."""
-        angle = [30.0]
-        step = stimuli.edges(self.shape, self.inner, angle)
-        small = self.read(torch.cat([step, 1 - step / 2]), self.at)[:1]
-        large = self.read(stimuli.edges(self.size, self.centre, angle), self.unit)
-        if (small - large).abs().max() > TOLERANCE.get(self.like.dtype, 1e-3) * large.abs().max():
-            raise ValueError(
-                f"a crop does not reproduce {self.probe.name} of the full image: the network looks "
-                "beyond its theoretical field, or mixes images (batch norm without running "
-                "statistics); give a size that its strides divide"
-            )
+def _shown(
+    network: nn.Module,
+    names: Sequence[str],
+    size: tuple[int, int],
+    geometry: Mapping[str, Geometry] | None,
+    contrast: float,
+    pixels: int,
+) -> Iterator[tuple[str, Shown]]:
+    if not 0 < contrast <= 0.5:
+        raise ValueError(f"contrast is {contrast}; it must be above 0 and at most 0.5")
+    known = geometry or {}
+    with undisturbed(network), torch.no_grad():
+        for name in names:
+            of_layer = known.get(name) or measured(network, name)
+            yield name, Shown(network, name, size, of_layer, pixels)
 
 
-def _responses(layer: _Layer, contrast: float) -> Responses:
+def _responses(layer: Shown, contrast: float) -> Responses:
     b = battery(layer.geometry, layer.size, layer.centre, contrast)
     signs = np.array([contrast, -contrast])
     annuli = partial(stimuli.annuli, outer=float(b.radius[-1]))
@@ -219,7 +174,7 @@ def _responses(layer: _Layer, contrast: float) -> Responses:
     gratings = partial(stimuli.gratings, contrast=signs[:1])
     edges = partial(stimuli.edges, contrast=signs[:1])
     colours = [partial(stimuli.disks, colour=colour) for colour in [*stimuli.AXES.values()][1:]]
-    disks = layer.answers(stimuli.disks, contrast=signs, radius=b.radius)
+    disks = layer.disks(b.radius, contrast)
     grey = disks[..., np.isin(b.radius, b.coloured)]
     return Responses(
         b,

@@ -1,4 +1,4 @@
-"""A unit's pattern shown to the network as an image (the paper's figure 4.7), and a control."""
+"""A unit's pattern shown to the network as an image (the paper's figure 4.7), and controls."""
 
 from collections.abc import Callable
 
@@ -47,6 +47,34 @@ def activation(
                 raise ValueError(f"run must return pooled maps (B, C, h, w), not {shape}")
             sums.append(pooled.double().sum((2, 3)).cpu())
     return np.asarray(torch.cat(sums).numpy())
+
+
+def controls(
+    run: Callable[[Tensor], Tensor], pattern: Field, seed: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """Return how much each unit answers to what a pattern is to be compared with, (U, C) each.
+
+    blank: zeros, the colour that the network subtracts · noise: white, with the mean and deviation
+    of each pattern · scrambled: `phase_scrambled`, each pattern's own spectrum without its form.
+
+    Args:
+        run: as in `activation`.
+        pattern: (U, 3, h, w).
+        seed: of noise and phases.
+
+    >>> found = controls(nn.AvgPool2d(2), np.ones((1, 3, 4, 4), np.float32))
+    >>> {name: answers.round(4).tolist()[0] for name, answers in found.items()}
+    {'blank': [0.0, 0.0, 0.0], 'noise': [4.0, 4.0, 4.0], 'scrambled': [4.0, 4.0, 4.0]}
+    """
+    axes = (1, 2, 3)
+    mean, deviation = pattern.mean(axes, keepdims=True), pattern.std(axes, keepdims=True)
+    noise = np.random.default_rng(seed).normal(mean, deviation, pattern.shape)
+    made = {
+        "blank": np.zeros_like(pattern),
+        "noise": noise.astype(np.float32),
+        "scrambled": phase_scrambled(pattern, seed),
+    }
+    return {name: activation(run, images) for name, images in made.items()}
 
 
 def phase_scrambled(pattern: Field, seed: int = 0) -> Field:

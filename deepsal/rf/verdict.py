@@ -1,43 +1,22 @@
 """The claims of "Deep saliency: what is learnt by a deep network about saliency?", decided."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deepsal.rf.compare import cka, cosine
+from deepsal.rf import patterns
+from deepsal.rf.compare import cka, cosine, gain, shift
 from deepsal.rf.inference import Interval, holm, interval, wilcoxon
 from deepsal.rf.kernels import displacement
 from deepsal.rf.portrait import Portrait
+from deepsal.rf.rule import MOST, Row, Values, beside, over
+from deepsal.rf.shape import redundancy
 
 ALIKE, UNLIKE = 0.9, 0.5
 """Median cosine of two fields at and above which they hardly, at and below which they
 fundamentally changed."""
-MOST = 0.5
-"""Share of units that a claim about "all" must at least hold for."""
-SAME = 1e-3
-"""Relative change of a width below which it is the same."""
 SHALLOW, DEEP = 3, 2
 """How many of the first stages P1 speaks of, and of the last P2 and P3."""
-Values = NDArray[np.float64]
-
-
-class Row(NamedTuple):
-    """One number with its interval, what it is judged against, and what follows.
-
-    `null` names what `null_estimate` is of: "untrained" beside a cosine is that of two networks
-    that learnt nothing. The last is "" where a row informs and decides nothing.
-    """
-
-    claim: str
-    stage: str
-    measure: str
-    effect: Interval
-    null: str = ""
-    null_estimate: float = float("nan")
-    p: float = float("nan")
-    outcome: str = ""
 
 
 def verdict(
@@ -62,9 +41,12 @@ def verdict(
       signed-rank test against before (unit by unit, means over seeds), by Holm's method over all.
     - P4, a larger clamp value spreads the pattern: the width of a unit's pattern at c = 3 over
       that at c = 0.5. Supported if the interval lies above 1, not supported if at 1.
-    - P5, a unit's pattern excites that unit most: the share of units that answer more to their
-      own pattern than all others do. Supported if the interval lies at 0.5 and above, and above
-      the share before; not supported if it lies below 0.5.
+    - P5, a unit's pattern excites that unit and inhibits the others: the share of units that
+      answer more to their own pattern than all others do; and of the other units, the share that
+      answers less to it than to a blank image (median over patterns). Either is supported if the
+      interval lies at 0.5 and above, and above that before; not supported if it lies below 0.5.
+      The share of units that answer more to their own pattern than to a blank image, to noise, to
+      its phase-scrambled self, and than to other units' patterns (median of these) informs.
 
     Anything else, and whatever lacks data for an interval, is undecided. P4 and P5 are left out
     where a portrait has no pattern (the network is no chain).
@@ -88,18 +70,10 @@ def verdict(
         *_shapes(befores, afters, nulls, stages[-DEEP:]),
     ]
     if all(p.pattern is not None for p in [*befores, *afters]):
-        rows += [_spread(afters, stages[-1]), _own(befores, afters, stages[-1])]
+        rows += [*patterns.spread(befores, afters, stages[-1])]
+        rows += [*patterns.excites(befores, afters, stages[-1])]
     adjusted = iter(holm(np.array([row.p for row in rows])).tolist())
     return [row._replace(p=next(adjusted)) for row in rows]
-
-
-def over(
-    runs: Sequence[Values], statistic: Callable[..., Any] = np.median, seed: int = 0
-) -> Interval:
-    """Return a statistic over units, and over seeds where there are several runs."""
-    groups = np.repeat(np.arange(len(runs)), [len(run) for run in runs])
-    values = np.concatenate([*runs])
-    return interval(values, groups if len(runs) > 1 else None, statistic, seed)
 
 
 def _changes(
@@ -118,7 +92,11 @@ def _changes(
             alike = cosine(*(nulls[name].field[stage] for name in random))
             null = ("untrained", float(np.nanmedian(alike)))
         bar, wanted = (ALIKE, 1) if claim == "P1" else (UNLIKE, -1)
-        yield Row(claim, stage, "cosine", effect, *null, outcome=_beside(effect, bar, wanted))
+        yield Row(claim, stage, "cosine", effect, *null, outcome=beside(effect, bar, wanted))
+        yield Row(
+            claim, stage, "gain", over([gain(b.field[stage], a.field[stage]) for b, a in pairs])
+        )
+        yield Row(claim, stage, "shift", over([_moved(b, a, stage) for b, a in pairs]))
         similar = [cka(b.activation[stage], a.activation[stage]) for b, a in pairs]
         moved = [displacement(b.weights, a.weights, [stage])[stage] for b, a in pairs]
         yield Row(claim, stage, "cka", _plain(similar))
@@ -142,7 +120,7 @@ def _shapes(
             differences[name] = over([a - b for a, b in zip(now, then, strict=True)], np.mean)
         highest = max(shares, key=lambda name: np.nan_to_num(shares[name], nan=-1.0))
         lows, highs = ([d[i] for d in differences.values()] for i in (1, 2))
-        outcome = _beside(share, MOST, 1)
+        outcome = beside(share, MOST, 1)
         if outcome == "supported" and not all(low > 0 for low in lows):
             outcome = "not supported" if any(high <= 0 for high in highs) else "undecided"
         yield Row("P3", stage, "centre-surround", share, highest, shares[highest], outcome=outcome)
@@ -153,43 +131,16 @@ def _shapes(
             )
             p = wilcoxon(np.mean(start, 0), np.mean(values, 0))
             yield Row("P3", stage, measure, over(values), "before", over(start).estimate, p)
+        alike, first = (
+            _plain([redundancy(portrait.field[stage]) for portrait in portraits])
+            for portraits in (afters, befores)
+        )
+        yield Row("P3", stage, "redundancy", alike, "before", first.estimate)
 
 
-def _spread(afters: Sequence[Portrait], stage: str) -> Row:
-    effect = over([after.spread for after in afters])  # type: ignore[misc]
-    wider, same = effect.low > 1 + SAME, effect.high <= 1 + SAME
-    outcome = "supported" if wider else "not supported" if same else "undecided"
-    return Row("P4", stage, "spread", effect, "none", 1.0, outcome=outcome)
-
-
-def _own(befores: Sequence[Portrait], afters: Sequence[Portrait], stage: str) -> Row:
-    now, then = (
-        [_strongest(portrait, stage) for portrait in portraits] for portraits in (afters, befores)
-    )
-    effect = over(now, np.mean)
-    outcome = _beside(effect, MOST, 1)
-    difference = over([a - b for a, b in zip(now, then, strict=True)], np.mean)
-    if outcome == "supported" and not difference.low > 0:
-        outcome = "undecided"
-    before = float(np.mean(np.concatenate(then)))
-    return Row("P5", stage, "own unit", effect, "before", before, outcome=outcome)
-
-
-def _strongest(portrait: Portrait, stage: str) -> Values:
-    """Tell which units answer to their own pattern more than all others do: 1 or 0, (U,)."""
-    assert portrait.reinjected is not None
-    own = portrait.reinjected.argmax(1) == np.array(portrait.units[stage])
-    return np.asarray(own, dtype=np.float64)
-
-
-def _beside(effect: Interval, bar: float, sign: int) -> str:
-    """Say on which side of a bar an interval lies; `sign` −1 wants it below."""
-    ends = sorted((sign * effect.low, sign * effect.high))
-    if not np.isfinite(ends).all():
-        return "undecided"
-    if ends[0] >= sign * bar:
-        return "supported"
-    return "not supported" if ends[1] < sign * bar else "undecided"
+def _moved(before: Portrait, after: Portrait, stage: str) -> Values:
+    """Return how far each unit's field moved, pixels."""
+    return np.asarray(np.hypot(*shift(before.field[stage], after.field[stage]).T))
 
 
 def _plain(values: Sequence[float]) -> Interval:

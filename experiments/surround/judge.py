@@ -16,7 +16,7 @@ import yaml
 from deepsal.callbacks import Judge, judge
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import backbone, trained
-from deepsal.rf.verdict import Row
+from deepsal.rf.rule import Row
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from deepsal.callbacks.judge import Judge
 from deepsal.models import Backbone
 from deepsal.rf import store
 from deepsal.rf.inference import Interval
-from deepsal.rf.verdict import Row
+from deepsal.rf.rule import Row
 from tests.conftest import backbone, datamodule
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import yaml
 
 from deepsal.rf.inference import Interval
-from deepsal.rf.verdict import Row
+from deepsal.rf.rule import Row
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "experiments" / "surround"

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from deepsal.rf.inference import Interval
 from deepsal.rf.portrait import Portrait
-from deepsal.rf.verdict import Row, over, verdict
+from deepsal.rf.rule import Row
+from deepsal.rf.verdict import verdict
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 UNITS = 20
@@ -87,22 +87,16 @@ def test_centre_surround_needs_most_units_and_more_than_before_and_nulls(
     assert found.null_estimate == max(before, null)
 
 
-def test_a_pattern_that_only_scales_does_not_spread_and_must_excite_its_own_unit() -> None:
+def test_patterns_are_judged_where_all_networks_have_them() -> None:
     own: dict[str, Any] = {
         "pattern": np.zeros((UNITS, 3, 2, 2), np.float32),
         "spread": np.ones(UNITS),
+        "reinjected": np.eye(UNITS),
+        "control": {name: np.ones((UNITS, UNITS)) for name in ("blank", "noise", "scrambled")},
     }
-    before = drawn(0, **own, reinjected=np.eye(UNITS)[::-1])
-    after = drawn(1, **own, reinjected=np.eye(UNITS))
-    rows = verdict(before, after, NULLS)
-    assert row(rows, "P4", "conv5", "spread").outcome == "not supported"
-    assert row(rows, "P5", "conv5", "own unit").outcome == "supported"
-    assert row(verdict(after, before, NULLS), "P5", "conv5", "own unit").outcome == (
-        "not supported"
-    )
-    wide = replace(after, spread=np.linspace(1.5, 2, UNITS))
-    assert row(verdict(before, wide, NULLS), "P4", "conv5", "spread").outcome == ("supported")
-    assert not [r for r in verdict(drawn(0), after, NULLS) if r.claim in ("P4", "P5")]
+    rows = verdict(drawn(0, **own), drawn(1, **own), NULLS)
+    assert {r.claim for r in rows} == {"P1", "P2", "P3", "P4", "P5"}
+    assert not [r for r in verdict(drawn(0), drawn(1, **own), NULLS) if r.claim in ("P4", "P5")]
 
 
 def test_p_values_are_adjusted_over_all_measures() -> None:
@@ -126,16 +120,6 @@ def test_too_few_units_are_undecided() -> None:
     found = row(rows, "P1", "conv1", "cosine")
     assert found.outcome == "undecided"
     assert found.effect.count == 5
-
-
-def test_seeds_widen_the_interval() -> None:
-    random = np.random.default_rng(0)
-    runs = [random.normal(shift, 0.1, UNITS) for shift in (0, 1, 2)]
-    one, all_of_them = over([np.concatenate(runs)]), over(runs)
-    assert one.estimate == all_of_them.estimate
-    assert all_of_them.high - all_of_them.low > one.high - one.low
-    before = drawn(0)
-    assert isinstance(verdict(before, [drawn(1), drawn(2)], NULLS)[0].effect, Interval)
 
 
 def test_portraits_of_other_units_are_refused() -> None:

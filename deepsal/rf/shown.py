@@ -1,0 +1,99 @@
+"""Units to which stimuli are shown: the middle of a layer, read on a crop, grey subtracted."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deepsal.rf import stimuli
+from deepsal.rf.crop import crop
+from deepsal.rf.fields import TOLERANCE
+from deepsal.rf.probe import Probe
+from deepsal.rf.sources import blank
+from deepsal.rf.theory import Geometry
+
+Values = NDArray[np.float64]
+Answer = NDArray[np.float32]
+
+
+class Shown:
+    """The middle unit of each of a layer's channels, on the smallest crop that serves them.
+
+    Args:
+        network: in eval mode, as inside `units.undisturbed`.
+        name: of the layer.
+        size: (height, width) of the image.
+        geometry: of the layer.
+        pixels: of images per forward pass.
+
+    Raises:
+        ValueError: as `deepsal.rf.probe`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str,
+        size: tuple[int, int],
+        geometry: Geometry,
+        pixels: int,
+    ) -> None:
+        self.size, self.geometry = size, geometry
+        stride, field, offset = geometry.stride, geometry.size, geometry.offset
+        first = [((field[a] - 1) / 2 - offset[a] if field else (stride[a] - 1) / 2) for a in (0, 1)]
+        row, column = (max(round(((size[a] - 1) / 2 - first[a]) / stride[a]), 0) for a in (0, 1))
+        self.unit = row, column
+        self.centre = row * stride[0] + first[0], column * stride[1] + first[1]
+        box = crop(geometry, size, self.unit)
+        self.shape = box.bottom - box.top, box.right - box.left
+        self.inner = self.centre[0] - box.top, self.centre[1] - box.left
+        self.like = next(network.parameters(), torch.empty(0))
+        self.probe = Probe(network, name, blank(self.shape).to(self.like))
+        self.batch = max(1, pixels // (self.shape[0] * self.shape[1]))
+        self.at = box.unit
+        self.grey = self.read(blank(self.shape), self.at)
+        self._check()
+
+    def disks(self, radius: Values, contrast: float) -> Answer:
+        """Return what the units answer to bright and dark disks, (U, 2, R)."""
+        signs = np.array([contrast, -contrast])
+        return self.answers(stimuli.disks, contrast=signs, radius=radius)
+
+    def read(self, images: Tensor, at: tuple[int, int]) -> Tensor:
+        """Return what the units at a place answer, (S, U)."""
+        images = images.to(self.like).contiguous(memory_format=self.probe.layout)
+        z = self.probe.activation(images)
+        if at[0] >= z.shape[2] or at[1] >= z.shape[3]:
+            raise ValueError(
+                f"{self.probe.name} of an image of {self.size} has no unit at {self.unit}: the "
+                f"size or the {self.geometry} is wrong"
+            )
+        return z[:, :, at[0], at[1]].float().cpu()
+
+    def answers(self, draw: Callable[..., Tensor], **axes: Values) -> Answer:
+        """Return what the units answer to all combinations, less that to grey, (U, *axes)."""
+        mesh = np.meshgrid(*axes.values(), indexing="ij")
+        found = []
+        for start in range(0, mesh[0].size, self.batch):
+            part = [m.ravel()[start : start + self.batch] for m in mesh]
+            images = draw(self.shape, self.inner, **dict(zip(axes, part, strict=True)))
+            found.append(self.read(images, self.at))
+        z = torch.cat(found)
+        noise = 8 * torch.finfo(self.like.dtype).eps * z.abs().max()  # of a sum's order
+        answer = torch.where((z - self.grey).abs() > noise, z - self.grey, 0).numpy()
+        return np.asarray(answer.T.reshape(-1, *mesh[0].shape))
+
+    def _check(self) -> None:
+        """Compare a crop's answer, beside another crop, with that of the whole image."""
+        angle = [30.0]
+        step = stimuli.edges(self.shape, self.inner, angle)
+        small = self.read(torch.cat([step, 1 - step / 2]), self.at)[:1]
+        large = self.read(stimuli.edges(self.size, self.centre, angle), self.unit)
+        if (small - large).abs().max() > TOLERANCE.get(self.like.dtype, 1e-3) * large.abs().max():
+            raise ValueError(
+                f"a crop does not reproduce {self.probe.name} of the full image: the network looks "
+                "beyond its theoretical field, or mixes images (batch norm without running "
+                "statistics); give a size that its strides divide"
+            )

@@ -1,0 +1,30 @@
+import numpy as np
+import torch
+from torch import nn
+
+from deepsal.rf.probes import disks, probe
+from deepsal.rf.shown import Shown
+from deepsal.rf.theory import geometry
+from deepsal.rf.units import undisturbed
+from tests.conftest import backbone
+
+
+def test_answers_are_less_that_to_grey_for_every_combination() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 5, padding=2))
+    with undisturbed(network), torch.no_grad():
+        shown = Shown(network, "0", (32, 40), geometry(network, "0"), 1 << 16)
+        answers = shown.disks(np.array([1.0, 20.0]), 0.25)
+        bias = network[0].bias
+        large = shown.grey[0].numpy() + answers[:, 0, 1]
+        white = network(torch.full((1, 3, 32, 40), 0.75))[0, :, 16, 20].numpy()
+    assert bias is not None
+    assert answers.shape == (2, 2, 2)
+    assert np.allclose(large, white, atol=1e-5)
+    assert np.allclose(answers[:, 0], -answers[:, 1], atol=1e-5)
+
+
+def test_disks_alone_are_those_of_the_whole_battery() -> None:
+    network, names, size = backbone(), ["conv2", "conv4"], (48, 64)
+    alone, all_of_them = disks(network, names, size), probe(network, names, size)
+    for name in names:
+        assert np.array_equal(alone[name], all_of_them[name].disks)
