@@ -24,6 +24,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from deepsal.callbacks import WeightsAndBiases, judge
+from deepsal.callbacks.log import log_numbers
 from deepsal.models import trained
 from deepsal.report import origin, pictures, scores, tables
 
@@ -102,7 +103,9 @@ def execute(config: DictConfig, folder: Path) -> float | None:
         if before and trainer.is_global_zero:
             best = trainer.checkpoint_callback.best_model_path or config.ckpt
             after = trained(before, best) if best else before
-            judge.show(objects["probe"](before, [after], data.images["val"]))
+            rows = objects["probe"](before, [after], data.images["val"])
+            log_numbers(trainer, judge.scalars(rows))
+            judge.show(rows)
         failed = False
     finally:
         for logger in wandb:

@@ -66,6 +66,8 @@ def test_every_option_composes_builds_and_is_named_after_its_file(
         overrides += ["data.dataset.path=nowhere", "data.dataset.sigma=20.0"]
     if option == "osie":
         overrides.append("data_dir=nowhere")
+    if option == "another":
+        overrides.append("probe.another.weights=null")
     if option in {"osie", "folder"}:
         with pytest.raises(Exception, match=r"no (OSIE|data set) here"):
             built(tmp_path, *overrides, f"{group}={option}")
@@ -143,6 +145,9 @@ def test_a_verdict_on_a_run_is_the_same_after_it_and_later(tmp_path: Path) -> No
     first, later = (json.loads((tmp_path / f / "verdict.json").read_text()) for f in ("a", "b"))
     assert first == later
     assert first["weights"]["before"] != first["weights"]["after"][0]
+    for folder in ("a", "b"):
+        logged = pd.read_csv(tmp_path / folder / "metrics.csv")
+        assert {"probe/conv1/cosine", "probe/conv2/csi"} <= set(logged.columns)
 
 
 def test_a_finished_run_can_be_scored_again_and_gives_the_same_scores(tmp_path: Path) -> None:

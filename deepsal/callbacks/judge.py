@@ -37,6 +37,7 @@ class Judge:
         images: how many validation images fields are read on, 2 or more.
         window: side of a field in pixels.
         seeds: of the random nulls; two are needed to see how alike two random networks are.
+        another: a backbone of the same architecture with weights for another task, one more null.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Judge:
         images: int = 8,
         window: int = 129,
         seeds: Sequence[int] = (0, 1),
+        another: nn.Module | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.stages = list(stages)
@@ -54,6 +56,7 @@ class Judge:
         self.images = images
         self.window = window
         self.seeds = list(seeds)
+        self.another = another.eval() if another else None
 
     def __call__(self, before: Any, after: Sequence[Any], images: Images) -> list[Row]:
         """Return the verdict's rows, and write them.
@@ -76,7 +79,8 @@ class Judge:
         untouched = set(prints) == {prints[0]}
         then = draw("the network before training", before)
         now = [then if untouched else draw("the network after training", a) for a in after]
-        others = {n: draw(n, made) for n, made in nulls.every(before, seeds=self.seeds).items()}
+        made = nulls.every(before, self.another, self.seeds)
+        others = {name: draw(name, network) for name, network in made.items()}
         rows = verdict(then, now, others)
         rows = [row for row in rows if not (untouched and row.claim in CHANGES)]
         self._write(rows, {"before": prints[0], "after": prints[1:]})
@@ -90,6 +94,7 @@ class Judge:
 
     def _write(self, rows: Sequence[Row], weights: Mapping[str, Any]) -> None:
         options = {key: value for key, value in vars(self).items() if key != "folder"}
+        options["another"] = self.another and store.fingerprint(self.another)
         found = [{**row._asdict(), "effect": row.effect._asdict()} for row in rows]
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "verdict.json"
@@ -99,15 +104,20 @@ class Judge:
         os.replace(partial, file)
 
 
+def scalars(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the effects for a logger, such as `probe/conv5/csi`."""
+    return {f"probe/{row.stage}/{row.measure}": row.effect.estimate for row in rows}
+
+
 def table(rows: Sequence[Row]) -> Table:
-    """Return the verdict for the terminal, 80 columns."""
+    """Return the verdict for the terminal, 80 columns: what is decided or has a null beside it."""
     made = Table(title="The claims", box=SIMPLE, title_style="bold", title_justify="left")
     made.padding = 0
     made.pad_edge = False
     for column in ("", "stage", "measure", "[95 %]", "n", "against", ""):
         right = column in ("[95 %]", "n")
         made.add_column(column, justify="right" if right else "left", no_wrap=True)
-    for row in rows:
+    for row in (row for row in rows if row.null or row.outcome):
         null = f"{row.null_estimate:.2f} {row.null}" if row.null else ""
         effect, count = _spoken(row.effect), str(row.effect.count)
         made.add_row(row.claim, row.stage, row.measure, effect, count, null, row.outcome)
@@ -116,7 +126,10 @@ def table(rows: Sequence[Row]) -> Table:
 
 def show(rows: Sequence[Row], console: Console | None = None) -> None:
     """Print the verdict."""
-    (console or Console(highlight=False)).print(table(rows))
+    console = console or Console(highlight=False)
+    console.print(table(rows))
+    if others := sorted({row.measure for row in rows if not (row.null or row.outcome)}):
+        console.print(f"verdict.json also has {', '.join(others)}")
 
 
 def _spoken(effect: Interval) -> str:

@@ -120,6 +120,7 @@ def log_numbers(trainer: pl.Trainer, numbers: Mapping[str, float]) -> None:
     """Log numbers at the current step, outside Lightning's own logging of a step or epoch."""
     for logger in trainer.loggers:
         logger.log_metrics({**numbers, "epoch": trainer.current_epoch}, step=trainer.global_step)
+        logger.save()
 
 
 def _has_key() -> bool:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping
 from copy import deepcopy
 from io import StringIO
 from pathlib import Path
@@ -55,6 +56,24 @@ def test_only_a_plain_chain_has_patterns(tmp_path: Path) -> None:
     network = Backbone(plain, name="plain").eval()
     claims = {row.claim for row in judged(tmp_path, network, moved(network))}
     assert claims == {"P1", "P2", "P3", "P4", "P5"}
+
+
+def test_weights_for_another_task_are_one_more_null(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def decide(before: object, after: object, found: Mapping[str, object]) -> list[Row]:
+        seen.extend(found)
+        return []
+
+    monkeypatch.setattr(judge, "verdict", decide)
+    before, other = backbone().eval(), moved(backbone())
+    made = Judge(tmp_path, stages=["conv1"], units=3, window=15, seeds=[0], another=other)
+    made(before, [moved(before)], datamodule().images["val"])
+    assert seen == ["untrained/0", "shuffled/0", "ones", "another"]
+    written = json.loads((tmp_path / "verdict.json").read_text())
+    assert written["another"] == store.fingerprint(other)
 
 
 def test_the_table_fits_80_columns() -> None:
