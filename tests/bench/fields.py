@@ -1,6 +1,7 @@
 """Units of a stage: our fields against the loops over Captum that people write."""
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -74,9 +75,23 @@ def _rows(
         "units": units,
         "channels": channels,
     }
-    said = f"{units} of {channels} units, extrapolated from {LOOPED}"
+    exact = _exact(network, name, image, at, known)
+    common["max_rel_diff_float64"] = exact
+    said = (
+        f"{units} of {channels} units, extrapolated from {LOOPED}; in float64, where no rounding "
+        f"decides a rectifier, {exact:.0e} apart"
+    )
     yield side_by_side(title, ours, loop, f"loop over Captum's NeuronGradient, {said}", **common)
     yield side_by_side(f"{title}/batch", ours, batch, f"Captum on whole images, {said}", **common)
+
+
+def _exact(
+    network: nn.Module, name: str, image: Tensor, at: tuple[int, int], known: Geometry
+) -> float:
+    """Return the difference from the loop where both compute in float64 (fields are float32)."""
+    double, wide = deepcopy(network).double(), image.double()
+    ours = fields(double, name, wide, np.array([[[0, *at]]] * LOOPED), range(LOOPED), known)
+    return _difference(ours, _loop(double, name, wide, at), known, at)
 
 
 def _loop(network: nn.Module, name: str, image: Tensor, at: tuple[int, int]) -> Tensor:
