@@ -1,0 +1,139 @@
+"""Plant shapes of known truth in noise, measure them as fields are measured, and say what is found.
+
+python experiments/planted/figure.py [--units 60] [--to FOLDER]
+
+Leaves expected.csv (a row per shape, size and noise) and figure.png. No data, no training.
+"""
+
+import argparse
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from deepsal.rf import centre_surround, fit, shape
+
+SHAPES = ("dog .3", "dog .55", "dog .9", "gaussian", "gabor", "noise")
+SIDE = {2: 61, 4: 101, 8: 161}
+"""Side of a field in pixels for each width (standard deviation of the centre)."""
+NOISE = (0.05, 0.2)
+"""Standard deviation at each pixel, of a peak of 1."""
+GRAIN = (0.0, 1.5)
+"""Standard deviation of the Gaussian that smooths the noise, pixels; 0: white."""
+Values = NDArray[np.float64]
+
+
+def main() -> None:
+    """Measure all, write the table and the figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--units", type=int, default=60)
+    parser.add_argument("--to", type=Path, default=Path(__file__).parent)
+    arguments = parser.parse_args()
+    table = pd.DataFrame(rows(arguments.units))
+    table.to_csv(arguments.to / "expected.csv", index=False, float_format="%.4g")
+    draw(table).savefig(arguments.to / "figure.png")
+    print(table.groupby("shape", sort=False)[["found", "found_held_out"]].mean())
+
+
+def rows(units: int) -> Iterator[dict[str, object]]:
+    """Yield what is recovered of each shape: medians, half the interquartile range, and shares."""
+    for kind, width, noise, grain in product(SHAPES, SIDE, NOISE, GRAIN):
+        random = np.random.default_rng([SHAPES.index(kind), width, int(noise * 100), int(grain)])
+        one, other, truth = planted(kind, width, noise, grain, units, random)
+        fits = fit(one, other=other)
+        place = fits.gaussian[:, 1:3] if kind == "gaussian" else fits.dog[:, 4:6]
+        size = fits.gaussian[:, 3] if kind == "gaussian" else fits.dog[:, 1]
+        round_one = kind.startswith(("dog", "gaussian"))
+        signs = np.where(np.arange(units) % 2, 1, -1)
+        yield {
+            "shape": kind,
+            "width": width,
+            "noise": noise,
+            "grain": grain,
+            "k": np.nanmedian(fits.k),
+            "k_spread": np.subtract(*np.nanpercentile(fits.k, [75, 25])) / 2,
+            "place_error": _median(np.hypot(*(place - truth).T)) if round_one else np.nan,
+            "width_found": np.nanmedian(size) if round_one else np.nan,
+            "sign": (shape.polarity(one) == signs).mean() if round_one else np.nan,
+            "found": centre_surround(fit(one)).mean(),
+            "found_held_out": centre_surround(fits).mean(),
+        }
+
+
+def planted(
+    kind: str, width: int, noise: float, grain: float, units: int, random: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32], Values]:
+    """Return two noisy readings (U, n, n) of the same shapes, and their centres (U, 2).
+
+    Half of the units are ON, half OFF; surrounds are 1.7 to 3.2 times as wide as their centre.
+    """
+    n = SIDE[width]
+    at = np.arange(n) - (n - 1) / 2
+    clean, truth = np.zeros((units, n, n)), np.zeros((units, 2))
+    for unit in range(units if kind != "noise" else 0):
+        y, x = random.uniform(-1.5 * width, 1.5 * width, 2)
+        truth[unit] = y + (n - 1) / 2, x + (n - 1) / 2
+        clean[unit] = (1 if unit % 2 else -1) * _drawn(kind, at[:, None] - y, at - x, width, random)
+    readings = [clean + noise * _grainy(clean.shape, grain, random) for _ in range(2)]
+    return readings[0].astype(np.float32), readings[1].astype(np.float32), truth
+
+
+def _drawn(
+    kind: str, dy: Values, dx: Values, width: int, random: np.random.Generator
+) -> Values | float:
+    centre = np.exp(-(dy**2 + dx**2) / 2 / width**2)
+    if kind.startswith("dog"):
+        ratio, k = random.uniform(1.7, 3.2), float(kind.removeprefix("dog "))
+        surround = np.exp(-(dy**2 + dx**2) / 2 / (ratio * width) ** 2)
+        return np.asarray(centre - k / ratio**2 * surround)
+    if kind == "gaussian":
+        return np.asarray(centre)
+    angle, phase = random.uniform(0, np.pi), random.uniform(0, 2 * np.pi)
+    frequency, aspect = random.uniform(0.15, 0.35) / width, random.uniform(0.8, 1.6)
+    along = np.cos(angle) * dx + np.sin(angle) * dy
+    across = np.cos(angle) * dy - np.sin(angle) * dx
+    envelope = np.exp(-(along**2) / 2 / width**2 - across**2 / 2 / (aspect * width) ** 2)
+    return np.asarray(envelope * np.cos(2 * np.pi * frequency * along + phase))
+
+
+def _grainy(size: tuple[int, ...], grain: float, random: np.random.Generator) -> Values:
+    noise = random.normal(size=size)
+    if not grain:
+        return noise
+    smooth = gaussian_filter(noise, (0, grain, grain), mode="wrap")
+    return np.asarray(smooth / smooth.std())
+
+
+def _median(values: Values) -> float:
+    return float(np.nanmedian(values))
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw how often each shape is called centre-surround, and the k that is found."""
+    figure = Figure(figsize=(8.6, 3.4), dpi=100, layout="constrained", facecolor="white")
+    axes = figure.subplots(1, 2)
+    for marker, (noise, grain) in zip("os^D", product(NOISE, GRAIN), strict=True):
+        cells = table[(table["noise"] == noise) & (table["grain"] == grain)]
+        means = cells.groupby("shape", sort=False)[["found_held_out", "k"]].mean()
+        kind = f"noise {noise:g}, {'white' if not grain else f'grain {grain:g} px'}"
+        axes[0].plot(means.index, means["found_held_out"], marker, label=kind, alpha=0.8)
+        axes[1].plot(means.index[:4], means["k"][:4], marker, alpha=0.8)
+    axes[0].axhline(0.05, color="0.5", lw=0.8, ls="--")
+    axes[0].set(ylabel="share called centre-surround", ylim=(-0.03, 1.03))
+    for x, k in enumerate((0.3, 0.55, 0.9, 0.0)):
+        axes[1].hlines(k, x - 0.3, x + 0.3, color="black", lw=1)
+    axes[1].set(ylabel="k found (line: planted)")
+    axes[0].legend(fontsize=8)
+    for axis in axes:
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
