@@ -57,7 +57,7 @@ class GBVS(Baseline):
         walked = normalisation(activation(maps, near), nearer).mean(2)
         channels = (walked[:, :1], walked[:, 1:3], walked[:, 3:])
         total = torch.stack([channel.mean(1) for channel in channels]).mean(0)
-        return total.unflatten(1, (rows, columns))
+        return total.view(-1, rows, columns)
 
 
 def activation(maps: Float[Tensor, "*n N"], near: Float[Tensor, "N N"]) -> Float[Tensor, "*n N"]:
