@@ -66,8 +66,10 @@ def test_every_option_composes_builds_and_is_named_after_its_file(
         overrides += ["data.dataset.path=nowhere", "data.dataset.sigma=20.0"]
     if option == "osie":
         overrides.append("data_dir=nowhere")
-    if option in {"osie", "folder"}:
-        with pytest.raises(Exception, match=r"no (OSIE|data set) here"):
+    if option == "maps":
+        overrides.append("network.path=nowhere")
+    if option in {"osie", "folder", "maps"}:
+        with pytest.raises(Exception, match=r"no (OSIE|data set|maps) here"):
             built(tmp_path, *overrides, f"{group}={option}")
     else:
         objects = built(tmp_path, *overrides, f"{group}={option}")
@@ -190,6 +192,28 @@ def test_an_error_is_one_line_and_the_run_is_marked_as_failed(tmp_path: Path) ->
     assert "ValueError: metric=val/bleu: the choices are" in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "status").read_text().startswith("failed: ValueError: metric=val/bleu")
+
+
+@pytest.mark.parametrize("network", ["uniform", "centre", "itti", "gbvs"])
+def test_a_baseline_is_scored_through_the_same_door(network: str, tmp_path: Path) -> None:
+    chosen = [*SMALL, "logger=csv", f"network={network}", "do=[test]"]
+    config = composed(tmp_path, *chosen)
+    assert config.name == network
+    run.execute(config, tmp_path)
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert len(table) == 2
+    for row, other in (("uniform", "chance"), ("centre", "centre")):
+        if network == row:
+            assert (table["nss"] == table[f"{other}_nss"]).all()
+            assert (table["kl"] == table[f"{other}_kl"]).all()
+    assert not list(tmp_path.glob("fields/*"))
+
+
+@pytest.mark.parametrize("verb", ["fit", "probe"])
+def test_a_baseline_can_only_be_tested(verb: str, tmp_path: Path) -> None:
+    chosen = [*SMALL, "logger=csv", "network=centre", f"do=[{verb}]"]
+    with pytest.raises(ValueError, match=r"no stages to train, probe or watch; use do=\[test\]"):
+        run.execute(composed(tmp_path, *chosen), tmp_path)
 
 
 def test_an_unknown_option_prints_the_valid_ones(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What a saliency network must beat: chance and the centre. They learn nothing by gradient."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -34,7 +34,9 @@ class Dataset(Protocol):
         """Standard deviation of the ground truth's blur in pixels."""
 
 
-def to_log_density(saliency: Map, size: tuple[int, int], floor: float = FLOOR) -> Map:
+def to_log_density(
+    saliency: Float[Tensor, "B h w"], size: tuple[int, int], floor: float = FLOOR
+) -> Map:
     """Make a saliency map a log density: the one place where this is done.
 
     The map is resized bilinearly, gets `floor` times its maximum added, and is divided by its sum.
@@ -56,7 +58,7 @@ def to_log_density(saliency: Map, size: tuple[int, int], floor: float = FLOOR) -
 class Baseline(nn.Module):
     """A network that learns nothing: told of the data set once, and which image it sees."""
 
-    def prepare(self, dataset: Dataset) -> Self:
+    def prepare(self, dataset: Dataset) -> "Baseline":
         """Take what the baseline needs of a data set, before the first image; return self."""
         return self
 
@@ -120,7 +122,7 @@ class Centre(Baseline):
         self.rows: dict[str, int] = {}
 
     @override
-    def prepare(self, dataset: Dataset) -> Self:
+    def prepare(self, dataset: Dataset) -> "Centre":
         stimuli = [dataset.stimuli[i] for i in dataset.splits["train"]]
         self.rows = {stimulus.name: row for row, stimulus in enumerate(stimuli)}
         self.counts = torch.stack([self._cells(s) for s in stimuli])

@@ -8,11 +8,25 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
-Stack = Float[Tensor, "B C h w"]
+Stack = Float[Tensor, "B C _ _"]
 
 ORIENTATIONS = (0, 45, 90, 135)
 PERIOD, SPREAD, REACH = 7.0, 7 / 3, 4
 """A Gabor's wavelength, standard deviation and half-width in pixels of its level."""
+
+CONSTANT = 1e-4
+"""A map whose values differ by less is constant: scaling it up would show rounding errors."""
+
+
+def unit(maps: Float[Tensor, "*n"], axes: tuple[int, ...]) -> Float[Tensor, "*n"]:
+    """Return maps scaled to [0, 1] over the axes of their pixels; constant maps give 0.
+
+    >>> unit(torch.tensor([[2.0, 3.0, 4.0], [5.0, 5.0, 5.0]]), (1,))
+    tensor([[0.0000, 0.5000, 1.0000],
+            [0.0000, 0.0000, 0.0000]])
+    """
+    low, high = maps.amin(axes, keepdim=True), maps.amax(axes, keepdim=True)
+    return torch.where(high - low < CONSTANT, 0, (maps - low) / (high - low))
 
 
 def resized(image: Stack, longest: int) -> Stack:

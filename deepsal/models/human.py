@@ -1,7 +1,7 @@
 """The ceiling: how well people predict people."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -51,7 +51,7 @@ class Human(Baseline):
         self.stimuli: dict[str, Any] = {}
 
     @override
-    def prepare(self, dataset: Dataset) -> Self:
+    def prepare(self, dataset: Dataset) -> "Human":
         self.sigma = dataset.sigma
         self.prior.prepare(dataset)
         self.stimuli = {stimulus.name: stimulus for stimulus in dataset.stimuli}

@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate, max_pool2d
 from typing_extensions import override
 
 from deepsal.models.baselines import Baseline, Image, Map, to_log_density
-from deepsal.models.channels import Stack, opponency, orientation, pyramid, resized
+from deepsal.models.channels import Stack, opponency, orientation, pyramid, resized, unit
 
 LEVELS = 9
 CENTRES, DELTAS = (2, 3, 4), (3, 4)
@@ -24,7 +24,9 @@ class Itti(Baseline):
     that the model uses, since it starts at a quarter of that); differences between centre levels
     2, 3, 4 and surround levels 3 or 4 above them; `promoted` of each of the 42; sums per channel at
     level 4; the mean of the three `promoted` channels. Colour is |RG(c) − RG(s)|, double opponency;
-    what the paper leaves open of the Gabors is in `deepsal.models.channels`.
+    so red
+    among green bars of the same contrast does not stand out. What the paper leaves open of the
+    Gabors is in `deepsal.models.channels`.
 
     Args:
         longest: pixels of the longer side that the image is resized to.
@@ -65,8 +67,7 @@ def promoted(maps: Stack) -> Float[Tensor, "B C h w"]:
     >>> promoted(peaks).amax((-2, -1))
     tensor([[1., 0.]])
     """
-    low, high = (f((-2, -1), keepdim=True) for f in (maps.amin, maps.amax))
-    x = (maps - low) / (high - low).masked_fill(high == low, 1)
+    x = unit(maps, (-2, -1))
     peak = (x == max_pool2d(x, 3, stride=1, padding=1)) & (x > 0)
     count, total = peak.sum((-2, -1)), (x * peak).sum((-2, -1))
     mean = (total - x.amax((-2, -1))) / (count - 1).clamp_min(1)
