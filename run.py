@@ -1,4 +1,4 @@
-"""deepsal's one door: compose → build → fit/test/probe → report.
+"""deepsal's one door: compose → build → fit/test/probe/export → report.
 
 python run.py                                        VGG16 on OSIE
 python run.py -m backbone=vgg16,resnet50 finetune=conv5,conv4,all
@@ -27,9 +27,9 @@ from deepsal.callbacks import WeightsAndBiases, judge
 from deepsal.models import trained
 from deepsal.report import origin, pictures, scores, tables
 
-PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe")
+PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
-VERBS = ("fit", "test", "probe")
+VERBS = ("fit", "test", "probe", "export")
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 for chatter in (
@@ -99,10 +99,15 @@ def execute(config: DictConfig, folder: Path) -> float | None:
             trainer.test(task, data, ckpt_path=ckpt, weights_only=True, verbose=False)
             scores.write(folder, task.rows, data.dataset.name)
             found = trainer.callback_metrics["test/nss"].item() if found is None else found
+        best = trainer.checkpoint_callback.best_model_path or config.ckpt
         if before and trainer.is_global_zero:
-            best = trainer.checkpoint_callback.best_model_path or config.ckpt
             after = trained(before, best) if best else before
             judge.show(objects["probe"](before, [after], data.images["val"]))
+        if "export" in config.do and trainer.is_global_zero:
+            if best:
+                task.load_state_dict(torch.load(best, "cpu", weights_only=True)["state_dict"])
+            written = objects["export"](task.predictor(data.dataset), data.images["test"])
+            print(f"predictions are in {written}")
         failed = False
     finally:
         for logger in wandb:

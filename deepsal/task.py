@@ -134,6 +134,20 @@ class SaliencyTask(pl.LightningModule):
             return network.ceiling(batch.name, (height, width), scores)
         return scores(self._predict(network, batch), batch.density, batch.fixations)
 
+    def predictor(self, dataset: Any) -> Callable[[Tensor, tuple[int, int], list[str]], Tensor]:
+        """Return a function of images, an output size and names that gives log densities."""
+        network = self.network.eval()
+        if isinstance(network, Baseline):
+            network.prepare(dataset)
+
+        def predict(image: Tensor, size: tuple[int, int], name: list[str]) -> Tensor:
+            known = {"name": name} if isinstance(network, Baseline) else {}
+            with torch.no_grad():
+                log_density: Tensor = network(image.to(self.device), size, **known)
+            return log_density.cpu()
+
+        return predict
+
     @staticmethod
     def _predict(network: nn.Module, batch: Batch) -> Tensor:
         height, width = batch.density.shape[-2:]

@@ -168,7 +168,7 @@ def test_a_finished_run_can_be_scored_again_and_gives_the_same_scores(tmp_path: 
     [
         (["rf.stages=[conv8]"], r"rf.stages has \['conv8'\]; the choices are"),
         (["metric=val/bleu"], r"the choices are \['val/loss'"),
-        (["do=[train]"], r"the verbs are \['fit', 'test', 'probe'\]"),
+        (["do=[train]"], r"the verbs are \['fit', 'test', 'probe', 'export'\]"),
         (["backbone.weights=missing.pth"], "missing.pth does not exist"),
         (["ckpt=missing.ckpt"], "missing.ckpt"),
     ],
@@ -214,6 +214,18 @@ def test_a_baseline_can_only_be_tested(verb: str, tmp_path: Path) -> None:
     chosen = [*SMALL, "logger=csv", "network=centre", f"do=[{verb}]"]
     with pytest.raises(ValueError, match=r"no stages to train, probe or watch; use do=\[test\]"):
         run.execute(composed(tmp_path, *chosen), tmp_path)
+
+
+def test_exported_predictions_score_as_the_network_that_made_them(tmp_path: Path) -> None:
+    made, scored = tmp_path / "made", tmp_path / "scored"
+    small = [*SMALL, "logger=csv", "rf=none"]
+    run.execute(composed(made, *small, "do=[fit,test,export]"), made)
+    maps = ["network=maps", f"network.path={made / 'predictions.hdf5'}", "do=[test]"]
+    run.execute(composed(scored, *small, *maps), scored)
+    first, second = (pd.read_csv(folder / "scores.csv") for folder in (made, scored))
+    assert first["name"].equals(second["name"])
+    for score in ("nss", "cc", "kl", "sim", "auc"):
+        assert first[score].to_numpy() == pytest.approx(second[score].to_numpy(), abs=1e-4)
 
 
 def test_an_unknown_option_prints_the_valid_ones(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Float
 from PIL import Image as Picture
 from PIL import UnidentifiedImageError
 from torch import Tensor
@@ -95,7 +94,7 @@ class Maps(Baseline):
         return x.flatten(1).log_softmax(1).view_as(x)
 
 
-def _read(file: Path) -> Float[Tensor, "H W"]:
+def _read(file: Path) -> Tensor:
     try:
         if file.suffix == ".npy":
             return torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))
