@@ -1,4 +1,4 @@
-"""deepsal's one door: compose → build → fit/test/probe → report.
+"""deepsal's one door: compose → build → fit/test/probe/export → report.
 
 python run.py                                        VGG16 on OSIE
 python run.py -m backbone=vgg16,resnet50 finetune=conv5,conv4,all
@@ -28,9 +28,9 @@ from deepsal.callbacks.log import log_numbers
 from deepsal.models import trained
 from deepsal.report import origin, pictures, scores, tables
 
-PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe")
+PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
-VERBS = ("fit", "test", "probe")
+VERBS = ("fit", "test", "probe", "export")
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 for chatter in (
@@ -100,12 +100,17 @@ def execute(config: DictConfig, folder: Path) -> float | None:
             trainer.test(task, data, ckpt_path=ckpt, weights_only=True, verbose=False)
             scores.write(folder, task.rows, data.dataset.name)
             found = trainer.callback_metrics["test/nss"].item() if found is None else found
+        best = trainer.checkpoint_callback.best_model_path or config.ckpt
         if before and trainer.is_global_zero:
-            best = trainer.checkpoint_callback.best_model_path or config.ckpt
             after = trained(before, best) if best else before
             rows = objects["probe"](before, [after], data.images["val"])
             log_numbers(trainer, judge.scalars(rows))
             judge.show(rows)
+        if "export" in config.do and trainer.is_global_zero:
+            if best:
+                task.load_state_dict(torch.load(best, "cpu", weights_only=True)["state_dict"])
+            written = objects["export"](task.predictor(data.dataset), data.images["test"])
+            print(f"predictions are in {written}")
         failed = False
     finally:
         for logger in wandb:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from deepsal.losses import SaliencyLoss
 from deepsal.metrics import SCORES, SaliencyMetrics, scores
-from deepsal.models import Centre, Finetune, SaliencyNetwork, Uniform
+from deepsal.models import Baseline, Centre, Finetune, Human, SaliencyNetwork, Uniform
 
 
 @runtime_checkable
@@ -33,7 +33,7 @@ class SaliencyTask(pl.LightningModule):
     chance; `rows` then holds one dict per image: `name`, `nss` …, `centre_nss` …, `chance_nss` ….
 
     Args:
-        network: image (B, 3, h, w) in [0, 1] → log density (B, H, W).
+        network: image (B, 3, h, w) in [0, 1] → log density (B, H, W); a baseline only to test.
         finetune: which stages learn; applied at once, before any distributed wrapping.
         loss: what training minimises.
         optimizer: `groups → optimiser`, such as `partial(AdamW, weight_decay=0.01)`.
@@ -43,7 +43,7 @@ class SaliencyTask(pl.LightningModule):
 
     def __init__(
         self,
-        network: SaliencyNetwork,
+        network: SaliencyNetwork | Baseline,
         finetune: Finetune,
         loss: SaliencyLoss,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
@@ -51,7 +51,7 @@ class SaliencyTask(pl.LightningModule):
         schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network: Any = network.to(memory_format=torch.channels_last)
         self.finetune = finetune
         self.loss = loss
         self.optimizer = optimizer
@@ -60,7 +60,8 @@ class SaliencyTask(pl.LightningModule):
         self.val_scores = SaliencyMetrics()
         self.rows: list[dict[str, Any]] = []
         self.baselines: dict[str, nn.Module] = {}
-        finetune.freeze(network)
+        if not isinstance(network, Baseline):
+            finetune.freeze(network)
 
     @override
     def on_fit_start(self) -> None:
@@ -91,13 +92,15 @@ class SaliencyTask(pl.LightningModule):
     def on_test_start(self) -> None:
         self.rows = []
         dataset = self.trainer.datamodule.dataset  # type: ignore[attr-defined]
-        self.baselines = {"centre": Centre(dataset.points("train")), "chance": Uniform()}
+        self.baselines = {"centre": Centre().prepare(dataset), "chance": Uniform()}
+        if isinstance(self.network, Baseline):
+            self.network.prepare(dataset)
 
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         rows: list[dict[str, Any]] = [{"name": name} for name in batch.name]
         for prefix, network in {"": self.network, **self.baselines}.items():
-            values = scores(self._predict(network, batch), batch.density, batch.fixations)
+            values = self._scores(network, batch)
             label = f"{prefix}_" if prefix else ""
             for score, per_image in values.items():
                 for row, value in zip(rows, per_image.tolist(), strict=True):
@@ -125,10 +128,31 @@ class SaliencyTask(pl.LightningModule):
         )
         return loss
 
+    def _scores(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        if isinstance(network, Human):  # its truth is not everybody's fixations
+            height, width = batch.density.shape[-2:]
+            return network.ceiling(batch.name, (height, width), scores)
+        return scores(self._predict(network, batch), batch.density, batch.fixations)
+
+    def predictor(self, dataset: Any) -> Callable[[Tensor, tuple[int, int], list[str]], Tensor]:
+        """Return a function of images, an output size and names that gives log densities."""
+        network = self.network.eval()
+        if isinstance(network, Baseline):
+            network.prepare(dataset)
+
+        def predict(image: Tensor, size: tuple[int, int], name: list[str]) -> Tensor:
+            known = {"name": name} if isinstance(network, Baseline) else {}
+            with torch.no_grad():
+                log_density: Tensor = network(image.to(self.device), size, **known)
+            return log_density.cpu()
+
+        return predict
+
     @staticmethod
     def _predict(network: nn.Module, batch: Batch) -> Tensor:
         height, width = batch.density.shape[-2:]
-        log_density: Tensor = network(batch.image, (height, width))
+        known = {"name": batch.name} if isinstance(network, Baseline) else {}
+        log_density: Tensor = network(batch.image, (height, width), **known)
         return log_density
 
 

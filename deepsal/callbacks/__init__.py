@@ -1,5 +1,6 @@
 """Callbacks that look at a training, and what they write to."""
 
+from deepsal.callbacks.export import Export as Export
 from deepsal.callbacks.judge import Judge as Judge
 from deepsal.callbacks.keep import Last as Last
 from deepsal.callbacks.keep import best as best

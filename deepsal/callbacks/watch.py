@@ -128,7 +128,8 @@ class WatchReceptiveFields(pl.Callback):
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero and not self.look.units:
+        units = any(True for _ in pl_module.parameters())  # baselines have none
+        if trainer.is_global_zero and units and not self.look.units:
             self.look.choose(_network(pl_module).backbone.channels)
             self._stream(trainer, pl_module)
             self._look(trainer, pl_module, None)

@@ -1,0 +1,135 @@
+"""Predictions as files, for the servers that hold a benchmark's fixations back."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from deepsal.data.sample import Sample, read_image
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+HDF5 = (".hdf5", ".h5")
+
+Predict = Callable[[Tensor, tuple[int, int], list[str]], Tensor]
+
+
+@runtime_checkable
+class Images(Protocol):
+    """A data set of samples."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class Prediction(NamedTuple):
+    """What a network says of an image, at the image's own size."""
+
+    name: str
+    log_density: Float[Tensor, "H W"]
+
+
+class Export:
+    """Writes a network's predictions for a benchmark's server.
+
+    `path` says which: a name that ends in .hdf5 or .h5 is one file of float32 log densities by
+    image name (the Tuebingen server, MIT300 and CAT2000); any other name a folder of 8-bit PNGs
+    (the SALICON challenge). Nothing half-written stays. `network=maps network.path=PATH` scores
+    either.
+
+    Args:
+        path: the file or the folder; neither may exist.
+        images: a folder of images, such as a benchmark's; None for the images given to the call.
+        size: (h, w) that an image from the folder is resized to for the network.
+
+    Raises:
+        FileExistsError: there is something at `path`.
+        ValueError: the folder has no image, or two images that would share a name.
+    """
+
+    def __init__(
+        self, path: str | Path, images: str | Path | None = None, size: Sequence[int] = (192, 256)
+    ) -> None:
+        self.path = Path(path)
+        self.images = Path(images) if images else None
+        self.size = (size[0], size[1])
+
+    def __call__(self, predict: Predict, images: Images) -> Path:
+        """Write the predictions and return where they are.
+
+        Args:
+            predict: images `(1, 3, h, w)`, output size, names → log densities `(1, H, W)`.
+            images: what is predicted if no folder was given.
+        """
+        if self.path.exists():
+            raise FileExistsError(f"{self.path} is there already; set export.path to a new name")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        write = to_hdf5 if self.path.suffix in HDF5 else to_png
+        found = self._given(images) if self.images is None else self._read(self.images)
+        try:
+            write(partial, (Prediction(n, predict(i[None], s, [n])[0]) for i, n, s in found))
+            os.replace(partial, self.path)
+        finally:
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            partial.unlink(missing_ok=True)
+        return self.path
+
+    @staticmethod
+    def _given(images: Images) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
+        for index in range(len(images)):
+            sample = images[index]
+            yield sample.image, sample.name, sample.size
+
+    def _read(self, folder: Path) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
+        files = sorted(f for f in folder.glob("*") if f.suffix.lower() in SUFFIXES)
+        if not files:
+            raise ValueError(f"export.images={folder} holds no image ({', '.join(SUFFIXES)})")
+        for file in files:
+            image = read_image(file)
+            small = v2.functional.resize(image, list(self.size), antialias=True) / 255
+            yield small, file.name, (image.shape[1], image.shape[2])
+
+
+def to_hdf5(path: Path, predictions: Iterable[Prediction]) -> None:
+    """Write log densities (natural logarithm, summing to one), float32, one array per image."""
+    with h5py.File(path, "w") as file:
+        for name, log_density in predictions:
+            if name in file:
+                raise ValueError(f"two images are called {name}; an HDF5 file holds one of a name")
+            values = log_density.numpy().astype(np.float32)
+            file.create_dataset(name, data=values, compression="gzip", shuffle=True)
+
+
+def to_png(folder: Path, predictions: Iterable[Prediction]) -> None:
+    """Write one 8-bit grey PNG per image, `levels` of its density."""
+    folder.mkdir()
+    for name, log_density in predictions:
+        file = folder / Path(name).with_suffix(".png").name
+        if file.exists():
+            raise ValueError(f"two images would be written as {file.name}; rename one")
+        Image.fromarray(levels(log_density)).save(file)
+
+
+def levels(log_density: Float[Tensor, "H W"]) -> NDArray[np.uint8]:
+    """Return the density as 0 … 255, its maximum at 255.
+
+    Half a level is added before the fraction is cut off: cutting alone would make every pixel half
+    a level too small on average.
+
+    >>> levels(torch.tensor([[1.0, 0.5, 0.001]]).log())
+    array([[255, 128,   0]], dtype=uint8)
+    """
+    density = (log_density.double() - log_density.max()).exp()
+    whole: UInt8[Tensor, "H W"] = (255 * density + 0.5).floor().to(torch.uint8)
+    return np.asarray(whole)

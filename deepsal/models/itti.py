@@ -1,0 +1,74 @@
+"""The model that began it: Itti, Koch & Niebur 1998 (IEEE PAMI 20(11):1254-1259)."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate, max_pool2d
+from typing_extensions import override
+
+from deepsal.models.baselines import Baseline, Image, Map, to_log_density
+from deepsal.models.channels import Stack, opponency, orientation, pyramid, resized, unit
+
+LEVELS = 9
+CENTRES, DELTAS = (2, 3, 4), (3, 4)
+SCALE = 4
+"""The pyramid level of the conspicuity maps and of the saliency map."""
+
+
+class Itti(Baseline):
+    """Saliency as feature contrast that stands alone: intensity, two colours, four orientations.
+
+    Nine-level pyramids of the image at 640 pixels (the paper's 640x480; smaller input loses nothing
+    that the model uses, since it starts at a quarter of that); differences between centre levels
+    2, 3, 4 and surround levels 3 or 4 above them; `promoted` of each of the 42; sums per channel at
+    level 4; the mean of the three `promoted` channels. Colour is |RG(c) − RG(s)|, double opponency;
+    so red
+    among green bars of the same contrast does not stand out. What the paper leaves open of the
+    Gabors is in `deepsal.models.channels`.
+
+    Args:
+        longest: pixels of the longer side that the image is resized to.
+    """
+
+    def __init__(self, longest: int = 640) -> None:
+        super().__init__()
+        self.longest = longest
+
+    @override
+    def predict(self, image: Image, size: tuple[int, int], name: Sequence[str]) -> Map:
+        return to_log_density(self.saliency(image), size)
+
+    def saliency(self, image: Image) -> Map:
+        """Return the saliency map at level 4 of the pyramid, 0 or more."""
+        colours = pyramid(opponency(resized(image, self.longest)), LEVELS)
+        levels = [torch.cat([level, orientation(level[:, :1])], dim=1) for level in colours]
+        grid = levels[SCALE].shape[-2:]
+        total = levels[SCALE].new_zeros(levels[SCALE].shape)
+        for c in CENTRES:
+            for delta in DELTAS:
+                surround = interpolate(levels[c + delta], levels[c].shape[-2:], mode="bilinear")
+                contrast = promoted((levels[c] - surround).abs())
+                total += interpolate(contrast, grid, mode="area")
+        intensity, colour = total[:, :1], total[:, 1:3].sum(1, keepdim=True)
+        contours = promoted(total[:, 3:]).sum(1, keepdim=True)
+        return promoted(torch.cat([intensity, colour, contours], dim=1)).mean(1)
+
+
+def promoted(maps: Stack) -> Float[Tensor, "B C h w"]:
+    """Promote maps with one strong peak over maps with many: the paper's N(·).
+
+    Each map is scaled to [0, 1] and multiplied by (1 − m̄)², m̄ the mean of its local maxima (above
+    their eight neighbours or equal, and above 0) other than the largest. A constant map gives 0.
+
+    >>> peaks = torch.zeros(1, 2, 5, 5)
+    >>> peaks[0, 0, 1, 1] = peaks[0, 1, 1, 1] = peaks[0, 1, 3, 3] = 2
+    >>> promoted(peaks).amax((-2, -1))
+    tensor([[1., 0.]])
+    """
+    x = unit(maps, (-2, -1))
+    peak = (x == max_pool2d(x, 3, stride=1, padding=1)) & (x > 0)
+    count, total = peak.sum((-2, -1)), (x * peak).sum((-2, -1))
+    mean = (total - x.amax((-2, -1))) / (count - 1).clamp_min(1)
+    return x * (1 - mean)[..., None, None].square()

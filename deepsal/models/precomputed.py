@@ -1,0 +1,122 @@
+"""Anybody's saliency maps as a network, so that a published model's output can be scored."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from PIL import Image as Picture
+from PIL import UnidentifiedImageError
+from torch import Tensor
+from torch.nn.functional import interpolate
+from typing_extensions import override
+
+from deepsal.models.baselines import FLOOR, Baseline, Image, Map, to_log_density
+
+PICTURES = (".png", ".jpg", ".jpeg")
+SMALLEST = 1e-7
+"""The floor of a floating-point map, as a fraction of its maximum."""
+OFF = 0.02
+"""Shapes may differ from the image's by rounding: this much, relative, or one pixel."""
+
+
+class Maps(Baseline):
+    """Reads the prediction for each image from a folder of maps, or from an HDF5 file.
+
+    - A folder: `NAME.png`, `.jpg`, `.jpeg` (grey, 8 or 16 bit, 0 and more) or `NAME.npy`
+      (floating-point, 0 and more), with or without the image's own suffix in NAME. A map is
+      proportional to a density; half a level of 255 (pictures) or 1e-7 of the maximum (`.npy`) is
+      added, which changes no NSS, AUC or CC and keeps KL finite.
+    - A file `.hdf5` or `.h5`: log densities by image name, as the Tuebingen server takes them and
+      `export=tuebingen` writes them.
+
+    A map of another size is resized bilinearly to the image's and normalised again.
+
+    Args:
+        path: the folder or the file.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`, or no map for an image.
+        ValueError: a map is unreadable, coloured, has NaN, infinite or negative values, is zero
+            everywhere, or has not the image's shape; the message names the file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self.path = Path(path)
+        if not self.path.exists():
+            raise FileNotFoundError(
+                f"no maps here: {self.path} does not exist; set network.path to a folder of maps "
+                "or an HDF5 file of log densities"
+            )
+
+    @override
+    def predict(self, image: Image, size: tuple[int, int], name: Sequence[str]) -> Map:
+        if len(name) != len(image):
+            raise ValueError("Maps knows images by name: call it with name=[…], one per image")
+        one = self._logarithm if self.path.is_file() else self._map
+        return torch.cat([one(n, size) for n in name]).to(image.device)
+
+    def _map(self, name: str, size: tuple[int, int]) -> Map:
+        stems = dict.fromkeys([name, str(Path(name).with_suffix(""))])
+        files = [self.path / f"{s}{suffix}" for s in stems for suffix in ("", *PICTURES, ".npy")]
+        found = [f for f in files if f.suffix in (*PICTURES, ".npy") and f.is_file()]
+        if not found:
+            raise FileNotFoundError(
+                f"{self.path} has no map for {name}: neither of "
+                f"{', '.join(f.name for f in files if f.suffix in (*PICTURES, '.npy'))}"
+            )
+        if len(found) > 1:
+            raise ValueError(f"{name} has two maps, {found[0]} and {found[1]}; remove one")
+        saliency = _checked(_read(found[0]), found[0], size)
+        if saliency.min() < 0:
+            raise ValueError(f"{found[0]} has negative values, down to {saliency.min():g}")
+        if not saliency.any():
+            raise ValueError(f"{found[0]} is zero everywhere")
+        floor = SMALLEST if found[0].suffix == ".npy" else FLOOR
+        return to_log_density(saliency, size, floor)
+
+    def _logarithm(self, name: str, size: tuple[int, int]) -> Map:
+        try:
+            with h5py.File(self.path) as file:
+                if name not in file:
+                    raise FileNotFoundError(f"{self.path} has no map for {name}")
+                values = np.asarray(file[name], dtype=np.float32)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ValueError(f"{self.path} is no HDF5 file: {error}") from error
+        where = Path(f"{self.path}, {name}")
+        x = _checked(torch.from_numpy(values), where, size)
+        if x.shape[-2:] != size:
+            x = interpolate(x[:, None], size, mode="bilinear")[:, 0]
+        return x.flatten(1).log_softmax(1).view_as(x)
+
+
+def _read(file: Path) -> Tensor:
+    try:
+        if file.suffix == ".npy":
+            return torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))
+        with Picture.open(file) as picture:
+            values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+    except (UnidentifiedImageError, OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{file} is not a readable map: {error}") from error
+    if values.ndim == 3 and not (values[..., :3] == values[..., :1]).all():
+        raise ValueError(f"{file} is coloured; a saliency map has one grey value per pixel")
+    return torch.from_numpy((values[..., 0] if values.ndim == 3 else values).astype(np.float32))
+
+
+def _checked(values: Tensor, where: Path, size: tuple[int, int]) -> Map:
+    """Return the map as `(1, H, W)` if it can be a map of an image of that size."""
+    if values.ndim != 2 or not values.numel():
+        raise ValueError(f"{where} has the shape {tuple(values.shape)}; a map is (height, width)")
+    if not values.isfinite().all():
+        raise ValueError(f"{where} has a value that is NaN or infinite")
+    height, width = values.shape
+    fits = abs(height / size[0] * size[1] - width) <= max(1.0, OFF * width)
+    if not fits:
+        raise ValueError(
+            f"{where} is {width}x{height}, its image {size[1]}x{size[0]}: not the same shape"
+        )
+    return values[None]

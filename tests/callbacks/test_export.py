@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from deepsal.callbacks import Export
+from deepsal.callbacks.export import levels
+from deepsal.functional import auc, cc, nss
+from deepsal.models import Maps
+from tests.conftest import datamodule
+
+
+def predict(image: Tensor, size: tuple[int, int], name: list[str]) -> Tensor:
+    """A smooth density that depends on the image."""
+    y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in size), indexing="ij")
+    place = image.mean((2, 3))[:, :2] - 0.5
+    distance = (y - place[:, 0, None, None]).square() + (x - place[:, 1, None, None]).square()
+    return (-3 * distance).flatten(1).log_softmax(1).view_as(distance)
+
+
+@pytest.mark.parametrize(("path", "tolerance"), [("p.hdf5", 1e-5), ("p", 0.01)])
+def test_what_is_exported_is_read_back_with_the_same_scores(
+    path: str, tolerance: float, tmp_path: Path
+) -> None:
+    images = datamodule().images["test"]
+    written = Export(tmp_path / "new" / path)(predict, images)
+    maps = Maps(written)
+    for index in range(len(images)):
+        sample = images[index]
+        expected = predict(sample.image[None], sample.size, [sample.name])
+        found = maps(sample.image[None], sample.size, [sample.name])
+        for score, truth in (
+            (nss, sample.fixations),
+            (auc, sample.fixations),
+            (cc, sample.density),
+        ):
+            assert score(found, truth[None]).item() == pytest.approx(
+                score(expected, truth[None]).item(), abs=tolerance
+            )
+        if path == "p.hdf5":
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert [file.name for file in written.parent.iterdir()] == [path]
+
+
+def test_hdf5_holds_float32_log_densities_by_image_name(tmp_path: Path) -> None:
+    images = datamodule().images["test"]
+    with h5py.File(Export(tmp_path / "p.h5")(predict, images)) as file:
+        assert sorted(file) == sorted(stimulus.name for stimulus in images.stimuli)
+        values = file[images.stimuli[0].name]
+        assert values.dtype == np.float32
+        assert values.shape == images.stimuli[0].size
+        assert np.exp(np.asarray(values, np.float64)).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_rounding_to_levels_does_not_bias() -> None:
+    torch.manual_seed(0)
+    density = torch.rand(400, 500, dtype=torch.float64) + 0.01
+    true = 255 * density / density.max()
+    error = torch.from_numpy(levels((density / density.sum()).log().float())).double() - true
+    assert abs(error.mean().item()) < 0.005  # cutting the fraction off would give −0.5
+    assert error.abs().max() < 0.501
+
+
+def test_a_folder_of_images_is_exported_at_their_own_sizes(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name, size in (("a.png", (40, 30)), ("b.jpg", (33, 71))):
+        Image.new("RGB", size, (90, 120, 150)).save(tmp_path / "images" / name)
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    export = Export(tmp_path / "out", images=tmp_path / "images", size=(24, 32))
+    written = export(predict, datamodule().images["test"])
+    sizes = {file.name: Image.open(file).size for file in written.iterdir()}
+    assert sizes == {"a.png": (40, 30), "b.png": (33, 71)}
+    assert all(Image.open(file).mode == "L" for file in written.iterdir())
+
+
+@pytest.mark.parametrize("path", ["p.hdf5", "p"])
+def test_an_error_leaves_nothing_behind(path: str, tmp_path: Path) -> None:
+    def failing(image: Tensor, size: tuple[int, int], name: list[str]) -> Tensor:
+        if name[0].endswith("1"):
+            raise RuntimeError("no memory")
+        return predict(image, size, name)
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        Export(tmp_path / path)(failing, datamodule((1, 1, 8)).images["test"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+    images = datamodule().images["test"]
+    folder = tmp_path / "images"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="holds no image"):
+        Export(tmp_path / "p", images=folder)(predict, images)
+    for name in ("a.png", "a.jpg"):
+        Image.new("RGB", (8, 8)).save(folder / name)
+    with pytest.raises(ValueError, match=r"two images would be written as a\.png"):
+        Export(tmp_path / "p", images=folder)(predict, images)
+    with pytest.raises(FileExistsError, match=r"set export\.path to a new name"):
+        Export(folder)(predict, images)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["images"]
