@@ -17,7 +17,7 @@ STRIPS = 12
 ROWS = 8
 AROUND = 1.25
 LARGEST = 129
-SMALL = 72
+SMALL, WEBP = 72, 16383
 
 
 def grids(
@@ -103,7 +103,7 @@ def _save_small(cut: NDArray[np.uint8], file: Path) -> None:
     """Write patches (U, K, side, side, 3) as one picture, a row per unit."""
     units, count, side = cut.shape[:3]
     rows = cut.transpose(0, 2, 1, 3, 4).reshape(units * side, count * side, 3)
-    small = min(side, SMALL)
+    small = min(side, SMALL, WEBP // max(units, count))
     sheet_of_all = Image.fromarray(rows).resize(
         (count * small, units * small), Image.Resampling.BOX
     )
