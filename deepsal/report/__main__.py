@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deepsal.report import page
+from deepsal.report import comparison, page
 
 
 def of_run(arguments: Sequence[str]) -> Path:
@@ -15,8 +15,17 @@ def of_run(arguments: Sequence[str]) -> Path:
     return page.write(parser.parse_args(arguments).run)
 
 
+def of_sweep(arguments: Sequence[str]) -> Path:
+    """Write the page of a set of runs."""
+    about = "One page of all runs below a folder."
+    parser = argparse.ArgumentParser(prog="deepsal.report sweep", description=about)
+    parser.add_argument("folder", type=Path, help="holds run folders")
+    return comparison.write(parser.parse_args(arguments).folder)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
     "page": of_run,
+    "sweep": of_sweep,
 }
 
 

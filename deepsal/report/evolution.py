@@ -96,11 +96,9 @@ def _stage(
     )
 
 
-def pictured(
-    maps: NDArray[np.float32], side: int, size: int
-) -> tuple[NDArray[np.uint8], Values]:
+def pictured(maps: NDArray[np.float32], side: int, size: int) -> tuple[NDArray[np.uint8], Values]:
     """Return the middle of luminance fields (T, U, h, w) as grey pictures, and their peaks."""
-    alive = np.isfinite(maps).all((-2, -1))
+    alive = np.asarray(np.isfinite(maps).all((-2, -1)))
     rows, columns = (plot.covering(n, side, size) for n in maps.shape[-2:])
     w = rows @ np.where(alive[..., None, None], maps, 0) @ columns.T
     peak = np.abs(w).max((-2, -1)).astype(np.float64)
@@ -130,7 +128,7 @@ def _numbers(
     geometry: Geometry,
     blurred: Sequence[NDArray[np.float32]],
 ) -> dict[str, Values]:
-    found = numbers(field[0], geometry)
+    found = {**numbers(field[0], geometry), "extent": measure.extent(field[0])}
     moved = measure.correlation(field[1], blurred[0])
     return {"correlation": moved, **{k: np.asarray(v, np.float64) for k, v in found.items()}}
 

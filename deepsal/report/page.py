@@ -77,25 +77,28 @@ def rendered(template: str, data: Mapping[str, Any]) -> str:
     environment.globals["inlined"] = lambda name: Markup(
         loader.get_source(environment, name)[0]  # our own files, no one's data
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters["number"] = number
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     return environment.get_template(template).render(made=made, **data)
 
 
 def number(value: float | None) -> str:
-    """Say a number in a table: two digits behind the point, more where that says nothing.
+    """Say a number in a table: two digits behind the point, more where that says little.
 
-    >>> number(0.123), number(0.0004), number(None), number(0.0)
-    ('0.12', '4e-04', '–', '0.00')
+    >>> number(0.123), number(-0.004), number(0.0004), number(None), number(0.0)
+    ('0.12', '−0.004', '4e−04', '–', '0.00')
     """
     if value is None or value != value:
         return "–"
-    return f"{value:.0e}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
+    size = abs(value)
+    digits = ".2f" if size == 0 or size >= 0.095 else ".3f" if size >= 0.0005 else ".0e"
+    return f"{value:{digits}}".replace("-", "−")
 
 
 def replace(file: Path, text: str) -> Path:
     """Write a text file atomically."""
-    partial = file.with_name(f".{file.name}.partial")
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, file)
     return file

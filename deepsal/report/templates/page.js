@@ -64,6 +64,7 @@ function play(on) {
 
 function number(value, key) {
   if (value === null || value === undefined) return "–";
+  if (key === "extent") return value.toFixed(1);
   if (key === "centre_surround") return value ? "yes" : "no";
   return Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(2);
 }
@@ -124,9 +125,11 @@ function fill() {
   const { stage, unit } = state.open, of = data.stages[stage], name = `${of.name}, unit ${of.units[unit]}`;
   at("panel-h").textContent = name;
   paint(at("large"), stage, unit, state.now);
+  paint(at("then"), stage, unit, 0);
   at("large").setAttribute("aria-label", `receptive field of ${name}, ${data.checkpoints[state.now]}`);
+  at("then").setAttribute("aria-label", `receptive field of ${name}, ${data.checkpoints[0]}`);
   at("large-note").textContent = of.peak[state.now][unit] === null ? "Dead: nothing excites it."
-    : `${of.side} × ${of.side} px of the image, ${state.shared ? "one scale through training" : "its own scale"}.`;
+    : `${of.side} × ${of.side} px of the image, ${state.shared ? "one scale through training" : "each its own scale"}.`;
   drawProfile(of, unit);
   drawMeasures(of, unit);
   drawPatches(of, unit);
