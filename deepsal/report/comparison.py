@@ -21,7 +21,8 @@ ECHOES = ("task.", "callbacks.", "logger.", "rf.folder", "probe.folder", "traine
 class Job(NamedTuple):
     """A run beside others.
 
-    name: of its folder, from the common one · page: address of its page, or None · status: how it
+    name: of its folder, from the common one · page: address of its page (its run writes it right after
+    it is done), or None · status: how it
     ended · options: `{dotted key: value}` · scores: `{score: mean, low, high, count}` · fields:
     `{measure: {stage: median}}` at the last checkpoint.
     """
@@ -43,6 +44,11 @@ class Heat(NamedTuple):
     columns: list[str]
     rows: list[tuple[str, list[tuple[float, float] | None]]]
 
+    def spoken(self, value: float) -> str:
+        """Say a number with as many digits as all numbers of the table."""
+        largest = max(abs(cell[0]) for _, row in self.rows for cell in row if cell)
+        return f"{value:.{1 if largest >= 10 else 2}f}".replace("-", "−")
+
 
 def write(folder: Path) -> Path:
     """Write `report.html` about the runs below a folder.
@@ -60,7 +66,7 @@ def write(folder: Path) -> Path:
         "columns": [*columns],
         "cells": [[values[i] for values in columns.values()] for i in range(len(jobs))],
         "score_names": SCORES,
-        "heats": heats(jobs),
+        "heats": heats(jobs, labels(jobs, columns)),
         "unfinished": [job for job in jobs if job.status != "done"],
     }
     return replace(folder / "report.html", rendered("sweep.html", data))
@@ -102,7 +108,13 @@ def differences(options: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return kept
 
 
-def heats(jobs: Sequence[Job]) -> list[Heat]:
+def labels(jobs: Sequence[Job], columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return what tells runs apart in a few words: their options, or where these do not, names."""
+    said = [" · ".join(values[i] for values in columns.values()) for i in range(len(jobs))]
+    return said if len(set(said)) == len(said) else [job.name for job in jobs]
+
+
+def heats(jobs: Sequence[Job], labels: Sequence[str]) -> list[Heat]:
     """Return backbone × depth where both vary, and each field measure, runs × stages."""
     tables = []
     backbones = [*dict.fromkeys(_of(job, "backbone.name") for job in jobs)]
@@ -114,12 +126,13 @@ def heats(jobs: Sequence[Job]) -> list[Heat]:
                 for b in backbones
             ]
             tables.append(_shaded(f"Test {name}: backbone × depth", "backbone", depths, cells))
-    ordered = sorted(jobs, key=lambda job: (_of(job, "backbone.name"), _depth(_place(job)[1])))
+    both = zip(jobs, labels, strict=True)
+    ordered = sorted(both, key=lambda b: (_place(b[0])[0], _depth(_place(b[0])[1])))
     for measure, title in MEASURES.items():
         stages = [*dict.fromkeys(s for job in jobs for s in job.fields.get(measure, {}))]
         rows = [
-            (job.name, [job.fields[measure].get(stage, math.nan) for stage in stages])
-            for job in ordered
+            (label, [job.fields[measure].get(stage, math.nan) for stage in stages])
+            for job, label in ordered
             if measure in job.fields
         ]
         name = f"{title[:1].upper()}{title[1:]}, median over units at the end"
@@ -146,7 +159,7 @@ def _job(folder: Path, root: Path) -> Job:
     address = Path(os.path.relpath(folder / "report.html", root)).as_posix()
     return Job(
         Path(os.path.relpath(folder, root)).as_posix(),
-        quote(address) if _has(folder, "report.html") else None,
+        quote(address) if _has(folder, "report.html") or status(folder) == "done" else None,
         status(folder),
         took(folder),
         {
