@@ -65,6 +65,7 @@ def chart(title: str, x_label: str, lines: Sequence[Line]) -> Chart | None:
     >>> made.lines[0].points, made.scale
     ([(46.0, 186.0), (288.0, 12.0)], (46.0, 121.0))
     """
+    lines = [Line(n.name, *([float(v) for v in part] for part in n[1:])) for n in lines]
     y = np.concatenate([np.concatenate([n.y, n.low, n.high]) for n in lines] or [np.empty(0)])
     if not np.isfinite(y).any():
         return None
@@ -83,11 +84,11 @@ def chart(title: str, x_label: str, lines: Sequence[Line]) -> Chart | None:
         points = [place(line.x[j], line.y[j]) for j in known]
         shift = 2.0 * (i - (len(lines) - 1) / 2)  # so that intervals do not hide each other
         bars = [
-            (points[n][0] + shift, place(0, line.low[j])[1], place(0, line.high[j])[1])
+            (points[n][0] + shift, place(low, line.low[j])[1], place(low, line.high[j])[1])
             for n, j in enumerate(known)
             if len(line.low) and np.isfinite(line.low[j])
         ]
-        end = points[-1] if points else (LEFT, HEIGHT - BOTTOM)
+        end = points[-1] if points else (float(LEFT), float(HEIGHT - BOTTOM))
         drawn.append(Drawn(line.name, points, bars, end, len(points) < CROWDED))
     heights = _spread([d.label[1] for d in drawn])
     drawn = [d._replace(label=(WIDTH - RIGHT + 7, h)) for d, h in zip(drawn, heights, strict=True)]
@@ -123,7 +124,7 @@ def _spread(heights: Sequence[float]) -> list[float]:
         if above:
             placed[i] = min(placed[i], limit, HEIGHT - BOTTOM + 6)
             limit = placed[i] - APART
-    return [round(height, 1) for height in placed]
+    return [float(round(height, 1)) for height in placed]
 
 
 def _rows(lines: Sequence[Line]) -> list[tuple[str, list[str]]]:

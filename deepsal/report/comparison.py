@@ -21,10 +21,9 @@ ECHOES = ("task.", "callbacks.", "logger.", "rf.folder", "probe.folder", "traine
 class Job(NamedTuple):
     """A run beside others.
 
-    name: of its folder, from the common one · page: address of its page (its run writes it right after
-    it is done), or None · status: how it
-    ended · options: `{dotted key: value}` · scores: `{score: mean, low, high, count}` · fields:
-    `{measure: {stage: median}}` at the last checkpoint.
+    name: of its folder, from the common one · page: address of its page, which a run writes right
+    after it is done, or None · status: how it ended · options: `{dotted key: value}` · scores:
+    `{score: mean, low, high, count}` · fields: `{measure: {stage: median}}` at the last checkpoint.
     """
 
     name: str

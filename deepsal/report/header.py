@@ -77,7 +77,7 @@ def took(folder: Path) -> str | None:
 def spoken(seconds: float) -> str | None:
     """Say a duration in its two largest units.
 
-    >>> spoken(59.4), spoken(754), spoken(7384)
+    >>> spoken(59.4), spoken(754.0), spoken(7384.0)
     ('59 s', '12 min 34 s', '2 h 3 min')
     """
     if seconds < 0:

@@ -14,9 +14,9 @@ from markupsafe import Markup
 from deepsal.report import evolution, scores
 from deepsal.report.chart import Chart, Line, chart
 from deepsal.report.evolution import Stage
-from deepsal.report.gallery import address, gallery
 from deepsal.report.header import header
 from deepsal.report.history import at_steps, curves
+from deepsal.report.predictions import address, gallery
 from deepsal.report.tables import NAMES, SCORES
 from deepsal.rf.inference import interval
 from deepsal.rf.plot import COLOURS
