@@ -38,3 +38,4 @@ document.getElementById("filter").addEventListener("input", (event) => {
   }
   document.getElementById("count").textContent = `${shown} of ${rows.length} rows`;
 });
+document.documentElement.dataset.ready = "yes";
