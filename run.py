@@ -20,13 +20,14 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException
+from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from deepsal.callbacks import WeightsAndBiases, judge
 from deepsal.callbacks.log import log_numbers
 from deepsal.models import trained
-from deepsal.report import origin, pictures, scores, tables
+from deepsal.report import comparison, origin, page, pictures, scores, tables
 
 PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
@@ -142,6 +143,7 @@ def main(config: DictConfig) -> float | None:
         raise
     _ended(folder, "done")
     pictures.change(folder, f"{config.name} on {config.data.name}")
+    page.write(folder)
     tables.summary(folder)
     return found
 
@@ -149,6 +151,8 @@ def main(config: DictConfig) -> float | None:
 def _ended(folder: Path, how: str) -> None:
     if folder.is_dir() and os.access(folder, os.W_OK):
         (folder / "status").write_text(f"{how}\n")
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # the sweep's page, as far as it has come
+            comparison.write(Path(HydraConfig.get().sweep.dir))
 
 
 if __name__ == "__main__":

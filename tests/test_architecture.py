@@ -17,7 +17,7 @@ ARROWS = {
     "metrics": {"functional"},
     "task": {"losses", "metrics", "models", "functional"},
     "callbacks": {"callbacks", "rf", "data.sample"},
-    "report": {"report", "rf.store", "rf.plot", "rf.measure", "functional"},
+    "report": {"report", "rf", "functional"},
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from deepsal.rf import measure, plot, sheet, store
@@ -16,6 +17,7 @@ STRIPS = 12
 ROWS = 8
 AROUND = 1.25
 LARGEST = 129
+SMALL, WEBP = 72, 16383
 
 
 def grids(
@@ -62,6 +64,8 @@ def sheet_of(
 ) -> dict[str, Path]:
     """Draw the patches that excite a stage's first units most at the last checkpoint.
 
+    Leaves those of all its units, small, a row per unit, as `figures/fields/conv4-patches.webp`.
+
     Args:
         folder: the run folder.
         stage: a stage that was watched on its top patches.
@@ -73,14 +77,16 @@ def sheet_of(
     size = store.about(file)["stages"][stage]["size"]
     height, width = image(0).shape[-2:]
     shown = min(int(max(size) * AROUND) if size else LARGEST, LARGEST, height, width)
-    patches, centre = fields.patches[:ROWS], fields.centre[:ROWS]
+    patches, centre = fields.patches, fields.centre
     present = patches[..., 0] >= 0
-    cut = np.zeros((*present.shape, shown, shown, 3), dtype=np.uint8)
+    cut = np.full((*present.shape, shown, shown, 3), plot.GREY, dtype=np.uint8)
     for u, k in np.argwhere(present):
         cut[u, k] = _cut(image(int(patches[u, k, 0])), centre[u, k], shown)
+    _save_small(cut, folder / "figures" / "fields" / f"{stage}-patches.webp")
+    cut, present, units = cut[:ROWS], present[:ROWS], fields.units[:ROWS].tolist()
     outline = (size[0], size[1]) if size else (height, width)
     title = f"{stage}, {_spoken(file.stem)}: strongest patches"
-    figure = sheet.patches(cut, outline, fields.units[:ROWS].tolist(), title, present, degree)
+    figure = sheet.patches(cut, outline, units, title, present, degree)
     return {f"rf/{stage}/patches": _save(figure, folder, f"{stage}-patches")}
 
 
@@ -91,6 +97,20 @@ def _cut(image: Tensor, centre: NDArray[np.float32], side: int) -> NDArray[np.ui
     )
     top, left = (round(float(at) - (side - 1) / 2) + side for at in centre)
     return padded[:, top : top + side, left : left + side].transpose(1, 2, 0)
+
+
+def _save_small(cut: NDArray[np.uint8], file: Path) -> None:
+    """Write patches (U, K, side, side, 3) as one picture, a row per unit."""
+    units, count, side = cut.shape[:3]
+    rows = cut.transpose(0, 2, 1, 3, 4).reshape(units * side, count * side, 3)
+    small = min(side, SMALL, WEBP // max(units, count))
+    sheet_of_all = Image.fromarray(rows).resize(
+        (count * small, units * small), Image.Resampling.BOX
+    )
+    partial = file.with_suffix(".partial")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sheet_of_all.save(partial, "WEBP", quality=80)
+    os.replace(partial, file)
 
 
 def _what(about: Mapping[str, object], source: str) -> str:

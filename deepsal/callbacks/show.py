@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from typing_extensions import override
 
+from deepsal.callbacks.gallery import keep_gallery
 from deepsal.callbacks.log import log_picture
 from deepsal.data.sample import Sample
 from deepsal.rf.plot import png
@@ -18,7 +19,8 @@ COLUMNS = ("image", "fixations", "ground truth", "prediction")
 class ShowPredictions(pl.Callback):
     """Draws image, fixations, ground truth and prediction side by side after every epoch.
 
-    Leaves `figures/predictions/epoch=NNN.png` and logs it as `val/predictions`.
+    Leaves `figures/predictions/epoch=NNN.png` and logs it as `val/predictions`; after a test,
+    `gallery.npz` with the best, middle and worst test images by NSS (`deepsal.callbacks.gallery`).
 
     Args:
         folder: the run folder.
@@ -47,6 +49,17 @@ class ShowPredictions(pl.Callback):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(png(panels(samples, prediction, f"validation, epoch {epoch}")))
         log_picture(trainer, "val/predictions", file)
+
+    @override
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        rows = getattr(pl_module, "rows", [])
+        if not trainer.is_global_zero or not rows:
+            return
+        network = pl_module.network
+        assert isinstance(network, torch.nn.Module)
+        scores = [(i * trainer.world_size, float(row["nss"])) for i, row in enumerate(rows)]
+        dataset = trainer.datamodule.images["test"]  # type: ignore[attr-defined]
+        keep_gallery(self.folder / "gallery.npz", network, dataset, scores)
 
 
 def panels(samples: list[Sample], prediction: torch.Tensor, title: str) -> Figure:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def record(folder: Path, code: Path, overrides: Sequence[str]) -> None:
     about: dict[str, Any] = {
         "commit": commit.strip() if commit else None,
         "dirty": bool(changes),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
         "torch": torch.__version__,

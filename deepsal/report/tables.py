@@ -28,6 +28,7 @@ def summary(folder: Path, console: Console | None = None) -> None:
     if table := field_table(folder):
         console.print(table)
     kinds = {
+        "report": "report.html",
         "pictures": "figures",
         "receptive fields": "fields",
         "checkpoints": "checkpoints",

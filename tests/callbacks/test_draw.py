@@ -77,3 +77,11 @@ def test_a_sheet_shows_the_strongest_patches_of_the_last_checkpoint(tmp_path: Pa
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     green = (pixels[..., 1] > 150) & (pixels[..., 0] < 90) & (pixels[..., 2] < 90)
     assert green.any(), "the pixel at the unit's centre"
+
+
+def test_patches_of_all_units_are_kept_small(tmp_path: Path) -> None:
+    saved(tmp_path)
+    draw.sheet_of(tmp_path, "conv4", partial(image, (0, 250, 0)), 8.0)
+    with Image.open(tmp_path / "figures" / "fields" / "conv4-patches.webp") as picture:
+        assert picture.size == (22, 22), "2 units, 2 patches of 11 px"
+        assert picture.convert("RGB").getpixel((20, 20)) == (217, 217, 217), "no patch is grey"

@@ -1,0 +1,95 @@
+"""The test's best, middle and worst predictions, kept small for the report page."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deepsal.callbacks.look import Images
+from deepsal.rf import store
+from deepsal.rf.units import undisturbed
+
+EACH = 3
+SIDE = 320
+"""Longest side of a kept picture, pixels."""
+
+
+def chosen(values: Sequence[float], each: int = EACH) -> dict[str, list[int]]:
+    """Return the positions of the best, the middle and the worst scores, no position twice.
+
+    Scores that are not finite are passed over; with few scores the middle goes first, then the
+    worst.
+
+    >>> chosen([0.5, 3.0, 1.0, 2.0, float("nan"), 0.1], each=1)
+    {'best': [1], 'median': [2], 'worst': [5]}
+    """
+    order = sorted((i for i, v in enumerate(values) if np.isfinite(v)), key=lambda i: -values[i])
+    each = min(each, -(-len(order) // 3))
+    best = order[:each]
+    worst = order[each:][-each:]
+    middle = order[each : len(order) - len(worst)]
+    start = max((len(middle) - each) // 2, 0)
+    return {"best": best, "median": middle[start : start + each], "worst": worst}
+
+
+def keep_gallery(
+    file: Path, network: nn.Module, images: Images, scores: Sequence[tuple[int, float]]
+) -> None:
+    """Predict again the best, middle and worst images by NSS, and write them to one file.
+
+    `image`, `truth` and `prediction` are uint8, (n, h, w, 3) and (n, h, w), each map from 0 to its
+    own maximum; `about` is a JSON list of name, rank, score and fixations as fractions of the
+    image.
+
+    Args:
+        file: the `.npz` file.
+        network: image (1, 3, h, w) and size → log density (1, H, W).
+        images: the test images.
+        scores: (position in `images`, NSS) of every scored image.
+    """
+    picked = chosen([score for _, score in scores])
+    about: list[dict[str, Any]] = []
+    pictures, truths, predictions = [], [], []
+    device = next(iter(network.parameters()), torch.empty(0)).device
+    for rank, places in picked.items():
+        for place in places:
+            position, score = scores[place]
+            sample = images[position]
+            height, width = sample.image.shape[-2:]
+            with undisturbed(network), torch.no_grad():
+                density = network(sample.image[None].to(device)).exp().float().cpu()
+            size = _fitting(height, width)
+            pictures.append(_small(sample.image, size).transpose(1, 2, 0))
+            truths.append(_small(_scaled(sample.density[None]), size)[0])
+            predictions.append(_small(_scaled(density), size)[0])
+            points = (sample.points.numpy() + 0.5) / (sample.size[1], sample.size[0])
+            row = {"name": sample.name, "rank": rank, "nss": score}
+            about.append({**row, "fixations": points.round(4).tolist()})
+    if about:
+        arrays: dict[str, NDArray[Any]] = {
+            "image": np.stack(pictures),
+            "truth": np.stack(truths),
+            "prediction": np.stack(predictions),
+            "about": np.array(json.dumps(about)),
+        }
+        store.keep(file, arrays)
+
+
+def _fitting(height: int, width: int) -> tuple[int, int]:
+    shrink = min(1.0, SIDE / max(height, width))
+    return max(round(height * shrink), 1), max(round(width * shrink), 1)
+
+
+def _scaled(density: Float[Tensor, "1 H W"]) -> Float[Tensor, "1 H W"]:
+    return density / density.max().clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _small(picture: Float[Tensor, "c H W"], size: tuple[int, int]) -> NDArray[np.uint8]:
+    shrunk = nn.functional.interpolate(picture[None], size, mode="bilinear", antialias=True)[0]
+    return np.asarray((shrunk.clamp(0, 1) * 255).round().byte().numpy())

@@ -1,0 +1,49 @@
+"""What can be made of run folders: `python -m deepsal.report page RUN`."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from deepsal.report import comparison, page
+
+
+def of_run(arguments: Sequence[str]) -> Path:
+    """Write a run's page."""
+    parser = argparse.ArgumentParser(prog="deepsal.report page", description="One page of a run.")
+    parser.add_argument("run", type=Path, help="a run folder")
+    return page.write(parser.parse_args(arguments).run)
+
+
+def of_sweep(arguments: Sequence[str]) -> Path:
+    """Write the page of a set of runs."""
+    about = "One page of all runs below a folder."
+    parser = argparse.ArgumentParser(prog="deepsal.report sweep", description=about)
+    parser.add_argument("folder", type=Path, help="holds run folders")
+    return comparison.write(parser.parse_args(arguments).folder)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
+    "page": of_run,
+    "sweep": of_sweep,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do one command; say what it made."""
+    parser = argparse.ArgumentParser(prog="python -m deepsal.report", description=__doc__)
+    parser.add_argument("command", choices=[*COMMANDS])
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="COMMAND --help says more")
+    given = parser.parse_args(arguments)
+    try:
+        made = COMMANDS[given.command](given.rest)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if made is not None:
+        sys.stdout.write(f"{made}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,137 @@
+"""Receptive fields through training as a page needs them: sprites, profiles, measures per unit."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepsal.rf import measure, plot, store
+from deepsal.rf.portrait import numbers
+from deepsal.rf.theory import Geometry
+
+Values = NDArray[np.float64]
+CELL = 96
+"""Largest side of a unit's picture, pixels."""
+WEBP = 16383
+"""Longest side of a WebP, pixels."""
+
+
+class Stage(NamedTuple):
+    """The units of a stage at all T checkpoints.
+
+    side: of what a picture shows, pixels of the image · picture: uint8 (T, U, c, c), 128 is 0 and
+    255 or 1 is plus or minus the unit's `peak` (T, U), NaN for a dead unit · radius (R,), profile
+    (T, U, R) · measures: `{name: (T, U)}` · patches: a WebP, a row per unit, K columns, or None.
+    """
+
+    name: str
+    units: list[int]
+    checkpoints: list[int]
+    steps: list[int]
+    source: str
+    size: list[int] | None
+    stride: list[int]
+    sigma: float
+    side: int
+    picture: NDArray[np.uint8]
+    peak: Values
+    radius: Values
+    profile: Values
+    measures: dict[str, Values]
+    patches: bytes | None
+
+
+def stages(folder: Path) -> list[Stage]:
+    """Read a run's stored fields, the first source of each stage; [] where it has none."""
+    files = sorted((folder / "fields").glob("epoch=*.npz"))
+    if not files:
+        return []
+    about = [store.about(file) for file in files]
+    source = about[-1]["sources"][0]
+    known = about[-1]["stages"]
+    return [_stage(folder, files, about, name, source) for name in known]
+
+
+def _stage(
+    folder: Path,
+    files: Sequence[Path],
+    about: Sequence[dict[str, object]],
+    name: str,
+    source: str,
+) -> Stage:
+    found = store.evolution(folder / "fields", f"{name}/{source}")
+    of_stage: dict[str, object] = about[-1]["stages"][name]  # type: ignore[index]
+    sigma = float(of_stage["sigma"])  # type: ignore[arg-type]
+    blurred = [measure.smoothed(field, sigma) for field in found.field]
+    maps = np.stack([measure.luminance(field) for field in blurred])
+    side = max(plot.shown_side(m) for m in maps)
+    picture, peak = pictured(maps, side, min(side, CELL))
+    profiles = [measure.radial_profile(field) for field in blurred]
+    radius = profiles[0][0]
+    shown = radius <= max(0.75 * side, 2)
+    pairs = {key: _pair(of_stage[key]) for key in ("size", "stride", "offset")}
+    geometry = Geometry(**pairs)  # type: ignore[arg-type]
+    each = [_numbers(field, geometry, blurred) for field in zip(found.field, blurred, strict=True)]
+    patches = folder / "figures" / "fields" / f"{name}-patches.webp"
+    return Stage(
+        name,
+        found.units.tolist(),
+        [int(a["epoch"]) for a in about],  # type: ignore[call-overload]
+        [int(a["step"]) for a in about],  # type: ignore[call-overload]
+        source,
+        of_stage["size"],  # type: ignore[arg-type]
+        of_stage["stride"],  # type: ignore[arg-type]
+        sigma,
+        side,
+        picture,
+        peak,
+        radius[shown],
+        np.stack([profile[:, shown] for _, profile in profiles]),
+        {key: np.stack([one[key] for one in each]) for key in each[0]},
+        patches.read_bytes() if patches.is_file() else None,
+    )
+
+
+def pictured(maps: NDArray[np.float32], side: int, size: int) -> tuple[NDArray[np.uint8], Values]:
+    """Return the middle of luminance fields (T, U, h, w) as grey pictures, and their peaks."""
+    alive = np.asarray(np.isfinite(maps).all((-2, -1)))
+    rows, columns = (plot.covering(n, side, size) for n in maps.shape[-2:])
+    w = rows @ np.where(alive[..., None, None], maps, 0) @ columns.T
+    peak = np.abs(w).max((-2, -1)).astype(np.float64)
+    scaled = w / np.where(peak > 0, peak, 1)[..., None, None]
+    return np.rint(128 + 127 * scaled).astype(np.uint8), np.where(alive, peak, np.nan)
+
+
+def sprite(picture: NDArray[np.uint8], cell: int) -> tuple[bytes, int]:
+    """Return pictures (T, U, c, c) as one WebP without loss, rows are checkpoints, and its cell.
+
+    Args:
+        picture: grey pictures.
+        cell: largest side of one in the sprite, pixels.
+    """
+    checkpoints, units, side = picture.shape[:3]
+    size = min(side, cell, WEBP // max(checkpoints, units))
+    shrink = plot.covering(side, side, size)
+    small = np.rint(shrink @ picture.astype(np.float32) @ shrink.T).astype(np.uint8)
+    sheet = small.transpose(0, 2, 1, 3).reshape(checkpoints * size, units * size)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).convert("RGB").save(buffer, "WEBP", lossless=True, method=4)
+    return buffer.getvalue(), size
+
+
+def _numbers(
+    field: tuple[NDArray[np.float32], NDArray[np.float32]],
+    geometry: Geometry,
+    blurred: Sequence[NDArray[np.float32]],
+) -> dict[str, Values]:
+    found = {**numbers(field[0], geometry), "extent": measure.extent(field[0])}
+    moved = measure.correlation(field[1], blurred[0])
+    return {"correlation": moved, **{k: np.asarray(v, np.float64) for k, v in found.items()}}
+
+
+def _pair(value: object) -> tuple[int, int] | None:
+    return None if value is None else (value[0], value[1])  # type: ignore[index]

@@ -1,0 +1,174 @@
+"""One HTML file per run, of everything that was learnt; needs no server and no network."""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from deepsal.report import evolution, scores
+from deepsal.report.chart import Chart, Line, chart
+from deepsal.report.evolution import Stage
+from deepsal.report.header import header
+from deepsal.report.history import at_steps, curves
+from deepsal.report.predictions import address, gallery
+from deepsal.report.tables import NAMES, SCORES
+from deepsal.rf.inference import interval
+from deepsal.rf.plot import COLOURS
+
+LARGEST = 8 * 10**6
+"""Bytes a page may have; pictures of units shrink until it fits."""
+CELLS = (96, 64, 48, 32, 24)
+CLAIMS = {
+    "P1": "The first three stages hardly change.",
+    "P2": "The last two stages change fundamentally.",
+    "P3": "Their units are all variations of centre-surround.",
+    "P4": "A larger clamp value spreads the pattern.",
+    "P5": "A unit's pattern excites that unit most.",
+}
+MEASURES = {
+    "correlation": "correlation with epoch 0",
+    "cka_to_start": "CKA to epoch 0",
+    "csi": "centre-surround index (csi)",
+    "k": "surround : centre volume (k)",
+    "extent": "extent, px",
+}
+OF_UNIT = {**MEASURES, "opponency": "opponency", "surround": "surround index"}
+OF_UNIT |= {"anisotropy": "anisotropy", "centre_surround": "centre-surround by the rule"}
+
+
+def write(folder: Path) -> Path:
+    """Write a run's `report.html`, at most 8 MB with default settings.
+
+    Args:
+        folder: the run folder; parts it does not have are left out.
+
+    Raises:
+        FileNotFoundError: it is no run folder.
+    """
+    if not (folder / "config.yaml").is_file() and not (folder / "fields").is_dir():
+        raise FileNotFoundError(
+            f"{folder} is no run folder: it holds neither config.yaml nor fields/"
+        )
+    stages = evolution.stages(folder)
+    parts = {**_fixed(folder), "stages": stages, "stage_curves": stage_curves(folder, stages)}
+    for cell in CELLS:
+        text = rendered("page.html", {**parts, "data": _data(stages, cell)})
+        if len(text.encode()) <= LARGEST:
+            break
+    return replace(folder / "report.html", text)
+
+
+def rendered(template: str, data: Mapping[str, Any]) -> str:
+    """Fill a template of this package; every value is escaped."""
+    loader = PackageLoader("deepsal.report", "templates")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["inlined"] = lambda name: Markup(
+        loader.get_source(environment, name)[0]  # our own files, no one's data
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    environment.filters["number"] = number
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    return environment.get_template(template).render(made=made, **data)
+
+
+def number(value: float | None) -> str:
+    """Say a number in a table: two digits behind the point, more where that says little.
+
+    >>> number(0.123), number(-0.004), number(0.0004), number(None), number(0.0)
+    ('0.12', '−0.004', '4e−04', '–', '0.00')
+    """
+    if value is None or value != value:
+        return "–"
+    size = abs(value)
+    digits = ".2f" if size == 0 or size >= 0.095 else ".3f" if size >= 0.0005 else ".0e"
+    return f"{value:{digits}}".replace("-", "−")
+
+
+def replace(file: Path, text: str) -> Path:
+    """Write a text file atomically."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, file)
+    return file
+
+
+def _fixed(folder: Path) -> dict[str, Any]:
+    file = folder / "verdict.json"
+    verdict = json.loads(file.read_text())["rows"] if file.is_file() else []
+    test = scores.read(folder) if (folder / "scores.json").is_file() else None
+    return {
+        "header": header(folder),
+        "scores": test,
+        "score_names": SCORES,
+        "model_names": NAMES,
+        "curves": curves(folder),
+        "gallery": gallery(folder),
+        "verdict": verdict,
+        "claims": CLAIMS,
+    }
+
+
+def _data(stages: Sequence[Stage], cell: int) -> dict[str, Any]:
+    """Return what the script needs to show fields through training."""
+    return {
+        "checkpoints": [f"epoch {epoch}" for epoch in stages[0].checkpoints] if stages else [],
+        "colours": COLOURS.ravel().tolist(),
+        "measures": OF_UNIT,
+        "stages": [plain(stage, cell) for stage in stages],
+    }
+
+
+def stage_curves(folder: Path, stages: Sequence[Stage]) -> list[Chart]:
+    """Return a chart per measure: each stage's median over units and its 95 % interval."""
+    charts = []
+    for measure, title in MEASURES.items():
+        lines = []
+        for stage in stages:
+            if measure in stage.measures:
+                found = [interval(values) for values in stage.measures[measure]]
+                y, low, high = ([f[i] for f in found] for i in (0, 1, 2))
+                lines.append(Line(stage.name, stage.checkpoints, y, low, high))
+            else:
+                y = at_steps(folder, f"rf/{stage.name}/{measure}", stage.steps)
+                lines.append(Line(stage.name, stage.checkpoints, y))
+        if lines and (made := chart(title, "epoch", lines)):
+            charts.append(made)
+    return charts
+
+
+def plain(stage: Stage, cell: int) -> dict[str, Any]:
+    """Return a stage as JSON values; NaN becomes null, profiles are of their unit's largest."""
+    sprite, size = evolution.sprite(stage.picture, cell)
+    largest = np.nanmax(np.abs(stage.profile), axis=(0, 2), keepdims=True, initial=0)
+    profile = stage.profile / np.where(largest > 0, largest, 1)
+    return {
+        "name": stage.name,
+        "units": stage.units,
+        "side": stage.side,
+        "cell": size,
+        "sprite": address(sprite),
+        "peak": _listed(stage.peak, 4),
+        "radius": _listed(stage.radius, 4),
+        "profile": _listed(profile, 3),
+        "measures": {key: _listed(values, 4) for key, values in stage.measures.items()},
+        "patches": address(stage.patches) if stage.patches else None,
+    }
+
+
+def _listed(values: Any, digits: int) -> Any:
+    """Return nested lists of numbers of so many digits, null for what is not finite."""
+    if np.ndim(values):
+        return [_listed(value, digits) for value in values]
+    return float(f"{values:.{digits}g}") if np.isfinite(values) else None

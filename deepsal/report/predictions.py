@@ -1,0 +1,67 @@
+"""A run's best, middle and worst predictions as pictures for a page."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+QUALITY = 82
+INFERNO = np.rint(255 * mpl.colormaps["inferno"](np.arange(256))[:, :3]).astype(np.uint8)
+
+
+class Shown(NamedTuple):
+    """An image of the test: addresses of its pictures, fixations in percent of its sides."""
+
+    name: str
+    rank: str
+    nss: float
+    image: str
+    truth: str
+    prediction: str
+    fixations: list[tuple[float, float]]
+    size: tuple[int, int]
+
+
+def gallery(folder: Path) -> list[Shown]:
+    """Read a run's `gallery.npz`; [] where it has none."""
+    file = folder / "gallery.npz"
+    if not file.is_file():
+        return []
+    with np.load(file) as arrays:
+        about = json.loads(str(arrays["about"]))
+        parts = [arrays[key] for key in ("image", "truth", "prediction")]
+    return [
+        Shown(
+            row["name"],
+            row["rank"],
+            row["nss"],
+            webp(image),
+            webp(INFERNO[truth]),
+            webp(INFERNO[prediction]),
+            [(round(100 * x, 2), round(100 * y, 2)) for x, y in row["fixations"]],
+            (image.shape[1], image.shape[0]),
+        )
+        for row, image, truth, prediction in zip(about, *parts, strict=True)
+    ]
+
+
+def webp(pixels: NDArray[np.uint8]) -> str:
+    """Return a picture (h, w, 3) as the address of itself."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=QUALITY, method=4)
+    return address(buffer.getvalue())
+
+
+def address(picture: bytes) -> str:
+    """Return a WebP file's bytes as a data URI.
+
+    >>> address(b"abc")
+    'data:image/webp;base64,YWJj'
+    """
+    return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"

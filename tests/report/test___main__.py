@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import pytest
+
+from deepsal.report.__main__ import main
+from tests.report.test_comparison import sweep
+
+
+def test_a_command_writes_its_page_and_says_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sweep(tmp_path)
+    assert main(["sweep", str(folder)]) == 0
+    assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
+    assert main(["page", str(folder / "0-vgg16-conv5")]) == 0
+    assert (folder / "0-vgg16-conv5" / "report.html").stat().st_size > 1000
+
+
+def test_a_wrong_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["page", str(tmp_path)]) == 1
+    assert f"{tmp_path} is no run folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["nonsense"])
+    assert "choose from" in capsys.readouterr().err

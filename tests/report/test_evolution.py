@@ -1,0 +1,59 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepsal.report import evolution
+from deepsal.rf import store
+from tests.report.test_tables import found
+
+STAGE = {"sigma": 0.0, "size": [9, 9], "stride": [2, 2], "offset": [2, 2]}
+
+
+def stored(folder: Path, stages: tuple[str, ...] = ("conv1", "conv2"), epochs: int = 3) -> None:
+    about = {"stages": dict.fromkeys(stages, STAGE), "sources": ["fixed", "topk"]}
+    for epoch in range(epochs):
+        some = found(2.0 * epoch)
+        some.field[3] = np.nan
+        fields = {f"{stage}/{source}": some for stage in stages for source in ("fixed", "topk")}
+        where = folder / "fields" / f"epoch={epoch:03d}.npz"
+        store.save(where, fields, {**about, "epoch": epoch, "step": 30 * epoch})
+
+
+def test_every_unit_has_a_picture_at_every_checkpoint(tmp_path: Path) -> None:
+    stored(tmp_path)
+    first, second = evolution.stages(tmp_path)
+    assert (first.name, second.name, first.units) == ("conv1", "conv2", [0, 1, 2, 3])
+    assert (first.checkpoints, first.steps) == ([0, 1, 2], [0, 30, 60])
+    assert first.picture.shape == (3, 4, first.side, first.side)
+    assert first.peak.shape == (3, 4)
+    assert np.isnan(first.peak[:, 3]).all(), "a dead unit has no peak"
+    assert first.profile.shape == (3, 4, len(first.radius))
+    assert first.measures["correlation"][0, :3] == pytest.approx([1, 1, 1])
+    assert set(first.measures) >= {"csi", "k", "extent", "opponency", "anisotropy"}
+    assert first.patches is None
+
+
+def test_grey_is_zero_and_the_sign_is_kept() -> None:
+    maps = np.zeros((1, 1, 5, 5), dtype=np.float32)
+    maps[0, 0, 2, 2], maps[0, 0, 0, 0] = -4, 2
+    picture, peak = evolution.pictured(maps, 5, 5)
+    assert peak.tolist() == [[4.0]]
+    assert [picture[0, 0, i, i] for i in (2, 0, 4)] == [1, 192, 128]
+
+
+def test_a_sprite_keeps_every_value_and_shrinks_on_demand() -> None:
+    picture = np.random.default_rng(0).integers(1, 256, (3, 4, 10, 10)).astype(np.uint8)
+    raw, cell = evolution.sprite(picture, 96)
+    assert cell == 10
+    with Image.open(io.BytesIO(raw)) as sheet:
+        pixels = np.asarray(sheet.convert("L"))
+    assert pixels.shape == (30, 40)
+    assert (pixels[10:20, 30:40] == picture[1, 3]).all()
+    assert evolution.sprite(picture, 5)[1] == 5
+
+
+def test_a_run_without_fields_has_no_stages(tmp_path: Path) -> None:
+    assert evolution.stages(tmp_path) == []

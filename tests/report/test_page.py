@@ -1,0 +1,95 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from deepsal.report import page, scores
+from tests.report.test_evolution import stored
+from tests.report.test_history import logged
+from tests.report.test_predictions import kept
+
+HOSTILE = "<script>alert('x')</script>\"'&{{ 7*7 }}" + "long" * 100
+ROW = {
+    "claim": "P1",
+    "stage": "conv1",
+    "measure": "cosine",
+    "effect": {"estimate": 0.95, "low": 0.91, "high": None, "count": 16},
+    "null": "untrained",
+    "null_estimate": 0.03,
+    "p": None,
+    "outcome": "supported",
+}
+
+
+def run_folder(folder: Path, name: str = "a run", epochs: int = 3) -> Path:
+    """Make a small run folder that has everything."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stored(folder, epochs=epochs)
+    logged(folder)
+    kept(folder, f"{name}.jpg")
+    value = {"nss": 2.0, "cc": 0.5, "kl": 0.4, "sim": 0.6, "auc": 0.8}
+    rows = [{"name": str(i), **value, **{f"centre_{k}": 0.1 for k in value}} for i in range(3)]
+    scores.write(folder, rows, f"data of {name}")
+    row = {**ROW, "effect": {**ROW["effect"], "high": 0.99}}  # type: ignore[dict-item]
+    (folder / "verdict.json").write_text(json.dumps({"rows": [row, {**row, "outcome": ""}]}))
+    text = {"name": name, "backbone": {"name": "toy"}, "finetune": {"name": "all"}}
+    (folder / "config.yaml").write_text(json.dumps(text))
+    (folder / "origin.json").write_text(json.dumps({"command": ["run.py", name]}))
+    (folder / "status").write_text("done\n")
+    return folder
+
+
+def test_one_file_shows_everything_and_asks_for_nothing(tmp_path: Path) -> None:
+    file = page.write(run_folder(tmp_path / "run"))
+    text = file.read_text()
+    assert file == tmp_path / "run" / "report.html"
+    parts = re.findall(r'<section id="(\w+)"', text)
+    assert parts == ["scores", "fields", "claims", "training", "predictions", "options"]
+    assert not re.search(r'(src|href)="(?!data:|#)', text)
+    assert "url(http" not in text
+    assert "default-src &#39;none&#39;" in text or "default-src 'none'" in text
+    assert text.count('class="unit"') == 8
+    assert "<b>2.000</b>" in text
+    assert not list((tmp_path / "run").glob(".report*")), "nothing half-written stays"
+
+
+def test_hostile_names_are_text(tmp_path: Path) -> None:
+    text = page.write(run_folder(tmp_path / "run", HOSTILE)).read_text()
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert" in text
+    assert "{{ 7*7 }}" in text
+    assert text.count("<script") == 2, "the data and the code"
+
+
+def test_the_scripts_data_are_what_was_stored(tmp_path: Path) -> None:
+    text = page.write(run_folder(tmp_path / "run")).read_text()
+    found = re.search(r'id="data">(.*?)</script>', text, re.S)
+    assert found
+    data = json.loads(found.group(1))
+    assert data["checkpoints"] == ["epoch 0", "epoch 1", "epoch 2"]
+    stage = data["stages"][0]
+    assert stage["units"] == [0, 1, 2, 3]
+    assert stage["peak"][0][3] is None, "the dead unit"
+    assert len(stage["measures"]["csi"]) == 3
+    assert max(max(map(abs, unit)) for row in stage["profile"] for unit in row[:3]) == 1.0
+    assert next(iter(data["measures"])) == "correlation"
+
+
+def test_a_page_shrinks_its_pictures_until_it_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_folder(tmp_path / "run")
+    whole = page.write(folder).stat().st_size
+    monkeypatch.setattr(page, "CELLS", (9, 5, 2))
+    monkeypatch.setattr(page, "LARGEST", whole - 200)
+    assert page.write(folder).stat().st_size <= whole - 200
+
+
+def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("name: bare\n")
+    text = page.write(tmp_path).read_text()
+    assert re.findall(r'<section id="(\w+)"', text) == ["options"]
+    assert "<script" not in text
+    with pytest.raises(FileNotFoundError, match="no run folder"):
+        page.write(tmp_path / "nowhere")

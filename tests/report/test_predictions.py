@@ -1,0 +1,40 @@
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from deepsal.report.predictions import gallery, webp
+from deepsal.rf import store
+
+
+def kept(folder: Path, name: str = "a.jpg") -> None:
+    image = np.full((2, 30, 40, 3), 200, dtype=np.uint8)
+    maps = np.zeros((2, 30, 40), dtype=np.uint8)
+    maps[:, 10:20, 10:20] = 255
+    rows = [
+        {"name": name, "rank": rank, "nss": nss, "fixations": [[0.25, 0.5]]}
+        for rank, nss in (("best", 3.0), ("worst", -0.5))
+    ]
+    arrays = {"image": image, "truth": maps, "prediction": maps}
+    store.keep(folder / "gallery.npz", {**arrays, "about": np.array(json.dumps(rows))})
+
+
+def test_a_picture_carries_its_own_bytes() -> None:
+    address = webp(np.full((4, 6, 3), 77, dtype=np.uint8))
+    kind, _, data = address.partition(";base64,")
+    assert kind == "data:image/webp"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+        assert picture.size == (6, 4)
+
+
+def test_predictions_are_read_as_they_were_kept(tmp_path: Path) -> None:
+    assert gallery(tmp_path) == []
+    kept(tmp_path)
+    best, worst = gallery(tmp_path)
+    assert (best.name, best.rank, best.nss, best.size) == ("a.jpg", "best", 3.0, (40, 30))
+    assert best.fixations == [(25.0, 50.0)]
+    assert worst.rank == "worst"
+    assert best.truth.startswith("data:image/webp;base64,")
