@@ -64,10 +64,9 @@ def test_every_option_composes_builds_and_is_named_after_its_file(
         overrides.append("backbone.name=mobilenetv3_small_100")
     if option == "folder":
         overrides += ["data.dataset.path=nowhere", "data.dataset.sigma=20.0"]
-    if option == "osie":
+    if group == "data" and option != "popout":
         overrides.append("data_dir=nowhere")
-    if option in {"osie", "folder"}:
-        with pytest.raises(Exception, match=r"no (OSIE|data set) here"):
+        with pytest.raises(Exception, match=r"no .* here: .*nowhere"):
             built(tmp_path, *overrides, f"{group}={option}")
     else:
         objects = built(tmp_path, *overrides, f"{group}={option}")

@@ -2,6 +2,7 @@
 
 from deepsal.data.datamodule import SaliencyDataModule as SaliencyDataModule
 from deepsal.data.folder import folder as folder
+from deepsal.data.nus_scene import nus_scene as nus_scene
 from deepsal.data.osie import osie as osie
 from deepsal.data.popout import popout as popout
 from deepsal.data.sample import Batch as Batch
