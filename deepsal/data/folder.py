@@ -68,9 +68,7 @@ def _table(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing; its columns are {_columns(file)}")
     try:
-        table = pd.read_csv(
-            file, dtype={"image": str, "subject": str}, float_precision="round_trip"
-        )
+        table = pd.read_csv(file, dtype={"image": str, "subject": str})
     except (ValueError, OSError) as error:
         raise ValueError(f"{file} is not a table ({error}); it needs {_columns(file)}") from error
     if missing := [column for column in _columns(file) if column not in table]:
