@@ -1,9 +1,6 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from deepsal.data import cards, export, folder, popout
 from deepsal.data.__main__ import main
@@ -29,8 +26,7 @@ def test_a_faulty_folder_exits_with_1_and_names_the_file(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = sorted((root / "arrays" / "images").iterdir())[0]
-    Image.new("RGB", (32, 24)).save(image)
-    image.write_bytes(image.read_bytes()[:60])
+    image.write_bytes(image.read_bytes()[:200])
     assert main(["check", "arrays", "--data", str(root)]) == 1
     assert image.name in capsys.readouterr().out
 
@@ -46,9 +42,3 @@ def test_export_says_how_to_use_what_it_wrote(
 def test_a_missing_data_set_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "osie", "--data", str(root)]) == 1
     assert capsys.readouterr().err.startswith("no OSIE here: ")
-
-
-def test_the_door_opens_from_the_command_line() -> None:
-    command = [sys.executable, "-m", "deepsal.data", "cards"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "98,321" in done.stdout

@@ -14,7 +14,8 @@ SPLITS = {"train": [0, 1], "val": [2], "test": [3]}
 
 
 def picture(seed: int) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    small = np.random.default_rng(seed).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    return small.repeat(4, axis=0).repeat(4, axis=1)
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def images(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def data(images: list[Path], size: tuple[int, int] = (20, 30)) -> SaliencyDataset:
+def data(images: list[Path], size: tuple[int, int] = (80, 120)) -> SaliencyDataset:
     points, subjects = np.ones((2, 2)), np.array([0, 4])
     stimuli = [Stimulus(p.name, size, points, subjects, partial(read_image, p)) for p in images]
     return SaliencyDataset("toy", stimuli, SPLITS, 1.0, dropped={"off the image": 1200})
@@ -37,7 +38,7 @@ def test_a_sound_data_set_is_counted(images: list[Path]) -> None:
     assert str(report).splitlines() == [
         "toy",
         "images      4 (2 train, 1 val, 1 test)",
-        "sizes       1: 4 of 30x20",
+        "sizes       1: 4 of 120x80",
         "fixations   8 (2 to 2 an image)",
         "left out    1,200 off the image",
         "people      2",
@@ -54,7 +55,7 @@ def test_an_unreadable_image_is_a_fault(images: list[Path]) -> None:
 
 
 def test_another_size_than_declared_is_a_fault(images: list[Path]) -> None:
-    assert len(check(data(images, (20, 31))).faults) == 4
+    assert len(check(data(images, (80, 121))).faults) == 4
 
 
 def test_one_picture_on_both_sides_of_a_split_is_a_fault(images: list[Path]) -> None:
@@ -74,7 +75,7 @@ def test_one_picture_twice_on_one_side_is_only_told(images: list[Path]) -> None:
 
 def test_a_long_fault_is_wrapped(images: list[Path]) -> None:
     Image.fromarray(picture(0)).save(images[3])
-    lines = str(check(data([*images[:3], images[3]], (20, 30)))).splitlines()
+    lines = str(check(data(images))).splitlines()
     assert max(map(len, lines)) <= 80
 
 
