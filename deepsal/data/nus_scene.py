@@ -1,0 +1,70 @@
+"""NUS scenes: 500 SUN photographs, 12 observers (Liang et al. 2015)."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import loadmat
+
+from deepsal.data.card import Archive, Card
+from deepsal.data.release import dataset, found, reading, split, stimulus
+from deepsal.data.sample import SaliencyDataset
+
+CARD = Card(
+    name="nus_scene",
+    title="NUS scenes",
+    licence="MIT",
+    citation="Liang, Jiang, Liang & Zhao 2015, Saliency Prediction with Scene Structural Guidance",
+    images=500,
+    fixations=43_894,
+    subjects=12,
+    seconds=5.0,
+    distance=None,
+    degree=None,
+    sigma=8.0,
+    splits="360/40/100, ours",
+    archives=(Archive("https://github.com/Yanakz/Scene"),),
+)
+
+
+def nus_scene(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
+    """Read the NUS scenes: `nus_scene/data/stimuli/*.jpg`, `nus_scene/data/tidy/fixations.mat`.
+
+    Images of many sizes, each shown for 5 s as large as a 1080-pixel-high screen allows. A cell
+    per image and observer holds rows (y, x, start_s, duration_s); 52 of the 6,000 are empty. The
+    release keeps what fell into 0 < x ≤ width and 0 < y ≤ height, so its coordinates start at the
+    image's corner and deepsal's, which start at the first pixel's centre, are half a pixel less.
+    The blur is the release's, 8 pixels of an image 256 high. The split into 360 training, 40
+    validation and 100 test images is fixed.
+
+    Args:
+        data_dir: the folder that holds `nus_scene/`.
+        whole: refuse counts that are not the release's; False accepts a partial copy.
+
+    Raises:
+        FileNotFoundError: the folder or a file is missing; the message says which option to set.
+        ValueError: the counts are not those of the release (500 images, 43,894 fixations).
+    """
+    root = Path(data_dir) / CARD.name / "data"
+    file = found(root / "tidy" / "fixations.mat", CARD)
+    with reading(file, CARD):
+        cells = [[_points(cell) for cell in row] for row in loadmat(file)["fixations"]]
+    dropped: Counter[str] = Counter()
+    stimuli = [
+        stimulus(root / "stimuli" / f"{i + 1:03d}.jpg", trains, CARD, dropped)
+        for i, trains in enumerate(cells)
+    ]
+    order = np.random.default_rng(2015).permutation(len(stimuli)).tolist()
+    return dataset(CARD, stimuli, split(order, 100, 40), dropped, file, whole)
+
+
+def _points(cell: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the (x, y) of an observer's rows (y, x, start, duration), pixel centres at integers.
+
+    >>> _points(np.array([[12.5, 3.0, 0.3, 0.2]])).tolist()
+    [[2.5, 12.0]]
+    """
+    rows = cell if cell.size else np.empty((0, 4))
+    return rows[:, [1, 0]].astype(np.float64) - 0.5
