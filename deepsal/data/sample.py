@@ -30,6 +30,7 @@ class Stimulus:
         fixations: float64 (N, 2) of (x, y), see the module's convention.
         subjects: int (N,), who made each fixation.
         read: returns the image as uint8 (3, height, width), RGB.
+        sigma: the blur of its ground truth in its pixels, where it is not that of the data set.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Stimulus:
     fixations: NDArray[np.float64]
     subjects: NDArray[np.int64]
     read: Callable[[], UInt8[Tensor, "3 H W"]]
+    sigma: float | None = None
 
 
 @dataclass(frozen=True)
