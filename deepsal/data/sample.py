@@ -120,13 +120,12 @@ class Batch(NamedTuple):
     size: list[tuple[int, int]]
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples into a `Batch`."""
+def collate(samples: Sequence[Sample], stacked: Tensor | None = None) -> Batch:
+    """Stack samples into a `Batch`; `stacked` are their images where they are stacked already."""
     image, fixations, density, points, name, size = zip(*samples, strict=True)
-    stack = torch.stack
-    return Batch(
-        stack(image), stack(fixations), stack(density), list(points), list(name), list(size)
-    )
+    images = torch.stack(image) if stacked is None else stacked
+    maps = torch.stack(fixations), torch.stack(density)
+    return Batch(images, *maps, list(points), list(name), list(size))
 
 
 def image_size(path: Path) -> tuple[int, int]:

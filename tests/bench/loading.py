@@ -3,13 +3,15 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from deepsal.data import Batch, SaliencyDataModule, SaliencyDataset, osie
+from deepsal.data import SaliencyDataModule, SaliencyDataset, osie
 from deepsal.data.maps import blur, rasterise
 from deepsal.data.sample import Sample, collate
 from tests.bench.harness import Row, side_by_side
@@ -33,11 +35,11 @@ def run(only: str) -> Iterator[Row]:
             if not name.startswith(only):
                 continue
             ours = SaliencyDataModule(dataset, size, BATCH, cache_dir=Path(folder) / "cache")
-            plain = DataLoader(_Decoded(dataset, size), BATCH, collate_fn=collate)  # type: ignore[arg-type]
+            plain = DataLoader(_Decoded(dataset, size), BATCH, collate_fn=collate)
             row = side_by_side(
                 name,
-                lambda ours=ours: _epoch(ours.val_dataloader()),
-                lambda plain=plain: _epoch(plain),
+                partial(_epoch, ours.val_dataloader()),
+                partial(_epoch, plain),
                 "decode, resize, rasterise and blur for every sample",
                 images=IMAGES,
                 dataset=dataset.name,
@@ -68,11 +70,11 @@ class _Decoded(Dataset[Sample]):
         return Sample(image, counts, density, points, stimulus.name, stimulus.size)
 
 
-def _epoch(loader: DataLoader[Batch]) -> int:
+def _epoch(loader: DataLoader[Any]) -> int:
     return sum(len(batch.image) for batch in loader)
 
 
-def _equal(first: DataLoader[Batch], second: DataLoader[Batch]) -> bool:
+def _equal(first: DataLoader[Any], second: DataLoader[Any]) -> bool:
     return all(
         a.name == b.name and all(map(torch.equal, [*a[:3], *a.points], [*b[:3], *b.points]))
         for a, b in zip(first, second, strict=True)
