@@ -1,6 +1,6 @@
-"""NUS scenes: 500 SUN photographs, 12 observers (Liang et al. 2015, Neurocomputing)."""
+"""NUS scenes: 500 SUN photographs, 12 observers (Liang et al. 2015)."""
 
-from functools import partial
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from deepsal.data.sample import SaliencyDataset, Stimulus, image_size, read_image
+from deepsal.data.card import Archive, Card
+from deepsal.data.release import dataset, found, reading, split, stimulus
+from deepsal.data.sample import SaliencyDataset
 
-IMAGES, SUBJECTS, FIXATIONS = 500, 12, 43_894
+CARD = Card(
+    name="nus_scene",
+    title="NUS scenes",
+    licence="MIT",
+    citation="Liang, Jiang, Liang & Zhao 2015, Saliency Prediction with Scene Structural Guidance",
+    images=500,
+    fixations=43_894,
+    subjects=12,
+    seconds=5.0,
+    distance=None,
+    degree=None,
+    sigma=8.0,
+    splits="360/40/100, ours",
+    archives=(Archive("https://github.com/Yanakz/Scene"),),
+)
 
 
-def nus_scene(data_dir: str | Path) -> SaliencyDataset:
+def nus_scene(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
     """Read the NUS scenes: `nus_scene/data/stimuli/*.jpg`, `nus_scene/data/tidy/fixations.mat`.
 
     Images of many sizes, each shown for 5 s as large as a 1080-pixel-high screen allows. A cell
@@ -25,40 +41,23 @@ def nus_scene(data_dir: str | Path) -> SaliencyDataset:
 
     Args:
         data_dir: the folder that holds `nus_scene/`.
+        whole: refuse counts that are not the release's; False accepts a partial copy.
 
     Raises:
         FileNotFoundError: the folder or a file is missing; the message says which option to set.
         ValueError: the counts are not those of the release (500 images, 43,894 fixations).
     """
-    root = Path(data_dir) / "nus_scene" / "data"
-    matrix = root / "tidy" / "fixations.mat"
-    if not matrix.is_file():
-        raise FileNotFoundError(
-            f"no NUS scenes here: {matrix} is missing; set data_dir=FOLDER (or DEEPSAL_DATA) to "
-            "the folder that holds nus_scene/data/, or use data=popout, which needs no files"
-        )
-    try:
-        cells = [[_points(cell) for cell in row] for row in loadmat(matrix)["fixations"]]
-    except Exception as error:  # scipy raises half a dozen types for a file that is not MATLAB's
-        raise ValueError(f"{matrix} is not the scenes' fixation file: {error!r}") from error
-    stimuli = []
-    for i, points in enumerate(cells):
-        path = root / "stimuli" / f"{i + 1:03d}.jpg"
-        if not path.is_file():
-            raise FileNotFoundError(f"the NUS scenes are incomplete: {path} is missing")
-        subjects = np.repeat(np.arange(len(points)), [len(p) for p in points])
-        reader = partial(read_image, path)
-        size = image_size(path)
-        stimuli.append(Stimulus(path.name, size, np.concatenate(points), subjects, reader))
-    total = sum(len(s.fixations) for s in stimuli)
-    if (len(stimuli), total) != (IMAGES, FIXATIONS):
-        raise ValueError(
-            f"{matrix} holds {len(stimuli)} images and {total} fixations, the release has "
-            f"{IMAGES} and {FIXATIONS}; fetch it again"
-        )
-    order = np.random.default_rng(2015).permutation(IMAGES).tolist()
-    splits = {"train": order[140:], "val": order[100:140], "test": order[:100]}
-    return SaliencyDataset("NUS scenes", stimuli, splits, sigma=8.0)
+    root = Path(data_dir) / CARD.name / "data"
+    file = found(root / "tidy" / "fixations.mat", CARD)
+    with reading(file, CARD):
+        cells = [[_points(cell) for cell in row] for row in loadmat(file)["fixations"]]
+    dropped: Counter[str] = Counter()
+    stimuli = [
+        stimulus(root / "stimuli" / f"{i + 1:03d}.jpg", trains, CARD, dropped)
+        for i, trains in enumerate(cells)
+    ]
+    order = np.random.default_rng(2015).permutation(len(stimuli)).tolist()
+    return dataset(CARD, stimuli, split(order, 100, 40), dropped, file, whole)
 
 
 def _points(cell: NDArray[Any]) -> NDArray[np.float64]:

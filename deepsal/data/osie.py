@@ -1,6 +1,7 @@
 """OSIE: 700 images with many objects, 15 observers (Xu et al. 2014, J. Vision 14(1):28)."""
 
-from functools import partial
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from deepsal.data.sample import SaliencyDataset, Stimulus, image_size, read_image
+from deepsal.data.card import Archive, Card
+from deepsal.data.release import dataset, found, reading, split, stimulus
+from deepsal.data.sample import SaliencyDataset, Stimulus
 
-IMAGES, FIXATIONS = 700, 98_321
+CARD = Card(
+    name="osie",
+    title="OSIE",
+    licence="MIT",
+    citation="Xu, Jiang, Wang, Kankanhalli & Zhao 2014, Journal of Vision 14(1):28",
+    images=700,
+    fixations=98_321,
+    subjects=15,
+    seconds=3.0,
+    distance=None,
+    degree=24.0,
+    sigma=24.0,
+    splits="500/100/100, ours",
+    archives=(Archive("https://github.com/NUS-VIP/predicting-human-gaze-beyond-pixels"),),
+)
 TWINS = ("1279.jpg", "1374.jpg")
 """The same picture under two names: both stay in the training split."""
 
@@ -29,37 +46,25 @@ def osie(data_dir: str | Path) -> SaliencyDataset:
         FileNotFoundError: the folder or a file is missing; the message says which option to set.
         ValueError: the counts are not those of the release (700 images, 98,321 fixations).
     """
-    root = Path(data_dir) / "osie" / "data"
-    matrix = root / "eye" / "fixations.mat"
-    if not matrix.is_file():
-        raise FileNotFoundError(
-            f"no OSIE here: {matrix} is missing; set data_dir=FOLDER (or DEEPSAL_DATA) to the "
-            "folder that holds osie/data/, or use data=popout, which needs no files"
-        )
-    try:
-        cells = [_cell(cell) for cell in _loaded(matrix)]
-    except Exception as error:  # scipy raises half a dozen types for a file that is not MATLAB's
-        raise ValueError(f"{matrix} is not OSIE's fixation file: {error!r}") from error
-    stimuli = []
-    for name, points in cells:
-        path = root / "stimuli" / name
-        if not path.is_file():
-            raise FileNotFoundError(f"OSIE is incomplete: {path} is missing")
-        subjects = np.repeat(np.arange(len(points)), [len(p) for p in points])
-        reader = partial(read_image, path)
-        stimuli.append(Stimulus(name, image_size(path), np.concatenate(points), subjects, reader))
-    total = sum(len(s.fixations) for s in stimuli)
-    if (len(stimuli), total) != (IMAGES, FIXATIONS):
-        raise ValueError(
-            f"{matrix} holds {len(stimuli)} images and {total} fixations, the release has "
-            f"{IMAGES} and {FIXATIONS}; fetch it again"
-        )
-    splits = _splits([s.name for s in stimuli])
-    return SaliencyDataset("OSIE", stimuli, splits, sigma=24.0, degree=24.0)
+    file, stimuli, dropped = nus_layout(Path(data_dir), CARD)
+    names = [s.name for s in stimuli]
+    return dataset(CARD, stimuli, _splits(names), dropped, file)
 
 
-def _loaded(matrix: Path) -> Any:
-    return loadmat(matrix, squeeze_me=True, struct_as_record=False)["fixations"]
+def nus_layout(data_dir: Path, card: Card) -> tuple[Path, list[Stimulus], Counter[str]]:
+    """Read the layout that OSIE and EyeCrowd share.
+
+    `NAME/data/stimuli/*.jpg`, and in `NAME/data/eye/fixations.mat` a cell per image with `.img`
+    and `.subjects{}` of `.fix_x` and `.fix_y`, pixels counted from 1.
+    """
+    root = data_dir / card.name / "data"
+    file = found(root / "eye" / "fixations.mat", card)
+    with reading(file, card):
+        loaded = loadmat(file, squeeze_me=True, struct_as_record=False)["fixations"]
+        cells = [_cell(cell) for cell in loaded]
+    dropped: Counter[str] = Counter()
+    images = [(root / "stimuli" / name, trains) for name, trains in cells]
+    return file, [stimulus(path, trains, card, dropped) for path, trains in images], dropped
 
 
 def _cell(cell: Any) -> tuple[str, list[NDArray[np.float64]]]:
@@ -68,8 +73,8 @@ def _cell(cell: Any) -> tuple[str, list[NDArray[np.float64]]]:
     return str(cell.img), [np.stack(xy, axis=1) - 1.0 for xy in axes]
 
 
-def _splits(names: list[str]) -> dict[str, list[int]]:
+def _splits(names: Sequence[str]) -> dict[str, list[int]]:
     twins = [names.index(name) for name in TWINS]
     order = np.random.default_rng(2014).permutation(len(names)).tolist()
-    single = [i for i in order if i not in twins]
-    return {"train": single[200:] + twins, "val": single[100:200], "test": single[:100]}
+    splits = split([i for i in order if i not in twins], test=100, val=100)
+    return {**splits, "train": splits["train"] + twins}

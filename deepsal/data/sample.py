@@ -6,7 +6,7 @@ image until they are rasterised; nothing resizes them as an image.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +51,8 @@ class SaliencyDataset:
         splits: train, val and test as disjoint positions.
         sigma: standard deviation of the ground truth's Gaussian blur, in stored-image pixels.
         degree: stored-image pixels per degree of visual angle, where known.
+        dropped: how many fixations its loader left out, by reason.
+        hidden: the fixations are kept by a benchmark's server: images need none.
 
     Raises:
         ValueError: a fixation is not finite or lies off its image, an image has no fixation, splits
@@ -62,12 +64,14 @@ class SaliencyDataset:
     splits: Mapping[str, Sequence[int]]
     sigma: float
     degree: float | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    hidden: bool = False
 
     def __post_init__(self) -> None:
         if not self.sigma > 0:
             raise ValueError(f"{self.name}: sigma={self.sigma} must be a positive number of pixels")
         for stimulus in self.stimuli:
-            _check(self.name, stimulus)
+            _check(self.name, stimulus, self.hidden)
         assigned = [i for split in self.splits.values() for i in split]
         if len(assigned) != len(set(assigned)):
             raise ValueError(f"{self.name}: an image is in two splits; splits must not overlap")
@@ -78,10 +82,10 @@ class SaliencyDataset:
         return np.concatenate([(s.fixations + 0.5) / (s.size[1], s.size[0]) for s in stimuli])
 
 
-def _check(dataset: str, stimulus: Stimulus) -> None:
+def _check(dataset: str, stimulus: Stimulus, hidden: bool) -> None:
     points, (height, width) = stimulus.fixations, stimulus.size
     where = f"{dataset}, image {stimulus.name} ({width}x{height})"
-    if len(points) == 0:
+    if len(points) == 0 and not hidden:
         raise ValueError(f"{where} has no fixation; remove it or add its fixations")
     if not np.isfinite(points).all():
         raise ValueError(f"{where} has a fixation with a non-finite coordinate")

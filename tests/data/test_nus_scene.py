@@ -1,3 +1,4 @@
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -32,8 +33,8 @@ def write(matrix: Path, count: int = COUNT) -> None:
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Few scenes of two sizes in the layout of the release; the second observer saw none."""
-    monkeypatch.setattr(release, "IMAGES", COUNT)
-    monkeypatch.setattr(release, "FIXATIONS", 3 * COUNT)
+    card = replace(release.CARD, images=COUNT, fixations=3 * COUNT)
+    monkeypatch.setattr(release, "CARD", card)
     data = tmp_path / "nus_scene" / "data"
     (data / "stimuli").mkdir(parents=True)
     (data / "tidy").mkdir()
@@ -78,7 +79,7 @@ def test_a_missing_image_is_named(fake: Path) -> None:
 
 def test_a_file_that_is_no_table_is_named(fake: Path) -> None:
     (fake / "nus_scene" / "data" / "tidy" / "fixations.mat").write_bytes(b"<html>404</html>")
-    with pytest.raises(ValueError, match=r"fixations\.mat is not the scenes' fixation file"):
+    with pytest.raises(ValueError, match=r"fixations\.mat is not a fixation file of NUS scenes"):
         nus_scene(fake)
 
 

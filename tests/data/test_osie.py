@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -29,8 +30,8 @@ def write(matrix: Path, names: Sequence[str] = NAMES) -> None:
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small OSIE in the layout of the release, and counts to match."""
-    monkeypatch.setattr(release, "IMAGES", COUNT)
-    monkeypatch.setattr(release, "FIXATIONS", 3 * COUNT)
+    card = replace(release.CARD, images=COUNT, fixations=3 * COUNT)
+    monkeypatch.setattr(release, "CARD", card)
     monkeypatch.setattr(release, "TWINS", ("1005.jpg", "1007.jpg"))
     data = tmp_path / "osie" / "data"
     (data / "stimuli").mkdir(parents=True)
@@ -95,7 +96,7 @@ def test_an_unreadable_image_is_named(fake: Path) -> None:
 def test_a_file_that_is_no_table_is_named(fake: Path, content: bytes) -> None:
     matrix = fake / "osie" / "data" / "eye" / "fixations.mat"
     matrix.write_bytes(content)
-    with pytest.raises(ValueError, match=r"fixations\.mat is not OSIE's fixation file"):
+    with pytest.raises(ValueError, match=r"fixations\.mat is not a fixation file of OSIE"):
         osie(fake)
 
 
@@ -104,7 +105,7 @@ def test_a_truncated_table_is_named(fake: Path, part: float) -> None:
     matrix = fake / "osie" / "data" / "eye" / "fixations.mat"
     whole = matrix.read_bytes()
     matrix.write_bytes(whole[: round(part * len(whole))])
-    with pytest.raises(ValueError, match=r"fixations\.mat is not OSIE's fixation file"):
+    with pytest.raises(ValueError, match=r"fixations\.mat is not a fixation file of OSIE"):
         osie(fake)
 
 
@@ -112,7 +113,7 @@ def test_a_truncated_table_is_named(fake: Path, part: float) -> None:
 def test_another_table_is_refused(fake: Path, content: dict[str, object]) -> None:
     matrix = fake / "osie" / "data" / "eye" / "fixations.mat"
     savemat(matrix, content)
-    with pytest.raises(ValueError, match=r"fixations\.mat is not OSIE's fixation file"):
+    with pytest.raises(ValueError, match=r"fixations\.mat is not a fixation file of OSIE"):
         osie(fake)
 
 

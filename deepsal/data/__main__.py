@@ -1,0 +1,85 @@
+"""The door to data on disk: `python -m deepsal.data cards | check NAME | export NAME --to DIR`."""
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from deepsal.data.catalogue import cards, load
+from deepsal.data.check import check
+from deepsal.data.export import export
+
+
+class Command(NamedTuple):
+    """A word of the door: its help, what it takes and what it does (the exit code)."""
+
+    help: str
+    arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+def _cards(given: Namespace) -> int:
+    return _said(str(cards()))
+
+
+def _check(given: Namespace) -> int:
+    report = check(load(given.name, given.data))
+    return _said(str(report), int(bool(report.faults)))
+
+
+def _export(given: Namespace) -> int:
+    dataset = load(given.name, given.data)
+    export(dataset, given.to)
+    use = f"data=folder data.dataset.path={given.to} data.dataset.sigma={dataset.sigma:g}"
+    return _said(f"{dataset.name} is in {given.to}; to use it: {use}")
+
+
+def _said(text: str, code: int = 0) -> int:
+    sys.stdout.write(f"{text}\n")
+    return code
+
+
+def _nothing(parser: ArgumentParser) -> None:
+    pass
+
+
+def _which(parser: ArgumentParser) -> None:
+    parser.add_argument("name", help="what `cards` lists, or a folder in the generic layout")
+    given = Path(os.environ.get("DEEPSAL_DATA", "data"))
+    parser.add_argument(
+        "--data", type=Path, default=given, help="the folder that holds it (DEEPSAL_DATA)"
+    )
+
+
+def _which_and_where(parser: ArgumentParser) -> None:
+    _which(parser)
+    parser.add_argument("--to", type=Path, required=True, help="the new folder")
+
+
+COMMANDS: Mapping[str, Command] = {
+    "cards": Command("what is known of every data set", _nothing, _cards),
+    "check": Command("whether a data set is whole and readable", _which, _check),
+    "export": Command("write a data set in the generic layout", _which_and_where, _export),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; an error is one line and exit code 1."""
+    parser = ArgumentParser(prog="python -m deepsal.data", description="Data sets on disk.")
+    words = parser.add_subparsers(required=True, metavar="|".join(COMMANDS))
+    for word, command in COMMANDS.items():
+        inner = words.add_parser(word, help=command.help)
+        inner.set_defaults(run=command.run)
+        command.arguments(inner)
+    given = parser.parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

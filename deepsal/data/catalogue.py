@@ -1,0 +1,51 @@
+"""Every data set with a release, by the name of its option."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from deepsal.data.card import Card, Cards
+from deepsal.data.eyecrowd import CARD as EYECROWD
+from deepsal.data.eyecrowd import eyecrowd
+from deepsal.data.folder import folder
+from deepsal.data.nus_scene import CARD as NUS_SCENE
+from deepsal.data.nus_scene import nus_scene
+from deepsal.data.osie import CARD as OSIE
+from deepsal.data.osie import osie
+from deepsal.data.sample import SaliencyDataset
+
+RELEASES: Mapping[str, tuple[Card, Callable[[Path], SaliencyDataset]]] = MappingProxyType(
+    {
+        card.name: (card, loader)
+        for card, loader in (
+            (OSIE, osie),
+            (NUS_SCENE, nus_scene),
+            (EYECROWD, eyecrowd),
+        )
+    }
+)
+
+
+def cards() -> Cards:
+    """Return what is known of every data set with a release; prints as a table.
+
+    >>> [card.fixations for card in cards() if card.name == "osie"]
+    [98321]
+    """
+    return Cards(card for card, _ in RELEASES.values())
+
+
+def load(name: str, data_dir: Path) -> SaliencyDataset:
+    """Return the data set `name` of `data_dir`, a release or a folder in the generic layout.
+
+    Raises:
+        ValueError: there is no such data set; the message lists the choices.
+    """
+    if name in RELEASES:
+        return RELEASES[name][1](data_dir)
+    if (data_dir / name / "images.csv").is_file():
+        return folder(data_dir / name, sigma=1.0)
+    raise ValueError(
+        f"no data set {name!r}: the choices are {[*RELEASES]} and the folders of {data_dir} that "
+        "hold an images.csv"
+    )

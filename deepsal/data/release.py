@@ -1,0 +1,127 @@
+"""From the files of a release to a data set: what is missing, foreign, off the image or too few.
+
+Every loader says where things lie and how coordinates become 0-based pixels; this is the rest.
+A coordinate that is not finite or lies off its image is dropped, counted in
+`SaliencyDataset.dropped` and logged, never moved onto the image.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsal.data.card import Card
+from deepsal.data.sample import SaliencyDataset, Stimulus, image_size, read_image
+
+OFF, NAN = "off the image", "not a number"
+
+log = logging.getLogger(__name__)
+
+
+def found(path: Path, card: Card) -> Path:
+    """Return the path if it is there.
+
+    Raises:
+        FileNotFoundError: it is not; the message says which option to set.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no {card.title} here: {path} is missing; set data_dir=FOLDER (or DEEPSAL_DATA) to "
+            f"the folder that holds {card.name}/, or use data=popout, which needs no files"
+        )
+    return path
+
+
+@contextmanager
+def reading(file: Path, card: Card) -> Iterator[None]:
+    """Turn whatever goes wrong inside into a ValueError that names the file.
+
+    scipy and h5py raise half a dozen types for a file that is not theirs.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{file} is not a fixation file of {card.title}: {error!r}") from error
+
+
+def stimulus(
+    path: Path,
+    trains: Sequence[NDArray[np.float64]],
+    card: Card,
+    dropped: Counter[str],
+    name: str | None = None,
+) -> Stimulus:
+    """Return an image with the fixations that lie on it, and count those that do not.
+
+    Args:
+        path: the image.
+        trains: (n, 2) points (x, y) of each subject, pixel centres at integers.
+        card: for the error.
+        dropped: is added to.
+        name: what to call it, by default the file's name.
+
+    Raises:
+        FileNotFoundError: the image is missing.
+        ValueError: it is unreadable.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{card.title} is incomplete: {path} is missing; get the release again"
+        )
+    size = image_size(path)
+    points = np.concatenate([np.empty((0, 2)), *trains])
+    subjects = np.repeat(np.arange(len(trains)), [len(train) for train in trains])
+    finite = np.isfinite(points).all(1)
+    on = finite & (points >= -0.5).all(1) & (points < (size[1] - 0.5, size[0] - 0.5)).all(1)
+    dropped.update({NAN: int((~finite).sum()), OFF: int((finite & ~on).sum())})
+    return Stimulus(name or path.name, size, points[on], subjects[on], partial(read_image, path))
+
+
+def dataset(
+    card: Card,
+    stimuli: Sequence[Stimulus],
+    splits: Mapping[str, Sequence[int]],
+    dropped: Counter[str],
+    file: Path,
+    whole: bool = True,
+) -> SaliencyDataset:
+    """Return the data set if it is all there.
+
+    Args:
+        card: its name, blur and expected counts.
+        stimuli: its images.
+        splits: see `SaliencyDataset`.
+        dropped: how many fixations were left out, by reason.
+        file: where the fixations were read.
+        whole: refuse counts that are not the release's; False accepts a partial copy.
+
+    Raises:
+        ValueError: the counts are not those of the release.
+    """
+    total = sum(len(s.fixations) for s in stimuli) + dropped[OFF] + dropped[NAN]
+    expected = card.images, card.fixations or total
+    if whole and (len(stimuli), total) != expected:
+        raise ValueError(
+            f"{file} holds {len(stimuli)} images and {total} fixations, the release has "
+            f"{expected[0]} and {expected[1]}; fetch it again"
+        )
+    for reason, count in (+dropped).items():
+        log.info("%s: left out %d fixations: %s", card.title, count, reason)
+    return SaliencyDataset(
+        card.title, stimuli, splits, card.sigma, card.degree, dropped=dict(+dropped)
+    )
+
+
+def split(order: Sequence[int], test: int, val: int) -> dict[str, list[int]]:
+    """Return `test` first, then `val`, and the rest as train.
+
+    >>> split([4, 2, 0, 1, 3], test=1, val=2)
+    {'train': [1, 3], 'val': [2, 0], 'test': [4]}
+    """
+    first = list(order)
+    return {"train": first[test + val :], "val": first[test : test + val], "test": first[:test]}

@@ -1,0 +1,54 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from deepsal.data import cards, export, folder, popout
+from deepsal.data.__main__ import main
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    export(popout((3, 1, 1), size=(24, 32)), tmp_path / "arrays")
+    return tmp_path
+
+
+def test_cards_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cards"]) == 0
+    assert capsys.readouterr().out == f"{cards()}\n"
+
+
+def test_a_sound_folder_exits_with_0(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "arrays", "--data", str(root)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "sound"
+
+
+def test_a_faulty_folder_exits_with_1_and_names_the_file(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = sorted((root / "arrays" / "images").iterdir())[0]
+    Image.new("RGB", (32, 24)).save(image)
+    image.write_bytes(image.read_bytes()[:60])
+    assert main(["check", "arrays", "--data", str(root)]) == 1
+    assert image.name in capsys.readouterr().out
+
+
+def test_export_says_how_to_use_what_it_wrote(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "arrays", "--data", str(root), "--to", str(root / "copy")]) == 0
+    assert f"data=folder data.dataset.path={root}/copy" in capsys.readouterr().out
+    assert len(folder(root / "copy", 1.0).stimuli) == 5
+
+
+def test_a_missing_data_set_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "osie", "--data", str(root)]) == 1
+    assert capsys.readouterr().err.startswith("no OSIE here: ")
+
+
+def test_the_door_opens_from_the_command_line() -> None:
+    command = [sys.executable, "-m", "deepsal.data", "cards"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "98,321" in done.stdout

@@ -1,0 +1,92 @@
+import logging
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepsal.data.card import Card
+from deepsal.data.release import NAN, OFF, dataset, found, reading, split, stimulus
+
+CARD = Card("toy", "Toy", None, "", 1, 3, 1, None, None, None, 2.0, "", ())
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """8 wide and 6 high."""
+    path = tmp_path / "ein Bild ä.png"
+    Image.new("RGB", (8, 6)).save(path)
+    return path
+
+
+def test_points_off_the_image_or_without_a_number_are_counted_not_moved(image: Path) -> None:
+    dropped: Counter[str] = Counter()
+    trains = [
+        np.array([[-0.5, -0.5], [7.49, 5.49], [7.5, 2], [2, -0.51]]),
+        np.empty((0, 2)),
+        np.array([[np.nan, 1], [1, np.inf], [3, 3]]),
+    ]
+    found = stimulus(image, trains, CARD, dropped)
+    assert found.fixations.tolist() == [[-0.5, -0.5], [7.49, 5.49], [3, 3]]
+    assert found.subjects.tolist() == [0, 0, 2]
+    assert dropped == {OFF: 2, NAN: 2}
+    assert found.name == "ein Bild ä.png"
+
+
+def test_what_was_left_out_belongs_to_the_count_and_is_told(
+    image: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dropped: Counter[str] = Counter()
+    points = np.array([[1.0, 1], [9, 1], [np.nan, 1]])
+    stimuli = [stimulus(image, [points], CARD, dropped)]
+    with caplog.at_level(logging.INFO, "deepsal"):
+        data = dataset(CARD, stimuli, {"train": [0]}, dropped, image)
+    assert data.dropped == {OFF: 1, NAN: 1}
+    assert caplog.messages == [
+        "Toy: left out 1 fixations: not a number",
+        "Toy: left out 1 fixations: off the image",
+    ]
+
+
+@pytest.mark.parametrize("expected", [(2, 3), (1, 4)])
+def test_other_counts_than_the_releases_are_refused_unless_a_part_is_wanted(
+    image: Path, expected: tuple[int, int]
+) -> None:
+    points = np.ones((3, 2))
+    stimuli = [stimulus(image, [points], CARD, Counter())]
+    card = replace(CARD, images=expected[0], fixations=expected[1])
+    with pytest.raises(ValueError, match=r"holds 1 images and 3 fixations, the release has"):
+        dataset(card, stimuli, {"train": [0]}, Counter(), image)
+    part = dataset(card, stimuli, {"train": [0]}, Counter(), image, whole=False)
+    assert len(part.stimuli) == 1
+
+
+def test_an_image_that_lost_all_its_points_is_named(image: Path) -> None:
+    dropped: Counter[str] = Counter()
+    stimuli = [stimulus(image, [np.full((3, 2), 99.0)], CARD, dropped)]
+    with pytest.raises(ValueError, match=r"Toy, image ein Bild ä\.png .* has no fixation"):
+        dataset(CARD, stimuli, {"train": [0]}, dropped, image)
+
+
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"Toy is incomplete: .*a\.jpg is missing"):
+        stimulus(tmp_path / "a.jpg", [], CARD, Counter())
+
+
+def test_a_missing_table_says_which_option_to_set(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no Toy here: .*a\.mat .*data_dir=FOLDER"):
+        found(tmp_path / "a.mat", CARD)
+
+
+def test_an_error_while_reading_names_the_file(tmp_path: Path) -> None:
+    message = r"a\.mat is not a fixation file of Toy: KeyError"
+    with pytest.raises(ValueError, match=message), reading(tmp_path / "a.mat", CARD):
+        raise KeyError("fixations")
+
+
+def test_a_split_leaves_no_image_out() -> None:
+    parts = split(range(10), test=3, val=2)
+    assert sorted(i for part in parts.values() for i in part) == list(range(10))
+    assert {name: len(part) for name, part in parts.items()} == {"train": 5, "val": 2, "test": 3}
