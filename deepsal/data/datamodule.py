@@ -1,15 +1,18 @@
 """One LightningDataModule for every saliency data set."""
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from deepsal.data.augment import Augment, View
+from deepsal.data.cache import Cache
 from deepsal.data.maps import blur, rasterise
 from deepsal.data.sample import Batch, SaliencyDataset, Sample, collate
 
@@ -17,14 +20,16 @@ from deepsal.data.sample import Batch, SaliencyDataset, Sample, collate
 class SaliencyImages(Dataset[Sample]):
     """The images of one split at the network's size.
 
-    An image is decoded and resized once, then kept (uint8, shared by the workers).
+    An image is decoded and resized once, then kept (uint8, shared by the workers and, in a file,
+    by other runs).
 
     Args:
         dataset: where the stimuli come from.
         positions: which of them.
         size: (h, w) of the image given to the network.
-        augment: a torchvision v2 transform of the image and its points; None for none.
+        augment: what is done to training images and their points; None for nothing.
         own_resolution: rasterise the truth at the stored image's size instead of at `size`.
+        cache: where decoded images are kept; None for memory.
 
     Attributes:
         degree: pixels of the network's image per degree of visual angle, where known; from the
@@ -36,51 +41,88 @@ class SaliencyImages(Dataset[Sample]):
         dataset: SaliencyDataset,
         positions: Sequence[int],
         size: tuple[int, int],
-        augment: v2.Transform | None = None,
+        augment: Augment | None = None,
         own_resolution: bool = False,
+        cache: Cache | None = None,
     ) -> None:
         self.dataset = dataset
+        self.positions = list(positions)
         self.stimuli = [dataset.stimuli[i] for i in positions]
         self.size = size
         self.augment = augment
         self.own_resolution = own_resolution
         of_width = size[1] / self.stimuli[0].size[1] if self.stimuli else 1.0
         self.degree = dataset.degree * of_width if dataset.degree else None
-        self.images = torch.empty(len(self.stimuli), 3, *size, dtype=torch.uint8).share_memory_()
-        self.decoded = torch.zeros(len(self.stimuli), dtype=torch.bool).share_memory_()
+        cache = cache or Cache()
+        crop = augment.crop if augment else 1.0  # kept larger, so that no crop is magnified
+        self.kept_size = (math.ceil(size[0] / crop), math.ceil(size[1] / crop))
+        self.images = cache.images(dataset, self.kept_size)
+        self.densities = None
+        if crop == 1 and not own_resolution:
+            self.densities = cache.densities(dataset, size)
 
     def __len__(self) -> int:
         return len(self.stimuli)
 
     def __getitem__(self, index: int) -> Sample:
+        sample = self._sample(index)
+        return sample._replace(image=sample.image / 255)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Return a batch; its images are made in their place, which saves copying them."""
+        samples = [self._sample(index) for index in indices]
+        image = torch.empty(len(samples), 3, *self.size)
+        for place, sample in zip(image, samples, strict=True):
+            torch.div(sample.image, 255, out=place)
+        return collate(samples, image)
+
+    def _sample(self, index: int) -> Sample:
+        """Return a sample whose image is still bytes."""
         stimulus = self.stimuli[index]
-        image: Tensor = tv_tensors.Image(self._image(index))
-        points: Tensor = tv_tensors.KeyPoints(
-            torch.from_numpy(stimulus.fixations),
-            canvas_size=stimulus.size,
-        )
+        points = torch.from_numpy(stimulus.fixations)
+        view = View(self._image(index), points, stimulus.size)
         if self.augment:
-            image, points = self.augment(image, points)
-        image, points = image.as_subclass(Tensor), points.as_subclass(Tensor)
-        grid = stimulus.size if self.own_resolution else self.size
-        counts = rasterise(points, stimulus.size, grid)
-        sigma = [self.dataset.sigma * g / s for g, s in zip(grid, stimulus.size, strict=True)]
-        density = blur(counts, (sigma[0], sigma[1]))
-        return Sample(image / 255, counts, density, points, stimulus.name, stimulus.size)
+            view = self.augment(view)
+        image = view.image
+        if tuple(image.shape[1:]) != self.size:
+            image = v2.functional.resize(image, list(self.size), antialias=True)
+        grid = view.size if self.own_resolution else self.size
+        counts = rasterise(view.points, view.size, grid)
+        density = self._density(index, view, counts)
+        return Sample(image, counts, density, view.points, stimulus.name, view.size)
 
     def _image(self, index: int) -> UInt8[Tensor, "3 h w"]:
-        if not self.decoded[index]:
-            stimulus = self.stimuli[index]
-            image = stimulus.read()
-            if tuple(image.shape[1:]) != stimulus.size:
-                raise ValueError(
-                    f"{stimulus.name} has (height, width) {tuple(image.shape[1:])}, "
-                    f"but its data set says {stimulus.size}"
-                )
-            self.images[index] = v2.functional.resize(image, list(self.size), antialias=True)
-            self.decoded[index] = True
-        cached: Tensor = self.images[index]
-        return cached
+        position = self.positions[index]
+        if (kept := self.images.get(position)) is not None:
+            return kept
+        stimulus = self.stimuli[index]
+        image = stimulus.read()
+        if tuple(image.shape[1:]) != stimulus.size:
+            raise ValueError(
+                f"{stimulus.name} has (height, width) {tuple(image.shape[1:])}, "
+                f"but its data set says {stimulus.size}"
+            )
+        made: Tensor = v2.functional.resize(image, list(self.kept_size), antialias=True)
+        self.images.put(position, made)
+        return made
+
+    def _density(
+        self, index: int, view: View, counts: Float[Tensor, "H W"]
+    ) -> Float[Tensor, "H W"]:
+        place = 2 * self.positions[index] + view.mirrored
+        kept = self.densities.get(place) if self.densities else None
+        if kept is not None:
+            return kept
+        stimulus = self.stimuli[index]
+        of_stored = stimulus.sigma or self.dataset.sigma
+        sigma = [
+            of_stored * scale * g / v
+            for g, v, scale in zip(counts.shape, view.size, view.scale, strict=True)
+        ]
+        density = blur(counts, (sigma[0], sigma[1]))
+        if self.densities:
+            self.densities.put(place, density)
+        return density
 
 
 class SaliencyDataModule(pl.LightningDataModule):
@@ -93,6 +135,12 @@ class SaliencyDataModule(pl.LightningDataModule):
             each is scored at its own size.
         flip: probability of a left-right flip in training.
         num_workers: loader processes; 0 decodes in the main process.
+        crop: the smallest side of a training crop, as a part of the image's; 1 for no crops.
+        keep: the smallest part of an image's fixations that a crop must hold.
+        colour: how far brightness, contrast and saturation are changed in training, up to 1.
+        cache_dir: a folder, best on a disk of this machine, in which decoded images stay for later
+            runs; None keeps them in memory. Samples are bit for bit the same.
+        cache_gib: how much may stay there; what was not used for longest is removed first.
     """
 
     def __init__(
@@ -102,20 +150,26 @@ class SaliencyDataModule(pl.LightningDataModule):
         batch_size: int = 16,
         flip: float = 0.5,
         num_workers: int = 0,
+        crop: float = 1.0,
+        keep: float = 0.5,
+        colour: float = 0.0,
+        cache_dir: str | Path | None = None,
+        cache_gib: float = 20.0,
     ) -> None:
         super().__init__()
         self.dataset = dataset
         self.batch_size = batch_size
         self.num_workers = num_workers
         height, width = size
-        flips = v2.RandomHorizontalFlip(flip) if flip else None
+        cache = Cache(cache_dir, cache_gib)
         self.images = {
             split: SaliencyImages(
                 dataset,
                 positions,
                 (height, width),
-                augment=flips if split == "train" else None,
+                augment=Augment(flip, crop, keep, colour) if split == "train" else None,
                 own_resolution=split == "test",
+                cache=cache,
             )
             for split, positions in dataset.splits.items()
         }
@@ -137,12 +191,16 @@ class SaliencyDataModule(pl.LightningDataModule):
         self, split: str, batch_size: int, shuffle: bool = False, drop_last: bool = False
     ) -> DataLoader[Batch]:
         return DataLoader(
-            self.images[split],  # type: ignore[arg-type]  # collate turns samples into a Batch
+            self.images[split],  # type: ignore[arg-type]  # makes a Batch itself
             batch_size=batch_size,
             shuffle=shuffle,
             drop_last=drop_last,
-            collate_fn=collate,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

@@ -34,8 +34,8 @@ def rasterise(
         raise ValueError(f"fixation ({x:g}, {y:g}) lies off its {size[1]}x{size[0]} image")
     cells = (fraction * torch.tensor([grid[1], grid[0]])).long()
     column, row = (cells[:, axis].clamp(max=grid[1 - axis] - 1) for axis in (0, 1))
-    counts = torch.bincount(row * grid[1] + column, minlength=grid[0] * grid[1])
-    return counts.view(grid).float()
+    counts = torch.zeros(grid[0] * grid[1])
+    return counts.scatter_add_(0, row * grid[1] + column, torch.ones(len(points))).view(grid)
 
 
 def blur(counts: Float[Tensor, "H W"], sigma: tuple[float, float]) -> Float[Tensor, "H W"]:

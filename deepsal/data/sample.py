@@ -30,6 +30,7 @@ class Stimulus:
         fixations: float64 (N, 2) of (x, y), see the module's convention.
         subjects: int (N,), who made each fixation.
         read: returns the image as uint8 (3, height, width), RGB.
+        sigma: the blur of its ground truth in its pixels, where it is not that of the data set.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Stimulus:
     fixations: NDArray[np.float64]
     subjects: NDArray[np.int64]
     read: Callable[[], UInt8[Tensor, "3 H W"]]
+    sigma: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,12 @@ class Batch(NamedTuple):
     size: list[tuple[int, int]]
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples into a `Batch`."""
+def collate(samples: Sequence[Sample], stacked: Tensor | None = None) -> Batch:
+    """Stack samples into a `Batch`; `stacked` are their images where they are stacked already."""
     image, fixations, density, points, name, size = zip(*samples, strict=True)
-    stack = torch.stack
-    return Batch(
-        stack(image), stack(fixations), stack(density), list(points), list(name), list(size)
-    )
+    images = torch.stack(image) if stacked is None else stacked
+    maps = torch.stack(fixations), torch.stack(density)
+    return Batch(images, *maps, list(points), list(name), list(size))
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -3,15 +3,17 @@
 import argparse
 
 import run  # noqa: F401  (warnings and memory as in a run)
-from tests.bench import fields, training
+from tests.bench import fields, loading, training
 from tests.bench.harness import ROOT, keep, show
 
-BENCHMARKS = {"fields": fields.run, "training": training.run}
+BENCHMARKS = {"fields": fields.run, "loading": loading.run, "training": training.run}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Side-by-side timings, appended to runs/bench/.")
-    parser.add_argument("--only", default="", help="fields, training, fields/vgg16/conv4 …")
+    parser.add_argument(
+        "--only", default="", help="fields, loading, training, fields/vgg16/conv4 …"
+    )
     only = parser.parse_args().only
     asked = [name for name in BENCHMARKS if name == only.split("/")[0] or not only]
     if not asked:

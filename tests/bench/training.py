@@ -27,7 +27,7 @@ def run(only: str) -> Iterator[Row]:
     """Yield one row; OSIE with DEEPSAL_DATA, else pop-out arrays written as JPEGs."""
     with tempfile.TemporaryDirectory() as folder:
         data_dir = os.environ.get("DEEPSAL_DATA")
-        whole = osie(data_dir) if data_dir else _written(Path(folder))
+        whole = osie(data_dir) if data_dir else written(Path(folder))
         positions = list(whole.splits["train"])[:IMAGES]
         dataset = SaliencyDataset(
             whole.name, whole.stimuli, {"train": positions, "val": [], "test": []}, whole.sigma
@@ -99,7 +99,8 @@ class _Plain:
             self.optimizer.step()
 
 
-def _written(folder: Path) -> SaliencyDataset:
+def written(folder: Path) -> SaliencyDataset:
+    """Return pop-out arrays stored as JPEGs of OSIE's size."""
     arrays = popout((IMAGES, 0, 0), size=(600, 800))
     stimuli = []
     for stimulus in arrays.stimuli:

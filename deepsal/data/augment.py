@@ -1,0 +1,87 @@
+"""What is done to a training image and its fixations, exactly to both."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torchvision.transforms import v2
+
+TRIES = 20
+
+
+class View(NamedTuple):
+    """An image as it is shown once.
+
+    image: uint8 (3, h, w) · points: float64 (N, 2), in pixels of `size` · size: (height, width) ·
+    scale: pixels of `size` per pixel of the stored image, down and across · mirrored: it was
+    flipped from left to right.
+    """
+
+    image: UInt8[Tensor, "3 h w"]
+    points: Float[Tensor, "N 2"]
+    size: tuple[int, int]
+    scale: tuple[float, float] = (1.0, 1.0)
+    mirrored: bool = False
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Crop, flip and colour, each drawn anew for every image.
+
+    A crop keeps the image's proportions; of windows that lose too many fixations another is drawn,
+    and after 20 the image stays whole. The fixations outside it are gone, like the pixels.
+
+    Args:
+        flip: probability of a left-right flip.
+        crop: the smallest side of a crop, as a part of the image's; 1 for no crops.
+        keep: the smallest part of the fixations that a crop must hold, at least one fixation.
+        colour: brightness, contrast and saturation are multiplied by 1 ± at most this much.
+
+    Raises:
+        ValueError: an option outside its range.
+    """
+
+    flip: float = 0.5
+    crop: float = 1.0
+    keep: float = 0.5
+    colour: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, smallest in {"flip": 0.0, "crop": 0.1, "keep": 0.0, "colour": 0.0}.items():
+            if not smallest <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"data.{name}={value} must lie between {smallest:g} and 1")
+
+    def __call__(self, view: View) -> View:
+        """Return the view changed."""
+        if self.crop < 1:
+            view = self._cropped(view)
+        if self.flip and torch.rand(1) < self.flip:
+            view = _mirrored(view)
+        if self.colour:
+            jitter = v2.ColorJitter(self.colour, self.colour, self.colour)
+            view = view._replace(image=jitter(view.image))
+        return view
+
+    def _cropped(self, view: View) -> View:
+        height, width = view.image.shape[1:]
+        scale = (height / view.size[0], width / view.size[1])
+        points = (view.points + 0.5) * torch.tensor(scale[::-1], dtype=torch.float64) - 0.5
+        for _ in range(TRIES):
+            side, down, across = torch.rand(3).tolist()
+            part = self.crop + (1 - self.crop) * side
+            h, w = max(1, round(part * height)), max(1, round(part * width))
+            top, left = round(down * (height - h)), round(across * (width - w))
+            moved = points - torch.tensor([left, top], dtype=torch.float64)
+            inside = ((moved >= -0.5) & (moved < torch.tensor([w - 0.5, h - 0.5]))).all(1)
+            if inside.sum() >= max(1, self.keep * len(points)):
+                image = view.image[:, top : top + h, left : left + w]
+                return View(image, moved[inside], (h, w), scale)
+        return view
+
+
+def _mirrored(view: View) -> View:
+    points = view.points.clone()
+    points[:, 0] = view.size[1] - 1 - points[:, 0]
+    return view._replace(image=view.image.flip(-1), points=points, mirrored=True)
