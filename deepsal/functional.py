@@ -42,9 +42,9 @@ def cc(log_density: Map, density: Map) -> Score:
     >>> round(cc((3 * ramp + 2).log(), ramp).item(), 6)
     1.0
     """
-    prediction, spread = _centred(_scaled(log_density))
-    truth, true_spread = _centred(_wide(density) * density[0].numel())
-    return (prediction * truth).mean((-2, -1)) / (spread * true_spread)
+    prediction, per_std = _centred(_scaled(log_density))
+    truth, per_true_std = _centred(_wide(density) * density[0].numel())
+    return (prediction * truth).mean((-2, -1)) * per_std * per_true_std
 
 
 def sim(log_density: Map, density: Map) -> Score:
@@ -68,8 +68,8 @@ def nss(log_density: Map, fixations: Map) -> Score:
     1.7321
     """
     counts = _wide(fixations)
-    centred, spread = _centred(_scaled(log_density))
-    return (centred * counts).sum((-2, -1)) / (counts.sum((-2, -1)) * spread)
+    centred, per_std = _centred(_scaled(log_density))
+    return (centred * counts).sum((-2, -1)) / counts.sum((-2, -1)) * per_std
 
 
 def auc(log_density: Map, fixations: Map) -> Score:
@@ -139,7 +139,7 @@ def below(pixels: Float[Tensor, " N"], values: Float[Tensor, " V"]) -> Float[Ten
     asked = values.sub(low).mul_(scale).clamp_(-1, BINS).add_(1).int()
     held = torch.zeros(BINS + 2, dtype=torch.bool, device=pixels.device)
     held[asked] = True
-    close = pixels[held[bins]]
+    close = pixels.masked_select(held.index_select(0, bins))
     counts = torch.bincount(bins, minlength=BINS + 2)
     before = counts.masked_fill(held, 0).cumsum(0)[asked]
     smaller, equal = _ranks(close, torch.ones_like(close, dtype=torch.float64), values)
@@ -161,24 +161,27 @@ def _ranks(pixels: Tensor, weights: Tensor, values: Tensor) -> tuple[Tensor, Ten
 
 
 def _auc(log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"]) -> Float[Tensor, ""]:
-    pixels, fixated = _wide(log_density.detach()).flatten(), fixations.flatten().nonzero()[:, 0]
-    if not len(fixated) or pixels.isnan().any():
+    pixels, fixated = _wide(log_density.detach()), fixations > 0
+    weights = fixations.masked_select(fixated).double()
+    if not len(weights) or pixels.min().isnan():
         return pixels.new_tensor(math.nan)
-    weights = fixations.flatten()[fixated].double()
-    smaller, equal = below(pixels, pixels[fixated])
-    area = ((smaller + equal / 2) * weights).sum() / (len(pixels) * weights.sum())
+    smaller, equal = below(pixels.flatten(), pixels.masked_select(fixated))
+    area = ((smaller + equal / 2) * weights).sum() / (pixels.numel() * weights.sum())
     return area.to(pixels.dtype)
 
 
 def _sauc(
     log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"], others: Float[Tensor, "H W"]
 ) -> Float[Tensor, ""]:
-    pixels = _wide(log_density.detach()).flatten()
-    here, there = (counts.flatten().nonzero()[:, 0] for counts in (fixations, others))
-    if not len(here) or not len(there) or pixels.isnan().any():
+    pixels, fixated, elsewhere = _wide(log_density.detach()), fixations > 0, others > 0
+    weights, against = (
+        counts.masked_select(where).double()
+        for counts, where in ((fixations, fixated), (others, elsewhere))
+    )
+    if not len(weights) or not len(against) or pixels.min().isnan():
         return pixels.new_tensor(math.nan)
-    weights, against = fixations.flatten()[here].double(), others.flatten()[there].double()
-    smaller, equal = _ranks(pixels[there], against, pixels[here])
+    negatives, positives = (pixels.masked_select(where) for where in (elsewhere, fixated))
+    smaller, equal = _ranks(negatives, against, positives)
     area = ((smaller + equal / 2) * weights).sum() / (against.sum() * weights.sum())
     return area.to(pixels.dtype)
 
@@ -193,9 +196,9 @@ def _scaled(log_density: Map) -> Map:
 
 
 def _centred(values: Map) -> tuple[Map, Score]:
-    """Return the values less their mean and their standard deviation; 0 and 1 for constants."""
-    low, high = values.detach().flatten(1).aminmax(dim=1)
-    constant = low == high
+    """Return the values less their mean, and 1 / their standard deviation: 0 for a constant map."""
+    flat = values.detach()
+    constant = flat.amax((-2, -1)) == flat.amin((-2, -1))
     centred = values - values.mean((-2, -1), keepdim=True)
     variance = centred.square().mean((-2, -1)).masked_fill(constant, 1)
-    return centred.masked_fill(constant[:, None, None], 0), variance.sqrt()
+    return centred, variance.rsqrt().masked_fill(constant, 0)

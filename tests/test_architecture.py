@@ -13,6 +13,7 @@ ARROWS = {
     "data": {"data"},
     "models": {"models"},
     "rf": {"rf"},
+    "protocol": {"functional"},
     "losses": {"functional"},
     "metrics": {"functional"},
     "task": {"losses", "metrics", "models", "functional"},
