@@ -63,7 +63,7 @@ def auc_judd(log_density: Map, fixations: Map, jitter: float = JITTER, seed: int
         pixels = pixels + jitter * noise.to(pixels.device)
         values = pixels[fixated].sort(descending=True).values
         count = len(pixels) - below(pixels, values)[0]  # pixels at or above each threshold
-        hits = torch.arange(1, len(values) + 1, device=pixels.device)
+        hits = torch.arange(1.0, len(values) + 1, dtype=torch.float64, device=pixels.device)
         return _area(hits / len(values), (count - hits) / (len(pixels) - len(values)))
 
     return _each(score, log_density, fixations)
