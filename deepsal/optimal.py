@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepsal.functional import Map
 
-SAMPLES = 64
+SAMPLES = 512
 FIXATIONS = 100
 
 

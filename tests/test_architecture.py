@@ -19,7 +19,7 @@ ARROWS = {
     "metrics": {"functional", "protocol", "optimal"},
     "task": {"losses", "metrics", "models", "functional"},
     "callbacks": {"callbacks", "rf", "data.sample"},
-    "report": {"report", "rf.store", "rf.plot", "rf.measure", "functional"},
+    "report": {"report", "rf.store", "rf.plot", "rf.measure", "rf.inference", "functional"},
 }
 
 

@@ -21,7 +21,7 @@ SCORES = {
     "sauc": "sAUC",
     "borji": "AUC-Borji",
 }
-NAMES = {"run": "this run", "centre": "centre", "chance": "chance"}
+NAMES = {"run": "run", "centre": "centre", "chance": "chance"}
 
 
 def summary(folder: Path, console: Console | None = None) -> None:
@@ -53,7 +53,7 @@ def score_table(folder: Path) -> Table:
     """Return the mean scores of a run and its baselines, ± half a 95 % interval over images."""
     found = scores.read(folder)
     title = f"Test scores, {found['dataset']}, {found['images']} images at their own size"
-    table = Table(title=title, box=SIMPLE, title_style="bold", title_justify="left")
+    table = Table(title=title, box=SIMPLE, title_style="bold", title_justify="left", pad_edge=False)
     table.add_column("")
     table.padding = (0, 0, 0, 1)
     known = [score for score in SCORES if score in found["scores"]["run"]]
@@ -118,5 +118,7 @@ def field_table(folder: Path) -> Table | None:
 
 def _cell(score: dict[str, float]) -> str:
     half = (score["high"] - score["low"]) / 2
-    text = f"{score['mean']:.3f}±{half:.2f}".replace("±0.", "±.")
+    mean = score["mean"]
+    digits = 3 if abs(mean) < 0.9995 else 2
+    text = f"{mean:.{digits}f}±{half:.2f}".replace("±0.", "±.")
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text

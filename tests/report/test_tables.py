@@ -47,10 +47,10 @@ def test_the_end_of_a_run_fits_eighty_columns_and_says_what_was_found(tmp_path: 
     text = printed(tmp_path)
     for words in (
         "OSIE, 2 images",
-        "this run",
+        " run ",
         "centre",
         "chance",
-        "3.040±.00",
+        "3.04±.00",
         "KL↓",
         "epoch 0 → 6",
         "conv4",
