@@ -1,26 +1,130 @@
-"""Scores accumulated over a data set: torchmetrics shells over `deepsal.functional`."""
+"""Scores of a batch, and over a data set: shells over `deepsal.functional`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from deepsal import functional
+from deepsal import functional, protocol
 from deepsal.functional import Map, Score
+from deepsal.optimal import optimal
 
-SCORES = ("nss", "cc", "kl", "sim", "auc")
+SCORES = ("nss", "cc", "kl", "sim", "auc", "sauc", "ig")
 """The scores in the order in which tables show them."""
+
+NEEDS = {
+    "nss": ("fixations",),
+    "cc": ("density",),
+    "kl": ("density",),
+    "sim": ("density",),
+    "auc": ("fixations",),
+    "sauc": ("fixations", "others"),
+    "ig": ("fixations", "baseline"),
+    "borji": ("fixations",),
+}
+TUEBINGEN: Mapping[str, Callable[..., Score]] = {
+    **{name: getattr(functional, name) for name in SCORES if name != "ig"},
+    "ig": functional.information_gain,
+}
+PROTOCOLS: Mapping[str, Mapping[str, Callable[..., Score]]] = {
+    "tuebingen": TUEBINGEN,
+    "mit": {
+        **TUEBINGEN,
+        "nss": protocol.nss_sample,
+        "sim": protocol.sim_stretched,
+        "auc": protocol.auc_judd,
+        "sauc": protocol.auc_shuffled,
+        "borji": protocol.auc_borji,
+    },
+}
+MAPS = ("density", "optimal")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Which scores, by whose definition, of which map of the predicted density.
+
+    Args:
+        protocol: `tuebingen`, today's definitions, or `mit`, the older ones (`deepsal.protocol`).
+        maps: `density` scores the density itself, `optimal` the map of it that is best for each
+            score (`deepsal.optimal`).
+        names: the scores; None for all whose inputs are given.
+
+    Raises:
+        ValueError: an unknown protocol, kind of map, or score; the message lists the choices.
+    """
+
+    protocol: str = "tuebingen"
+    maps: str = "density"
+    names: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for value, choices, option in (
+            (self.protocol, tuple(PROTOCOLS), "protocol"),
+            (self.maps, MAPS, "maps"),
+        ):
+            if value not in choices:
+                raise ValueError(f"score.{option}={value}: the choices are {list(choices)}")
+        known = PROTOCOLS[self.protocol]
+        if unknown := [name for name in self.names or () if name not in known]:
+            raise ValueError(
+                f"unknown scores {unknown}; protocol={self.protocol} has {list(known)}"
+            )
+
+    def __call__(
+        self,
+        log_density: Map,
+        density: Map,
+        fixations: Map,
+        others: Map | None = None,
+        baseline: Map | None = None,
+        sigma: float | None = None,
+    ) -> dict[str, Score]:
+        """Return `{score: (B,)}`; shapes `(B, H, W)`.
+
+        Args:
+            log_density: the prediction.
+            density: the truth, sums to one.
+            fixations: counts.
+            others: counts of other images' fixations, which sAUC needs.
+            baseline: log density, which IG and sAUC's optimal map need.
+            sigma: the truth's blur in pixels, which optimal maps need.
+
+        Raises:
+            ValueError: a score was named whose inputs are missing.
+        """
+        given = {"density": density, "fixations": fixations, "others": others, "baseline": baseline}
+        definitions = PROTOCOLS[self.protocol]
+        able = [n for n in definitions if all(given[need] is not None for need in NEEDS[n])]
+        names = able if self.names is None else self.names
+        if missing := [name for name in names if name not in able]:
+            raise ValueError(f"{missing} need {[NEEDS[name] for name in missing]}")
+        if self.maps == "optimal" and sigma is None:
+            raise ValueError("optimal maps need sigma, the truth's blur in pixels")
+        found = {}
+        for name in names:
+            values = log_density
+            if self.maps == "optimal" and sigma is not None:
+                values = optimal(name, log_density, sigma, baseline)
+            found[name] = definitions[name](values, *(given[need] for need in NEEDS[name]))
+        return found
 
 
 def scores(
-    log_density: Map, density: Map, fixations: Map, names: Sequence[str] = SCORES
+    log_density: Map,
+    density: Map,
+    fixations: Map,
+    names: Sequence[str] | None = None,
+    others: Map | None = None,
+    baseline: Map | None = None,
 ) -> dict[str, Score]:
-    """Every named score of each image, `{name: (B,)}`; see `deepsal.functional` for definitions."""
-    truth = {"kl": density, "cc": density, "sim": density, "nss": fixations, "auc": fixations}
-    if unknown := [name for name in names if name not in truth]:
-        raise ValueError(f"unknown scores {unknown}; the choices are {list(truth)}")
-    return {name: getattr(functional, name)(log_density, truth[name]) for name in names}
+    """Every named score of each image, `{name: (B,)}`; see `deepsal.functional` for definitions.
+
+    None names all that have their inputs: `sauc` needs `others`, `ig` a `baseline`.
+    """
+    return Scoring(names=names)(log_density, density, fixations, others, baseline)
 
 
 class SaliencyMetrics(Metric):
@@ -41,12 +145,20 @@ class SaliencyMetrics(Metric):
         self.add_state("total", zeros, dist_reduce_fx="sum")
         self.add_state("count", zeros.clone(), dist_reduce_fx="sum")
 
-    def update(self, log_density: Map, density: Map, fixations: Map) -> None:
+    def update(
+        self,
+        log_density: Map,
+        density: Map,
+        fixations: Map,
+        others: Map | None = None,
+        baseline: Map | None = None,
+    ) -> None:
         """Add a batch; shapes as in `deepsal.functional`."""
-        values = scores(log_density, density, fixations, self.names)
+        values = scores(log_density, density, fixations, self.names, others, baseline)
         table = torch.stack([values[name] for name in self.names]).double()
+        known = ~table.isnan()
         self.total += table.nansum(1)
-        self.count += table.isfinite().sum(1)
+        self.count += known.sum(1)
 
     def compute(self) -> dict[str, Tensor]:
         """Return `{score: mean over images}`, NaN where no image had the score."""

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from typing_extensions import override
 
 from deepsal.losses import SaliencyLoss
-from deepsal.metrics import SCORES, SaliencyMetrics, scores
+from deepsal.metrics import SaliencyMetrics, Scoring
 from deepsal.models import Baseline, Centre, Finetune, Human, SaliencyNetwork, Uniform
 
 
@@ -31,6 +31,7 @@ class SaliencyTask(pl.LightningModule):
     Training and validation are scored at the network's resolution, test images at their own. In
     the test every image is also scored for the centre prior (from the training fixations) and for
     chance; `rows` then holds one dict per image: `name`, `nss` …, `centre_nss` …, `chance_nss` ….
+    Shuffled AUC is against the other test images' fixations, information gain over the centre.
 
     Args:
         network: image (B, 3, h, w) in [0, 1] → log density (B, H, W); a baseline only to test.
@@ -39,6 +40,7 @@ class SaliencyTask(pl.LightningModule):
         optimizer: `groups → optimiser`, such as `partial(AdamW, weight_decay=0.01)`.
         lr: learning rate of the decoder; stages scale it (`Finetune.lr_scale`).
         schedule: `(optimiser, steps) → scheduler` stepped every batch, or None.
+        score: which scores of the test images, by which protocol.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class SaliencyTask(pl.LightningModule):
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
         lr: float,
         schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
+        score: Scoring | None = None,
     ) -> None:
         super().__init__()
         self.network: Any = network.to(memory_format=torch.channels_last)
@@ -57,6 +60,7 @@ class SaliencyTask(pl.LightningModule):
         self.optimizer = optimizer
         self.lr = lr
         self.schedule = schedule
+        self.score = score or Scoring()
         self.val_scores = SaliencyMetrics()
         self.rows: list[dict[str, Any]] = []
         self.baselines: dict[str, nn.Module] = {}
@@ -99,14 +103,16 @@ class SaliencyTask(pl.LightningModule):
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         rows: list[dict[str, Any]] = [{"name": name} for name in batch.name]
+        others, baseline = self._others(batch), self._predict(self.baselines["centre"], batch)
         for prefix, network in {"": self.network, **self.baselines}.items():
-            values = self._scores(network, batch)
+            values = self._scores(network, batch, others, baseline)
             label = f"{prefix}_" if prefix else ""
             for score, per_image in values.items():
                 for row, value in zip(rows, per_image.tolist(), strict=True):
                     row[f"{label}{score}"] = value
         self.rows += rows
-        mine = {f"test/{s}": sum(row[s] for row in rows) / len(rows) for s in SCORES}
+        named = [key for key in rows[0] if key != "name" and "_" not in key]
+        mine = {f"test/{s}": sum(row[s] for row in rows) / len(rows) for s in named}
         self.log_dict(mine, batch_size=len(rows))
 
     @override
@@ -128,11 +134,19 @@ class SaliencyTask(pl.LightningModule):
         )
         return loss
 
-    def _scores(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def _scores(
+        self, network: nn.Module, batch: Batch, others: Tensor, baseline: Tensor
+    ) -> dict[str, Tensor]:
+        sigma = self.trainer.datamodule.dataset.sigma  # type: ignore[attr-defined]
+
+        def score(log_density: Tensor, density: Tensor, fixations: Tensor) -> dict[str, Tensor]:
+            of_image = others.expand_as(log_density), baseline.expand_as(log_density)
+            return self.score(log_density, density, fixations, *of_image, sigma)
+
         if isinstance(network, Human):  # its truth is not everybody's fixations
             height, width = batch.density.shape[-2:]
-            return network.ceiling(batch.name, (height, width), scores)
-        return scores(self._predict(network, batch), batch.density, batch.fixations)
+            return network.ceiling(batch.name, (height, width), score)
+        return score(self._predict(network, batch), batch.density, batch.fixations)
 
     def predictor(self, dataset: Any) -> Callable[[Tensor, tuple[int, int], list[str]], Tensor]:
         """Return a function of images, an output size and names that gives log densities."""
@@ -147,6 +161,13 @@ class SaliencyTask(pl.LightningModule):
             return log_density.cpu()
 
         return predict
+
+    def _others(self, batch: Batch) -> Tensor:
+        dataset = self.trainer.datamodule.dataset  # type: ignore[attr-defined]
+        images = 10 if self.score.protocol == "mit" else None
+        height, width = batch.density.shape[-2:]
+        counts = [dataset.others("test", name, (height, width), images) for name in batch.name]
+        return torch.stack(counts).to(batch.fixations)
 
     @staticmethod
     def _predict(network: nn.Module, batch: Batch) -> Tensor:

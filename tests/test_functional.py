@@ -6,7 +6,7 @@ import torch
 from scipy.stats import pearsonr, rankdata
 from torch import Tensor
 
-from deepsal.functional import auc, cc, kl, nss, sim
+from deepsal.functional import auc, below, cc, information_gain, kl, nss, sauc, sim
 
 SHAPE = (3, 12, 17)
 
@@ -129,3 +129,78 @@ def test_scores_at_the_size_of_real_images_agree_in_float32_and_float64() -> Non
 
 def uniform_like(p: Tensor) -> Tensor:
     return torch.full_like(p, 1 / p.numel())
+
+
+@pytest.mark.parametrize("digits", [0, 1, 12])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_counts_below_are_exact_with_ties_outliers_and_excluded_pixels(
+    digits: int, dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(digits)
+    pixels = (torch.randn(5000, generator=generator, dtype=dtype) * 3).round(decimals=digits)
+    pixels[:7] = torch.tensor([-1e30, -math.inf, -math.inf, 1e30, 0, -0.0, math.inf], dtype=dtype)
+    values = pixels[::50]
+    smaller, equal = below(pixels, values)
+    assert smaller.tolist() == [(pixels < value).sum().item() for value in values]
+    assert equal.tolist() == [(pixels == value).sum().item() for value in values]
+
+
+def test_sauc_equals_the_rank_statistic_with_ties_and_duplicates() -> None:
+    p, f, o = (density() * 2000).round() + 1, fixations(), fixations(2)
+    for value, m, c, d in zip(sauc(p.log(), f, o), p, f, o, strict=True):
+        chosen, negatives = (m.flatten().repeat_interleave(x.flatten().long()) for x in (c, d))
+        wins = (chosen[:, None] > negatives).double() + (chosen[:, None] == negatives) / 2
+        assert value.item() == pytest.approx(wins.mean().item())
+
+
+def test_a_map_of_where_everybody_looks_gains_nothing_in_sauc() -> None:
+    f = fixations()
+    assert torch.equal(sauc(density().log(), f, f), torch.full((3,), 0.5, dtype=torch.float64))
+    assert sauc(uniform().log(), f, fixations(2)).tolist() == [0.5] * 3
+
+
+def test_sauc_needs_fixations_here_and_elsewhere() -> None:
+    f, o = fixations(), fixations(2)
+    f[0], o[2] = 0, 0
+    assert sauc(density().log(), f, o).isnan().tolist() == [True, False, True]
+
+
+def test_a_map_with_a_nan_has_no_area() -> None:
+    p = density().log()
+    p[1, 3, 3] = math.nan
+    assert auc(p, fixations()).isnan().tolist() == [False, True, False]
+    assert sauc(p, fixations(), fixations(2)).isnan().tolist() == [False, True, False]
+
+
+def test_information_gain_is_the_mean_of_log_ratios_over_fixations() -> None:
+    p, b, f = density(), density(3), fixations()
+    for value, m, c, d in zip(information_gain(p.log(), f, b.log()), p, f, b, strict=True):
+        ratios = (m / d).log2().flatten().repeat_interleave(c.flatten().long())
+        assert value.item() == pytest.approx(ratios.mean().item())
+    assert information_gain(b.log(), f, b.log()).tolist() == [0.0] * 3
+
+
+def test_information_gain_is_finite_unless_a_fixation_was_ruled_out() -> None:
+    p, f = density(), fixations()
+    p[0][f[0] == 0] = 0
+    f[1] = 0
+    row, column = f[2].nonzero()[0].tolist()
+    p[2, row, column] = 0
+    gained, empty, ruled_out = information_gain(p.log(), f, uniform().log()).tolist()
+    assert math.isfinite(gained)
+    assert math.isnan(empty)
+    assert ruled_out == -math.inf
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_sauc_and_information_gain_in_low_precision(dtype: torch.dtype) -> None:
+    low, f, o = density().log().to(dtype), fixations(), fixations(2)
+    for value, wide in (
+        (sauc(low, f.float(), o.float()), sauc(low.double(), f, o)),
+        (
+            information_gain(low, f.float(), uniform().log().float()),
+            information_gain(low.double(), f, uniform().log()),
+        ),
+    ):
+        assert value.dtype == torch.float32
+        assert torch.allclose(value.double(), wide, atol=1e-4)

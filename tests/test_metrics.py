@@ -1,8 +1,12 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from deepsal.metrics import SCORES, SaliencyMetrics, scores
+from deepsal import functional, protocol
+from deepsal.metrics import SCORES, SaliencyMetrics, Scoring, scores
 
 
 def maps(count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -12,13 +16,18 @@ def maps(count: int) -> tuple[Tensor, Tensor, Tensor]:
     return log_density, fixations / fixations.sum((1, 2), keepdim=True), fixations
 
 
+def others_and_baseline(count: int) -> tuple[Tensor, Tensor]:
+    log_density, _, fixations = maps(count + 1)
+    return fixations[:-1], log_density[:-1]
+
+
 def test_the_mean_is_over_images_whatever_the_batches() -> None:
-    everything = maps(7)
+    everything, more = maps(7), others_and_baseline(7)
     metric = SaliencyMetrics(SCORES)
     for part in (slice(0, 5), slice(5, 7)):
-        metric.update(*(m[part] for m in everything))
+        metric.update(*(m[part] for m in (*everything, *more)))
     found = metric.compute()
-    for name, values in scores(*everything).items():
+    for name, values in scores(*everything, SCORES, *more).items():
         assert found[name].item() == pytest.approx(values.mean().item(), abs=1e-6)
 
 
@@ -47,5 +56,68 @@ def test_images_without_a_score_are_left_out() -> None:
 
 
 def test_an_unknown_score_lists_the_choices() -> None:
-    with pytest.raises(ValueError, match=r"bleu.*kl.*nss"):
+    with pytest.raises(ValueError, match=r"bleu.*nss.*kl"):
         scores(*maps(1), names=("bleu",))
+
+
+def test_shuffled_auc_and_information_gain_are_scored_where_their_inputs_are() -> None:
+    everything, (others, baseline) = maps(3), others_and_baseline(3)
+    assert set(scores(*everything)) == {"nss", "cc", "kl", "sim", "auc"}
+    found = scores(*everything, None, others, baseline)
+    assert set(found) == set(SCORES)
+    expected = functional.sauc(everything[0], everything[2], others)
+    assert torch.equal(found["sauc"], expected)
+    expected = functional.information_gain(everything[0], everything[2], baseline)
+    assert torch.equal(found["ig"], expected)
+    with pytest.raises(ValueError, match=r"sauc.*others"):
+        scores(*everything, names=("sauc",))
+
+
+def test_the_older_protocol_has_its_own_definitions() -> None:
+    everything, more = maps(3), others_and_baseline(3)
+    old, new = (Scoring(p)(*everything, *more) for p in ("mit", "tuebingen"))
+    assert set(old) == {*new, "borji"}
+    assert torch.equal(old["auc"], protocol.auc_judd(everything[0], everything[2]))
+    assert {name for name in new if not torch.equal(old[name], new[name])} == {
+        "nss",
+        "sim",
+        "auc",
+        "sauc",
+    }
+
+
+@pytest.mark.parametrize("option", ["protocol", "maps"])
+def test_a_wrong_option_lists_the_choices(option: str) -> None:
+    with pytest.raises(ValueError, match=rf"score.{option}=none.*\["):
+        Scoring(**{option: "none"})
+
+
+def test_optimal_maps_need_the_truths_blur_and_leave_the_density_to_nss() -> None:
+    everything, more = maps(2), others_and_baseline(2)
+    with pytest.raises(ValueError, match="sigma"):
+        Scoring(maps="optimal")(*everything, *more)
+    best = Scoring(maps="optimal")(*everything, *more, sigma=1.0)
+    plain = Scoring()(*everything, *more)
+    assert torch.equal(best["nss"], plain["nss"])
+    assert not torch.allclose(best["cc"], plain["cc"])
+
+
+def _rank(rank: int, file: str, found: Any) -> None:
+    torch.distributed.init_process_group("gloo", f"file://{file}", world_size=2, rank=rank)
+    everything, more = maps(4), others_and_baseline(4)
+    metric = SaliencyMetrics(SCORES)
+    if rank == 0:
+        metric.update(*everything, *more)
+    found[rank] = [value.item() for value in metric.compute().values()]
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")  # what the empty rank is about
+def test_two_processes_of_which_one_has_no_image(tmp_path: Path) -> None:
+    with torch.multiprocessing.Manager() as manager:
+        found = manager.dict()
+        torch.multiprocessing.spawn(_rank, (str(tmp_path / "meet"), found), nprocs=2)
+        single = SaliencyMetrics(SCORES)
+        single.update(*maps(4), *others_and_baseline(4))
+        expected = [value.item() for value in single.compute().values()]
+        assert found[0] == found[1] == pytest.approx(expected)

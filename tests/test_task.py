@@ -5,7 +5,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from deepsal.metrics import scores
+from deepsal import functional
+from deepsal.data.maps import rasterise
+from deepsal.metrics import Scoring, scores
 from deepsal.models.finetune import DEPTHS
 from deepsal.task import SaliencyTask
 from tests.conftest import datamodule, task
@@ -96,3 +98,40 @@ def test_a_checkpoint_holds_plain_values_and_restores_the_weights(tmp_path: Path
     fresh.load_state_dict(checkpoint["state_dict"])
     restored = state(fresh)
     assert all(torch.equal(value, restored[key]) for key, value in state(module).items())
+
+
+def test_test_images_have_shuffled_auc_and_information_gain_over_the_centre(tmp_path: Path) -> None:
+    module = task()
+    trainer = fit(module, tmp_path, epochs=1)
+    data = datamodule()
+    trainer.test(module, data, verbose=False)
+    for row, batch in zip(module.rows, data.test_dataloader(), strict=True):
+        others = sum(
+            (
+                rasterise(b.points[0], b.size[0], batch.size[0])
+                for b in data.test_dataloader()
+                if b.name != batch.name
+            ),
+            torch.zeros(batch.size[0]),
+        )
+        with torch.no_grad():
+            log_density = module.network.eval()(batch.image, batch.size[0])
+            centre = module.baselines["centre"](batch.image, batch.size[0])
+        sauc = functional.sauc(log_density, batch.fixations, others[None])
+        assert row["sauc"] == pytest.approx(sauc.item(), abs=1e-5)
+        gain = functional.information_gain(log_density, batch.fixations, centre)
+        assert row["ig"] == pytest.approx(gain.item(), abs=1e-5)
+        assert (row["centre_ig"], row["chance_sauc"]) == (0, 0.5)
+
+
+def test_the_test_takes_another_protocol_and_optimal_maps(tmp_path: Path) -> None:
+    module = task()
+    trainer = fit(module, tmp_path, epochs=1)
+    trainer.test(module, datamodule(), verbose=False)
+    plain = module.rows
+    module.score = Scoring(protocol="mit", maps="optimal")
+    trainer.test(module, datamodule(), verbose=False)
+    for one, other in zip(plain, module.rows, strict=True):
+        assert {*other} == {*one, "borji", "centre_borji", "chance_borji"}
+        assert other["cc"] != one["cc"]
+        assert other["ig"] == one["ig"]

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from deepsal.data.maps import rasterise
+
 SPLITS = ("train", "val", "test")
 
 
@@ -78,8 +80,32 @@ class SaliencyDataset:
 
     def points(self, split: str) -> NDArray[np.float64]:
         """Return all fixations of a split as fractions (x, y) in [0, 1) of their image, (N, 2)."""
-        stimuli = [self.stimuli[i] for i in self.splits[split]]
-        return np.concatenate([(s.fixations + 0.5) / (s.size[1], s.size[0]) for s in stimuli])
+        return np.concatenate([_fractions(self.stimuli[i]) for i in self.splits[split]])
+
+    def others(
+        self, split: str, name: str, grid: tuple[int, int], images: int | None = None
+    ) -> Float[Tensor, "H W"]:
+        """Count the fixations of a split's *other* images, each rescaled to a grid (shuffled AUC).
+
+        Args:
+            split: where the other images come from.
+            name: the image to leave out.
+            grid: (H, W) of the result.
+            images: how many others, drawn by the image's name; None for all.
+        """
+        rest = [s for i in self.splits[split] if (s := self.stimuli[i]).name != name]
+        if images is not None and images < len(rest):
+            random = np.random.default_rng(list(name.encode()))
+            rest = [rest[i] for i in random.choice(len(rest), images, replace=False)]
+        if not rest:
+            return torch.zeros(grid)
+        points = np.concatenate([_fractions(stimulus) for stimulus in rest])
+        return rasterise(torch.from_numpy(points - 0.5), (1, 1), grid)
+
+
+def _fractions(stimulus: Stimulus) -> NDArray[np.float64]:
+    height, width = stimulus.size
+    return (stimulus.fixations + 0.5) / (width, height)
 
 
 def _check(dataset: str, stimulus: Stimulus, hidden: bool) -> None:

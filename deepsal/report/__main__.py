@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deepsal.report import comparison, page
+from deepsal.report import compare, comparison, page
 
 
 def of_run(arguments: Sequence[str]) -> Path:
@@ -23,9 +23,24 @@ def of_sweep(arguments: Sequence[str]) -> Path:
     return comparison.write(parser.parse_args(arguments).folder)
 
 
+def of_runs(arguments: Sequence[str]) -> str | Path:
+    """Write the table of several runs."""
+    about = "Several runs as one table, with intervals and paired tests."
+    parser = argparse.ArgumentParser(prog="deepsal.report table", description=about)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a tested run's folder")
+    parser.add_argument("--to", type=Path, metavar="FILE", help=".md, .csv or .tex")
+    given = parser.parse_args(arguments)
+    found = compare.compare(given.runs)
+    if given.to is None:
+        return compare.markdown(found)
+    compare.save(found, given.to)
+    return Path(given.to)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
     "page": of_run,
     "sweep": of_sweep,
+    "table": of_runs,
 }
 
 

@@ -30,20 +30,36 @@ def interval(values: NDArray[np.float64], seed: int = 0) -> dict[str, float]:
     return {"mean": mean, "low": float(low), "high": float(high), "count": len(known)}
 
 
-def write(folder: Path, rows: Sequence[Mapping[str, Any]], dataset: str) -> None:
+def write(
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    dataset: str,
+    protocol: str = "tuebingen",
+    maps: str = "density",
+) -> None:
     """Write `scores.csv` and `scores.json` atomically.
 
     Args:
         folder: the run folder.
         rows: one dict per image: `name`, scores, and scores of baselines such as `centre_nss`.
-        dataset: what was scored.
+        dataset: what was scored, and its release.
+        protocol: whose definitions.
+        maps: `density` or `optimal`.
     """
     table = pd.DataFrame(rows)
     means: dict[str, dict[str, Any]] = {}
     for column in table.columns.drop("name"):
         model, _, score = column.rpartition("_")
         means.setdefault(model or "run", {})[score] = interval(table[column].to_numpy())
-    found = {"dataset": dataset, "images": len(table), "resolution": "own", "scores": means}
+    found = {
+        "dataset": dataset,
+        "images": len(table),
+        "resolution": "own",
+        "protocol": protocol,
+        "maps": maps,
+        "ig_over": "centre prior of the training fixations",
+        "scores": means,
+    }
     _replace(folder / "scores.csv", table.to_csv(index=False))
     _replace(folder / "scores.json", json.dumps(found, indent=1))
 

@@ -11,8 +11,17 @@ from rich.table import Table
 from deepsal.report import scores
 from deepsal.rf import measure, store
 
-SCORES = {"nss": "NSS", "cc": "CC", "kl": "KL", "sim": "SIM", "auc": "AUC"}
-NAMES = {"run": "this run", "centre": "centre prior", "chance": "chance"}
+SCORES = {
+    "nss": "NSS",
+    "ig": "IG",
+    "cc": "CC",
+    "kl": "KL",
+    "sim": "SIM",
+    "auc": "AUC",
+    "sauc": "sAUC",
+    "borji": "AUC-Borji",
+}
+NAMES = {"run": "run", "centre": "centre", "chance": "chance"}
 
 
 def summary(folder: Path, console: Console | None = None) -> None:
@@ -45,13 +54,14 @@ def score_table(folder: Path) -> Table:
     """Return the mean scores of a run and its baselines, ± half a 95 % interval over images."""
     found = scores.read(folder)
     title = f"Test scores, {found['dataset']}, {found['images']} images at their own size"
-    table = Table(title=title, box=SIMPLE, title_style="bold", title_justify="left")
+    table = Table(title=title, box=SIMPLE, title_style="bold", title_justify="left", pad_edge=False)
     table.add_column("")
     table.padding = (0, 0, 0, 1)
-    for name in SCORES.values():
-        table.add_column(f"{name} {'↓' if name == 'KL' else '↑'}", justify="right")
+    known = [score for score in SCORES if score in found["scores"]["run"]]
+    for score in known:
+        table.add_column(f"{SCORES[score]}{'↓' if score == 'kl' else '↑'}", justify="right")
     for model, means in found["scores"].items():
-        cells = [_cell(means[score]) for score in SCORES]
+        cells = [_cell(means[score]) for score in known]
         table.add_row(NAMES.get(model, model), *cells, style="bold" if model == "run" else "")
     return table
 
@@ -109,4 +119,7 @@ def field_table(folder: Path) -> Table | None:
 
 def _cell(score: dict[str, float]) -> str:
     half = (score["high"] - score["low"]) / 2
-    return f"{score['mean']:.3f} ±{half:.2f}".replace("±0.", "±.")
+    mean = score["mean"]
+    digits = 3 if abs(mean) < 0.9995 else 2
+    text = f"{mean:.{digits}f}±{half:.2f}".replace("±0.", "±.")
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text

@@ -148,3 +148,26 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for read in (read_image, image_size):
         with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg"):
             read(tmp_path / "nowhere.jpg")
+
+
+def test_fixations_of_other_images_are_rescaled_and_all_there() -> None:
+    def stimulus(name: str, size: tuple[int, int], points: list[list[float]]) -> Stimulus:
+        fixations = np.array(points, dtype=np.float64)
+        subjects = np.zeros(len(points), dtype=np.int64)
+        return Stimulus(name, size, fixations, subjects, lambda: torch.zeros(3, *size).byte())
+
+    stimuli = [
+        stimulus("a", (10, 10), [[0.0, 0.0]]),
+        stimulus("b", (20, 20), [[19.0, 0.0], [19.4, 19.4]]),
+        stimulus("c", (10, 40), [[-0.5, 5.0]]),
+    ]
+    dataset = SaliencyDataset("three", stimuli, {"test": [0, 1, 2]}, sigma=1.0)
+    counts = dataset.others("test", "a", (10, 10))
+    assert counts.nonzero().tolist() == [[0, 9], [5, 0], [9, 9]]
+    assert counts.sum() == 3
+    assert dataset.others("test", "b", (10, 10)).nonzero().tolist() == [[0, 0], [5, 0]]
+    one = dataset.others("test", "a", (10, 10), images=1)
+    assert one.sum() in (1, 2)
+    assert torch.equal(one, dataset.others("test", "a", (10, 10), images=1))
+    alone = SaliencyDataset("one", stimuli, {"test": [0]}, sigma=1.0)
+    assert alone.others("test", "a", (4, 4)).sum() == 0

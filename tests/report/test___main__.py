@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from deepsal.report import scores
 from deepsal.report.__main__ import main
 from tests.report.test_comparison import sweep
 
@@ -14,6 +15,18 @@ def test_a_command_writes_its_page_and_says_where(
     assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
     assert main(["page", str(folder / "0-vgg16-conv5")]) == 0
     assert (folder / "0-vgg16-conv5" / "report.html").stat().st_size > 1000
+
+
+def test_the_table_goes_to_the_terminal_or_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores.write(tmp_path, [{"name": "a", "nss": 1.5}, {"name": "b", "nss": 2.5}], "OSIE")
+    assert main(["table", str(tmp_path)]) == 0
+    assert "2.000 ± 0.5" in capsys.readouterr().out
+    file = tmp_path / "table.tex"
+    assert main(["table", str(tmp_path), "--to", str(file)]) == 0
+    assert "tabular" in file.read_text()
+    assert capsys.readouterr().out == f"{file}\n"
 
 
 def test_a_wrong_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,107 @@
+"""The best map for each score: one density, seven maps (Kuemmerer, Wallis & Bethge, ECCV 2018).
+
+A model that knows where people look still loses points by handing the same map to every score. Each
+score has a map that maximises its expectation if fixations come from the density.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deepsal.functional import Map
+
+SAMPLES = 512
+FIXATIONS = 100
+
+
+def optimal(
+    score: str, log_density: Map, sigma: float, baseline_log_density: Map | None = None
+) -> Map:
+    """Return the log of the map that a density should hand to a score, `(B, H, W)`.
+
+    The density itself for NSS and IG, its ranks for AUC, its ratio to the baseline for sAUC, the
+    density blurred like the truth for CC and KL, and a numeric optimum for SIM. Not differentiable.
+
+    Args:
+        score: `nss ig auc borji sauc cc kl sim`.
+        log_density: `(B, H, W)`.
+        sigma: standard deviation of the truth's blur in pixels.
+        baseline_log_density: where people look in other images; sAUC only.
+
+    Raises:
+        ValueError: no such score, or no baseline for sAUC.
+
+    >>> p = torch.tensor([[[0.5, 0.25], [0.125, 0.125]]]).log()
+    >>> torch.equal(optimal("nss", p, 1.0), p)
+    True
+    >>> optimal("auc", p, 1.0).argsort().tolist() == p.argsort().tolist()
+    True
+    """
+    wide = log_density.detach()
+    wide = wide if wide.dtype == torch.float64 else wide.float()
+    if score in ("nss", "ig"):
+        return log_density
+    if score in ("auc", "borji"):
+        return _normalised(_ranks(wide).log())
+    if score == "sauc":
+        if baseline_log_density is None:
+            raise ValueError("the optimal map for sauc is a ratio to a baseline: give one")
+        return _normalised(wide - baseline_log_density.to(wide))
+    if score in ("cc", "kl"):
+        return _normalised(_blurred(wide.exp(), sigma).log())
+    if score == "sim":
+        return torch.stack([_sim(density, sigma) for density in wide.exp()]).log()
+    raise ValueError(f"no optimal map for {score!r}; there are nss ig auc borji sauc cc kl sim")
+
+
+def _ranks(values: Map) -> Map:
+    """Return midranks from 1: tied pixels share theirs."""
+    found = []
+    for image in values.flatten(1):
+        _, place, counts = image.unique(return_inverse=True, return_counts=True)
+        last = counts.cumsum(0).to(values.dtype)
+        found.append((last - (counts - 1) / 2)[place])
+    return torch.stack(found).view_as(values)
+
+
+def _sim(density: Float[Tensor, "H W"], sigma: float) -> Float[Tensor, "H W"]:
+    """Maximise the expected Σ min(S, G) over truths G drawn from the density, ΣS = 1.
+
+    At the optimum every pixel is exceeded by the truth equally often, so S is a pixelwise quantile
+    of drawn truths whose level is set by ΣS = 1. Truths are smooth: a coarse grid is enough.
+    """
+    height, width = density.shape
+    step = max(1, int(sigma / 4))
+    rows, columns = -(-height // step), -(-width // step)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.multinomial(
+        density.flatten().cpu(), SAMPLES * FIXATIONS, replacement=True, generator=generator
+    )
+    cell = drawn // width // step * columns + drawn % width // step
+    image = torch.arange(SAMPLES).repeat_interleave(FIXATIONS)
+    counts = torch.bincount(image * rows * columns + cell, minlength=SAMPLES * rows * columns)
+    truths = _blurred(counts.view(SAMPLES, rows, columns).to(density), sigma / step)
+    ordered = (truths / truths.sum((1, 2), keepdim=True)).sort(0).values
+    totals = ordered.sum((1, 2))
+    above = int((totals < 1).sum().clamp(1, SAMPLES - 1))
+    low, high = ordered[above - 1], ordered[above]
+    mix = ((1 - totals[above - 1]) / (totals[above] - totals[above - 1])).clamp(0, 1)
+    coarse = low + mix * (high - low)
+    fine = torch.nn.functional.interpolate(
+        coarse[None, None], (rows * step, columns * step), mode="bilinear"
+    )[0, 0, :height, :width]
+    return fine / fine.sum()
+
+
+def _blurred(maps: Map, sigma: float) -> Map:
+    down, across = (_gaussian(n, sigma).to(maps) for n in maps.shape[-2:])
+    return down @ maps @ across
+
+
+def _gaussian(n: int, sigma: float) -> Float[Tensor, "n n"]:
+    at = torch.arange(n, dtype=torch.float64)
+    return torch.exp(-0.5 * ((at[:, None] - at) / sigma).square())
+
+
+def _normalised(log_values: Map) -> Map:
+    return log_values.flatten(1).log_softmax(1).view_as(log_values)

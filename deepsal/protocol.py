@@ -1,0 +1,160 @@
+"""The older scores of the MIT benchmark, so that published numbers can be compared on their terms.
+
+As its MATLAB code defines them (Bylinskii et al. 2018, arXiv 1604.03605): maps stretched to [0, 1],
+fixations as a binary image, so that two fixations on a pixel count once. Signatures follow
+`deepsal.functional`; each takes the log density, which is exponentiated first. CC and KL are
+those of `deepsal.functional`. AUCs of a constant map are 0.5 (up to the jitter of `auc_judd`), any
+score of an image without a fixation is NaN.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from deepsal.functional import Map, Score, below
+
+JITTER = 1e-7
+SPLITS = 100
+
+
+def nss_sample(log_density: Map, fixations: Map) -> Score:
+    """NSS with the sample's standard deviation (ddof 1) over fixated pixels; 0 for constants.
+
+    >>> density = torch.tensor([[[0.7, 0.1], [0.1, 0.1]]])
+    >>> round(nss_sample(density.log(), torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])).item(), 4)
+    1.5
+    """
+    pixels = _stretched(log_density)
+    deviation = pixels.std((-2, -1), keepdim=True).clamp_min(torch.finfo(pixels.dtype).tiny)
+    z = (pixels - pixels.mean((-2, -1), keepdim=True)) / deviation
+    fixated = (fixations > 0).to(z.dtype)
+    return (z * fixated).sum((-2, -1)) / fixated.sum((-2, -1))
+
+
+def sim_stretched(log_density: Map, density: Map) -> Score:
+    """Histogram intersection of two maps that were both stretched to [0, 1] first.
+
+    A constant map counts as the uniform density.
+
+    >>> density = torch.tensor([[[0.4, 0.2], [0.2, 0.2]]])
+    >>> sim_stretched(density.log(), torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])).item()
+    1.0
+    """
+    one, other = (_density(_stretched(values)) for values in (log_density, density.log()))
+    return torch.minimum(one, other).sum((-2, -1))
+
+
+def auc_judd(log_density: Map, fixations: Map, jitter: float = JITTER, seed: int = 0) -> Score:
+    """AUC with thresholds at the fixated values, against pixels that were not fixated.
+
+    Ties are broken by noise in [0, `jitter`) on the stretched map; `jitter=0` leaves them.
+
+    >>> density = torch.tensor([[[0.7, 0.1], [0.1, 0.1]]])
+    >>> auc_judd(density.log(), torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])).item()
+    1.0
+    """
+    generator = Generator().manual_seed(seed)
+
+    def score(pixels: Tensor, fixated: Tensor) -> Tensor:
+        noise = torch.rand(len(pixels), generator=generator, dtype=pixels.dtype)
+        pixels = pixels + jitter * noise.to(pixels.device)
+        values = pixels[fixated].sort(descending=True).values
+        count = len(pixels) - below(pixels, values)[0]  # pixels at or above each threshold
+        hits = torch.arange(1.0, len(values) + 1, dtype=torch.float64, device=pixels.device)
+        return _area(hits / len(values), (count - hits) / (len(pixels) - len(values)))
+
+    return _each(score, log_density, fixations)
+
+
+def auc_borji(
+    log_density: Map, fixations: Map, splits: int = SPLITS, step: float = 0.1, seed: int = 0
+) -> Score:
+    """AUC against as many random pixels as there are fixations, thresholds every `step`.
+
+    The mean over `splits` draws with replacement. Coarse steps cost a peaked map much.
+
+    >>> auc_borji(torch.zeros(1, 4, 4), torch.eye(4)[None]).item()
+    0.5
+    """
+    generator = Generator().manual_seed(seed)
+
+    def score(pixels: Tensor, fixated: Tensor) -> Tensor:
+        positives = pixels[fixated]
+        drawn = torch.randint(len(pixels), (splits, len(positives)), generator=generator)
+        return _stepped(positives, pixels[drawn.to(pixels.device)], step)
+
+    return _each(score, log_density, fixations)
+
+
+def auc_shuffled(
+    log_density: Map,
+    fixations: Map,
+    others: Map,
+    splits: int = SPLITS,
+    step: float = 0.1,
+    seed: int = 0,
+) -> Score:
+    """AUC against pixels fixated in other images, thresholds every `step`: MATLAB's shuffled AUC.
+
+    Each of the `splits` draws takes, without replacement, as many pixels of `others` (the benchmark
+    gives ten other images' fixations) as there are fixations.
+
+    >>> auc_shuffled(torch.zeros(1, 4, 4), torch.eye(4)[None], torch.ones(1, 4, 4)).item()
+    0.5
+    """
+    generator = Generator().manual_seed(seed)
+
+    def score(pixels: Tensor, fixated: Tensor, elsewhere: Tensor) -> Tensor:
+        positives, pool = pixels[fixated], pixels[elsewhere]
+        order = torch.rand(splits, len(pool), generator=generator).argsort(1)
+        drawn = order[:, : len(positives)].to(pixels.device)
+        return _stepped(positives, pool[drawn], step)
+
+    return _each(score, log_density, fixations, others)
+
+
+def _each(score: Callable[..., Tensor], log_density: Map, *counts: Map) -> Score:
+    stretched = _stretched(log_density).flatten(1)
+    found = []
+    for pixels, *masks in zip(stretched, *(c.flatten(1) > 0 for c in counts), strict=True):
+        known = all(mask.any() for mask in masks) and not pixels.isnan().any()
+        value = score(pixels, *masks) if known else pixels.new_tensor(math.nan)
+        found.append(value.to(pixels.dtype))
+    return torch.stack(found)
+
+
+def _stretched(log_values: Map) -> Map:
+    """Return the map stretched to [0, 1], float64 or float32; a constant one becomes 0."""
+    wide = log_values if log_values.dtype == torch.float64 else log_values.float()
+    values = (wide - wide.amax((-2, -1), keepdim=True)).exp()
+    low = values.amin((-2, -1), keepdim=True)
+    return (values - low) / (1 - low).masked_fill(low == 1, 1)
+
+
+def _density(stretched: Map) -> Map:
+    total = stretched.sum((-2, -1), keepdim=True)
+    uniform = 1 / stretched[0].numel()
+    return torch.where(total > 0, stretched / total.masked_fill(total == 0, 1), uniform)
+
+
+def _area(
+    hits: Float[Tensor, "... N"], false_alarms: Float[Tensor, "... N"]
+) -> Float[Tensor, "..."]:
+    hits, false_alarms = (
+        torch.nn.functional.pad(torch.nn.functional.pad(x.double(), (1, 0)), (0, 1), value=1.0)
+        for x in (hits, false_alarms)
+    )
+    return torch.trapezoid(hits, false_alarms)
+
+
+def _stepped(
+    positives: Float[Tensor, " P"], negatives: Float[Tensor, "S N"], step: float
+) -> Float[Tensor, ""]:
+    """Mean area over splits, thresholds from the largest multiple of `step` in use down to 0."""
+    thresholds = torch.arange(int(1 / step + 1e-9), -1, -1, device=positives.device) * step
+    hits = (positives[:, None] >= thresholds).double().mean(0)
+    alarms = (negatives[:, :, None] >= thresholds).double().mean(1)
+    return _area(hits.expand_as(alarms), alarms).mean()

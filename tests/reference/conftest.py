@@ -1,0 +1,1 @@
+collect_ignore = ["generate.py"]  # pysaliency has an environment of its own
