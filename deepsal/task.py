@@ -117,6 +117,7 @@ class SaliencyTask(pl.LightningModule):
 
     @override
     def configure_optimizers(self) -> Any:
+        _ = self.network.backbone  # a baseline refuses: it has nothing to learn
         optimizer = self.optimizer(self.finetune.groups(self.network, self.lr))
         if self.schedule is None:
             return optimizer

@@ -199,40 +199,6 @@ def test_an_error_is_one_line_and_the_run_is_marked_as_failed(tmp_path: Path) ->
     assert (tmp_path / "status").read_text().startswith("failed: ValueError: metric=val/bleu")
 
 
-@pytest.mark.parametrize("network", ["uniform", "centre", "itti", "gbvs"])
-def test_a_baseline_is_scored_through_the_same_door(network: str, tmp_path: Path) -> None:
-    chosen = [*SMALL, "logger=csv", f"network={network}", "do=[test]"]
-    config = composed(tmp_path, *chosen)
-    assert config.name == network
-    run.execute(config, tmp_path)
-    table = pd.read_csv(tmp_path / "scores.csv")
-    assert len(table) == 2
-    for row, other in (("uniform", "chance"), ("centre", "centre")):
-        if network == row:
-            assert (table["nss"] == table[f"{other}_nss"]).all()
-            assert (table["kl"] == table[f"{other}_kl"]).all()
-    assert not list(tmp_path.glob("fields/*"))
-
-
-@pytest.mark.parametrize("verb", ["fit", "probe"])
-def test_a_baseline_can_only_be_tested(verb: str, tmp_path: Path) -> None:
-    chosen = [*SMALL, "logger=csv", "network=centre", f"do=[{verb}]"]
-    with pytest.raises(ValueError, match=r"no stages to train, probe or watch; use do=\[test\]"):
-        run.execute(composed(tmp_path, *chosen), tmp_path)
-
-
-def test_exported_predictions_score_as_the_network_that_made_them(tmp_path: Path) -> None:
-    made, scored = tmp_path / "made", tmp_path / "scored"
-    small = [*SMALL, "logger=csv", "rf=none"]
-    run.execute(composed(made, *small, "do=[fit,test,export]"), made)
-    maps = ["network=maps", f"network.path={made / 'predictions.hdf5'}", "do=[test]"]
-    run.execute(composed(scored, *small, *maps), scored)
-    first, second = (pd.read_csv(folder / "scores.csv") for folder in (made, scored))
-    assert first["name"].equals(second["name"])
-    for score in ("nss", "cc", "kl", "sim", "auc"):
-        assert first[score].to_numpy() == pytest.approx(second[score].to_numpy(), abs=1e-4)
-
-
 def test_an_unknown_option_prints_the_valid_ones(tmp_path: Path) -> None:
     with pytest.raises(MissingConfigException, match=r"(?s)conv7.*conv2.*conv5"):
         composed(tmp_path, "finetune=conv7")

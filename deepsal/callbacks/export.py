@@ -127,8 +127,8 @@ def levels(log_density: Float[Tensor, "H W"]) -> NDArray[np.uint8]:
     Half a level is added before the fraction is cut off: cutting alone would make every pixel half
     a level too small on average.
 
-    >>> levels(torch.tensor([[1.0, 0.5, 0.001]]).log())
-    array([[255, 128,   0]], dtype=uint8)
+    >>> levels(torch.tensor([[1.0, 0.25, 0.001]]).log())
+    array([[255,  64,   0]], dtype=uint8)
     """
     density = (log_density.double() - log_density.max()).exp()
     whole: UInt8[Tensor, "H W"] = (255 * density + 0.5).floor().to(torch.uint8)

@@ -11,7 +11,7 @@ from typing_extensions import override
 Map = Float[Tensor, "B H W"]
 Image = Float[Tensor, "B 3 h w"]
 
-BANDWIDTHS = (0.01, 0.014, 0.02, 0.028, 0.04, 0.057, 0.08, 0.113, 0.16)
+BANDWIDTHS = tuple(round(0.01 * 2 ** (i / 4), 4) for i in range(17))
 UNIFORM = (0.0001, 0.001, 0.01, 0.03, 0.1, 0.3)
 FLOOR = 1 / 510
 """Half a level of an 8-bit map, as a fraction of its maximum."""
@@ -156,15 +156,16 @@ class Centre(Baseline):
         """Return the bandwidth and weight with the largest leave-one-image-out likelihood."""
         bandwidths = BANDWIDTHS if self.bandwidth is None else (self.bandwidth,)
         weights = UNIFORM if self.uniform is None else (self.uniform,)
-        found = []
+        looked = self.counts > 0
+        counts, found = self.counts[looked], []
         for bandwidth in bandwidths:
             blur = self._kernel(bandwidth)
             own = blur @ self.counts @ blur
             others = own.sum(0) - own if len(own) > 1 else own
-            density = others.clamp_min(0) / others.sum((-2, -1), keepdim=True)
+            density = (others.clamp_min(0) / others.sum((-2, -1), keepdim=True))[looked]
             for u in weights:
                 mixed = (1 - u) * density + u / self.GRID**2
-                found.append((torch.xlogy(self.counts, mixed).sum().item(), bandwidth, u))
+                found.append(((counts * mixed.log()).sum().item(), bandwidth, u))
         return max(found)[1:]
 
     def _kernel(self, bandwidth: float) -> Float[Tensor, "G G"]:

@@ -1,7 +1,6 @@
 """Early visual channels of the classical saliency models: intensity, colour, orientation."""
 
 import math
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -78,7 +77,6 @@ def orientation(intensity: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B 4 h w"]
     return response[:, ::2] + response[:, 1::2]
 
 
-@lru_cache(maxsize=1)
 def _gabors() -> Float[Tensor, "8 1 k k"]:
     at = torch.arange(-REACH, REACH + 1.0)
     y, x = torch.meshgrid(at, at, indexing="ij")

@@ -33,7 +33,7 @@ class Human(Baseline):
     (1 − w) · Gaussian kernel density of the *other* people's fixations + w · centre prior. The
     bandwidth (a multiple of the data set's blur) and w are those among `BANDWIDTHS` and `WEIGHTS`
     with the largest leave-one-person-out likelihood of the training images' fixations (the first
-    500 images), unless given. Training must not be skipped: test fixations choose nothing.
+    500 images), unless given. Test fixations choose nothing.
 
     `ceiling` scores it. As a plain network it returns the density of *everyone's* fixations, which
     is the truth itself and no ceiling.
@@ -149,7 +149,8 @@ class Human(Baseline):
     def _best(self, stimuli: Sequence[Any]) -> tuple[float, float]:
         """Return the bandwidth and weight with the largest leave-one-person-out likelihood."""
         bandwidths = BANDWIDTHS if self.bandwidth is None else (self.bandwidth,)
-        weights = torch.tensor(WEIGHTS if self.weight is None else (self.weight,)).double()
+        choices = WEIGHTS if self.weight is None else (self.weight,)
+        weights = torch.tensor(choices, dtype=torch.float64)
         found = torch.zeros(len(bandwidths), len(weights), dtype=torch.float64)
         for stimulus in stimuli:
             subjects = torch.from_numpy(stimulus.subjects)
@@ -168,7 +169,7 @@ class Human(Baseline):
         if not found.any():
             raise ValueError("no training image was seen by two people; a ceiling takes two")
         best = divmod(int(found.argmax()), len(weights))
-        return bandwidths[best[0]], weights[best[1]].item()
+        return bandwidths[best[0]], choices[best[1]]
 
     def _of(self, name: str) -> Any:
         if name not in self.stimuli:

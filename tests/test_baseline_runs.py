@@ -1,0 +1,78 @@
+"""Baselines and exports through run.py."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra import initialize_config_dir
+
+import run
+from deepsal.models import Maps
+from deepsal.task import SaliencyTask
+from tests.test_run import ROOT, SMALL, built, composed
+
+TINY = [*SMALL, "logger=csv", "rf=none", "trainer.accelerator=cpu"]
+SCORES = ("nss", "cc", "kl", "sim", "auc")
+
+
+@pytest.fixture(autouse=True)
+def hydra_from_here() -> Iterator[None]:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield
+
+
+@pytest.mark.parametrize("network", ["uniform", "centre", "itti", "gbvs"])
+def test_a_baseline_is_scored_through_the_same_door(network: str, tmp_path: Path) -> None:
+    config = composed(tmp_path, *TINY, "rf=standard", f"network={network}", "do=[test]")
+    assert config.name == network
+    run.execute(config, tmp_path)
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert len(table) == 2
+    for row, other in (("uniform", "chance"), ("centre", "centre")):
+        if network == row:
+            assert (table["nss"] == table[f"{other}_nss"]).all()
+            assert (table["kl"] == table[f"{other}_kl"]).all()
+    assert table[list(SCORES)].notna().all(axis=None)
+    assert not list(tmp_path.glob("fields/*"))
+
+
+@pytest.mark.parametrize("verb", ["fit", "probe"])
+def test_a_baseline_can_only_be_tested(verb: str, tmp_path: Path) -> None:
+    chosen = [*TINY, "network=centre", f"do=[{verb}]"]
+    with pytest.raises(ValueError, match=r"no stages to train, probe or watch; use do=\[test\]"):
+        run.execute(composed(tmp_path, *chosen), tmp_path)
+
+
+def test_the_ceiling_needs_people_and_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no training image was seen by two people"):
+        run.execute(composed(tmp_path, *TINY, "network=human", "do=[test]"), tmp_path)
+
+
+def test_exported_predictions_score_as_the_network_that_made_them(tmp_path: Path) -> None:
+    made, scored = tmp_path / "made", tmp_path / "scored"
+    run.execute(composed(made, *TINY, "do=[test,export]"), made)
+    maps = ["network=maps", f"network.path={made / 'predictions.hdf5'}", "do=[test]"]
+    run.execute(composed(scored, *TINY, *maps), scored)
+    first, second = (pd.read_csv(folder / "scores.csv") for folder in (made, scored))
+    assert first["name"].equals(second["name"])
+    for score in SCORES:
+        assert first[score].to_numpy() == pytest.approx(second[score].to_numpy(), abs=1e-4)
+
+
+def test_the_network_of_a_checkpoint_is_what_is_exported(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    objects = built(tmp_path, *TINY)
+    task, data = objects["task"], objects["data"]
+    assert isinstance(task, SaliencyTask)
+    torch.save({"state_dict": task.state_dict()}, tmp_path / "other.ckpt")
+    chosen = [*TINY, "export=salicon", "do=[export]", f"ckpt={tmp_path / 'other.ckpt'}"]
+    run.execute(composed(tmp_path, *chosen), tmp_path)
+    sample = data.images["test"][0]  # type: ignore[attr-defined]
+    expected = task.predictor(None)(sample.image[None], sample.size, [sample.name]).exp()[0]
+    maps = Maps(tmp_path / "predictions")
+    found = maps(sample.image[None], sample.size, [sample.name]).exp()[0]
+    assert np.corrcoef(found.flatten(), expected.flatten())[0, 1] > 0.999
+    assert len(list((tmp_path / "predictions").glob("*.png"))) == 3
