@@ -7,6 +7,7 @@ from deepsal.data.datamodule import SaliencyDataModule as SaliencyDataModule
 from deepsal.data.export import export as export
 from deepsal.data.eyecrowd import eyecrowd as eyecrowd
 from deepsal.data.folder import folder as folder
+from deepsal.data.mit1003 import mit1003 as mit1003
 from deepsal.data.nus_scene import nus_scene as nus_scene
 from deepsal.data.osie import osie as osie
 from deepsal.data.popout import popout as popout

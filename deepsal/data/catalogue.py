@@ -8,6 +8,8 @@ from deepsal.data.card import Card, Cards
 from deepsal.data.eyecrowd import CARD as EYECROWD
 from deepsal.data.eyecrowd import eyecrowd
 from deepsal.data.folder import folder
+from deepsal.data.mit1003 import CARD as MIT1003
+from deepsal.data.mit1003 import mit1003
 from deepsal.data.nus_scene import CARD as NUS_SCENE
 from deepsal.data.nus_scene import nus_scene
 from deepsal.data.osie import CARD as OSIE
@@ -21,6 +23,7 @@ RELEASES: Mapping[str, tuple[Card, Callable[[Path], SaliencyDataset]]] = Mapping
             (OSIE, osie),
             (NUS_SCENE, nus_scene),
             (EYECROWD, eyecrowd),
+            (MIT1003, mit1003),
         )
     }
 )
