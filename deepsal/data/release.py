@@ -37,6 +37,11 @@ def found(path: Path, card: Card) -> Path:
     return path
 
 
+def pictures(folder: Path, pattern: str) -> list[Path]:
+    """Return the images of a folder in order, without what a Mac or a browser left there."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
 @contextmanager
 def reading(file: Path, card: Card) -> Iterator[None]:
     """Turn whatever goes wrong inside into a ValueError that names the file.
@@ -115,6 +120,26 @@ def dataset(
     return SaliencyDataset(
         card.title, stimuli, splits, card.sigma, card.degree, dropped=dict(+dropped)
     )
+
+
+def images_only(
+    card: Card, images: Sequence[Path], names: Sequence[str], whole: bool = True
+) -> SaliencyDataset:
+    """Return the images of a benchmark that keeps the fixations, all of them as test.
+
+    Raises:
+        ValueError: there are not as many as in the release.
+    """
+    if whole and len(images) != card.images:
+        raise ValueError(
+            f"{card.title} has {card.images} images, here are {len(images)}; get the release again"
+        )
+    stimuli = [
+        stimulus(image, [], card, Counter(), name)
+        for image, name in zip(images, names, strict=True)
+    ]
+    splits: dict[str, Sequence[int]] = {"train": [], "val": [], "test": range(len(stimuli))}
+    return SaliencyDataset(card.title, stimuli, splits, card.sigma, card.degree, hidden=True)
 
 
 def split(order: Sequence[int], test: int, val: int) -> dict[str, list[int]]:

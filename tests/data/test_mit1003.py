@@ -103,6 +103,6 @@ def test_a_trial_of_no_samples_is_named(fake: Path) -> None:
 
 def test_wrong_counts_are_told_unless_a_part_is_wanted(fake: Path) -> None:
     (fake / "mit1003" / "ALLSTIMULI" / f"{NAMES[3]}.jpeg").unlink()
-    with pytest.raises(ValueError, match="holds 19 images and 38 fixations.* 20 and 40"):
+    with pytest.raises(ValueError, match=r"holds 19 images and 38 fixations.* 20 and 40"):
         mit1003(fake)
     assert len(mit1003(fake, whole=False).stimuli) == 19
