@@ -12,9 +12,11 @@ from deepsal.data.mit300 import mit300 as mit300
 from deepsal.data.mit1003 import mit1003 as mit1003
 from deepsal.data.nus_scene import nus_scene as nus_scene
 from deepsal.data.osie import osie as osie
+from deepsal.data.pascal_s import pascal_s as pascal_s
 from deepsal.data.popout import popout as popout
 from deepsal.data.salicon import salicon as salicon
 from deepsal.data.sample import Batch as Batch
 from deepsal.data.sample import SaliencyDataset as SaliencyDataset
 from deepsal.data.sample import Sample as Sample
 from deepsal.data.sample import Stimulus as Stimulus
+from deepsal.data.toronto import toronto as toronto

@@ -18,9 +18,13 @@ from deepsal.data.nus_scene import CARD as NUS_SCENE
 from deepsal.data.nus_scene import nus_scene
 from deepsal.data.osie import CARD as OSIE
 from deepsal.data.osie import osie
+from deepsal.data.pascal_s import CARD as PASCAL_S
+from deepsal.data.pascal_s import pascal_s
 from deepsal.data.salicon import CARD as SALICON
 from deepsal.data.salicon import salicon
 from deepsal.data.sample import SaliencyDataset
+from deepsal.data.toronto import CARD as TORONTO
+from deepsal.data.toronto import toronto
 
 RELEASES: Mapping[str, tuple[Card, Callable[[Path], SaliencyDataset]]] = MappingProxyType(
     {
@@ -33,6 +37,8 @@ RELEASES: Mapping[str, tuple[Card, Callable[[Path], SaliencyDataset]]] = Mapping
             (SALICON, salicon),
             (CAT2000, cat2000),
             (MIT300, mit300),
+            (PASCAL_S, pascal_s),
+            (TORONTO, toronto),
         )
     }
 )

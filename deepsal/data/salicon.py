@@ -55,10 +55,11 @@ def salicon(
 
     The fixations of the two releases are different data under equal names; to keep both, call
     their folders `fixations2015` and `fixations2017`. A .mat file has `image`, `resolution`
-    (height, width) and `gaze`, one per person, with `location` (mouse samples), `timestamp` and `fixations`
-    (inferred), x and y counted from 1. Training images are train; of the 5,000 validation images
-    a fixed half is val and the other half test. The fixations of the official test images are not
-    public. The blur is that of SALICON's own code. 2017's mouse samples need some 8 GB of memory.
+    (height, width) and `gaze`, one per person, with `location` (mouse samples), `timestamp` and
+    `fixations` (inferred), x and y counted from 1. Training images are train; of the 5,000
+    validation images a fixed half is val and the other half test. The fixations of the official
+    test images are not public. The blur is that of SALICON's own code. The mouse samples of 2017
+    need some 8 GB of memory.
 
     Args:
         data_dir: the folder that holds `salicon/`.
