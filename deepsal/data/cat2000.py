@@ -87,6 +87,6 @@ def cat2000(
 
 
 def _points(file: Path) -> NDArray[np.float64]:
-    with reading(found(file, CARD), CARD):
+    with reading(found(file, CARD), CARD.title):
         rows, columns = np.nonzero(loadmat(file)["fixLocs"])
         return np.stack([columns, rows], axis=1).astype(np.float64)

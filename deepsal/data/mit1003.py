@@ -75,7 +75,7 @@ def mit1003(data_dir: str | Path, fold: int = 0, whole: bool = True) -> Saliency
 def _train(file: Path) -> NDArray[np.float64]:
     if not file.is_file():
         raise FileNotFoundError(f"{CARD.title} is incomplete: {file} is missing")
-    with reading(file, CARD):
+    with reading(file, CARD.title):
         held = loadmat(file, struct_as_record=False, squeeze_me=True)
         (variable,) = (value for key, value in held.items() if not key.startswith("__"))
         gaze = np.atleast_1d(variable.DATA)[0].eyeData[:, :2].astype(np.float64)

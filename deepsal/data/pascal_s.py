@@ -52,7 +52,7 @@ def pascal_s(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
     """
     root = Path(data_dir) / CARD.name / "datasets"
     file = found(root / "fixations" / "pascalFix.mat", CARD)
-    with reading(file, CARD), h5py.File(file, "r") as held:
+    with reading(file, CARD.title), h5py.File(file, "r") as held:
         cells = [_trains(held[cell][...]) for cell in held["fixCell"][0]]
     dropped: Counter[str] = Counter()
     stimuli = [

@@ -101,7 +101,7 @@ def salicon(
 
 def _trains(file: Path, kind: str) -> tuple[list[NDArray[np.float64]], tuple[int, int]]:
     """Return the points of each person, counted from 0, and the image's (height, width)."""
-    with reading(file, CARD):
+    with reading(file, CARD.title):
         held: dict[str, Any] = loadmat(file, squeeze_me=True, struct_as_record=False)
         height, width = held["resolution"]
         people = np.atleast_1d(held["gaze"])

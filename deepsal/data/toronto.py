@@ -53,7 +53,7 @@ def toronto(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
     """
     root = Path(data_dir) / CARD.name / "eyetrackingdata" / "fixdens"
     file = found(root / "origfixdata.mat", CARD)
-    with reading(file, CARD):
+    with reading(file, CARD.title):
         marks = [np.asarray(cell) for cell in loadmat(file)["white"][0]]
         points = [np.stack(np.nonzero(cell)[::-1], axis=1).astype(np.float64) for cell in marks]
     dropped: Counter[str] = Counter()
