@@ -7,6 +7,7 @@ from deepsal.data.check import check as check
 from deepsal.data.datamodule import SaliencyDataModule as SaliencyDataModule
 from deepsal.data.export import export as export
 from deepsal.data.eyecrowd import eyecrowd as eyecrowd
+from deepsal.data.figrim import figrim as figrim
 from deepsal.data.folder import folder as folder
 from deepsal.data.hdf5 import hdf5 as hdf5
 from deepsal.data.mit300 import mit300 as mit300

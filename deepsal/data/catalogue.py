@@ -9,6 +9,8 @@ from deepsal.data.cat2000 import CARD as CAT2000
 from deepsal.data.cat2000 import cat2000
 from deepsal.data.eyecrowd import CARD as EYECROWD
 from deepsal.data.eyecrowd import eyecrowd
+from deepsal.data.figrim import CARD as FIGRIM
+from deepsal.data.figrim import figrim
 from deepsal.data.folder import folder
 from deepsal.data.mit300 import CARD as MIT300
 from deepsal.data.mit300 import mit300
@@ -38,6 +40,7 @@ RELEASES: Mapping[str, tuple[Card, Callable[[Path], SaliencyDataset]]] = Mapping
             (CAT2000, cat2000),
             (MIT300, mit300),
             (PASCAL_S, pascal_s),
+            (FIGRIM, figrim),
             (TORONTO, toronto),
         )
     }
