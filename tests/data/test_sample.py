@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +149,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for read in (read_image, image_size):
         with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg"):
             read(tmp_path / "nowhere.jpg")
+
+
+@pytest.mark.parametrize("read", [image_size, read_image])
+def test_a_huge_image_is_named(
+    read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "poster.png"
+    Image.new("L", (50, 40)).save(file)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    with pytest.raises(ValueError, match=r"poster\.png is not a readable image: .*2000 pixels"):
+        read(file)
