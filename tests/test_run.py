@@ -62,7 +62,7 @@ def test_every_option_composes_builds_and_is_named_after_its_file(
     overrides = ["backbone=alexnet", "backbone.weights=null", "data=popout", "logger=csv"]
     if option == "timm":
         overrides.append("backbone.name=mobilenetv3_small_100")
-    if option == "folder":
+    if option in {"folder", "hdf5"}:
         overrides += ["data.dataset.path=nowhere", "data.dataset.sigma=20.0"]
     if option == "another":
         overrides.append("probe.another.weights=null")

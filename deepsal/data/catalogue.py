@@ -5,14 +5,28 @@ from pathlib import Path
 from types import MappingProxyType
 
 from deepsal.data.card import Card, Cards
+from deepsal.data.cat2000 import CARD as CAT2000
+from deepsal.data.cat2000 import cat2000
 from deepsal.data.eyecrowd import CARD as EYECROWD
 from deepsal.data.eyecrowd import eyecrowd
+from deepsal.data.figrim import CARD as FIGRIM
+from deepsal.data.figrim import figrim
 from deepsal.data.folder import folder
+from deepsal.data.mit300 import CARD as MIT300
+from deepsal.data.mit300 import mit300
+from deepsal.data.mit1003 import CARD as MIT1003
+from deepsal.data.mit1003 import mit1003
 from deepsal.data.nus_scene import CARD as NUS_SCENE
 from deepsal.data.nus_scene import nus_scene
 from deepsal.data.osie import CARD as OSIE
 from deepsal.data.osie import osie
+from deepsal.data.pascal_s import CARD as PASCAL_S
+from deepsal.data.pascal_s import pascal_s
+from deepsal.data.salicon import CARD as SALICON
+from deepsal.data.salicon import salicon
 from deepsal.data.sample import SaliencyDataset
+from deepsal.data.toronto import CARD as TORONTO
+from deepsal.data.toronto import toronto
 
 RELEASES: Mapping[str, tuple[Card, Callable[[Path], SaliencyDataset]]] = MappingProxyType(
     {
@@ -21,6 +35,13 @@ RELEASES: Mapping[str, tuple[Card, Callable[[Path], SaliencyDataset]]] = Mapping
             (OSIE, osie),
             (NUS_SCENE, nus_scene),
             (EYECROWD, eyecrowd),
+            (MIT1003, mit1003),
+            (SALICON, salicon),
+            (CAT2000, cat2000),
+            (MIT300, mit300),
+            (PASCAL_S, pascal_s),
+            (FIGRIM, figrim),
+            (TORONTO, toronto),
         )
     }
 )

@@ -49,7 +49,7 @@ def nus_scene(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
     """
     root = Path(data_dir) / CARD.name / "data"
     file = found(root / "tidy" / "fixations.mat", CARD)
-    with reading(file, CARD):
+    with reading(file, CARD.title):
         cells = [[_points(cell) for cell in row] for row in loadmat(file)["fixations"]]
     dropped: Counter[str] = Counter()
     stimuli = [

@@ -59,7 +59,7 @@ def nus_layout(data_dir: Path, card: Card) -> tuple[Path, list[Stimulus], Counte
     """
     root = data_dir / card.name / "data"
     file = found(root / "eye" / "fixations.mat", card)
-    with reading(file, card):
+    with reading(file, card.title):
         loaded = loadmat(file, squeeze_me=True, struct_as_record=False)["fixations"]
         cells = [_cell(cell) for cell in loaded]
     dropped: Counter[str] = Counter()

@@ -37,8 +37,13 @@ def found(path: Path, card: Card) -> Path:
     return path
 
 
+def pictures(folder: Path, pattern: str) -> list[Path]:
+    """Return the images of a folder in order, without what a Mac or a browser left there."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
 @contextmanager
-def reading(file: Path, card: Card) -> Iterator[None]:
+def reading(file: Path, title: str) -> Iterator[None]:
     """Turn whatever goes wrong inside into a ValueError that names the file.
 
     scipy and h5py raise half a dozen types for a file that is not theirs.
@@ -46,7 +51,7 @@ def reading(file: Path, card: Card) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(f"{file} is not a fixation file of {card.title}: {error!r}") from error
+        raise ValueError(f"{file} is not a fixation file of {title}: {error!r}") from error
 
 
 def stimulus(
@@ -74,12 +79,20 @@ def stimulus(
             f"{card.title} is incomplete: {path} is missing; get the release again"
         )
     size = image_size(path)
+    points, subjects = kept(trains, size, dropped)
+    return Stimulus(name or path.name, size, points, subjects, partial(read_image, path))
+
+
+def kept(
+    trains: Sequence[NDArray[np.float64]], size: tuple[int, int], dropped: Counter[str]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the points on an image of (height, width) and who made them; count the others."""
     points = np.concatenate([np.empty((0, 2)), *trains])
     subjects = np.repeat(np.arange(len(trains)), [len(train) for train in trains])
     finite = np.isfinite(points).all(1)
     on = finite & (points >= -0.5).all(1) & (points < (size[1] - 0.5, size[0] - 0.5)).all(1)
     dropped.update({NAN: int((~finite).sum()), OFF: int((finite & ~on).sum())})
-    return Stimulus(name or path.name, size, points[on], subjects[on], partial(read_image, path))
+    return points[on], subjects[on]
 
 
 def dataset(
@@ -110,11 +123,36 @@ def dataset(
             f"{file} holds {len(stimuli)} images and {total} fixations, the release has "
             f"{expected[0]} and {expected[1]}; fetch it again"
         )
-    for reason, count in (+dropped).items():
-        log.info("%s: left out %d fixations: %s", card.title, count, reason)
+    tell(card.title, dropped)
     return SaliencyDataset(
         card.title, stimuli, splits, card.sigma, card.degree, dropped=dict(+dropped)
     )
+
+
+def tell(title: str, dropped: Counter[str]) -> None:
+    """Log how many fixations were left out and why."""
+    for reason, count in (+dropped).items():
+        log.info("%s: left out %d fixations: %s", title, count, reason)
+
+
+def images_only(
+    card: Card, images: Sequence[Path], names: Sequence[str], whole: bool = True
+) -> SaliencyDataset:
+    """Return the images of a benchmark that keeps the fixations, all of them as test.
+
+    Raises:
+        ValueError: there are not as many as in the release.
+    """
+    if whole and len(images) != card.images:
+        raise ValueError(
+            f"{card.title} has {card.images} images, here are {len(images)}; get the release again"
+        )
+    stimuli = [
+        stimulus(image, [], card, Counter(), name)
+        for image, name in zip(images, names, strict=True)
+    ]
+    splits: dict[str, Sequence[int]] = {"train": [], "val": [], "test": range(len(stimuli))}
+    return SaliencyDataset(card.title, stimuli, splits, card.sigma, card.degree, hidden=True)
 
 
 def split(order: Sequence[int], test: int, val: int) -> dict[str, list[int]]:

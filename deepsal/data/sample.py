@@ -20,6 +20,7 @@ from torch import Tensor
 from deepsal.data.maps import rasterise
 
 SPLITS = ("train", "val", "test")
+UNREADABLE = (UnidentifiedImageError, OSError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def image_size(path: Path) -> tuple[int, int]:
             return image.height, image.width
     except FileNotFoundError:
         raise
-    except (UnidentifiedImageError, OSError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path} is not a readable image: {error}") from error
 
 
@@ -174,14 +175,15 @@ def read_image(path: Path) -> UInt8[Tensor, "3 H W"]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is truncated or no image; the message names it.
+        ValueError: the file is truncated, no image or huge (above 179 million pixels); the message
+            names it.
     """
     try:
         with Image.open(path) as image:
             return torch.from_numpy(np.array(_rgb(image))).permute(2, 0, 1).contiguous()
     except FileNotFoundError:
         raise
-    except (UnidentifiedImageError, OSError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path} is not a readable image: {error}") from error
 
 

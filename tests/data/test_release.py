@@ -82,7 +82,7 @@ def test_a_missing_table_says_which_option_to_set(tmp_path: Path) -> None:
 
 def test_an_error_while_reading_names_the_file(tmp_path: Path) -> None:
     message = r"a\.mat is not a fixation file of Toy: KeyError"
-    with pytest.raises(ValueError, match=message), reading(tmp_path / "a.mat", CARD):
+    with pytest.raises(ValueError, match=message), reading(tmp_path / "a.mat", CARD.title):
         raise KeyError("fixations")
 
 

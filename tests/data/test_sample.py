@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +172,14 @@ def test_fixations_of_other_images_are_rescaled_and_all_there() -> None:
     assert torch.equal(one, dataset.others("test", "a", (10, 10), images=1))
     alone = SaliencyDataset("one", stimuli, {"test": [0]}, sigma=1.0)
     assert alone.others("test", "a", (4, 4)).sum() == 0
+
+
+@pytest.mark.parametrize("read", [image_size, read_image])
+def test_a_huge_image_is_named(
+    read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "poster.png"
+    Image.new("L", (50, 40)).save(file)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    with pytest.raises(ValueError, match=r"poster\.png is not a readable image: .*2000 pixels"):
+        read(file)

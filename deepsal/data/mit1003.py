@@ -1,0 +1,90 @@
+"""MIT1003: 1003 photographs, 15 observers (Judd et al. 2009, ICCV), from the raw gaze."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import loadmat
+
+from deepsal.data.card import Archive, Card
+from deepsal.data.release import dataset, found, pictures, reading, stimulus
+from deepsal.data.saccades import fixations
+from deepsal.data.sample import SaliencyDataset, image_size
+
+PLACE = "http://people.csail.mit.edu/tjudd/WherePeopleLook"
+CARD = Card(
+    name="mit1003",
+    title="MIT1003",
+    licence=None,
+    citation="Judd, Ehinger, Durand & Torralba 2009, Learning to Predict Where Humans Look, ICCV",
+    images=1003,
+    fixations=104_171,
+    subjects=15,
+    seconds=3.0,
+    distance=75.0,
+    degree=34.0,
+    sigma=34.0,
+    splits="10 folds, ours",
+    archives=(
+        Archive(f"{PLACE}/ALLSTIMULI.zip", "0d7df8b954ecba69b6796e77b9afe4b6"),
+        Archive(f"{PLACE}/DATA.zip", "ea19d74ad0a0144428c53e9d75c2d71c"),
+    ),
+)
+FOLDS = 10
+
+
+def mit1003(data_dir: str | Path, fold: int = 0, whole: bool = True) -> SaliencyDataset:
+    """Read MIT1003 without MATLAB: `mit1003/ALLSTIMULI/*.jpeg`, `mit1003/DATA/SUBJECT/IMAGE.mat`.
+
+    Each .mat file holds one variable, named after the image and cut to 63 letters, whose
+    `DATA(1).eyeData` are the places of the gaze in pixels at 240 Hz; blinks are negative.
+    `deepsal.data.saccades` finds the fixations as the release's own checker does. The first of each
+    trial, forced to the centre, is dropped, and so is what does not lie in 0 < x < width and
+    0 < y < height: 104,171 stay. Such coordinates start at the image's corner and deepsal's, which
+    start at the first pixel's centre, are half a pixel less. Distance and pixels per degree are
+    those written in the checker.
+
+    Args:
+        data_dir: the folder that holds `mit1003/`.
+        fold: 0 to 9; this tenth of the images is test, the next one validation, the rest train.
+        whole: refuse counts that are not the release's; False accepts a partial copy.
+
+    Raises:
+        FileNotFoundError: a folder or a file is missing; the message says which option to set.
+        ValueError: an unknown fold, a foreign file, or counts that are not those of the release.
+    """
+    if fold not in range(FOLDS):
+        raise ValueError(f"fold={fold}: the choices are 0 to {FOLDS - 1}")
+    root = Path(data_dir) / CARD.name
+    images = pictures(found(root / "ALLSTIMULI", CARD), "*.jpeg")
+    people = sorted(path for path in found(root / "DATA", CARD).iterdir() if path.is_dir())
+    dropped: Counter[str] = Counter()
+    stimuli = []
+    for image in images:
+        files = [person / f"{image.stem}.mat" for person in people]
+        trains = [_inside(_train(file), image, dropped) for file in files]
+        stimuli.append(stimulus(image, trains, CARD, dropped))
+    order = np.random.default_rng(2009).permutation(len(stimuli))
+    tenths = [tenth.tolist() for tenth in np.array_split(order, FOLDS)]
+    test, val, *rest = tenths[fold:] + tenths[:fold]
+    splits = {"train": [i for tenth in rest for i in tenth], "val": val, "test": test}
+    return dataset(CARD, stimuli, splits, dropped, root / "DATA", whole)
+
+
+def _train(file: Path) -> NDArray[np.float64]:
+    if not file.is_file():
+        raise FileNotFoundError(f"{CARD.title} is incomplete: {file} is missing")
+    with reading(file, CARD.title):
+        held = loadmat(file, struct_as_record=False, squeeze_me=True)
+        (variable,) = (value for key, value in held.items() if not key.startswith("__"))
+        gaze = np.atleast_1d(variable.DATA)[0].eyeData[:, :2].astype(np.float64)
+        return fixations(gaze)
+
+
+def _inside(places: NDArray[np.float64], image: Path, dropped: Counter[str]) -> NDArray[np.float64]:
+    height, width = image_size(image)
+    later = places[1:]
+    inside = (later > 0).all(1) & (later < (width, height)).all(1)
+    dropped.update({"first of a trial": 1, "blink or off the image": int((~inside).sum())})
+    return later[inside] - 0.5

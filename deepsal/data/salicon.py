@@ -1,0 +1,109 @@
+"""SALICON: 20,000 COCO images and the mouse of many people (Jiang et al. 2015, CVPR)."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import loadmat
+
+from deepsal.data.card import Archive, Card
+from deepsal.data.release import dataset, found, reading, stimulus
+from deepsal.data.sample import SaliencyDataset
+
+RELEASES: Mapping[int, str] = MappingProxyType(
+    {2015: "9a22db9d718200fb90252e5010c004c4", 2017: "462b70f4f9e8ea446ac628e46cea8d3d"}
+)
+KINDS = ("fixations", "location")
+COUNTS: Mapping[tuple[int, str], int] = MappingProxyType(
+    {
+        (2015, "fixations"): 3_171_533 + 1_662_655,
+        (2015, "location"): 68_992_355 + 38_846_998,
+        (2017, "fixations"): 4_598_112 + 2_576_914,
+        (2017, "location"): 215_286_274 + 121_898_426,
+    }
+)
+"""Of train and val, as the field's reference library finds them in the archives."""
+CARD = Card(
+    name="salicon",
+    title="SALICON",
+    licence="CC BY 4.0",
+    citation="Jiang, Huang, Duan & Zhao 2015, SALICON: Saliency in Context, CVPR",
+    images=15_000,
+    fixations=COUNTS[2017, "fixations"],
+    subjects=None,
+    seconds=None,
+    distance=None,
+    degree=None,
+    sigma=19.0,
+    splits="10,000; val in halves",
+    archives=(
+        Archive("http://salicon.net", "eb2a1bb706633d1b31fc2e01422c5757"),
+        *(Archive("http://salicon.net", md5) for md5 in RELEASES.values()),
+    ),
+)
+
+
+def salicon(
+    data_dir: str | Path, release: int = 2017, kind: str = "fixations", whole: bool = True
+) -> SaliencyDataset:
+    """Read SALICON: `salicon/images/{train,val}/*.jpg`, `salicon/fixations/{train,val}/*.mat`.
+
+    The fixations of the two releases are different data under equal names; to keep both, call
+    their folders `fixations2015` and `fixations2017`. A .mat file has `image`, `resolution`
+    (height, width) and `gaze`, one per person, with `location` (mouse samples), `timestamp` and
+    `fixations` (inferred), x and y counted from 1. Training images are train; of the 5,000
+    validation images a fixed half is val and the other half test. The fixations of the official
+    test images are not public. The blur is that of SALICON's own code. The mouse samples of 2017
+    need some 8 GB of memory.
+
+    Args:
+        data_dir: the folder that holds `salicon/`.
+        release: 2015 or 2017.
+        kind: fixations (inferred from the mouse) or location (every sample of it).
+        whole: refuse counts that are not the release's; False accepts a partial copy.
+
+    Raises:
+        FileNotFoundError: a folder or a file is missing; the message says which option to set.
+        ValueError: an unknown option, a foreign file, or counts that are not those of the release.
+    """
+    if release not in RELEASES or kind not in KINDS:
+        raise ValueError(
+            f"release={release}, kind={kind}: the choices are {[*RELEASES]} and {list(KINDS)}"
+        )
+    root = Path(data_dir) / CARD.name
+    own = root / f"fixations{release}"
+    folder = own if own.is_dir() else root / "fixations"
+    dropped: Counter[str] = Counter()
+    stimuli = []
+    counts = []
+    for part in ("train", "val"):
+        files = sorted(found(folder / part, CARD).glob("*.mat"))
+        counts.append(len(files))
+        for file in files:
+            image = root / "images" / part / f"{file.stem}.jpg"
+            trains, size = _trains(file, kind)
+            stimuli.append(stimulus(image, trains, CARD, dropped))
+            if stimuli[-1].size != size:
+                raise ValueError(
+                    f"{image} has (height, width) {stimuli[-1].size}, but {file} says {size}"
+                )
+    order = counts[0] + np.random.default_rng(2015).permutation(counts[1])
+    val, test = (half.tolist() for half in np.array_split(order, 2))
+    splits = {"train": range(counts[0]), "val": val, "test": test}
+    card = replace(CARD, title=f"SALICON {release}", fixations=COUNTS[release, kind])
+    return dataset(card, stimuli, splits, dropped, folder, whole)
+
+
+def _trains(file: Path, kind: str) -> tuple[list[NDArray[np.float64]], tuple[int, int]]:
+    """Return the points of each person, counted from 0, and the image's (height, width)."""
+    with reading(file, CARD.title):
+        held: dict[str, Any] = loadmat(file, squeeze_me=True, struct_as_record=False)
+        height, width = held["resolution"]
+        people = np.atleast_1d(held["gaze"])
+        points = [np.asarray(getattr(person, kind), np.float64) for person in people]
+        return [point.reshape(-1, 2) - 1 for point in points], (int(height), int(width))

@@ -1,0 +1,69 @@
+"""Toronto: 120 photographs, 20 observers (Bruce & Tsotsos 2007, J. Vision)."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+
+from deepsal.data.card import Archive, Card
+from deepsal.data.release import dataset, found, reading, split, stimulus
+from deepsal.data.sample import SaliencyDataset
+
+CARD = Card(
+    name="toronto",
+    title="Toronto",
+    licence=None,
+    citation="Bruce & Tsotsos 2007, Attention Based on Information Maximization, J. Vision",
+    images=120,
+    fixations=11_199,
+    subjects=20,
+    seconds=4.0,
+    distance=None,
+    degree=None,
+    sigma=21.0,
+    splits="80/20/20, ours",
+    archives=(
+        Archive(
+            "http://www-sop.inria.fr/members/Neil.Bruce/eyetrackingdata.zip",
+            "38d5c02217060d4d2d1a4649cc632af1",
+        ),
+    ),
+)
+
+
+def toronto(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
+    """Read Toronto: `origfixdata.mat` and `Original Image Set/N.jpg`.
+
+    Both lie in `toronto/eyetrackingdata/fixdens/`.
+
+    681x511 pixels, 4 s of free viewing. `white{N}` marks the fixated pixels of all observers: who
+    fixated them is not in it, so all belong to one subject, and observers cannot be compared. The
+    blur is a 32nd of the width, our choice. The split into 80 training, 20 validation and 20 test
+    images is fixed.
+
+    Args:
+        data_dir: the folder that holds `toronto/`.
+        whole: refuse counts that are not the release's; False accepts a partial copy.
+
+    Raises:
+        FileNotFoundError: the folder or a file is missing; the message says which option to set.
+        ValueError: a foreign file, an image of another size than its marks, or counts that are not
+            those of the release (120 images, 11,199 fixations).
+    """
+    root = Path(data_dir) / CARD.name / "eyetrackingdata" / "fixdens"
+    file = found(root / "origfixdata.mat", CARD)
+    with reading(file, CARD.title):
+        marks = [np.asarray(cell) for cell in loadmat(file)["white"][0]]
+        points = [np.stack(np.nonzero(cell)[::-1], axis=1).astype(np.float64) for cell in marks]
+    dropped: Counter[str] = Counter()
+    stimuli = []
+    for i, (cell, train) in enumerate(zip(marks, points, strict=True)):
+        image = root / "Original Image Set" / f"{i + 1}.jpg"
+        stimuli.append(stimulus(image, [train], CARD, dropped))
+        if stimuli[-1].size != cell.shape:
+            raise ValueError(
+                f"{image} has (height, width) {stimuli[-1].size}, but {file} says {cell.shape}"
+            )
+    order = np.random.default_rng(2007).permutation(len(stimuli)).tolist()
+    return dataset(CARD, stimuli, split(order, 20, 20), dropped, file, whole)

@@ -1,0 +1,112 @@
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from deepsal.data import salicon
+
+release = import_module("deepsal.data.salicon")
+PARTS = {"train": 3, "val": 4}
+TOTAL = sum(PARTS.values())
+
+
+def place(i: int) -> tuple[int, int]:
+    return 5 * i, 3 + i
+
+
+def write(file: Path, i: int, resolution: tuple[int, int] = (24, 40)) -> None:
+    """A person with one fixation and two samples, one without, one off the image; from 1."""
+    x, y = place(i)
+    kind = [("location", object), ("timestamp", object), ("fixations", object)]
+    gaze = np.empty(3, dtype=kind)
+    gaze[0] = (np.array([[x + 1, y + 1], [2, 2]]), np.array([0, 10]), np.array([[x + 1, y + 1]]))
+    gaze[1] = (np.empty((0, 2)), np.empty(0), np.empty((0, 0)))
+    gaze[2] = (np.array([[0, 5], [41, 5]]), np.array([0, 10]), np.array([[1, 25]]))
+    content = {"image": file.stem, "resolution": np.array(resolution), "gaze": gaze}
+    savemat(file, content, long_field_names=True)
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Seven images in the layout of the release; the .mat files have no key `I`."""
+    monkeypatch.setattr(release, "CARD", replace(release.CARD, images=TOTAL))
+    counts = {key: {"fixations": 2, "location": 4}[key[1]] * TOTAL for key in release.COUNTS}
+    monkeypatch.setattr(release, "COUNTS", MappingProxyType(counts))
+    root = tmp_path / "salicon"
+    for part, count in PARTS.items():
+        (root / "images" / part).mkdir(parents=True)
+        (root / "fixations" / part).mkdir(parents=True)
+        for i in range(count):
+            name = f"COCO_{part}2014_{i:012d}"
+            image = Image.new("RGB", (40, 24))
+            image.putpixel(place(i), (255, 255, 255))
+            image.save(root / "images" / part / f"{name}.jpg", quality=100, subsampling=0)
+            write(root / "fixations" / part / f"{name}.mat", i)
+    return tmp_path
+
+
+@pytest.mark.parametrize("chosen", [2015, 2017])
+def test_the_planted_pixel_is_fixated_and_a_point_off_the_image_is_counted(
+    fake: Path, chosen: int
+) -> None:
+    data = salicon(fake, release=chosen)
+    assert data.name == f"SALICON {chosen}"
+    assert data.dropped == {"off the image": TOTAL}
+    for stimulus in data.stimuli:
+        image = stimulus.read()[0]
+        brightest = np.unravel_index(int(image.argmax()), image.shape)[::-1]
+        assert stimulus.fixations.tolist() == [[float(at) for at in brightest]]
+        assert stimulus.subjects.tolist() == [0]
+
+
+def test_mouse_samples_are_an_option(fake: Path) -> None:
+    data = salicon(fake, kind="location")
+    assert data.dropped == {"off the image": 2 * TOTAL}
+    assert data.stimuli[0].fixations.tolist() == [[0, 3], [1, 1]]
+
+
+def test_the_official_split_is_kept_and_val_halved(fake: Path) -> None:
+    splits = salicon(fake).splits
+    assert list(splits["train"]) == [0, 1, 2]
+    assert sorted([*splits["val"], *splits["test"]]) == [3, 4, 5, 6]
+    assert len(splits["val"]) == len(splits["test"]) == 2
+
+
+def test_two_releases_may_lie_side_by_side(fake: Path) -> None:
+    (fake / "salicon" / "fixations").rename(fake / "salicon" / "fixations2015")
+    assert len(salicon(fake, release=2015).stimuli) == TOTAL
+    with pytest.raises(FileNotFoundError, match="no SALICON here"):
+        salicon(fake, release=2017)
+
+
+@pytest.mark.parametrize("options", [{"release": 2016}, {"kind": "mouse"}])
+def test_an_unknown_option_lists_the_choices(fake: Path, options: dict[str, object]) -> None:
+    load: Callable[..., object] = salicon
+    with pytest.raises(ValueError, match=r"the choices are \[2015, 2017\] and \['fixations'"):
+        load(fake, **options)
+
+
+def test_another_resolution_than_the_images_is_told(fake: Path) -> None:
+    write(fake / "salicon" / "fixations" / "val" / "COCO_val2014_000000000001.mat", 1, (40, 24))
+    with pytest.raises(ValueError, match=r"001\.jpg has .*\(24, 40\), but .*\.mat says \(40, 24\)"):
+        salicon(fake)
+
+
+def test_a_corrupt_file_is_named(fake: Path) -> None:
+    file = fake / "salicon" / "fixations" / "val" / "COCO_val2014_000000000001.mat"
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"001\.mat is not a fixation file of SALICON"):
+        salicon(fake)
+
+
+def test_a_partial_copy_is_refused_unless_wanted(fake: Path) -> None:
+    (fake / "salicon" / "fixations" / "val" / "COCO_val2014_000000000001.mat").unlink()
+    with pytest.raises(ValueError, match="holds 6 images and 12 fixations"):
+        salicon(fake)
+    assert len(salicon(fake, whole=False).stimuli) == 6
