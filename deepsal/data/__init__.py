@@ -6,6 +6,8 @@ from deepsal.data.check import check as check
 from deepsal.data.datamodule import SaliencyDataModule as SaliencyDataModule
 from deepsal.data.export import export as export
 from deepsal.data.eyecrowd import eyecrowd as eyecrowd
+from deepsal.data.fetch import fetch as fetch
+from deepsal.data.fetch import fetched as fetched
 from deepsal.data.folder import folder as folder
 from deepsal.data.nus_scene import nus_scene as nus_scene
 from deepsal.data.osie import osie as osie
