@@ -97,7 +97,7 @@ def execute(config: DictConfig, folder: Path) -> float | None:
             found, ckpt = trainer.checkpoint_callback.best_model_score.item(), "best"
         if "test" in config.do:
             trainer.test(task, data, ckpt_path=ckpt, weights_only=True, verbose=False)
-            scores.write(folder, task.rows, data.dataset.name)
+            scores.write(folder, task.rows, data.images["test"].dataset.name)
             found = trainer.callback_metrics["test/nss"].item() if found is None else found
         if before and trainer.is_global_zero:
             best = trainer.checkpoint_callback.best_model_path or config.ckpt

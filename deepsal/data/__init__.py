@@ -9,6 +9,7 @@ from deepsal.data.eyecrowd import eyecrowd as eyecrowd
 from deepsal.data.fetch import fetch as fetch
 from deepsal.data.fetch import fetched as fetched
 from deepsal.data.folder import folder as folder
+from deepsal.data.mix import mix as mix
 from deepsal.data.nus_scene import nus_scene as nus_scene
 from deepsal.data.osie import osie as osie
 from deepsal.data.popout import popout as popout
