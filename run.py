@@ -99,7 +99,8 @@ def execute(config: DictConfig, folder: Path) -> float | None:
             found, ckpt = trainer.checkpoint_callback.best_model_score.item(), "best"
         if "test" in config.do:
             trainer.test(task, data, ckpt_path=ckpt, weights_only=True, verbose=False)
-            scores.write(folder, task.rows, data.dataset.name, task.score.protocol, task.score.maps)
+            of = data.images["test"].dataset.name
+            scores.write(folder, task.rows, of, task.score.protocol, task.score.maps)
             found = trainer.callback_metrics["test/nss"].item() if found is None else found
         best = trainer.checkpoint_callback.best_model_path or config.ckpt
         if before and trainer.is_global_zero:

@@ -98,7 +98,7 @@ class SaliencyTask(pl.LightningModule):
         dataset = self.trainer.datamodule.dataset  # type: ignore[attr-defined]
         self.baselines = {"centre": Centre().prepare(dataset), "chance": Uniform()}
         if isinstance(self.network, Baseline):
-            self.network.prepare(dataset)
+            self.network.prepare(self._tested if isinstance(self.network, Human) else dataset)
 
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -138,7 +138,7 @@ class SaliencyTask(pl.LightningModule):
     def _scores(
         self, network: nn.Module, batch: Batch, others: Tensor, baseline: Tensor
     ) -> dict[str, Tensor]:
-        sigma = self.trainer.datamodule.dataset.sigma  # type: ignore[attr-defined]
+        sigma = self._tested.sigma
 
         def score(log_density: Tensor, density: Tensor, fixations: Tensor) -> dict[str, Tensor]:
             of_image = others.expand_as(log_density), baseline.expand_as(log_density)
@@ -163,11 +163,15 @@ class SaliencyTask(pl.LightningModule):
 
         return predict
 
+    @property
+    def _tested(self) -> Any:
+        """The data set whose test images are scored."""
+        return self.trainer.datamodule.images["test"].dataset  # type: ignore[attr-defined]
+
     def _others(self, batch: Batch) -> Tensor:
-        dataset = self.trainer.datamodule.dataset  # type: ignore[attr-defined]
         images = 10 if self.score.protocol == "mit" else None
         height, width = batch.density.shape[-2:]
-        counts = [dataset.others("test", name, (height, width), images) for name in batch.name]
+        counts = [self._tested.others("test", name, (height, width), images) for name in batch.name]
         return torch.stack(counts).to(batch.fixations)
 
     @staticmethod

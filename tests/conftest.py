@@ -13,6 +13,8 @@ from deepsal.losses import SaliencyLoss
 from deepsal.models import Backbone, Finetune, Readout, SaliencyNetwork
 from deepsal.task import SaliencyTask, one_cycle
 
+os.environ["DEEPSAL_OFFLINE"] = "1"  # a test never fetches a data set by itself
+
 
 @pytest.fixture
 def data_dir() -> Path:

@@ -7,11 +7,14 @@ from deepsal.data.check import check as check
 from deepsal.data.datamodule import SaliencyDataModule as SaliencyDataModule
 from deepsal.data.export import export as export
 from deepsal.data.eyecrowd import eyecrowd as eyecrowd
+from deepsal.data.fetch import fetch as fetch
+from deepsal.data.fetch import fetched as fetched
 from deepsal.data.figrim import figrim as figrim
 from deepsal.data.folder import folder as folder
 from deepsal.data.hdf5 import hdf5 as hdf5
 from deepsal.data.mit300 import mit300 as mit300
 from deepsal.data.mit1003 import mit1003 as mit1003
+from deepsal.data.mix import mix as mix
 from deepsal.data.nus_scene import nus_scene as nus_scene
 from deepsal.data.osie import osie as osie
 from deepsal.data.pascal_s import pascal_s as pascal_s

@@ -1,4 +1,4 @@
-"""The door to data on disk: `python -m deepsal.data cards | check NAME | export NAME --to DIR`."""
+"""The door to data on disk: `python -m deepsal.data cards | fetch | check | export`."""
 
 import os
 import sys
@@ -10,6 +10,7 @@ from typing import NamedTuple
 from deepsal.data.catalogue import cards, load
 from deepsal.data.check import check
 from deepsal.data.export import export
+from deepsal.data.fetch import fetch
 
 
 class Command(NamedTuple):
@@ -27,6 +28,10 @@ def _cards(given: Namespace) -> int:
 def _check(given: Namespace) -> int:
     report = check(load(given.name, given.data))
     return _said(str(report), int(bool(report.faults)))
+
+
+def _fetch(given: Namespace) -> int:
+    return _said(f"{given.name} is in {fetch(given.name, given.to, given.mirror)}")
 
 
 def _export(given: Namespace) -> int:
@@ -53,6 +58,13 @@ def _which(parser: ArgumentParser) -> None:
     )
 
 
+def _which_from_where(parser: ArgumentParser) -> None:
+    parser.add_argument("name", help="osie, nus_scene, mit1003 …")
+    given = Path(os.environ.get("DEEPSAL_DATA", "data"))
+    parser.add_argument("--to", type=Path, default=given, help="the data folder (DEEPSAL_DATA)")
+    parser.add_argument("--mirror", help="an address that holds NAME/FILE (DEEPSAL_MIRROR)")
+
+
 def _which_and_where(parser: ArgumentParser) -> None:
     _which(parser)
     parser.add_argument("--to", type=Path, required=True, help="the new folder")
@@ -60,6 +72,7 @@ def _which_and_where(parser: ArgumentParser) -> None:
 
 COMMANDS: Mapping[str, Command] = {
     "cards": Command("what is known of every data set", _nothing, _cards),
+    "fetch": Command("bring a data set here from its address", _which_from_where, _fetch),
     "check": Command("whether a data set is whole and readable", _which, _check),
     "export": Command("write a data set in the generic layout", _which_and_where, _export),
 }

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 from torchvision.transforms import v2
 
 from deepsal.data.augment import Augment, View
@@ -141,6 +141,7 @@ class SaliencyDataModule(pl.LightningDataModule):
         cache_dir: a folder, best on a disk of this machine, in which decoded images stay for later
             runs; None keeps them in memory. Samples are bit for bit the same.
         cache_gib: how much may stay there; what was not used for longest is removed first.
+        test: the data set whose test split is scored, where it is another than `dataset`.
     """
 
     def __init__(
@@ -155,6 +156,7 @@ class SaliencyDataModule(pl.LightningDataModule):
         colour: float = 0.0,
         cache_dir: str | Path | None = None,
         cache_gib: float = 20.0,
+        test: SaliencyDataset | None = None,
     ) -> None:
         super().__init__()
         self.dataset = dataset
@@ -164,20 +166,27 @@ class SaliencyDataModule(pl.LightningDataModule):
         cache = Cache(cache_dir, cache_gib)
         self.images = {
             split: SaliencyImages(
-                dataset,
-                positions,
+                of,
+                of.splits[split],
                 (height, width),
                 augment=Augment(flip, crop, keep, colour) if split == "train" else None,
                 own_resolution=split == "test",
                 cache=cache,
             )
-            for split, positions in dataset.splits.items()
+            for split, of in {
+                **dict.fromkeys(dataset.splits, dataset),
+                "test": test or dataset,
+            }.items()
         }
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches; the last, smaller one is dropped unless it is the only one."""
         whole = len(self.images["train"]) >= self.batch_size
-        return self._loader("train", self.batch_size, shuffle=True, drop_last=whole)
+        images, sampler = self.images["train"], None
+        if self.dataset.chances:
+            chances = [self.dataset.chances[i] for i in images.positions]
+            sampler = WeightedRandomSampler(chances, len(images))
+        return self._loader("train", self.batch_size, sampler is None, whole, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches in order, truth at the network's size."""
@@ -188,12 +197,18 @@ class SaliencyDataModule(pl.LightningDataModule):
         return self._loader("test", 1)
 
     def _loader(
-        self, split: str, batch_size: int, shuffle: bool = False, drop_last: bool = False
+        self,
+        split: str,
+        batch_size: int,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        sampler: Sampler[int] | None = None,
     ) -> DataLoader[Batch]:
         return DataLoader(
             self.images[split],  # type: ignore[arg-type]  # makes a Batch itself
             batch_size=batch_size,
             shuffle=shuffle,
+            sampler=sampler,
             drop_last=drop_last,
             collate_fn=_as_it_is,  # type: ignore[arg-type]
             num_workers=self.num_workers,

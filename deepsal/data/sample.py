@@ -56,6 +56,7 @@ class SaliencyDataset:
         degree: stored-image pixels per degree of visual angle, where known.
         dropped: how many fixations its loader left out, by reason.
         hidden: the fixations are kept by a benchmark's server: images need none.
+        chances: how likely each stimulus is to be drawn for training, in any unit; None for alike.
 
     Raises:
         ValueError: a fixation is not finite or lies off its image, an image has no fixation, splits
@@ -69,6 +70,7 @@ class SaliencyDataset:
     degree: float | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
     hidden: bool = False
+    chances: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if not self.sigma > 0:

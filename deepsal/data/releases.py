@@ -1,0 +1,107 @@
+"""Where the releases of data sets lie, and the checksums that say a download is the release.
+
+Sets that live in a public repository come file by file from a pinned commit; `registry/NAME.txt`
+lists their files with sha256. The others come as archives, whose md5 the field's reference
+library has recorded; a name ends in the archive's own.
+"""
+
+from importlib.resources import files
+from typing import NamedTuple
+
+GITHUB = "https://raw.githubusercontent.com"
+DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+JUDD = "https://people.csail.mit.edu/tjudd/WherePeopleLook"
+MIT = "http://saliency.mit.edu"  # no https there: the checksum decides
+
+REPOSITORIES = {
+    "osie": f"{GITHUB}/NUS-VIP/predicting-human-gaze-beyond-pixels/"
+    "4a467890fcb40a2fec04cdded552760942bac7a4",
+    "eyecrowd": f"{GITHUB}/NUS-VIP/saliency-in-crowd/8bb0416ee9942346f0a990f87a1325742fe3293f",
+    "nus_scene": f"{GITHUB}/Yanakz/Scene/2cf042b013181a6339378827d094aafa9322ba0d",
+}
+
+
+class Archive(NamedTuple):
+    """An archive of a release: its file name, address, md5 and the folder it is unpacked into."""
+
+    file: str
+    url: str
+    md5: str
+    into: str = "."
+
+
+_SALICON = Archive(
+    "salicon_images.zip",
+    f"{DRIVE}1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5",
+    "eb2a1bb706633d1b31fc2e01422c5757",
+)
+
+ARCHIVES = {
+    "salicon2015": [
+        _SALICON,
+        Archive(
+            "salicon_fixations_2015.zip",
+            f"{DRIVE}1WVEiXba-I4GN33f0uUl4KhaN1rK7qzs6",
+            "9a22db9d718200fb90252e5010c004c4",
+            "fixations",
+        ),
+    ],
+    "salicon2017": [
+        _SALICON,
+        Archive(
+            "salicon_fixations_2017.zip",
+            f"{DRIVE}1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj",
+            "462b70f4f9e8ea446ac628e46cea8d3d",
+            "fixations",
+        ),
+    ],
+    "mit1003": [
+        Archive("ALLSTIMULI.zip", f"{JUDD}/ALLSTIMULI.zip", "0d7df8b954ecba69b6796e77b9afe4b6"),
+        Archive("DATA.zip", f"{JUDD}/DATA.zip", "ea19d74ad0a0144428c53e9d75c2d71c"),
+    ],
+    "mit300": [
+        Archive(
+            "BenchmarkIMAGES.zip", f"{MIT}/BenchmarkIMAGES.zip", "03ed32bdf5e4289950cd28df89451260"
+        ),
+    ],
+    "cat2000": [
+        Archive("trainSet.zip", f"{MIT}/trainSet.zip", "56ad5c77e6c8f72ed9ef2901628d6e48"),
+        Archive("testSet.zip", f"{MIT}/testSet.zip", "903ec668df2e5a8470aef9d8654e7985"),
+    ],
+    "toronto": [
+        Archive(
+            "eyetrackingdata.zip",
+            "https://www-sop.inria.fr/members/Neil.Bruce/eyetrackingdata.zip",
+            "38d5c02217060d4d2d1a4649cc632af1",
+        ),
+    ],
+    "figrim": [
+        Archive(
+            "Fillers.zip",
+            "http://figrim.mit.edu/Fillers.zip",
+            "dc0bc9561b5bc90e158ec32074dd1060",
+        ),
+        Archive(
+            "Targets.zip",
+            "http://figrim.mit.edu/Targets.zip",
+            "2ad3a42ebc377efe4b39064405568201",
+        ),
+    ],
+    "pascal_s": [
+        Archive(
+            "salObj.zip",
+            "https://cbs.ic.gatech.edu/salobj/download/salObj.zip",
+            "e48b4e5deac08bddcaec55ce56e4d420",
+        ),
+    ],
+}
+
+
+def registry(name: str) -> dict[str, str]:
+    """Return the sha256 of every file of a set that comes file by file.
+
+    >>> len(registry("osie")), len(registry("nus_scene")), len(registry("eyecrowd"))
+    (701, 501, 502)
+    """
+    lines = (files("deepsal.data") / "registry" / f"{name}.txt").read_text().splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines)
