@@ -73,9 +73,7 @@ def write(folder: Path) -> Path:
 
 def found(folder: Path) -> list[Job]:
     """Return the runs below a folder, job 10 after job 9."""
-    places = [
-        file.parent for file in folder.rglob("status") if (file.parent / "config.yaml").is_file()
-    ]
+    places = [file.parent for file in folder.rglob("status") if _is_run(file.parent)]
     return [_job(place, folder) for place in sorted(places, key=_order)]
 
 
@@ -230,6 +228,11 @@ def _place(job: Job) -> tuple[str, str]:
 
 def _depth(name: str) -> tuple[int, str]:
     return (DEPTHS.index(name) if name in DEPTHS else len(DEPTHS), name)
+
+
+def _is_run(folder: Path) -> bool:
+    """Tell a run's folder, also of one that failed before it wrote its configuration."""
+    return _has(folder, "config.yaml") or (folder / ".hydra").is_dir()
 
 
 def _has(folder: Path, name: str) -> bool:
