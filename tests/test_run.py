@@ -122,7 +122,10 @@ def test_the_sweep_of_the_readme_leaves_one_complete_folder_per_job(tmp_path: Pa
         "0-resnet18-conv5-kl_cc_nss-s0",
         "1-alexnet-conv5-kl_cc_nss-s0",
     ]
+    sweep = (tmp_path / "report.html").read_text()
     for job in jobs:
+        assert f'href="{job.name}/report.html"' in sweep
+        assert "Receptive fields through training" in (job / "report.html").read_text()
         assert (job / "status").read_text() == "done\n"
         for kind in ("best", "last"):
             torch.load(job / "checkpoints" / f"{kind}.ckpt", weights_only=True)

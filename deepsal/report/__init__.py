@@ -1,1 +1,1 @@
-"""What a run leaves for people: scores, tables, where its numbers come from."""
+"""What a run leaves for people: pages, tables, figures, scores, where its numbers come from."""

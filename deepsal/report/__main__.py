@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deepsal.report import compare, comparison, page
+from deepsal.report import compare, comparison, page, paper, workspace
 
 
 def of_run(arguments: Sequence[str]) -> Path:
@@ -37,10 +37,33 @@ def of_runs(arguments: Sequence[str]) -> str | Path:
     return Path(given.to)
 
 
+def for_paper(arguments: Sequence[str]) -> str:
+    """Write the figures of a run or a sweep."""
+    about = "PDF and SVG figures of a run or of a sweep, in figures/paper/."
+    parser = argparse.ArgumentParser(prog="deepsal.report figures", description=about)
+    parser.add_argument("folder", type=Path, help="a run folder, or holds run folders")
+    return "\n".join(map(str, paper.write(parser.parse_args(arguments).folder)))
+
+
+def of_project(arguments: Sequence[str]) -> str:
+    """Create the dashboard of a W&B project."""
+    about = "A W&B dashboard; needs the extra dashboard and a W&B login."
+    parser = argparse.ArgumentParser(prog="deepsal.report workspace", description=about)
+    parser.add_argument("--project", required=True)
+    parser.add_argument("--entity", required=True, help="W&B user or team")
+    parser.add_argument("--stages", nargs="+", default=workspace.STAGES)
+    parser.add_argument("--sources", nargs="+", default=workspace.SOURCES)
+    given = parser.parse_args(arguments)
+    made = workspace.workspace(given.project, given.entity, given.stages, given.sources)
+    return str(made.save().url)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
     "page": of_run,
     "sweep": of_sweep,
     "table": of_runs,
+    "figures": for_paper,
+    "workspace": of_project,
 }
 
 
@@ -52,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         made = COMMANDS[given.command](given.rest)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     if made is not None:

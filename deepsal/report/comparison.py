@@ -73,9 +73,7 @@ def write(folder: Path) -> Path:
 
 def found(folder: Path) -> list[Job]:
     """Return the runs below a folder, job 10 after job 9."""
-    places = [
-        file.parent for file in folder.rglob("status") if (file.parent / "config.yaml").is_file()
-    ]
+    places = [file.parent for file in folder.rglob("status") if _is_run(file.parent)]
     return [_job(place, folder) for place in sorted(places, key=_order)]
 
 
@@ -117,14 +115,14 @@ def heats(jobs: Sequence[Job], labels: Sequence[str]) -> list[Heat]:
     """Return backbone × depth where both vary, and each field measure, runs × stages."""
     tables = []
     backbones = [*dict.fromkeys(_of(job, "backbone.name") for job in jobs)]
-    depths = sorted(dict.fromkeys(_of(job, "finetune.name") for job in jobs), key=_depth)
-    if len(backbones) > 1 and len(depths) > 1:
+    known = depths(jobs)
+    if len(backbones) > 1 and len(known) > 1:
         for score, name in SCORES.items():
             cells = [
-                (b, [_mean([j.scores for j in jobs if _place(j) == (b, d)], score) for d in depths])
+                (b, [_mean([j.scores for j in jobs if _place(j) == (b, d)], score) for d in known])
                 for b in backbones
             ]
-            tables.append(_shaded(f"Test {name}: backbone × depth", "backbone", depths, cells))
+            tables.append(_shaded(f"Test {name}: backbone × depth", "backbone", known, cells))
     both = zip(jobs, labels, strict=True)
     ordered = sorted(both, key=lambda b: (_place(b[0])[0], _depth(_place(b[0])[1])))
     for measure, title in MEASURES.items():
@@ -137,6 +135,23 @@ def heats(jobs: Sequence[Job], labels: Sequence[str]) -> list[Heat]:
         name = f"{title[:1].upper()}{title[1:]}, median over units at the end"
         tables.append(_shaded(name, "run, by backbone and depth", stages, rows))
     return [table for table in tables if any(cell for _, row in table.rows for cell in row)]
+
+
+def depths(jobs: Sequence[Job]) -> list[str]:
+    """Return the depths of runs, from nothing learns to everything does."""
+    return sorted(dict.fromkeys(_of(job, "finetune.name") for job in jobs), key=_depth)
+
+
+def mean_interval(
+    jobs: Sequence[Job], backbone: str, depth: str, score: str
+) -> tuple[float, float, float]:
+    """Return the mean over the runs of a backbone and depth; the interval over images of one run.
+
+    Several runs (seeds) have no interval here: NaN.
+    """
+    runs = [job.scores[score] for job in jobs if _place(job) == (backbone, depth) and job.scores]
+    mean = sum(run["mean"] for run in runs) / len(runs) if runs else math.nan
+    return (mean, runs[0]["low"], runs[0]["high"]) if len(runs) == 1 else (mean, math.nan, math.nan)
 
 
 def _shaded(
@@ -213,6 +228,11 @@ def _place(job: Job) -> tuple[str, str]:
 
 def _depth(name: str) -> tuple[int, str]:
     return (DEPTHS.index(name) if name in DEPTHS else len(DEPTHS), name)
+
+
+def _is_run(folder: Path) -> bool:
+    """Tell a run's folder, also of one that failed before it wrote its configuration."""
+    return _has(folder, "config.yaml") or (folder / ".hydra").is_dir()
 
 
 def _has(folder: Path, name: str) -> bool:

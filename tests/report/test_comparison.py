@@ -89,6 +89,12 @@ def test_seeds_are_averaged_and_other_files_passed_over(tmp_path: Path) -> None:
     assert np.array(nss.rows[0][1][1]) == pytest.approx([3.0, 2 / 3])
 
 
+def test_a_job_that_failed_at_once_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "0-bad" / ".hydra").mkdir(parents=True)
+    (tmp_path / "0-bad" / "status").write_text("failed: OSError: disk full\n")
+    assert "failed: OSError: disk full" in comparison.write(tmp_path).read_text()
+
+
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no run folders"):
         comparison.write(tmp_path)

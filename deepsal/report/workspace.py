@@ -1,0 +1,121 @@
+"""A Weights & Biases dashboard from code: scores, fields through training, the sweep, pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
+SOURCES = ("fixed", "topk")
+LOGGED = {
+    "loss": ("train/loss", "val/loss"),
+    "NSS": ("train/nss", "val/nss"),
+    "CC": ("train/cc", "val/cc"),
+    "KL": ("train/kl", "val/kl"),
+}
+TESTED = ("test/nss", "test/cc", "test/kl", "test/sim", "test/auc")
+MEASURES = {
+    "correlation": "correlation with epoch 0",
+    "cka_to_start": "CKA to epoch 0",
+    "csi": "centre-surround index",
+    "k": "surround : centre volume",
+    "extent": "extent (px)",
+    "dead": "dead units",
+}
+DRAWN = ("evolution", "profile", "patches")
+VARIED = ("backbone.name", "finetune.name", "loss.name", "seed")
+WIDE, TALL, HALF = 24, 10, 12
+
+
+def workspace(
+    project: str,
+    entity: str,
+    stages: Sequence[str] = STAGES,
+    sources: Sequence[str] = SOURCES,
+    name: str = "deepsal",
+) -> Any:
+    """Return the dashboard, unsaved; every panel shows keys that a run with `rf=standard` logs.
+
+    Sections: Scores, Receptive fields (per stage grids with a slider over steps, and measures),
+    Sweep, Predictions.
+
+    Args:
+        project: W&B project.
+        entity: W&B user or team.
+        stages: that runs watch.
+        sources: of patches that runs watch; `topk` brings the strongest patches and dead units.
+        name: of the saved view.
+
+    Raises:
+        ImportError: the extra `dashboard` is not installed.
+    """
+    try:
+        import wandb_workspaces.reports.v2 as panels
+        import wandb_workspaces.workspaces as workspaces
+    except ImportError as error:
+        raise ImportError(
+            "a dashboard needs wandb-workspaces: pip install 'deepsal[dashboard]'"
+        ) from error
+    made = {
+        "Scores": _scores(panels),
+        "Receptive fields": _fields(panels, stages, sources),
+        "Sweep": _sweep(panels),
+        "Predictions": [
+            _media(panels, "Image, fixations, ground truth, prediction", ["val/predictions"], WIDE)
+        ],
+    }
+    sections = [
+        workspaces.Section(name=title, panels=content, is_open=True)
+        for title, content in made.items()
+    ]
+    return workspaces.Workspace(entity=entity, project=project, name=name, sections=sections)
+
+
+def _scores(panels: Any) -> list[Any]:
+    curves = [panels.LinePlot(title=title, x="epoch", y=[*keys]) for title, keys in LOGGED.items()]
+    bars = [panels.BarPlot(title=f"Test {key[5:].upper()}", metrics=[key]) for key in TESTED]
+    return [*curves, *bars]
+
+
+def _fields(panels: Any, stages: Sequence[str], sources: Sequence[str]) -> list[Any]:
+    topk = "topk" in sources
+    kinds = [kind for kind in DRAWN if kind != "patches" or topk]
+    grids = [
+        _media(panels, f"{stage}: {source} patches", [f"rf/{stage}/{source}"], HALF)
+        for stage in stages
+        for source in sources
+    ]
+    curves = [
+        panels.LinePlot(title=title, x="epoch", y=[f"rf/{stage}/{measure}" for stage in stages])
+        for measure, title in MEASURES.items()
+        if measure != "dead" or topk
+    ]
+    ends = [
+        _media(panels, f"{stage} at the end", [f"rf/{stage}/{kind}" for kind in kinds], WIDE)
+        for stage in stages
+    ]
+    return [*grids, *curves, *ends]
+
+
+def _sweep(panels: Any) -> list[Any]:
+    column = panels.ParallelCoordinatesPlotColumn
+    columns = [column(metric=panels.Config(option)) for option in VARIED]
+    columns += [column(metric=panels.SummaryMetric(key)) for key in ("test/nss", "test/cc")]
+    bars = [
+        panels.BarPlot(
+            title=f"Test NSS by {group}",
+            metrics=["test/nss"],
+            groupby=panels.Config(option),
+            groupby_aggfunc="mean",
+            groupby_rangefunc="minmax",
+        )
+        for group, option in (("backbone", "backbone.name"), ("depth", "finetune.name"))
+    ]
+    wide = panels.Layout(w=WIDE, h=TALL)
+    return [panels.ParallelCoordinatesPlot(columns=columns, layout=wide), *bars]
+
+
+def _media(panels: Any, title: str, keys: list[str], width: int) -> Any:
+    """Return pictures with a slider over steps."""
+    layout = panels.Layout(w=width, h=TALL)
+    return panels.MediaBrowser(
+        title=title, media_keys=keys, mode="gallery", gallery_axis="step", layout=layout
+    )

@@ -1,0 +1,43 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from deepsal.report import paper
+from tests.report.test_comparison import sweep
+from tests.report.test_evolution import stored
+
+
+def test_a_runs_figures_fit_a_column_or_a_page_and_embed_their_fonts(tmp_path: Path) -> None:
+    stored(tmp_path, ("conv1",))
+    files = paper.write(tmp_path)
+    names = ["conv1-grid", "conv1-evolution", "conv1-profile", "stages"]
+    assert [file.name for file in files] == [f"{n}.{k}" for n in names for k in ("pdf", "svg")]
+    for file in files[::2]:
+        raw = file.read_bytes()
+        box = re.search(rb"/MediaBox \[ *0 0 ([\d.]+) ([\d.]+) *\]", raw)
+        assert box
+        inches = float(box.group(1)) / 72
+        assert inches == pytest.approx(paper.COLUMN) or inches == pytest.approx(paper.PAGE)
+        assert b"/FontFile2" in raw, "TrueType, embedded"
+        assert b"/Type3" not in raw
+    assert "<text" not in files[1].read_text(), "letters are outlines: no font is needed"
+    assert not list((tmp_path / "figures" / "paper").glob(".*"))
+
+
+def test_the_same_run_gives_the_same_files(tmp_path: Path) -> None:
+    stored(tmp_path, ("conv1",))
+    first = [file.read_bytes() for file in paper.write(tmp_path)]
+    assert first == [file.read_bytes() for file in paper.write(tmp_path)]
+
+
+def test_a_sweeps_figures_are_against_depth(tmp_path: Path) -> None:
+    files = paper.write(sweep(tmp_path))
+    names = [file.name for file in files if file.suffix == ".pdf"]
+    fields = [f"depth-fields-{backbone}.pdf" for backbone in ("vgg16", "resnet50")]
+    assert names == ["depth-scores.pdf", *fields]
+
+
+def test_a_folder_with_nothing_to_draw_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="neither fields/ nor runs"):
+        paper.write(tmp_path)

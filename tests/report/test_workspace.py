@@ -1,0 +1,115 @@
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from pytorch_lightning import Trainer
+
+from deepsal.callbacks import ShowPredictions, WatchReceptiveFields, csv_logger, show, watch
+from deepsal.report.__main__ import main
+from deepsal.report.workspace import VARIED, workspace
+from tests.conftest import datamodule, task
+
+# wandb_workspaces 0.4.13 still uses pydantic's old decorators
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWarning")
+ROOT = Path(__file__).parents[2]
+
+
+def dashboard(*options: Any) -> dict[str, Any]:
+    """Return the dashboard as the JSON that is sent, sections by name."""
+    pytest.importorskip("wandb_workspaces", reason="the extra dashboard is not installed")
+    model = workspace("a project", "an entity", *options)._to_model()
+    sent = json.loads(model.model_dump_json(by_alias=True, exclude_none=True))
+    sections = sent["spec"]["section"]["panelBankConfig"]["sections"]
+    return {section["name"]: section["panels"] for section in sections}
+
+
+def keys(panels: list[dict[str, Any]]) -> Iterator[str]:
+    for panel in panels:
+        config = panel["config"]
+        yield from config.get("metrics", [])
+        yield from config.get("mediaKeys", [])
+        yield from (c["accessor"].partition("summary:")[2] for c in config.get("columns", []))
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str]]:
+    """The keys of numbers and of pictures that a run with standard options logs."""
+    folder = tmp_path_factory.mktemp("run")
+    pictures: set[str] = set()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (watch, show):
+            patch.setattr(module, "log_picture", lambda _trainer, key, _png: pictures.add(key))
+        trainer = Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            logger=csv_logger(folder),
+            callbacks=[
+                WatchReceptiveFields(folder, units=2, patches=2, window=33),
+                ShowPredictions(folder, images=1),
+            ],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+        )
+        made, data = task(), datamodule()
+        trainer.fit(made, data)
+        trainer.test(made, data, verbose=False)
+    return set(pd.read_csv(folder / "metrics.csv").columns), pictures
+
+
+def test_no_panel_is_empty(logged: tuple[set[str], set[str]]) -> None:
+    numbers, pictures = logged
+    sections = dashboard()
+    assert [*sections] == ["Scores", "Receptive fields", "Sweep", "Predictions"]
+    for name, panels in sections.items():
+        assert panels
+        for panel in panels:
+            assert [key for key in keys([panel]) if key], f"{name}: {panel}"
+        asked = {key for key in keys(panels) if key}
+        media = {key for panel in panels for key in panel["config"].get("mediaKeys", [])}
+        assert media <= pictures, name
+        assert asked - media <= numbers, name
+
+
+def test_every_picture_and_every_measure_of_a_run_has_a_panel(
+    logged: tuple[set[str], set[str]],
+) -> None:
+    numbers, pictures = logged
+    asked = {key for panels in dashboard().values() for key in keys(panels)}
+    assert pictures <= asked
+    wanted = {n for n in numbers if n.startswith(("rf/", "val/", "test/", "train/"))}
+    assert wanted <= asked
+
+
+def test_pictures_have_a_slider_over_steps() -> None:
+    panels = dashboard()["Receptive fields"]
+    media = [panel["config"] for panel in panels if panel["viewType"] == "Media Browser"]
+    assert len(media) == 15
+    assert all(config["gallerySettings"] == {"axis": "step"} for config in media)
+
+
+def test_what_is_not_watched_has_no_panel() -> None:
+    asked = {k for panels in dashboard(["conv4"], ["fixed"]).values() for k in keys(panels)}
+    assert "rf/conv4/fixed" in asked
+    assert not [k for k in asked if "topk" in k or "patches" in k or "dead" in k or "conv5" in k]
+
+
+def test_the_sweeps_options_are_in_the_configuration() -> None:
+    top = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())
+    groups = {key for default in top["defaults"] if isinstance(default, dict) for key in default}
+    assert {option.partition(".")[0] for option in VARIED} <= groups | set(top)
+
+
+def test_without_the_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    assert main(["workspace", "--project", "p", "--entity", "e"]) == 1
+    assert "pip install 'deepsal[dashboard]'" in capsys.readouterr().err
