@@ -30,9 +30,9 @@ def test_fixations_visit_every_brighter_item_before_the_target() -> None:
 
 
 def test_inhibition_reaches_as_far_as_its_radius() -> None:
-    saliency = torch.tensor([[5.0, 4.0, 3.0, 2.0]])
+    saliency = torch.tensor([[5.0, 4.0, 0.0, 3.0, 0.0, 0.0, 2.0]])
     target = saliency == 2
-    assert [fixations_to_target(saliency, target, r) for r in (0.0, 1.0, 2.0)] == [4, 3, 2]
+    assert [fixations_to_target(saliency, target, r) for r in (0.0, 1.0, 3.0)] == [4, 3, 2]
     assert fixations_to_target(saliency, target, 0.0, limit=3) == math.inf
 
 
