@@ -1,23 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from deepsal.data import popout
-from deepsal.data.popout import FEATURES, _Array
+from deepsal.data.popout import battery
 
 SIZE = (96, 128)
-
-
-def chosen(index: int, feature: str) -> _Array:
-    return _Array(0, index, feature, SIZE)
-
-
-def distances(array: _Array) -> NDArray[np.float64]:
-    points = array.fixations(60) + 0.5
-    offset = points - (array.x[array.target], array.y[array.target])
-    distance: NDArray[np.float64] = np.hypot(*offset.T)
-    return distance
 
 
 def test_an_image_depends_on_seed_and_index_alone() -> None:
@@ -58,36 +46,6 @@ def test_splits_and_blur() -> None:
     assert data.sigma == 4
 
 
-@pytest.mark.parametrize("index", range(8))
-def test_a_colour_target_is_the_only_bar_of_its_colour(index: int) -> None:
-    array = chosen(index, "colour")
-    same = (array.colours == array.colours[array.target]).all(1)
-    assert same.nonzero()[0].tolist() == [array.target]
-    assert len(np.unique(array.colours, axis=0)) == 2
-
-
-@pytest.mark.parametrize("index", range(8))
-def test_an_orientation_target_is_turned_far_from_the_others(index: int) -> None:
-    array = chosen(index, "orientation")
-    away = np.abs(np.sin(array.angles - array.angles[array.target]))
-    assert np.delete(away, array.target).min() > np.sin(np.pi / 4 - 0.4)
-    assert len(np.unique(array.colours, axis=0)) == 1
-
-
-@pytest.mark.parametrize("index", range(4))
-def test_the_drawn_target_has_its_colour_where_it_is_said_to_be(index: int) -> None:
-    array = chosen(index, "colour")
-    image = array.draw()
-    for x, y, colour in zip(array.x, array.y, array.colours, strict=True):
-        assert np.abs(image[:, int(y), int(x)].numpy().astype(int) - colour).max() <= 40
-
-
-@pytest.mark.parametrize("feature", FEATURES)
-def test_most_fixations_are_near_the_target(feature: str) -> None:
-    near = [distances(chosen(index, feature)) < 0.1 * SIZE[1] for index in range(6)]
-    assert np.concatenate(near).mean() > 0.6
-
-
 def test_features_are_used_in_turn() -> None:
     names = [s.name for s in popout((2, 1, 1), SIZE).stimuli]
     assert names == ["colour-0000", "orientation-0001", "colour-0002", "orientation-0003"]
@@ -95,5 +53,23 @@ def test_features_are_used_in_turn() -> None:
 
 
 def test_an_unknown_feature_lists_the_choices() -> None:
-    with pytest.raises(ValueError, match=r"\['smell'\].*'colour', 'orientation'"):
+    with pytest.raises(ValueError, match=r"\['smell'\].*'colour', .*'orientation'"):
         popout((1, 1, 1), SIZE, features=("colour", "smell"))
+
+
+def test_features_and_contrasts_go_round() -> None:
+    data = popout((4, 1, 1), SIZE, ("larger", "shape"), contrasts=[0.5, 1.0])
+    images = [s.read() for s in data.stimuli]
+    assert [s.name[:5] for s in data.stimuli] == ["large", "shape"] * 3
+    assert len({image.numpy().tobytes() for image in images}) == 6
+
+
+def test_a_feature_without_a_contrast_is_told() -> None:
+    with pytest.raises(ValueError, match="shape needs contrasts"):
+        popout((1, 1, 1), SIZE, ("shape",))
+
+
+def test_the_battery_has_every_feature_at_seven_contrasts() -> None:
+    tests = battery(repeats=2, size=SIZE)
+    assert len(tests) == 15 * 7 * 2
+    assert len({(test.feature, round(test.contrast, 3)) for test in tests}) == 105

@@ -1,0 +1,45 @@
+import math
+
+import pytest
+import torch
+
+from deepsal.data.popout import battery
+from deepsal.targets import fixations_to_target, target_scores
+
+
+def test_a_map_of_the_target_alone_is_perfect_and_one_without_it_is_not() -> None:
+    for array in battery(repeats=1, size=(96, 128))[6::7]:
+        target, distractors = array.masks()
+        best = target_scores(target.float(), target, distractors)
+        assert best == (1, math.inf, 0, 1)
+        worst = target_scores(distractors.float(), target, distractors)
+        assert worst[:2] == (-1, 0)
+        assert worst.fixations == math.inf
+        even = target_scores(torch.ones(96, 128), target, distractors)
+        assert even[:3] == (0, 1, 1)
+
+
+def test_fixations_visit_every_brighter_item_before_the_target() -> None:
+    array = battery(["colour"], [1.0], size=(96, 128))[0]
+    saliency = torch.zeros(96, 128)
+    for i, (x, y) in enumerate(zip(array.x, array.y, strict=True)):
+        saliency[int(y), int(x)] = 100 - i
+    saliency[int(array.y[array.target]), int(array.x[array.target])] = 100 - 5.5
+    target, distractors = array.masks()
+    assert target_scores(saliency, target, distractors).fixations == (6 if array.target < 5 else 7)
+
+
+def test_inhibition_reaches_as_far_as_its_radius() -> None:
+    saliency = torch.tensor([[5.0, 4.0, 0.0, 3.0, 0.0, 0.0, 2.0]])
+    target = saliency == 2
+    assert [fixations_to_target(saliency, target, r) for r in (0.0, 1.0, 3.0)] == [4, 3, 2]
+    assert fixations_to_target(saliency, target, 0.0, limit=3) == math.inf
+
+
+def test_maps_that_are_no_saliency_and_empty_masks_are_refused() -> None:
+    mask, none = torch.ones(4, 4, dtype=torch.bool), torch.zeros(4, 4, dtype=torch.bool)
+    for wrong in (-1.0, math.nan, -math.inf):
+        with pytest.raises(ValueError, match="nowhere negative"):
+            target_scores(torch.full((4, 4), wrong), mask, mask)
+    with pytest.raises(ValueError, match="a mask is empty"):
+        target_scores(torch.ones(4, 4), none, mask)
