@@ -44,6 +44,7 @@ for chatter in (
     ".*does not have many workers",
     "Found .* module.* in eval mode",  # frozen stages
     ".*multiple `ModelCheckpoint` callbacks",
+    "Checkpoint directory .* exists and is not empty",  # a continued run
 ):
     warnings.filterwarnings("ignore", message=chatter)
 torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
