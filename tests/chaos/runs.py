@@ -70,6 +70,8 @@ def finish(folder: Path, *options: str) -> float:
 
 def kill(folder: Path, seconds: float, *options: str) -> str:
     """Run or continue, kill -9 after so many seconds of work; say how far it had come."""
+    if (folder / "done").is_file():
+        return "was done"
     (folder / "status").unlink(missing_ok=True)
     process = start(folder, *options)
     while not (folder / "status").is_file() and process.poll() is None:
