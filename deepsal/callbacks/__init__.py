@@ -2,10 +2,12 @@
 
 from deepsal.callbacks.export import Export as Export
 from deepsal.callbacks.judge import Judge as Judge
+from deepsal.callbacks.keep import Checkpoints as Checkpoints
 from deepsal.callbacks.keep import Last as Last
 from deepsal.callbacks.keep import best as best
+from deepsal.callbacks.keep import newest as newest
 from deepsal.callbacks.log import WeightsAndBiases as WeightsAndBiases
-from deepsal.callbacks.log import csv_logger as csv_logger
 from deepsal.callbacks.progress import progress as progress
+from deepsal.callbacks.record import csv_logger as csv_logger
 from deepsal.callbacks.show import ShowPredictions as ShowPredictions
 from deepsal.callbacks.watch import WatchReceptiveFields as WatchReceptiveFields

@@ -1,9 +1,19 @@
-"""Which checkpoints a run keeps."""
+"""Which checkpoints a run keeps, and what it takes to go on from one as if nothing had happened."""
 
+import os
+import random
+import zipfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
+from typing_extensions import override
+
+from deepsal.callbacks.record import Record
 
 DIRECTION = {"loss": "min", "kl": "min", "nss": "max", "cc": "max"}
 
@@ -31,7 +41,11 @@ def best(folder: str | Path, metric: str) -> ModelCheckpoint:
 
 
 class Last(ModelCheckpoint):
-    """Keep `checkpoints/last.ckpt`: the newest epoch, or the batch at which Ctrl-C came.
+    """Keep `checkpoints/last.ckpt`: the end of the newest whole epoch, to go on from bit for bit.
+
+    A checkpoint also holds the random states of every rank (python, numpy, torch, CUDA) and how
+    many rows of `metrics.csv` it stands for. An epoch cut short is done again from its start:
+    the order of its images is drawn there.
 
     Args:
         folder: the run folder.
@@ -42,13 +56,114 @@ class Last(ModelCheckpoint):
             Path(folder) / "checkpoints",
             filename="last",
             every_n_epochs=1,
-            save_on_exception=True,
             enable_version_counter=False,
         )
+        self.rows = 0
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save after Ctrl-C only: after an error the weights may be what is wrong."""
-        if isinstance(exception, KeyboardInterrupt):
-            super().on_exception(trainer, pl_module, exception)
+        states: list[dict[str, Any]] = [random_state()]
+        if trainer.world_size > 1:
+            states = states * trainer.world_size
+            torch.distributed.all_gather_object(states, random_state())
+        checkpoint["random"] = states
+        checkpoint["rows"] = [x.count() for x in trainer.loggers if isinstance(x, Record)]
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn == "fit" and "random" in checkpoint:
+            states = checkpoint["random"]
+            restore(states[trainer.global_rank % len(states)])
+            self.rows = next(iter(checkpoint["rows"]), 0)
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, Record):
+                logger.keep(self.rows)
+
+
+class Checkpoints(TorchCheckpointIO):
+    """Write a checkpoint whole or not at all; the `last.ckpt` before it stays beside it.
+
+    Whenever the process dies, `last.ckpt` or `last.previous.ckpt` can be loaded.
+    """
+
+    @override
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == "last.ckpt" and whole(path):
+                os.replace(path, previous(path))
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def previous(path: Path) -> Path:
+    """Return where the checkpoint before this one is.
+
+    >>> previous(Path("last.ckpt")).name
+    'last.previous.ckpt'
+    """
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def whole(path: Path) -> bool:
+    """Say whether a checkpoint was written to its end and reads as it was written."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError):
+        return False
+
+
+def newest(folder: Path) -> tuple[Path | None, list[Path]]:
+    """Return a run's newest whole checkpoint, if any, and the damaged ones that were passed over.
+
+    Args:
+        folder: the run folder.
+    """
+    last = folder / "checkpoints" / "last.ckpt"
+    torn: list[Path] = []
+    for path in (last, previous(last)):
+        if whole(path):
+            return path, torn
+        torn += [path] if path.exists() else []
+    return None, torn
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of every generator as plain values and tensors."""
+    name, keys, *rest = np.random.get_state(legacy=True)
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "python": random.getstate(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": cuda,
+    }
+
+
+def restore(state: dict[str, Any]) -> None:
+    """Set every generator to a state that `random_state` returned."""
+    version, inner, gauss = state["python"]
+    random.setstate((version, tuple(inner), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

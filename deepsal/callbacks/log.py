@@ -2,7 +2,6 @@
 
 import logging
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from netrc import NetrcParseError, netrc
 from pathlib import Path
@@ -13,21 +12,13 @@ import numpy as np
 import pytorch_lightning as pl
 import wandb
 from PIL import Image
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 Result = TypeVar("Result")
 HOST = "api.wandb.ai"
 LOG = logging.getLogger(__name__)
-
-
-def csv_logger(folder: str | Path) -> CSVLogger:
-    """Return the record of every run: `metrics.csv` in the run folder."""
-    # Lightning warns that the folder is not empty (it holds the run's configuration), see
-    # https://github.com/Lightning-AI/pytorch-lightning/pull/19446
-    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists")
-    return CSVLogger(folder, name="", version="")
 
 
 class WeightsAndBiases(WandbLogger):

@@ -113,13 +113,15 @@ class WatchReceptiveFields(pl.Callback):
         self.topk = None
 
     @override
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
         began = time.monotonic()
         for key, picture in self.look.finish(_images(trainer)).items():
             log_picture(trainer, key, picture)
         self.seconds += time.monotonic() - began
+        if not self.began:  # continued after its last epoch: only the pictures were missing
+            return
         whole = time.monotonic() - self.began
         share = 100 * self.seconds / max(whole - self.seconds, 1e-9)
         LOG.info(

@@ -1,10 +1,14 @@
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 
-from deepsal.callbacks import Last, best
+from deepsal.callbacks import Checkpoints, Last, best, csv_logger, newest
+from deepsal.callbacks.keep import previous, random_state, restore
+from tests import conftest
 from tests.callbacks.test_watch import fit
 
 
@@ -26,11 +30,11 @@ class Interrupt(pl.Callback):
             raise self.error("on purpose")
 
 
-def test_ctrl_c_keeps_the_batch_at_which_it_came(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_last_whole_epoch(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         fit(tmp_path, [Last(tmp_path), Interrupt(KeyboardInterrupt)])
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] == 3
+    assert checkpoint["global_step"] == 2
 
 
 def test_an_error_does_not_overwrite_the_last_good_epoch(tmp_path: Path) -> None:
@@ -38,3 +42,89 @@ def test_an_error_does_not_overwrite_the_last_good_epoch(tmp_path: Path) -> None
         fit(tmp_path, [Last(tmp_path), Interrupt(FloatingPointError)])
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 2
+
+
+def train(folder: Path, *callbacks: pl.Callback) -> dict[str, torch.Tensor]:
+    """Fit four epochs from the start, or from the newest checkpoint."""
+    pl.seed_everything(3, verbose=False)
+    task = conftest.task()
+    trainer = pl.Trainer(
+        max_epochs=4,
+        accelerator="cpu",
+        callbacks=[best(folder, "val/nss"), Last(folder), *callbacks],
+        logger=csv_logger(folder),
+        plugins=[Checkpoints()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+    trainer.fit(task, conftest.datamodule(), ckpt_path=newest(folder)[0], weights_only=True)
+    return dict(task.state_dict())
+
+
+class Crash(pl.Callback):
+    """Fails at a step, in training or in the validation after it."""
+
+    def __init__(self, step: int, hook: str) -> None:
+        self.step = step
+        setattr(self, hook, self.fail)
+
+    def fail(self, trainer: pl.Trainer, *_args: object) -> None:
+        if trainer.global_step == self.step:
+            raise FloatingPointError("on purpose")
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.parametrize(
+    ("step", "hook"),
+    [(1, "on_train_batch_end"), (5, "on_train_batch_end"), (6, "on_validation_batch_end")],
+)
+def test_a_run_cut_short_and_continued_is_the_uninterrupted_run_bit_for_bit(
+    step: int, hook: str, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    expected = train(whole)
+    with pytest.raises(FloatingPointError):
+        train(cut, Crash(step, hook))
+    found = train(cut)
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    assert (whole / "metrics.csv").read_bytes() == (cut / "metrics.csv").read_bytes()
+    first, second = (
+        torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (whole, cut)
+    )
+    assert torch.equal(first["random"][0]["torch"], second["random"][0]["torch"])
+    assert first["lr_schedulers"] == second["lr_schedulers"]
+
+
+def test_a_torn_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    for number in range(2):
+        Checkpoints().save_checkpoint({"number": number}, last)
+    assert newest(tmp_path) == (last, [])
+    last.write_bytes(last.read_bytes()[:-50])
+    assert newest(tmp_path) == (previous(last), [last])
+    assert torch.load(previous(last), weights_only=True) == {"number": 0}
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_no_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = tmp_path / "last.ckpt"
+    Checkpoints().save_checkpoint({"number": 0}, last)
+
+    def full(*_args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        Checkpoints().save_checkpoint({"number": 1}, last)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    assert torch.load(last, weights_only=True) == {"number": 0}
+
+
+def test_random_states_come_back() -> None:
+    state = random_state()
+    expected = random.random(), np.random.rand(), torch.rand(1).item()
+    restore(state)
+    assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected

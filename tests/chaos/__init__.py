@@ -1,0 +1,1 @@
+"""Runs killed at random moments, continued, and compared with the uninterrupted one."""
