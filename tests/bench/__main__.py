@@ -3,10 +3,10 @@
 import argparse
 
 import run  # noqa: F401  (warnings and memory as in a run)
-from tests.bench import fields, training
+from tests.bench import fields, scores, training
 from tests.bench.harness import ROOT, keep, show
 
-BENCHMARKS = {"fields": fields.run, "training": training.run}
+BENCHMARKS = {"fields": fields.run, "scores": scores.run, "training": training.run}
 
 
 def main() -> None:
