@@ -121,7 +121,8 @@ def information_gain(log_density: Map, fixations: Map, baseline_log_density: Map
     gain = (_wide(log_density[at]) - _wide(baseline_log_density[at])) * counts
     totals = gain.new_zeros(2, len(fixations))
     total, number = totals.index_add(1, at[0], torch.stack([gain, counts.to(gain)]))
-    return total / (number * math.log(2))
+    gained: Tensor = total / (number * math.log(2))
+    return gained
 
 
 def below(pixels: Float[Tensor, " N"], values: Float[Tensor, " V"]) -> Float[Tensor, "2 V"]:
@@ -169,7 +170,8 @@ def _auc(log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"]) -> 
         return pixels.new_tensor(math.nan)
     smaller, equal = below(pixels.flatten(), pixels.masked_select(fixated))
     area = ((smaller + equal / 2) * weights).sum() / (pixels.numel() * weights.sum())
-    return area.to(pixels.dtype)
+    found: Tensor = area.to(pixels.dtype)
+    return found
 
 
 def _sauc(
