@@ -25,6 +25,15 @@ check: .venv/.installed  ## formatting, lint, types
 bench: .venv/.installed  ## side-by-side timings; ONLY=name runs one
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
+reference: .reference/.installed  ## compare scores with pysaliency again, in its own environment
+	PYTHONPATH=. .reference/bin/python -m tests.reference.generate
+	$(BIN)/python -m pytest tests/reference
+
+.reference/.installed:
+	$(PYTHON) -m venv .reference
+	.reference/bin/pip install --quiet 'numpy<2.4' 'setuptools<81' pysaliency==0.2.22 torch
+	@touch $@
+
 studies: .venv/.installed  ## run every study of experiments/ (hours; needs DEEPSAL_DATA)
 	for study in experiments/*/; do $(BIN)/python run.py -cd $$study -cn study || exit 1; done
 
@@ -32,4 +41,4 @@ clean:  ## remove the environment and all caches; runs/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test check bench studies clean
+.PHONY: help demo test check bench reference studies clean

@@ -116,10 +116,13 @@ def information_gain(log_density: Map, fixations: Map, baseline_log_density: Map
     >>> information_gain(sure, torch.tensor([[[3.0, 1.0], [0.0, 0.0]]]), baseline).item()
     1.0
     """
-    counts = _wide(fixations)
-    gain = _wide(log_density) - _wide(baseline_log_density)
-    total = (gain.masked_fill(counts == 0, 0) * counts).sum((-2, -1))
-    return total / (counts.sum((-2, -1)) * math.log(2))
+    at = (fixations > 0).nonzero(as_tuple=True)
+    counts = _wide(fixations[at])
+    gain = (_wide(log_density[at]) - _wide(baseline_log_density[at])) * counts
+    totals = gain.new_zeros(2, len(fixations))
+    total, number = totals.index_add(1, at[0], torch.stack([gain, counts.to(gain)]))
+    gained: Tensor = total / (number * math.log(2))
+    return gained
 
 
 def below(pixels: Float[Tensor, " N"], values: Float[Tensor, " V"]) -> Float[Tensor, "2 V"]:
@@ -167,21 +170,19 @@ def _auc(log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"]) -> 
         return pixels.new_tensor(math.nan)
     smaller, equal = below(pixels.flatten(), pixels.masked_select(fixated))
     area = ((smaller + equal / 2) * weights).sum() / (pixels.numel() * weights.sum())
-    return area.to(pixels.dtype)
+    found: Tensor = area.to(pixels.dtype)
+    return found
 
 
 def _sauc(
     log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"], others: Float[Tensor, "H W"]
 ) -> Float[Tensor, ""]:
-    pixels, fixated, elsewhere = _wide(log_density.detach()), fixations > 0, others > 0
-    weights, against = (
-        counts.masked_select(where).double()
-        for counts, where in ((fixations, fixated), (others, elsewhere))
-    )
+    pixels = _wide(log_density.detach()).flatten()
+    here, there = ((x.flatten() > 0).nonzero()[:, 0] for x in (fixations, others))
+    weights, against = fixations.flatten()[here].double(), others.flatten()[there].double()
     if not len(weights) or not len(against) or pixels.min().isnan():
         return pixels.new_tensor(math.nan)
-    negatives, positives = (pixels.masked_select(where) for where in (elsewhere, fixated))
-    smaller, equal = _ranks(negatives, against, positives)
+    smaller, equal = _ranks(pixels[there], against, pixels[here])
     area = ((smaller + equal / 2) * weights).sum() / (against.sum() * weights.sum())
     return area.to(pixels.dtype)
 

@@ -3,10 +3,15 @@
 import argparse
 
 import run  # noqa: F401  (warnings and memory as in a run)
-from tests.bench import fields, loading, training
+from tests.bench import fields, loading, scores, training
 from tests.bench.harness import ROOT, keep, show
 
-BENCHMARKS = {"fields": fields.run, "loading": loading.run, "training": training.run}
+BENCHMARKS = {
+    "fields": fields.run,
+    "loading": loading.run,
+    "scores": scores.run,
+    "training": training.run,
+}
 
 
 def main() -> None:

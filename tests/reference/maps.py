@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ def osie_case(images: list[list[Points]], i: int, prediction: str, sigma: float 
     """Return image i: 7 subjects predicted by 8 others, or by the other images' fixations."""
     points = np.concatenate([images[i][s] for s in PREDICTED])
     others = np.concatenate([images[j][s] for j in range(len(images)) if j != i for s in PREDICTED])
-    centre = density(others, sigma)
+    centre = _centre(others.tobytes(), sigma)
     subjects = np.concatenate([images[i][s] for s in PREDICTING])
     predicted = centre if prediction == "centre" else density(subjects, sigma)
     return Case(
@@ -76,10 +77,19 @@ def counts(points: Points, size: tuple[int, int] = OSIE_SIZE) -> Image:
 def density(points: Points, sigma: float) -> Image:
     """Return points blurred to a density; the tails of far pixels stay above 0."""
     down, across = (_gaussian(n, sigma) for n in OSIE_SIZE)
-    smooth = down @ counts(points) @ across + 1e-14
+    if len(points) < OSIE_SIZE[0]:
+        smooth = down[:, points[:, 1]] @ across[points[:, 0]] + 1e-14
+    else:
+        smooth = down @ counts(points) @ across + 1e-14
     return smooth / smooth.sum()
 
 
+@lru_cache(maxsize=400)
+def _centre(points: bytes, sigma: float) -> Image:
+    return density(np.frombuffer(points, dtype=np.int64).reshape(-1, 2), sigma)
+
+
+@lru_cache
 def _gaussian(n: int, sigma: float) -> Image:
     at = np.arange(n)
     kernel: Image = np.exp(-0.5 * ((at[:, None] - at) / sigma) ** 2)

@@ -53,7 +53,7 @@ def test_pairs_of_runs_are_tested_image_by_image(tmp_path: Path) -> None:
 def test_markdown_has_intervals_the_best_in_bold_and_how_it_was_scored(tmp_path: Path) -> None:
     result = found(tmp_path)
     text = compare.markdown(result)
-    assert text.startswith("OSIE 2014, 40 test images at their own size; protocol mit")
+    assert text.startswith("OSIE 2014, 40 test images at their own size; protocol tuebingen")
     lines = {
         line.split("|")[1].strip(): line
         for line in text.splitlines()
@@ -89,8 +89,8 @@ def test_a_single_run_needs_no_test(tmp_path: Path) -> None:
 
 def test_runs_must_be_scored_alike(tmp_path: Path) -> None:
     first = run(tmp_path / "a", 0.0, 1)
-    with pytest.raises(ValueError, match=r"a has protocol mit, b has tuebingen"):
-        compare.compare([first, run(tmp_path / "b", 0.0, 1, "tuebingen")])
+    with pytest.raises(ValueError, match=r"a has protocol tuebingen, b has mit"):
+        compare.compare([first, run(tmp_path / "b", 0.0, 1, "mit")])
     with pytest.raises(ValueError, match=r"images 40.* 30"):
         compare.compare([first, run(tmp_path / "c", 0.0, 1, images=30)])
     with pytest.raises(FileNotFoundError, match=r"nothing has no scores\.json"):
