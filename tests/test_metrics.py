@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from deepsal import functional, protocol
 from deepsal.metrics import SCORES, SaliencyMetrics, Scoring, scores
@@ -116,7 +117,7 @@ def _rank(rank: int, file: str, found: Any) -> None:
 def test_two_processes_of_which_one_has_no_image(tmp_path: Path) -> None:
     with torch.multiprocessing.Manager() as manager:
         found = manager.dict()
-        torch.multiprocessing.spawn(_rank, (str(tmp_path / "meet"), found), nprocs=2)
+        spawn(_rank, (str(tmp_path / "meet"), found), nprocs=2)
         single = SaliencyMetrics(SCORES)
         single.update(*maps(4), *others_and_baseline(4))
         expected = [value.item() for value in single.compute().values()]

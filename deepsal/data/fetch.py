@@ -115,7 +115,7 @@ def _files(place: Path, base: str, name: str) -> None:
 def _verified(store: Pooch, file: str, download: Resumed) -> None:
     url = store.get_url(file)
     try:
-        store.fetch(file, downloader=download)  # type: ignore[arg-type]  # it never asks to check
+        store.fetch(file, downloader=download)
     except requests.HTTPError as error:
         raise OSError(f"{url}: {error}") from error
     except ValueError as error:

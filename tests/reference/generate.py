@@ -19,7 +19,7 @@ FILE = Path(__file__).with_name("pysaliency.csv")
 SCORES = ("auc", "sauc", "nss", "cc", "sim", "kl", "ig")
 
 
-class Given(pysaliency.SaliencyMapModel):
+class Given(pysaliency.SaliencyMapModel):  # type: ignore[misc]  # has no types
     """The same map whatever the image."""
 
     def __init__(self, image: Image) -> None:
@@ -30,7 +30,7 @@ class Given(pysaliency.SaliencyMapModel):
         return self.image.copy()
 
 
-class GivenDensity(pysaliency.Model):
+class GivenDensity(pysaliency.Model):  # type: ignore[misc]
     """The same log density whatever the image."""
 
     def __init__(self, image: Image) -> None:

@@ -81,7 +81,7 @@ def density(points: Points, sigma: float) -> Image:
         smooth = down[:, points[:, 1]] @ across[points[:, 0]] + 1e-14
     else:
         smooth = down @ counts(points) @ across + 1e-14
-    return smooth / smooth.sum()
+    return np.asarray(smooth / smooth.sum())
 
 
 @lru_cache(maxsize=400)

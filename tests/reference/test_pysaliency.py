@@ -40,7 +40,7 @@ def ours(case: Case, dtype: torch.dtype) -> dict[str, float]:
 def differences(cases: Iterable[Case], dtype: torch.dtype) -> Iterator[tuple[str, str, float]]:
     for case in cases:
         for score, value in ours(case, dtype).items():
-            expected = float(TABLE.loc[case.name, score])
+            expected = float(str(TABLE.loc[case.name, score]))
             apart = 0.0 if value == expected else abs(value - expected)
             if not apart <= TOLERANCE[dtype]:
                 yield case.name, score, apart
