@@ -35,7 +35,7 @@ reference: .reference/.installed  ## compare scores with pysaliency again, in it
 	@touch $@
 
 studies: .venv/.installed  ## run every study of experiments/ (hours; needs DEEPSAL_DATA)
-	for study in experiments/*/; do $(BIN)/python run.py -cd $$study -cn study || exit 1; done
+	for study in experiments/*/study.yaml; do $(BIN)/python run.py -cd $$(dirname $$study) -cn study || exit 1; done
 
 clean:  ## remove the environment and all caches; runs/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
