@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -14,11 +15,12 @@ from deepsal.rf.compare import activations
 from deepsal.rf.fields import Fields, fields
 from deepsal.rf.fit import centre_surround, fit
 from deepsal.rf.probes import probe
-from deepsal.rf.reinject import activation, controls
+from deepsal.rf.reinject import activation, at_contrast, controls
 from deepsal.rf.sources import middle
 from deepsal.rf.theory import Geometry
 from deepsal.rf.theory import geometry as measured
 from deepsal.rf.tuning import tuning
+from deepsal.rf.units import undisturbed
 
 Values = NDArray[np.float64]
 VALUES = (0.5, 3.0)
@@ -33,7 +35,8 @@ class Portrait:
     half of the images, (2, U, 3, h, w) · measures: `{layer: {measure: (U,)}}` · activation:
     `{layer: (n, channels)}` for `cka` · weights: the state dict, on the CPU · pattern: (U, 3, h, w)
     of the last layer's clamp at c = 3 · spread: (U,), a pattern's width at c = 3 over 0.5 ·
-    reinjected: (U, channels), what all pooled units answer to each pattern · control: the same to
+    reinjected: (U, channels), what all pooled units answer to each pattern at the images' contrast,
+    since c says nothing of how strong an image it is · control: the same to
     `reinject.controls`; the last four are None where the clamp is not defined.
     """
 
@@ -113,12 +116,13 @@ def portrait(
     small, pattern = (clamp(chain, last, value) for value in VALUES)
     with np.errstate(invalid="ignore"):  # NaN for a unit that draws nothing
         spread = measure.extent(pattern) / measure.extent(small)
+    pooled, image = nn.Sequential(*chain), at_contrast(pattern, _contrast(network, chain, images))
     return replace(
         made,
         pattern=pattern,
         spread=spread,
-        reinjected=activation(nn.Sequential(*chain), pattern),
-        control=controls(nn.Sequential(*chain), pattern),
+        reinjected=activation(pooled, image),
+        control=controls(pooled, image),
     )
 
 
@@ -153,6 +157,18 @@ def numbers(
         "anisotropy": shape.anisotropy(w),
         "centre_surround": np.where(known, centre_surround(fits), np.nan),
     }
+
+
+def _contrast(network: nn.Module, chain: Sequence[nn.Module], images: Tensor) -> float:
+    """Return the standard deviation of what the chain is given when the network sees images."""
+    seen: list[Tensor] = []
+    hook = chain[0].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    try:
+        with undisturbed(network), torch.no_grad():
+            network(images.to(next(network.parameters())))
+    finally:
+        hook.remove()
+    return float(seen[0].std())
 
 
 def _joined(parts: Sequence[Fields]) -> NDArray[np.float32]:

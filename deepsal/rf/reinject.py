@@ -49,6 +49,23 @@ def activation(
     return np.asarray(torch.cat(sums).numpy())
 
 
+def at_contrast(pattern: Field, contrast: float) -> Field:
+    """Return patterns as images of one standard deviation; one of zeros stays as it is.
+
+    A back-projected pattern is as strong as its filters happen to be, far below or above what the
+    network is used to.
+
+    Args:
+        pattern: (U, 3, h, w).
+        contrast: standard deviation over pixels and colours, in the units of the network's input.
+
+    >>> at_contrast(np.float32([[[[0, 2]], [[0, 2]], [[0, 2]]]]), 0.5).ravel().tolist()
+    [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
+    """
+    deviation = pattern.std((1, 2, 3), keepdims=True)
+    return np.asarray(pattern * (contrast / np.where(deviation > 0, deviation, 1)), pattern.dtype)
+
+
 def controls(
     run: Callable[[Tensor], Tensor], pattern: Field, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:

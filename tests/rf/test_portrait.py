@@ -5,6 +5,7 @@ from torch import nn
 
 from deepsal.rf import fields, geometry, sources
 from deepsal.rf.portrait import numbers, portrait
+from deepsal.rf.reinject import activation, at_contrast
 from deepsal.rf.theory import Geometry
 from tests.conftest import difference_of_gaussians
 
@@ -70,6 +71,26 @@ def test_a_chain_also_has_patterns() -> None:
     assert made.reinjected.shape == (2, 4)
     alive = np.isfinite(made.spread)
     assert np.allclose(made.spread[alive], 1)
+    assert made.control is not None
+    assert {name: a.shape for name, a in made.control.items()} == dict.fromkeys(
+        ("blank", "noise", "scrambled"), (2, 4)
+    )
+
+
+def test_patterns_are_shown_at_the_contrast_of_what_the_chain_is_given() -> None:
+    net, pool = network(), nn.MaxPool2d(2)
+    shown = images(2)
+    whole = nn.Sequential(Halve(), *net)  # a network that normalises
+    names = {f"{int(name) + 1}": units for name, units in UNITS.items()}
+    made = portrait(whole, names, shown, chain=[*whole[1:], pool])
+    assert made.pattern is not None
+    image = at_contrast(made.pattern, float((shown / 2).std()))
+    assert np.allclose(made.reinjected, activation(nn.Sequential(*net, pool), image), rtol=1e-5)
+
+
+class Halve(nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image / 2
 
 
 def test_one_image_cannot_be_halved() -> None:
