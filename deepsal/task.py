@@ -150,18 +150,17 @@ class SaliencyTask(pl.LightningModule):
         return score(self._predict(network, batch), batch.density, batch.fixations)
 
     def predictor(self, dataset: Any) -> Callable[[Tensor, tuple[int, int], list[str]], Tensor]:
-        """Return a function of images, an output size and names that gives log densities."""
-        network = self.network.eval()
-        if isinstance(network, Baseline):
-            network.prepare(dataset)
+        """Return `log_density`, ready for the images of a data set."""
+        if isinstance(self.network, Baseline):
+            self.network.prepare(dataset)
+        return self.log_density
 
-        def predict(image: Tensor, size: tuple[int, int], name: list[str]) -> Tensor:
-            known = {"name": name} if isinstance(network, Baseline) else {}
-            with torch.no_grad():
-                log_density: Tensor = network(image.to(self.device), size, **known)
-            return log_density.cpu()
-
-        return predict
+    def log_density(self, image: Tensor, size: tuple[int, int], name: list[str]) -> Tensor:
+        """Return the prediction for named images at a size, `(B, H, W)`, on the CPU."""
+        known = {"name": name} if isinstance(self.network, Baseline) else {}
+        with torch.no_grad():
+            log_density: Tensor = self.network.eval()(image.to(self.device), size, **known)
+        return log_density.cpu()
 
     @property
     def _tested(self) -> Any:

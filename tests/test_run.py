@@ -168,7 +168,7 @@ def test_a_finished_run_can_be_scored_again_and_gives_the_same_scores(tmp_path: 
         f"ckpt={str(first / 'checkpoints' / 'best.ckpt')!r}",
     )
     assert (first / "scores.csv").read_text() == (second / "scores.csv").read_text()
-    assert "this run" in done.stdout
+    assert "\n run " in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -230,4 +230,5 @@ def test_ctrl_c_leaves_a_usable_checkpoint_and_says_so(tmp_path: Path) -> None:
     assert "interrupted; to go on" in rest
     assert (folder / "status").read_text() == "interrupted\n"
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] >= 4
+    assert checkpoint["global_step"] >= 2  # the end of a whole epoch
+    assert checkpoint["global_step"] % 2 == 0

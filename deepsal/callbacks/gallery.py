@@ -1,7 +1,7 @@
 """The test's best, middle and worst predictions, kept small for the report page."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from deepsal.callbacks.look import Images
 from deepsal.rf import store
-from deepsal.rf.units import undisturbed
 
+Predict = Callable[[Tensor, tuple[int, int], list[str]], Tensor]
 EACH = 3
 SIDE = 320
 """Longest side of a kept picture, pixels."""
@@ -39,7 +39,7 @@ def chosen(values: Sequence[float], each: int = EACH) -> dict[str, list[int]]:
 
 
 def keep_gallery(
-    file: Path, network: nn.Module, images: Images, scores: Sequence[tuple[int, float]]
+    file: Path, predict: Predict, images: Images, scores: Sequence[tuple[int, float]]
 ) -> None:
     """Predict again the best, middle and worst images by NSS, and write them to one file.
 
@@ -49,21 +49,19 @@ def keep_gallery(
 
     Args:
         file: the `.npz` file.
-        network: image (1, 3, h, w) and size → log density (1, H, W).
+        predict: image (1, 3, h, w), size and names → log density (1, H, W), on the CPU.
         images: the test images.
         scores: (position in `images`, NSS) of every scored image.
     """
     picked = chosen([score for _, score in scores])
     about: list[dict[str, Any]] = []
     pictures, truths, predictions = [], [], []
-    device = next(iter(network.parameters()), torch.empty(0)).device
     for rank, places in picked.items():
         for place in places:
             position, score = scores[place]
             sample = images[position]
             height, width = sample.image.shape[-2:]
-            with undisturbed(network), torch.no_grad():
-                density = network(sample.image[None].to(device)).exp().float().cpu()
+            density = predict(sample.image[None], (height, width), [sample.name]).exp()
             size = _fitting(height, width)
             pictures.append(_small(sample.image, size).transpose(1, 2, 0))
             truths.append(_small(_scaled(sample.density[None]), size)[0])

@@ -55,11 +55,11 @@ class ShowPredictions(pl.Callback):
         rows = getattr(pl_module, "rows", [])
         if not trainer.is_global_zero or not rows:
             return
-        network = pl_module.network
-        assert isinstance(network, torch.nn.Module)
+        predict = pl_module.log_density
+        assert callable(predict)
         scores = [(i * trainer.world_size, float(row["nss"])) for i, row in enumerate(rows)]
-        dataset = trainer.datamodule.images["test"]  # type: ignore[attr-defined]
-        keep_gallery(self.folder / "gallery.npz", network, dataset, scores)
+        dataset = trainer.datamodule.images["test"]
+        keep_gallery(self.folder / "gallery.npz", predict, dataset, scores)
 
 
 def panels(samples: list[Sample], prediction: torch.Tensor, title: str) -> Figure:

@@ -23,7 +23,7 @@ CARD = Card(
     seconds=5.0,
     distance=None,
     degree=None,
-    sigma=60.0,
+    sigma=40.0,
     splits="80/10/10 % of each, ours",
     archives=(
         Archive("http://saliency.mit.edu/trainSet.zip", "56ad5c77e6c8f72ed9ef2901628d6e48"),
@@ -43,7 +43,7 @@ def cat2000(
     1920x1080 pixels, 5 s of free viewing. `fixLocs` of a .mat file marks the fixated pixels of all
     observers, so two fixations on one pixel are one and observers are not told apart (they are in
     `allFixData.mat`, a MATLAB object that only MATLAB reads). Names are `CATEGORY/001.jpg`. A tenth
-    of each category is test and another validation. The blur is a 32nd of the width, our choice.
+    of each category is test and another validation. The blur is 40 pixels.
     An EXIF rotation (`Pattern/134.jpg` of the test set) is ignored, as it is wrong.
 
     Args:

@@ -36,6 +36,7 @@ MEASURES = {
     "cka_to_start": "CKA to epoch 0",
     "csi": "centre-surround index (csi)",
     "k": "surround : centre volume (k)",
+    "ssi": "surround suppression by disks (ssi)",
     "extent": "extent, px",
 }
 OF_UNIT = {**MEASURES, "opponency": "opponency", "surround": "surround index"}

@@ -11,12 +11,13 @@ LOGGED = {
     "CC": ("train/cc", "val/cc"),
     "KL": ("train/kl", "val/kl"),
 }
-TESTED = ("test/nss", "test/cc", "test/kl", "test/sim", "test/auc")
+TESTED = ("test/nss", "test/cc", "test/kl", "test/sim", "test/auc", "test/sauc", "test/ig")
 MEASURES = {
     "correlation": "correlation with epoch 0",
     "cka_to_start": "CKA to epoch 0",
     "csi": "centre-surround index",
     "k": "surround : centre volume",
+    "ssi": "surround suppression by disks",
     "extent": "extent (px)",
     "dead": "dead units",
 }

@@ -16,6 +16,7 @@ from deepsal.models import STAGES
 from deepsal.report import scores, tables
 
 DEPTHS = ("none", "conv5", "conv4", "conv3", "conv2", "all")
+SCORES = ("nss", "cc", "kl", "sim", "auc")
 SHOWN = {"nss": "NSS", "cc": "CC", "kl": "KL"}
 
 
@@ -26,7 +27,7 @@ def collect(folder: Path) -> pd.DataFrame:
         config = yaml.safe_load((job / ".hydra" / "config.yaml").read_text())
         found = scores.read(job)["scores"]
         row = {"depth": config["finetune"]["name"], "seed": config["seed"]}
-        row |= {score: round(found["run"][score]["mean"], 4) for score in tables.SCORES}
+        row |= {score: round(found["run"][score]["mean"], 4) for score in SCORES}
         row |= {f"centre_{score}": round(found["centre"][score]["mean"], 4) for score in SHOWN}
         row |= {s.stage: round(s.correlation, 4) for s in tables.field_changes(job)}
         rows.append(row)

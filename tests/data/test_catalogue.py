@@ -20,7 +20,9 @@ def test_every_release_has_a_card_an_option_and_a_loader_of_one_name() -> None:
 
 def test_every_option_with_files_has_a_card() -> None:
     options = {option.stem for option in CONF.glob("*.yaml")}
-    assert options - {card.name for card in cards()} == {"folder", "hdf5", "popout"} & options
+    assert (
+        options - {card.name for card in cards()} == {"folder", "hdf5", "mix", "popout"} & options
+    )
 
 
 def test_the_table_of_all_cards_fits_80_columns() -> None:

@@ -85,6 +85,7 @@ def test_patterns_are_shown_at_the_contrast_of_what_the_chain_is_given() -> None
     made = portrait(whole, names, shown, chain=[*whole[1:], pool])
     assert made.pattern is not None
     image = at_contrast(made.pattern, float((shown / 2).std()))
+    assert made.reinjected is not None
     assert np.allclose(made.reinjected, activation(nn.Sequential(*net, pool), image), rtol=1e-5)
 
 
