@@ -15,6 +15,9 @@ from tests.reference.maps import Case, Image, counts, osie, synthetic
 
 TABLE = pd.read_csv(Path(__file__).with_name("pysaliency.csv"), index_col="map")
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
+RANKED = 1e-3
+"""For AUC and sAUC in float32: logarithms of far pixels tie there that differ in float64, by the
+last bits of a product of matrices, which depend on the number of threads."""
 
 
 def ours(case: Case, dtype: torch.dtype) -> dict[str, float]:
@@ -42,7 +45,8 @@ def differences(cases: Iterable[Case], dtype: torch.dtype) -> Iterator[tuple[str
         for score, value in ours(case, dtype).items():
             expected = float(str(TABLE.loc[case.name, score]))
             apart = 0.0 if value == expected else abs(value - expected)
-            if not apart <= TOLERANCE[dtype]:
+            ranked = dtype == torch.float32 and score in {"auc", "sauc"}
+            if not apart <= (RANKED if ranked else TOLERANCE[dtype]):
                 yield case.name, score, apart
 
 
