@@ -27,3 +27,10 @@ def test_what_is_published_has_the_columns_that_the_script_writes() -> None:
     decided = table[table["outcome"].notna()]
     assert set(decided["claim"]) == {"P1", "P2", "P3"}
     assert table.loc[table["measure"] == "csi", "count"].max() <= 3 * 32
+
+
+def test_vgg16_is_published_with_all_five_claims() -> None:
+    table = pd.read_csv(STUDY / "vgg16.csv")
+    assert [*table.columns] == [*pd.read_csv(STUDY / "expected.csv").columns]
+    assert set(table["claim"]) == {"P1", "P2", "P3", "P4", "P5"}
+    assert table.loc[table["measure"] == "cosine", "count"].tolist() == [32] * 5
