@@ -143,8 +143,9 @@ def test_a_units_panel_opens_and_closes_by_keyboard(driver: Any, pages: dict[str
     assert find(driver, "#panel-now").text == "epoch 1"
     pressed(driver, ESCAPE)
     assert not panel.get_attribute("open")
-    back = driver.execute_script("return document.activeElement.getAttribute('aria-label')")
-    assert back == "conv2, unit 2"
+    focused = "return document.activeElement.getAttribute('aria-label')"
+    waited = wait.WebDriverWait(driver, 30)  # a dialog tells its page in a task of its own
+    waited.until(lambda d: d.execute_script(focused) == "conv2, unit 2")
 
 
 def test_a_dead_unit_says_so(driver: Any, pages: dict[str, Path]) -> None:
