@@ -1,5 +1,6 @@
 """What a saliency network must beat: chance and the centre. They learn nothing by gradient."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -55,7 +56,7 @@ def to_log_density(
     return density.clamp_min(torch.finfo(density.dtype).tiny).log()
 
 
-class Baseline(nn.Module):
+class Baseline(nn.Module, ABC):
     """A network that learns nothing: told of the data set once, and which image it sees."""
 
     def prepare(self, dataset: Dataset) -> "Baseline":
@@ -76,9 +77,9 @@ class Baseline(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             return self.predict(image.float(), (height, width), name)
 
+    @abstractmethod
     def predict(self, image: Image, size: tuple[int, int], name: Sequence[str]) -> Map:
         """Return the log density; see `forward`."""
-        raise NotImplementedError
 
     @property
     def backbone(self) -> nn.Module:
