@@ -30,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from deepsal.callbacks import Checkpoints, WeightsAndBiases, judge, newest
 from deepsal.callbacks.log import log_numbers
 from deepsal.models import trained
+from deepsal.precision import fastest
 from deepsal.report import comparison, jobs, origin, page, pictures, scores, tables
 
 PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
@@ -48,6 +49,7 @@ for chatter in (
     "Checkpoint directory .* exists and is not empty",  # a continued run
 ):
     warnings.filterwarnings("ignore", message=chatter)
+OmegaConf.register_new_resolver("fastest_precision", fastest, replace=True)
 torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 if sys.platform == "linux":  # keep freed tensors' memory: page faults slow a CPU training
     libc = ctypes.CDLL(None)

@@ -10,6 +10,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 ARROWS = {
     "functional": set(),
+    "precision": set(),
     "targets": set(),
     "data": {"data"},
     "models": {"models"},

@@ -16,6 +16,7 @@ from deepsal.data.maps import blur, rasterise
 from deepsal.data.sample import Stimulus, read_image
 from deepsal.losses import SaliencyLoss
 from deepsal.models import Finetune, Readout, SaliencyNetwork, backbone
+from deepsal.precision import fastest
 from deepsal.task import SaliencyTask
 from tests.bench.harness import Row, side_by_side
 
@@ -53,7 +54,7 @@ def _ours(dataset: SaliencyDataset) -> "partial[None]":
 def _epoch(task: SaliencyTask, data: SaliencyDataModule) -> None:
     pl.Trainer(
         max_epochs=1,
-        precision="bf16-mixed",
+        precision=fastest(),
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,
