@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import captum
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.callbacks import draw
@@ -129,10 +130,11 @@ class Look:
             for source in self.sources:
                 found[f"{stage}/{source}"] = self._fields(network, stage, source, images, topk)
             numbers |= self._numbers(stage, found)
-        numbers |= self._suppressed(network, images)
+        sizes = self._sizes(network, images)
+        numbers |= {f"rf/{s}/ssi": measure.median(ssi(sizes[f"{s}/disks"])) for s in self.stages}
         if checkpoint.startswith("epoch="):
             numbers |= self._similar(network, images)
-        store.save(self.file(checkpoint), found, {**self._about(network), **about})
+        store.save(self.file(checkpoint), found, {**self._about(network), **about}, sizes)
         return numbers, draw.grids(self.folder, found, self.file(checkpoint), images.degree)
 
     def finish(self, images: Images) -> dict[str, Path]:
@@ -202,16 +204,17 @@ class Look:
             numbers[f"rf/{stage}/dead"] = float(np.mean(top.count == 0))
         return numbers
 
-    def _suppressed(self, network: nn.Module, dataset: Images) -> dict[str, float]:
-        """Measure how strongly large disks suppress what smaller ones excite."""
+    def _sizes(self, network: nn.Module, dataset: Images) -> dict[str, NDArray[Any]]:
+        """Measure what units answer to disks of growing size: `conv4/disks`, `conv4/radius`."""
         names = {stage: f"backbone.{stage}" for stage in self.stages}
         height, width = self._image(dataset, 0).shape[-2:]
         known = {names[stage]: of_stage for stage, of_stage in self.geometry.items()}
         shown = disks(network, [*names.values()], (height, width), known)
-        return {
-            f"rf/{stage}/ssi": measure.median(ssi(shown[name][self.units[stage]]))
-            for stage, name in names.items()
-        }
+        found: dict[str, NDArray[Any]] = {}
+        for stage, name in names.items():
+            found[f"{stage}/radius"], answers = shown[name]
+            found[f"{stage}/disks"] = answers[self.units[stage]]
+        return found
 
     def _similar(self, network: nn.Module, dataset: Images) -> dict[str, float]:
         """Compare what stages respond to some images with what they did at the first look."""

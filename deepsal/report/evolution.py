@@ -12,6 +12,7 @@ from PIL import Image
 from deepsal.rf import measure, plot, store
 from deepsal.rf.portrait import numbers
 from deepsal.rf.theory import Geometry
+from deepsal.rf.tuning import preferred, size_curve, ssi
 
 Values = NDArray[np.float64]
 CELL = 96
@@ -20,12 +21,22 @@ WEBP = 16383
 """Longest side of a WebP, pixels."""
 
 
+class Sizes(NamedTuple):
+    """What units answer to disks: radius (D,), pixels · curve (T, U, D) · ssi, preferred (T, U)."""
+
+    radius: Values
+    curve: Values
+    ssi: Values
+    preferred: Values
+
+
 class Stage(NamedTuple):
     """The units of a stage at all T checkpoints.
 
     side: of what a picture shows, pixels of the image · picture: uint8 (T, U, c, c), 128 is 0 and
     255 or 1 is plus or minus the unit's `peak` (T, U), NaN for a dead unit · radius (R,), profile
-    (T, U, R) · measures: `{name: (T, U)}` · patches: a WebP, a row per unit, K columns, or None.
+    (T, U, R) · sizes: tuning, where it was measured · measures: `{name: (T, U)}` · patches: a
+    WebP, a row per unit, K columns, or None.
     """
 
     name: str
@@ -41,6 +52,7 @@ class Stage(NamedTuple):
     peak: Values
     radius: Values
     profile: Values
+    sizes: Sizes | None
     measures: dict[str, Values]
     patches: bytes | None
 
@@ -76,6 +88,10 @@ def _stage(
     pairs = {key: _pair(of_stage[key]) for key in ("size", "stride", "offset")}
     geometry = Geometry(**pairs)  # type: ignore[arg-type]
     each = [_numbers(field, geometry, blurred) for field in zip(found.field, blurred, strict=True)]
+    measures = {key: np.stack([one[key] for one in each]) for key in each[0]}
+    sizes = _sizes(files, name)
+    if sizes:
+        measures |= {"ssi": sizes.ssi, "radius": sizes.preferred}
     patches = folder / "figures" / "fields" / f"{name}-patches.webp"
     return Stage(
         name,
@@ -91,9 +107,21 @@ def _stage(
         peak,
         radius[shown],
         np.stack([profile[:, shown] for _, profile in profiles]),
-        {key: np.stack([one[key] for one in each]) for key in each[0]},
+        sizes,
+        measures,
         patches.read_bytes() if patches.is_file() else None,
     )
+
+
+def _sizes(files: Sequence[Path], name: str) -> Sizes | None:
+    radius = store.array(files[0], f"{name}/radius")
+    if radius is None:
+        return None
+    disks = [np.asarray(store.array(file, f"{name}/disks")) for file in files]
+    curves = [size_curve(answers).astype(np.float64) for answers in disks]
+    suppressed = np.stack([ssi(answers) for answers in disks])
+    best = np.stack([preferred(curve, radius) for curve in curves])
+    return Sizes(radius, np.stack(curves), suppressed, best)
 
 
 def pictured(maps: NDArray[np.float32], side: int, size: int) -> tuple[NDArray[np.uint8], Values]:

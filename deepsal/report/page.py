@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from deepsal.report import evolution, scores
 from deepsal.report.chart import Chart, Line, chart
-from deepsal.report.evolution import Stage
+from deepsal.report.evolution import Stage, Values
 from deepsal.report.header import header
 from deepsal.report.history import at_steps, curves
 from deepsal.report.predictions import address, gallery
@@ -40,7 +40,8 @@ MEASURES = {
     "extent": "extent, px",
 }
 OF_UNIT = {**MEASURES, "opponency": "opponency", "surround": "surround index"}
-OF_UNIT |= {"anisotropy": "anisotropy", "centre_surround": "centre-surround by the rule"}
+OF_UNIT |= {"radius": "preferred disk, radius in px", "anisotropy": "anisotropy"}
+OF_UNIT |= {"centre_surround": "centre-surround by the rule"}
 
 
 def write(folder: Path) -> Path:
@@ -150,10 +151,8 @@ def stage_curves(folder: Path, stages: Sequence[Stage]) -> list[Chart]:
 
 
 def plain(stage: Stage, cell: int) -> dict[str, Any]:
-    """Return a stage as JSON values; NaN becomes null, profiles are of their unit's largest."""
+    """Return a stage as JSON values; NaN becomes null."""
     sprite, size = evolution.sprite(stage.picture, cell)
-    largest = np.nanmax(np.abs(stage.profile), axis=(0, 2), keepdims=True, initial=0)
-    profile = stage.profile / np.where(largest > 0, largest, 1)
     return {
         "name": stage.name,
         "units": stage.units,
@@ -161,11 +160,17 @@ def plain(stage: Stage, cell: int) -> dict[str, Any]:
         "cell": size,
         "sprite": address(sprite),
         "peak": _listed(stage.peak, 4),
-        "radius": _listed(stage.radius, 4),
-        "profile": _listed(profile, 3),
+        "profile": _curves(stage.radius, stage.profile),
+        "sizes": _curves(stage.sizes.radius, stage.sizes.curve) if stage.sizes else None,
         "measures": {key: _listed(values, 4) for key, values in stage.measures.items()},
         "patches": address(stage.patches) if stage.patches else None,
     }
+
+
+def _curves(x: Values, y: Values) -> dict[str, Any]:
+    """Return curves (T, U, R), each divided by its unit's largest through training."""
+    largest = np.nanmax(np.abs(y), axis=(0, 2), keepdims=True, initial=0)
+    return {"x": _listed(x, 4), "y": _listed(y / np.where(largest > 0, largest, 1), 3)}
 
 
 def _listed(values: Any, digits: int) -> Any:

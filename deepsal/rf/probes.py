@@ -102,15 +102,19 @@ def disks(
     geometry: Mapping[str, Geometry] | None = None,
     contrast: float = 0.5,
     pixels: int = PIXELS,
-) -> dict[str, Answer]:
-    """Show disks only, for a tenth of the cost of `probe`: of each layer, `Responses.disks`.
+) -> dict[str, tuple[Values, Answer]]:
+    """Show disks only, for a tenth of the cost of `probe`.
 
     Args and errors as of `probe`; `tuning.ssi` makes a number of them.
+
+    Returns:
+        Of each layer `Battery.radius` (R,), pixels, and `Responses.disks` (U, 2, R).
     """
-    return {
-        name: layer.disks(battery(layer.geometry, size, layer.centre).radius, contrast)
-        for name, layer in _shown(network, names, size, geometry, contrast, pixels)
-    }
+    shown = _shown(network, names, size, geometry, contrast, pixels)
+    radii = (
+        (name, layer, battery(layer.geometry, size, layer.centre).radius) for name, layer in shown
+    )
+    return {name: (radius, layer.disks(radius, contrast)) for name, layer, radius in radii}
 
 
 def battery(

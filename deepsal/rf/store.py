@@ -29,7 +29,12 @@ class Evolution(NamedTuple):
     checkpoints: list[str]
 
 
-def save(path: Path, fields: Mapping[str, Fields], about: Mapping[str, Any]) -> None:
+def save(
+    path: Path,
+    fields: Mapping[str, Fields],
+    about: Mapping[str, Any],
+    others: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
     """Write fields under names such as `conv4/fixed`, with a JSON description, atomically.
 
     Not compressed: deflating such numbers saves a tenth of the space and takes longer than
@@ -39,13 +44,14 @@ def save(path: Path, fields: Mapping[str, Fields], about: Mapping[str, Any]) -> 
         path: the `.npz` file; its folder is made.
         fields: `{name: fields}`.
         about: what made them (method, epoch, data set, versions …), plain JSON values.
+        others: arrays to keep beside them, such as `conv4/disks`; `array` reads one.
     """
     arrays = {
         f"{name}/{member}": getattr(found, member)
         for name, found in fields.items()
         for member in MEMBERS
     }
-    keep(path, {**arrays, "about": np.array(json.dumps(dict(about)))})
+    keep(path, {**arrays, **(others or {}), "about": np.array(json.dumps(dict(about)))})
 
 
 def keep(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -68,6 +74,13 @@ def load(path: Path, name: str) -> Fields:
         if f"{name}/field" not in file:
             raise ValueError(f"{path} has no fields {name!r}; it has {names(path)}")
         return Fields(**{member: file[f"{name}/{member}"] for member in MEMBERS})
+
+
+def array(path: Path, name: str) -> NDArray[Any] | None:
+    """Read an array that was kept beside the fields; None where the file has none of that name."""
+    with np.load(path) as file:
+        found: NDArray[Any] | None = file.get(name)
+        return found
 
 
 def evolution(folder: Path, name: str, units: Sequence[int] | None = None) -> Evolution:

@@ -133,9 +133,10 @@ def test_a_units_panel_opens_and_closes_by_keyboard(driver: Any, pages: dict[str
     assert panel.get_attribute("open")
     assert find(driver, "#panel-h").text == "conv2, unit 1"
     rows = driver.find_elements("css selector", "#measures tbody tr")
-    assert len(rows) == 8
+    assert len(rows) == 10
     assert rows[0].text.startswith("correlation with epoch 0 1.00")
     assert find(driver, "#profile polyline")
+    assert find(driver, "#sizes polyline").is_displayed()
     assert not find(driver, "#patches-part").is_displayed(), "none were stored"
     find(driver, "#next").click()
     assert find(driver, "#panel-h").text == "conv2, unit 2"

@@ -1,5 +1,6 @@
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,11 @@ def stored(folder: Path, stages: tuple[str, ...] = ("conv1", "conv2"), epochs: i
         some.field[3] = np.nan
         fields = {f"{stage}/{source}": some for stage in stages for source in ("fixed", "topk")}
         where = folder / "fields" / f"epoch={epoch:03d}.npz"
-        store.save(where, fields, {**about, "epoch": epoch, "step": 30 * epoch})
+        answers = [[[1, 4, 1 + epoch], [-1, -4, -1]]] * 3 + [[[0, -2, 0], [0, 0, 0]]]
+        disks = np.array(answers, dtype=np.float32)
+        others: dict[str, Any] = {f"{stage}/disks": disks for stage in stages}
+        others |= {f"{stage}/radius": np.array([1.0, 3, 9]) for stage in stages}
+        store.save(where, fields, {**about, "epoch": epoch, "step": 30 * epoch}, others)
 
 
 def test_every_unit_has_a_picture_at_every_checkpoint(tmp_path: Path) -> None:
@@ -34,6 +39,17 @@ def test_every_unit_has_a_picture_at_every_checkpoint(tmp_path: Path) -> None:
     assert first.measures["correlation"][0, :3] == pytest.approx([1, 1, 1])
     assert set(first.measures) >= {"csi", "k", "extent", "opponency", "anisotropy"}
     assert first.patches is None
+
+
+def test_size_tuning_comes_with_its_numbers(tmp_path: Path) -> None:
+    stored(tmp_path)
+    stage = evolution.stages(tmp_path)[0]
+    assert stage.sizes
+    assert stage.sizes.radius.tolist() == [1, 3, 9]
+    assert stage.sizes.curve[:, 0].tolist() == [[1, 4, 1], [1, 4, 2], [1, 4, 3]]
+    assert stage.measures["ssi"][:, 0].tolist() == [0.75, 0.5, 0.25]
+    assert stage.measures["radius"][0, :3].tolist() == [3, 3, 3]
+    assert np.isnan(stage.measures["ssi"][:, 3]).all(), "nothing excites it"
 
 
 def test_grey_is_zero_and_the_sign_is_kept() -> None:

@@ -72,7 +72,9 @@ def test_the_scripts_data_are_what_was_stored(tmp_path: Path) -> None:
     assert stage["units"] == [0, 1, 2, 3]
     assert stage["peak"][0][3] is None, "the dead unit"
     assert len(stage["measures"]["csi"]) == 3
-    assert max(max(map(abs, unit)) for row in stage["profile"] for unit in row[:3]) == 1.0
+    assert max(max(map(abs, unit)) for row in stage["profile"]["y"] for unit in row[:3]) == 1.0
+    assert stage["sizes"] == {"x": [1, 3, 9], "y": stage["sizes"]["y"]}
+    assert stage["sizes"]["y"][0][0] == [0.25, 1, 0.25]
     assert next(iter(data["measures"])) == "correlation"
 
 

@@ -27,4 +27,6 @@ def test_disks_alone_are_those_of_the_whole_battery() -> None:
     network, names, size = backbone(), ["conv2", "conv4"], (48, 64)
     alone, all_of_them = disks(network, names, size), probe(network, names, size)
     for name in names:
-        assert np.array_equal(alone[name], all_of_them[name].disks)
+        radius, answers = alone[name]
+        assert np.array_equal(radius, all_of_them[name].battery.radius)
+        assert np.array_equal(answers, all_of_them[name].disks)

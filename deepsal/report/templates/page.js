@@ -76,26 +76,29 @@ function element(name, attributes, text) {
   return made;
 }
 
-function drawProfile(of, unit) {
-  const svg = at("profile"), [left, right, top, bottom] = [34, 312, 8, 186];
-  const end = of.radius[of.radius.length - 1] || 1;
-  const x = (r) => left + (r / end) * (right - left), y = (p) => (top + bottom) / 2 - p * (bottom - top) / 2;
+function drawCurve(id, { x: xs, y: ys }, unit, label, logarithmic) {
+  const svg = at(id), [left, right, top, bottom] = [34, 312, 8, 186];
+  const of = logarithmic ? Math.log : (r) => r, back = logarithmic ? Math.exp : (r) => r;
+  const [start, end] = [of(xs[0]), of(xs[xs.length - 1])];
+  const x = (r) => left + ((of(r) - start) / (end - start || 1)) * (right - left);
+  const y = (p) => (top + bottom) / 2 - p * (bottom - top) / 2;
   const line = (values, kind) => values.includes(null) ? null : element("polyline",
-    { class: kind, points: values.map((p, i) => `${x(of.radius[i]).toFixed(1)},${y(p).toFixed(1)}`).join(" ") });
+    { class: kind, points: values.map((p, i) => `${x(xs[i]).toFixed(1)},${y(p).toFixed(1)}`).join(" ") });
   const parts = [];
   for (const p of [-1, 0, 1]) {
     parts.push(element("line", { class: "rule", x1: left, x2: right, y1: y(p), y2: y(p) }));
     parts.push(element("text", { x: left - 6, y: y(p) + 4, "text-anchor": "end" }, p));
   }
   for (const share of [0, 0.5, 1]) {
-    parts.push(element("text", { x: x(share * end), y: bottom + 15, "text-anchor": "middle" }, +(share * end).toFixed(1)));
+    const r = back(start + share * (end - start));
+    parts.push(element("text", { x: x(r), y: bottom + 15, "text-anchor": "middle" }, +r.toFixed(1)));
   }
-  parts.push(element("text", { x: (left + right) / 2, y: bottom + 29, "text-anchor": "middle" }, "distance from the middle, px"));
-  parts.push(line(of.profile[0][unit], "then"), line(of.profile[state.now][unit], "is"));
+  parts.push(element("text", { x: (left + right) / 2, y: bottom + 29, "text-anchor": "middle" }, label));
+  parts.push(line(ys[0][unit], "then"), line(ys[state.now][unit], "is"));
   svg.replaceChildren(...parts.filter(Boolean));
-  const p = of.profile[state.now][unit];
-  svg.setAttribute("aria-label", p.includes(null) ? "no profile: the unit is dead"
-    : `radial profile, ${p[0].toFixed(2)} in the middle, lowest ${Math.min(...p).toFixed(2)}, highest ${Math.max(...p).toFixed(2)}`);
+  const now = ys[state.now][unit];
+  svg.setAttribute("aria-label", now.includes(null) ? "no curve: the unit is dead"
+    : `${label}: ${now[0].toFixed(2)} first, lowest ${Math.min(...now).toFixed(2)}, highest ${Math.max(...now).toFixed(2)}`);
 }
 
 function drawMeasures(of, unit) {
@@ -130,7 +133,9 @@ function fill() {
   at("then").setAttribute("aria-label", `receptive field of ${name}, ${data.checkpoints[0]}`);
   at("large-note").textContent = of.peak[state.now][unit] === null ? "Dead: nothing excites it."
     : `${of.side} × ${of.side} px of the image, ${state.shared ? "one scale through training" : "each its own scale"}.`;
-  drawProfile(of, unit);
+  drawCurve("profile", of.profile, unit, "distance from the middle, px", false);
+  at("sizes-part").hidden = !of.sizes;
+  if (of.sizes) drawCurve("sizes", of.sizes, unit, "radius of a disk on grey, px", true);
   drawMeasures(of, unit);
   drawPatches(of, unit);
   at("previous").disabled = unit === 0;
@@ -144,22 +149,22 @@ function open(stage, unit) {
   if (!at("panel").open) at("panel").showModal();
 }
 
+const loaded = (address) => new Promise((resolve, reject) => {
+  const image = new Image();
+  image.onload = () => resolve(image);
+  image.onerror = () => reject(new Error("a picture in this page is damaged"));
+  image.src = address;
+});
+
 async function start() {
   for (const of of data.stages) {
-    const image = new Image();
-    image.src = of.sprite;
-    await image.decode();
-    const canvas = document.createElement("canvas");
+    const image = await loaded(of.sprite), canvas = document.createElement("canvas");
     canvas.width = image.width;
     canvas.height = image.height;
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(image, 0, 0);
     sprites.push(context);
-    if (of.patches) {
-      of.patchImage = new Image();
-      of.patchImage.src = of.patches;
-      await of.patchImage.decode();
-    }
+    if (of.patches) of.patchImage = await loaded(of.patches);
   }
   for (const id of ["slider", "panel-slider"]) at(id).addEventListener("input", (event) => {
     play(false);
