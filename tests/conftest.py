@@ -50,8 +50,9 @@ def task(depth: str = "all") -> SaliencyTask:
     )
 
 
-def datamodule(images: tuple[int, int, int] = (8, 6, 3)) -> SaliencyDataModule:
-    return SaliencyDataModule(popout(images, size=(64, 96)), size=(64, 96), batch_size=4)
+def datamodule(images: tuple[int, int, int] = (8, 6, 3), workers: int = 0) -> SaliencyDataModule:
+    data = popout(images, size=(64, 96))
+    return SaliencyDataModule(data, size=(64, 96), batch_size=4, num_workers=workers)
 
 
 def difference_of_gaussians(side: int, ratio: float) -> Tensor:

@@ -131,7 +131,8 @@ class WatchReceptiveFields(pl.Callback):
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         units = any(True for _ in pl_module.parameters())  # baselines have none
-        if trainer.is_global_zero and units and not self.look.units:
+        trained = self.look.units or self.look.file("epoch=000").is_file()  # here, or before a cut
+        if trainer.is_global_zero and units and not trained:
             self.look.choose(_network(pl_module).backbone.channels)
             self._stream(trainer, pl_module)
             self._look(trainer, pl_module, None)

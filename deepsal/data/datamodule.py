@@ -134,7 +134,8 @@ class SaliencyDataModule(pl.LightningDataModule):
         batch_size: images per training or validation batch; test images come one by one, because
             each is scored at its own size.
         flip: probability of a left-right flip in training.
-        num_workers: loader processes; 0 decodes in the main process.
+        num_workers: loader processes; 0 decodes in the main process. They start anew each epoch and
+            are seeded from the main process, so that a continued run augments as one never cut.
         crop: the smallest side of a training crop, as a part of the image's; 1 for no crops.
         keep: the smallest part of an image's fixations that a crop must hold.
         colour: how far brightness, contrast and saturation are changed in training, up to 1.
@@ -212,7 +213,6 @@ class SaliencyDataModule(pl.LightningDataModule):
             drop_last=drop_last,
             collate_fn=_as_it_is,  # type: ignore[arg-type]
             num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
 

@@ -44,7 +44,7 @@ def test_an_error_does_not_overwrite_the_last_good_epoch(tmp_path: Path) -> None
     assert checkpoint["global_step"] == 2
 
 
-def train(folder: Path, *callbacks: pl.Callback) -> dict[str, torch.Tensor]:
+def train(folder: Path, *callbacks: pl.Callback, workers: int = 0) -> dict[str, torch.Tensor]:
     """Fit four epochs from the start, or from the newest checkpoint."""
     pl.seed_everything(3, verbose=False)
     task = conftest.task()
@@ -59,7 +59,8 @@ def train(folder: Path, *callbacks: pl.Callback) -> dict[str, torch.Tensor]:
         num_sanity_val_steps=0,
         log_every_n_steps=1,
     )
-    trainer.fit(task, conftest.datamodule(), ckpt_path=newest(folder)[0], weights_only=True)
+    data = conftest.datamodule(workers=workers)
+    trainer.fit(task, data, ckpt_path=newest(folder)[0], weights_only=True)
     return dict(task.state_dict())
 
 
@@ -77,17 +78,22 @@ class Crash(pl.Callback):
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 @pytest.mark.parametrize(
-    ("step", "hook"),
-    [(1, "on_train_batch_end"), (5, "on_train_batch_end"), (6, "on_validation_batch_end")],
+    ("step", "hook", "workers"),
+    [
+        (1, "on_train_batch_end", 0),
+        (5, "on_train_batch_end", 0),
+        (6, "on_validation_batch_end", 0),
+        (5, "on_train_batch_end", 2),
+    ],
 )
 def test_a_run_cut_short_and_continued_is_the_uninterrupted_run_bit_for_bit(
-    step: int, hook: str, tmp_path: Path
+    step: int, hook: str, workers: int, tmp_path: Path
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    expected = train(whole)
+    expected = train(whole, workers=workers)
     with pytest.raises(FloatingPointError):
-        train(cut, Crash(step, hook))
-    found = train(cut)
+        train(cut, Crash(step, hook), workers=workers)
+    found = train(cut, workers=workers)
     assert all(torch.equal(found[key], expected[key]) for key in expected)
     assert (whole / "metrics.csv").read_bytes() == (cut / "metrics.csv").read_bytes()
     first, second = (

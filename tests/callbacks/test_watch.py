@@ -126,19 +126,24 @@ def test_a_test_without_a_training_before_it_is_watched_too(tmp_path: Path) -> N
 
 def test_after_a_training_the_test_is_not_watched_again(tmp_path: Path) -> None:
     pl.seed_everything(0, verbose=False)
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=csv_logger(tmp_path),
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[watch(tmp_path)],
-    )
-    module = task("conv3")
-    trainer.fit(module, datamodule())
-    trainer.test(module, datamodule(), verbose=False)
+
+    def trainer() -> pl.Trainer:
+        return pl.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            logger=csv_logger(tmp_path),
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[watch(tmp_path)],
+        )
+
+    module, first = task("conv3"), trainer()
+    first.fit(module, datamodule())
+    first.test(module, datamodule(), verbose=False)
+    assert not (tmp_path / "fields" / "test.npz").exists()
+    trainer().test(module, datamodule(), verbose=False)  # continued in another process
     assert not (tmp_path / "fields" / "test.npz").exists()
 
 
