@@ -35,6 +35,7 @@ class WeightsAndBiases(WandbLogger):
         group: runs shown together (default: the folder that holds the run folders of a sweep).
         job_type: the verbs.
         tags: backbone and depth.
+        artifacts: whether the best and the last checkpoint and the fields are kept there too.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class WeightsAndBiases(WandbLogger):
         group: str | None = None,
         job_type: Sequence[str] = (),
         tags: Sequence[str] = (),
+        artifacts: bool = False,
     ) -> None:
         self.broken = False
+        self.artifacts = artifacts
         self.folder = Path(folder)
         mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
         super().__init__(
@@ -84,9 +87,19 @@ class WeightsAndBiases(WandbLogger):
         """End the W&B run, so that the next job of a sweep does not write into it."""
         if self._experiment is None or self.broken:
             return
+        if self.artifacts:
+            self._try(self._keep)
         self._try(lambda: wandb.finish(exit_code=exit_code))
         if self.mode == "offline":
             LOG.info("W&B was offline; upload with: wandb sync %s/wandb/offline-run-*", self.folder)
+
+    def _keep(self) -> None:
+        for kind, pattern in (("checkpoints", "[!.]*.ckpt"), ("fields", "*=*.npz")):
+            if files := sorted((self.folder / kind).glob(pattern)):
+                artifact = wandb.Artifact(f"{kind}-{self.experiment.id}", kind)
+                for file in files:
+                    artifact.add_file(str(file))
+                self.experiment.log_artifact(artifact)
 
     @rank_zero_only
     def _try(self, action: Callable[[], Result]) -> Result | None:

@@ -1,5 +1,6 @@
 import os
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,18 @@ def records(file: Path) -> Iterator[Record]:
             whole = b""
 
 
+def finished(folder: Path) -> tuple[Path, list[Record]]:
+    """Return the only offline run's file and records; W&B may write the last after `finish`."""
+    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    until = time.monotonic() + 60
+    found: list[Record] = []
+    while not any(r.HasField("exit") for r in found):
+        assert time.monotonic() < until, "W&B has not ended the run"
+        time.sleep(0.1)
+        found = list(records(file))
+    return file, found
+
+
 def test_an_offline_run_holds_scores_fields_pictures_and_config(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,8 +70,7 @@ def test_an_offline_run_holds_scores_fields_pictures_and_config(
     trainer.fit(task(), datamodule())
     logger.close()
     assert "wandb sync" in caplog.text
-    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    found = list(records(file))
+    file, found = finished(tmp_path)
     run = next(r.run for r in found if r.HasField("run"))
     assert run.run_id == (tmp_path / "wandb_id").read_text()
     assert (run.display_name, run.job_type, list(run.tags)) == ("toy", "fit-test", ["vgg16"])
@@ -79,6 +91,26 @@ def test_an_offline_run_holds_scores_fields_pictures_and_config(
         assert sum(key in step for step in steps) == 1, f"{key}: at the end"
     pictures = 3 * 2 * 2 + 2 + 2 * 3
     assert len(list(file.parent.glob("files/media/images/**/*.png"))) == pictures
+
+
+def test_checkpoints_and_fields_are_artifacts_if_asked_for(tmp_path: Path) -> None:
+    made = {
+        "checkpoints": ["best.ckpt", "last.ckpt"],
+        "fields": ["epoch=000.npz", "epoch=001.npz"],
+    }
+    for folder, names in made.items():
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).write_bytes(name.encode())
+    logger = WeightsAndBiases(tmp_path, artifacts=True)
+    logger.log_metrics({"val/nss": 1.0}, step=0)
+    logger.close()
+    _, found = finished(tmp_path)
+    logged = [r.artifact for r in found if r.HasField("artifact")]
+    logged += [r.request.log_artifact.artifact for r in found if r.HasField("request")]
+    types = {artifact.type: artifact for artifact in logged if artifact.type}
+    kept = {kind: [c.path for c in types[kind].manifest.contents] for kind in made}
+    assert kept == made
 
 
 def test_a_failing_dashboard_does_not_fail_the_training(
