@@ -138,7 +138,7 @@ class SaliencyTask(pl.LightningModule):
     def _scores(
         self, network: nn.Module, batch: Batch, others: Tensor, baseline: Tensor
     ) -> dict[str, Tensor]:
-        sigma = self._tested.sigma
+        sigma = self._tested.sigma_of(batch.name[0])  # test images come one by one
 
         def score(log_density: Tensor, density: Tensor, fixations: Tensor) -> dict[str, Tensor]:
             of_image = others.expand_as(log_density), baseline.expand_as(log_density)

@@ -91,6 +91,18 @@ def test_splits_are_those_of_the_table(root: Path) -> None:
     assert members(folder(root, 1.0)) == expected
 
 
+def test_an_image_may_have_a_blur_of_its_own(root: Path) -> None:
+    header, *rows = (root / "images.csv").read_text().split("\n")
+    blurs = [f"{row},{i + 1}" for i, row in enumerate(rows)]
+    (root / "images.csv").write_text("\n".join([f"{header},sigma", *blurs]))
+    data = folder(root, sigma=30.0)
+    assert [data.sigma_of(name) for name in NAMES] == [i + 1 for i in range(20)]
+    replace(root / "images.csv", "4.png,8,6,5", "4.png,8,6,")
+    refuses(root, "images.csv, line 6", "sigma")
+    replace(root / "images.csv", "4.png,8,6,", "4.png,8,6,-1")
+    refuses(root, "image 4.png", "sigma=-1 must be a positive number")
+
+
 def test_a_missing_folder_names_the_option(root: Path) -> None:
     refuses(root / "no", "no", "data.dataset.path", error=FileNotFoundError)
 

@@ -66,6 +66,13 @@ def test_the_split_is_fixed_and_whole(fake: Path) -> None:
     assert sorted(i for split in splits.values() for i in split) == list(range(COUNT))
 
 
+def test_the_blur_is_as_large_on_the_screen_for_every_image(fake: Path) -> None:
+    for stimulus in nus_scene(fake).stimuli:
+        height, width = stimulus.size
+        assert stimulus.sigma is not None
+        assert stimulus.sigma * min(1080 / height, 1920 / width) == pytest.approx(33.75)
+
+
 def test_a_missing_table_says_which_option_to_set(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"fixations\.mat is missing; set data_dir=FOLDER"):
         nus_scene(tmp_path)
@@ -108,3 +115,14 @@ def test_every_fixation_of_the_release_lies_on_its_image_and_touches_both_border
     high = np.min([(s.size[::-1] - s.fixations - 0.5).min(0) for s in stimuli], axis=0)
     assert ((low > 0) & (low < 1)).all()
     assert ((high > 0) & (high < 1)).all()
+
+
+@pytest.mark.data
+def test_coordinates_are_tenths_of_the_pixels_of_a_screen_of_1920x1080(data_dir: Path) -> None:
+    for stimulus in nus_scene(data_dir).stimuli:
+        size, screen = np.array(stimulus.size[::-1]), np.array([1920, 1080])
+        shown = (screen / size).min()
+        tenths = 10 * ((stimulus.fixations + 0.5) * shown + (screen - size * shown) / 2)
+        assert np.abs(tenths - tenths.round()).max() < 1e-6
+        assert stimulus.sigma is not None
+        assert stimulus.sigma * shown == pytest.approx(33.75)
