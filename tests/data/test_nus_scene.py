@@ -11,6 +11,7 @@ from scipy.io import savemat
 
 from deepsal.data import nus_scene
 from deepsal.data.maps import rasterise
+from tests.data.conftest import Refetch, same
 
 release = import_module("deepsal.data.nus_scene")
 COUNT = 150
@@ -94,6 +95,12 @@ def test_wrong_counts_are_told(fake: Path) -> None:
     write(fake / "nus_scene" / "data" / "tidy" / "fixations.mat", COUNT - 1)
     with pytest.raises(ValueError, match=r"holds 149 images and 447 fixations.* 150 and 450"):
         nus_scene(fake)
+
+
+def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
+    archives: dict[str, tuple[str, str]] = {}
+    there = refetch("nus_scene", fake / "nus_scene", archives)
+    assert same(nus_scene(there), nus_scene(fake))
 
 
 @pytest.mark.data

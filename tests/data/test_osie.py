@@ -9,6 +9,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import osie
+from tests.data.conftest import Refetch, same
 
 release = import_module("deepsal.data.osie")
 COUNT = 203
@@ -121,6 +122,12 @@ def test_wrong_counts_are_told(fake: Path) -> None:
     write(fake / "osie" / "data" / "eye" / "fixations.mat", NAMES[:-1])
     with pytest.raises(ValueError, match=r"holds 202 images and 606 fixations.* 203 and 609"):
         osie(fake)
+
+
+def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
+    archives: dict[str, tuple[str, str]] = {}
+    there = refetch("osie", fake / "osie", archives)
+    assert same(osie(there), osie(fake))
 
 
 @pytest.mark.data
