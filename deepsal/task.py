@@ -96,6 +96,11 @@ class SaliencyTask(pl.LightningModule):
     def on_test_start(self) -> None:
         self.rows = []
         dataset = self.trainer.datamodule.dataset  # type: ignore[attr-defined]
+        if self._tested.hidden:
+            raise ValueError(
+                f"{self._tested.name} cannot be scored here: a benchmark's server keeps its "
+                "fixations; use do=[export] in place of test and send it the file"
+            )
         self.baselines = {"centre": Centre().prepare(dataset), "chance": Uniform()}
         if isinstance(self.network, Baseline):
             self.network.prepare(self._tested if isinstance(self.network, Human) else dataset)

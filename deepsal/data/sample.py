@@ -136,8 +136,9 @@ def _check(dataset: str, stimulus: Stimulus, hidden: bool) -> None:
 class Sample(NamedTuple):
     """One image as a network sees it, and its ground truth at the resolution it is scored at.
 
-    image: float (3, h, w) in [0, 1] · fixations: counts (H, W) · density: (H, W), sums to one ·
-    points: float64 (N, 2), in pixels of `size` · size: (height, width) of the stored image.
+    image: float (3, h, w) in [0, 1] · fixations: counts (H, W) · density: (H, W), sums to one, or
+    zeros where a benchmark keeps the fixations · points: float64 (N, 2), in pixels of `size` ·
+    size: (height, width) of the stored image.
     """
 
     image: Float[Tensor, "3 h w"]
