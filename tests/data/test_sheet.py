@@ -37,7 +37,7 @@ def test_images_come_from_all_over_the_set_and_fit_their_boxes() -> None:
         "toy",
         [stimulus(str(i), sizes[i % 4], (1.0, 1.0)) for i in range(80)],
         {"train": range(80)},
-        1,
+        1.0,
     )
     few, many = sheet(data, 12), sheet(data, 500)
     assert few.width == many.width
