@@ -3,14 +3,18 @@ import io
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from deepsal.data import SaliencyDataset, fetch
+from deepsal.data.augment import Augment
+from deepsal.data.datamodule import SaliencyImages
 from deepsal.data.releases import ARCHIVES, REPOSITORIES, registry
 
 Refetch = Callable[[str, Path, Mapping[str, tuple[str, str]]], Path]
@@ -33,6 +37,34 @@ def same(one: SaliencyDataset, other: SaliencyDataset) -> bool:
         and np.array_equal(a.subjects, b.subjects)
         for a, b in zip(one.stimuli, other.stimuli, strict=True)
     )
+
+
+def stays(data: SaliencyDataset) -> int:
+    """Follow planted pixels through load, crop, flip and resize; return how many were seen.
+
+    The brightest pixel must lie under a fixation: within half a pixel of the stored image and, as
+    the network's image has pixels too, half of one of those.
+    """
+    torch.manual_seed(0)
+    height, width = data.stimuli[0].size
+    chosen = replace(data, splits={"train": range(min(8, len(data.stimuli)))})
+    augmented = Augment(flip=0.5, crop=0.6, keep=0.0)
+    images = SaliencyImages(chosen, chosen.splits["train"], (3 * height, 3 * width), augmented)
+    seen = 0
+    for index in [*range(len(images))] * 4:
+        sample = images[index]
+        grey = sample.image[0]
+        place = np.array(np.unravel_index(int(grey.argmax()), grey.shape)[::-1])
+        end, stored = np.array(grey.shape[::-1]) - 1, images.stimuli[index].size
+        kept = stored if sample.size == stored else images.kept_size
+        scale = (end + 1) / sample.size[::-1]
+        pixel = scale * kept[::-1] / stored[::-1]  # a stored one, in pixels of the network's image
+        if grey.max() < 0.25 or (place < pixel).any() or (place > end - pixel).any():
+            continue  # outside the crop, or cut through by its border
+        apart = np.abs((sample.points.numpy() + 0.5) * scale - 0.5 - place)
+        assert (apart <= 0.5 * pixel + 0.5).all(1).any()
+        seen += 1
+    return seen
 
 
 class Server(ThreadingHTTPServer):

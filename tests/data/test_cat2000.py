@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import cat2000
-from tests.data.conftest import Refetch, same
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.cat2000")
 CATEGORIES = ["Action", "Pattern"]
@@ -106,3 +106,7 @@ def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
     there = refetch("cat2000", fake / "cat2000", archives)
     assert same(cat2000(there), cat2000(fake))
     assert same(cat2000(there, "test"), cat2000(fake, "test"))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(cat2000(fake)) > 1

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import eyecrowd
-from tests.data.conftest import Refetch, same
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.eyecrowd")
 COUNT = 143
@@ -67,3 +67,7 @@ def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
     archives: dict[str, tuple[str, str]] = {}
     there = refetch("eyecrowd", fake / "eyecrowd", archives)
     assert same(eyecrowd(there), eyecrowd(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(eyecrowd(fake)) > 1

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import figrim
-from tests.data.conftest import Refetch, same
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.figrim")
 TARGETS = [*release.TWINS, *(f"tower/sun_{i}" for i in range(8))]
@@ -90,3 +90,7 @@ def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
     }
     there = refetch("figrim", fake / "figrim", archives)
     assert same(figrim(there), figrim(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(figrim(fake)) > 1

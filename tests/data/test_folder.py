@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from deepsal.data import SaliencyDataset, folder
+from tests.data.conftest import stays
 
 NAMES = [f"{i}.png" for i in range(20)]
 
@@ -203,3 +204,11 @@ def test_an_empty_table_names_the_file(root: Path, table: str) -> None:
 def test_a_fixation_off_its_image_is_named(root: Path) -> None:
     replace(root / "fixations.csv", "0.png,anna,0,1,", "0.png,anna,0,8,")
     refuses(root, "mine, image 0.png (8x6)", "off the image", "(8, 0)")
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(root: Path) -> None:
+    for i, name in enumerate(NAMES):
+        image = Image.new("RGB", (8, 6))
+        image.putpixel((1, min(5, round(i / 4))), (255, 255, 255))
+        image.save(root / "images" / name)
+    assert stays(folder(root, sigma=1.0)) > 1

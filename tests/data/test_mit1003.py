@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import mit1003
-from tests.data.conftest import Refetch, same
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.mit1003")
 NAMES = [f"i{n:02d}june05_static_street_boston_p1010{n:03d}" for n in range(19)]
@@ -116,3 +116,7 @@ def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
     }
     there = refetch("mit1003", fake / "mit1003", archives)
     assert same(mit1003(there), mit1003(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(mit1003(fake)) > 1

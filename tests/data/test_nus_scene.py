@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from deepsal.data import nus_scene
 from deepsal.data.maps import rasterise
-from tests.data.conftest import Refetch, same
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.nus_scene")
 COUNT = 150
@@ -101,6 +101,10 @@ def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
     archives: dict[str, tuple[str, str]] = {}
     there = refetch("nus_scene", fake / "nus_scene", archives)
     assert same(nus_scene(there), nus_scene(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(nus_scene(fake)) > 1
 
 
 @pytest.mark.data

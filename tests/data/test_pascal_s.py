@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from deepsal.data import pascal_s
-from tests.data.conftest import Refetch, same
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.pascal_s")
 COUNT = 172
@@ -65,3 +65,7 @@ def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
     archives: dict[str, tuple[str, str]] = {"salObj.zip": ("datasets", "datasets")}
     there = refetch("pascal_s", fake / "pascal_s", archives)
     assert same(pascal_s(there), pascal_s(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(pascal_s(fake)) > 1

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import salicon
-from tests.data.conftest import Refetch, same
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.salicon")
 PARTS = {"train": 3, "val": 4}
@@ -125,3 +125,7 @@ def test_what_is_fetched_is_what_is_read_and_a_second_release_joins_it(
         assert same(salicon(there, chosen), salicon(fake, chosen))
     found = {path.name for path in (there / "salicon").iterdir()} - {"__MACOSX"}
     assert found == {"images", "fixations2015", "fixations2017"}
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(salicon(fake)) > 1

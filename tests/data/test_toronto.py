@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import toronto
-from tests.data.conftest import Refetch, same
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.toronto")
 
@@ -69,3 +69,7 @@ def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
     }
     there = refetch("toronto", fake / "toronto", archives)
     assert same(toronto(there), toronto(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(toronto(fake)) > 1
