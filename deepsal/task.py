@@ -96,6 +96,11 @@ class SaliencyTask(pl.LightningModule):
     def on_test_start(self) -> None:
         self.rows = []
         dataset = self.trainer.datamodule.dataset  # type: ignore[attr-defined]
+        if self._tested.hidden:
+            raise ValueError(
+                f"{self._tested.name} cannot be scored here: a benchmark's server keeps its "
+                "fixations; use do=[export] in place of test and send it the file"
+            )
         self.baselines = {"centre": Centre().prepare(dataset), "chance": Uniform()}
         if isinstance(self.network, Baseline):
             self.network.prepare(self._tested if isinstance(self.network, Human) else dataset)
@@ -138,7 +143,7 @@ class SaliencyTask(pl.LightningModule):
     def _scores(
         self, network: nn.Module, batch: Batch, others: Tensor, baseline: Tensor
     ) -> dict[str, Tensor]:
-        sigma = self._tested.sigma
+        sigma = self._tested.sigma_of(batch.name[0])  # test images come one by one
 
         def score(log_density: Tensor, density: Tensor, fixations: Tensor) -> dict[str, Tensor]:
             of_image = others.expand_as(log_density), baseline.expand_as(log_density)

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from hydra import initialize_config_dir
+from PIL import Image
 
 import run
 from deepsal.models import Maps
@@ -76,3 +78,44 @@ def test_the_network_of_a_checkpoint_is_what_is_exported(tmp_path: Path) -> None
     found = maps(sample.image[None], sample.size, [sample.name]).exp()[0]
     assert np.corrcoef(found.flatten(), expected.flatten())[0, 1] > 0.999
     assert len(list((tmp_path / "predictions").glob("*.png"))) == 3
+
+
+@pytest.fixture
+def benchmarks(tmp_path: Path) -> Path:
+    """Three images of MIT300, and of CAT2000's test part two of one name."""
+    names = [f"mit300/BenchmarkIMAGES/i{i}.jpg" for i in range(3)]
+    names += [f"cat2000/testSet/Stimuli/{category}/001.jpg" for category in ("Action", "Art")]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (48, 36)).save(tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["data=mit300"], ["i0.jpg", "i1.jpg", "i2.jpg"]),
+        (["data=cat2000", "data.dataset.part=test"], ["Action/001.jpg", "Art/001.jpg"]),
+    ],
+)
+def test_images_without_fixations_are_exported_and_not_tested(
+    given: list[str], names: list[str], benchmarks: Path, tmp_path: Path
+) -> None:
+    few = [option for option in TINY if not option.startswith(("data=", "data.dataset"))]
+    few += [*given, f"data_dir={benchmarks}", "+data.dataset.whole=false"]
+    run.execute(composed(tmp_path, *few, "do=[export]"), tmp_path)
+    with h5py.File(tmp_path / "predictions.hdf5") as file:
+        for name in names:
+            assert np.exp(file[name][...]).sum() == pytest.approx(1, abs=1e-4)
+            assert file[name].shape == (36, 48)
+    run.execute(composed(tmp_path, *few, "do=[export]", "export=salicon"), tmp_path)
+    made = tmp_path / "predictions"
+    assert sorted(str(f.relative_to(made)) for f in made.rglob("*.png")) == [
+        f"{name.removesuffix('.jpg')}.png" for name in names
+    ]
+    with pytest.raises(ValueError, match=r"cannot be scored here: .*use do=\[export\]"):
+        run.execute(composed(tmp_path, *few, "do=[test]"), tmp_path)
+    with pytest.raises(ValueError, match="has no training images"):
+        run.execute(composed(tmp_path, *few, "do=[fit]"), tmp_path)
+    with pytest.raises(ValueError, match=r"made of training fixations.*data@tested=NAME"):
+        run.execute(composed(tmp_path / "c", *few, "network=centre", "do=[export]"), tmp_path)

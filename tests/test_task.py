@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 from torch import Tensor
 
 from deepsal import functional
+from deepsal.data import SaliencyDataModule, popout
 from deepsal.data.maps import rasterise
 from deepsal.metrics import Scoring, scores
 from deepsal.models.finetune import DEPTHS
@@ -122,6 +124,19 @@ def test_test_images_have_shuffled_auc_and_information_gain_over_the_centre(tmp_
         gain = functional.information_gain(log_density, batch.fixations, centre)
         assert row["ig"] == pytest.approx(gain.item(), abs=1e-5)
         assert (row["centre_ig"], row["chance_sauc"]) == (0, 0.5)
+
+
+def test_optimal_maps_are_made_for_each_images_own_blur(tmp_path: Path) -> None:
+    module = task()
+    module.score = Scoring(maps="optimal", names=["cc"])
+    trainer = fit(module, tmp_path, epochs=1)
+    data = popout((8, 6, 3), size=(64, 96))
+    own = [replace(stimulus, sigma=data.sigma) for stimulus in data.stimuli]
+    rows = []
+    for of in (data, replace(data, stimuli=own, sigma=40.0)):
+        trainer.test(module, SaliencyDataModule(of, (64, 96), 4), verbose=False)
+        rows.append(module.rows)
+    assert rows[0] == rows[1]
 
 
 def test_the_test_takes_another_protocol_and_optimal_maps(tmp_path: Path) -> None:

@@ -112,12 +112,13 @@ def to_hdf5(path: Path, predictions: Iterable[Prediction]) -> None:
 
 
 def to_png(folder: Path, predictions: Iterable[Prediction]) -> None:
-    """Write one 8-bit grey PNG per image, `levels` of its density."""
+    """Write one 8-bit grey PNG per image, `levels` of its density, in the folders of the names."""
     folder.mkdir()
     for name, log_density in predictions:
-        file = folder / Path(name).with_suffix(".png").name
+        file = folder / Path(name).with_suffix(".png")
         if file.exists():
             raise ValueError(f"two images would be written as {file.name}; rename one")
+        file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(levels(log_density)).save(file)
 
 

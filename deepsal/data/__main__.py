@@ -1,4 +1,4 @@
-"""The door to data on disk: `python -m deepsal.data cards | fetch | check | export`."""
+"""The door to data on disk: `python -m deepsal.data cards | fetch | check | sheet | export`."""
 
 import os
 import sys
@@ -11,6 +11,8 @@ from deepsal.data.catalogue import cards, load
 from deepsal.data.check import check
 from deepsal.data.export import export
 from deepsal.data.fetch import fetch
+from deepsal.data.popout import CONTRASTS, battery
+from deepsal.data.sheet import arrays_sheet, save, sheet
 
 
 class Command(NamedTuple):
@@ -39,6 +41,14 @@ def _export(given: Namespace) -> int:
     export(dataset, given.to)
     use = f"data=folder data.dataset.path={given.to} data.dataset.sigma={dataset.sigma:g}"
     return _said(f"{dataset.name} is in {given.to}; to use it: {use}")
+
+
+def _sheet(given: Namespace) -> int:
+    if given.name == "popout":
+        save(arrays_sheet(battery(), len(CONTRASTS)), given.to)
+    else:
+        save(sheet(load(given.name, given.data), given.images), given.to)
+    return _said(f"{given.name} can be looked at in {given.to}")
 
 
 def _said(text: str, code: int = 0) -> int:
@@ -70,10 +80,19 @@ def _which_and_where(parser: ArgumentParser) -> None:
     parser.add_argument("--to", type=Path, required=True, help="the new folder")
 
 
+def _which_and_how_many(parser: ArgumentParser) -> None:
+    _which(parser)
+    parser.add_argument("--to", type=Path, required=True, help="the new PNG file")
+    parser.add_argument("--images", type=int, default=24, help="how many (24)")
+
+
 COMMANDS: Mapping[str, Command] = {
     "cards": Command("what is known of every data set", _nothing, _cards),
     "fetch": Command("bring a data set here from its address", _which_from_where, _fetch),
     "check": Command("whether a data set is whole and readable", _which, _check),
+    "sheet": Command(
+        "draw images with their fixations; popout: all arrays", _which_and_how_many, _sheet
+    ),
     "export": Command("write a data set in the generic layout", _which_and_where, _export),
 }
 

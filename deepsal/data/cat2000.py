@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.card import Archive, Card
-from deepsal.data.release import dataset, found, images_only, pictures, reading, stimulus
+from deepsal.data.release import dataset, folders, found, images_only, pictures, reading, stimulus
 from deepsal.data.sample import SaliencyDataset
 
 CARD = Card(
@@ -60,8 +60,7 @@ def cat2000(
     if part not in ("train", "test"):
         raise ValueError(f"part={part}: the choices are train and test")
     root = Path(data_dir) / CARD.name / f"{part}Set"
-    found(root / "Stimuli", CARD)
-    known = sorted(path.name for path in (root / "Stimuli").iterdir() if path.is_dir())
+    known = [folder.name for folder in folders(found(root / "Stimuli", CARD))]
     if unknown := sorted(set(categories or ()) - set(known)):
         raise ValueError(f"unknown categories {unknown}; the choices are {known}")
     chosen = sorted(set(categories or known))

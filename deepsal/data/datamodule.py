@@ -109,6 +109,8 @@ class SaliencyImages(Dataset[Sample]):
     def _density(
         self, index: int, view: View, counts: Float[Tensor, "H W"]
     ) -> Float[Tensor, "H W"]:
+        if self.dataset.hidden and not len(view.points):
+            return counts
         place = 2 * self.positions[index] + view.mirrored
         kept = self.densities.get(place) if self.densities else None
         if kept is not None:
@@ -181,7 +183,16 @@ class SaliencyDataModule(pl.LightningDataModule):
         }
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches; the last, smaller one is dropped unless it is the only one."""
+        """Shuffled batches; the last, smaller one is dropped unless it is the only one.
+
+        Raises:
+            ValueError: the data set has no training images.
+        """
+        if not len(self.images["train"]):
+            raise ValueError(
+                f"{self.dataset.name} has no training images; train on another set, as "
+                "data=osie data@tested=NAME do=[fit,export], or give ckpt=FILE do=[export]"
+            )
         whole = len(self.images["train"]) >= self.batch_size
         images, sampler = self.images["train"], None
         if self.dataset.chances:

@@ -42,9 +42,10 @@ def _write(dataset: SaliencyDataset, folder: Path) -> None:
     names = [_copy(stimulus, folder / "images") for stimulus in dataset.stimuli]
     sizes = [stimulus.size for stimulus in dataset.stimuli]
     rows = [(name, width, height) for name, (height, width) in zip(names, sizes, strict=True)]
-    pd.DataFrame(rows, columns=["image", "width", "height"]).to_csv(
-        folder / "images.csv", index=False
-    )
+    images = pd.DataFrame(rows, columns=["image", "width", "height"])
+    if any(stimulus.sigma for stimulus in dataset.stimuli):
+        images["sigma"] = [stimulus.sigma or dataset.sigma for stimulus in dataset.stimuli]
+    images.to_csv(folder / "images.csv", index=False)
     tables = [_fixations(*pair) for pair in zip(names, dataset.stimuli, strict=True)]
     pd.concat(tables).to_csv(folder / "fixations.csv.gz", index=False)
     sides = [(names[i], split) for split, positions in dataset.splits.items() for i in positions]

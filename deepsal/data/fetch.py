@@ -16,19 +16,19 @@ from pooch.utils import get_logger
 from rich.progress import Progress
 
 from deepsal.data.download import Resumed
-from deepsal.data.releases import ARCHIVES, REPOSITORIES, Archive, registry
+from deepsal.data.releases import ARCHIVES, GITHUB, PLACES, REPOSITORIES, Archive, registry
 from deepsal.data.unpack import unpack
 
 log = logging.getLogger(__name__)
 
 
 def fetch(name: str, to: str | Path, mirror: str | None = None) -> Path:
-    """Bring a data set into `to/NAME`, in its release layout.
+    """Bring a data set into `to/NAME`, in its release layout; SALICON into `to/salicon`.
 
     Everything is checked before it is unpacked, and collected in `to/.NAME.partial`, which becomes
     `to/NAME` at the end; interrupted, the next call goes on from there. One process of a machine
-    fetches, the others wait. An archive of the release that lies in `to` is used as it is. Files
-    missing from a `to/NAME` that comes file by file are added.
+    fetches, the others wait. An archive of the release that lies in `to` is used as it is. What is
+    missing from a `to/NAME` that is there is added.
 
     Args:
         name: osie, eyecrowd, nus_scene, salicon2015, salicon2017, mit1003, mit300, cat2000,
@@ -37,7 +37,7 @@ def fetch(name: str, to: str | Path, mirror: str | None = None) -> Path:
         mirror: an address that holds NAME/FILE in place of the official one; DEEPSAL_MIRROR.
 
     Returns:
-        The folder `to/NAME`.
+        The set's folder.
 
     Raises:
         ValueError: an unknown name, or what arrived is not the release.
@@ -48,19 +48,19 @@ def fetch(name: str, to: str | Path, mirror: str | None = None) -> Path:
         raise ValueError(f"no address is known for {name!r}; those known are {known}")
     folder = Path(to).expanduser()
     mirror = mirror or os.environ.get("DEEPSAL_MIRROR")
-    target, partly = folder / name, folder / f".{name}.partial"
+    target = folder / PLACES.get(name, (name,))[0].split("/")[0]
+    partly = folder / f".{target.name}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{name}.lock"):
+        with FileLock(folder / f".{target.name}.lock"):
             if name in REPOSITORIES:
                 place = target if target.exists() else partly
                 _files(place, f"{mirror}/{name}" if mirror else REPOSITORIES[name], name)
                 if place == partly:
                     os.replace(partly, target)
-            elif not target.exists():
-                _archives(ARCHIVES[name], folder, partly, f"{mirror}/{name}" if mirror else None)
-                os.replace(partly / "unpacked", target)
-                shutil.rmtree(partly)
+            else:
+                lacking = [a for a in ARCHIVES[name] if not (target / a.gives).exists()]
+                _archives(lacking, target, partly, f"{mirror}/{name}" if mirror else None)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -68,28 +68,44 @@ def fetch(name: str, to: str | Path, mirror: str | None = None) -> Path:
             f"no room for {name} in {folder}: {error}; make room and fetch again, "
             f"which goes on from {partly}"
         ) from error
+    finally:
+        if not any(path.is_file() and path.stat().st_size for path in partly.rglob("*")):
+            shutil.rmtree(partly, ignore_errors=True)
     return target
 
 
 def fetched(name: str, data_dir: str | Path) -> Path:
-    """Fetch a set that is not in `data_dir`, if a network is there, and return `data_dir`.
+    """Fetch a set that is not in `data_dir` and return `data_dir`; DEEPSAL_OFFLINE=1 forbids it.
 
-    Without one it says how to get the set and leaves the complaint to the loader; so does
-    DEEPSAL_OFFLINE=1.
+    Raises:
+        FileNotFoundError: it is not there and did not come; the message says what to download by
+            hand and where to put it.
     """
     folder = Path(data_dir).expanduser()
-    if (folder / name).exists():
+    places = PLACES.get(name, (name,))
+    if any((folder / place).exists() for place in places):
         return folder
-    command = f"python -m deepsal.data fetch {name} --to {folder}"
-    if os.environ.get("DEEPSAL_OFFLINE", "0") != "0":
-        log.warning(f"{name} is not in {folder}; to fetch it: {command}")
-        return folder
-    log.warning(f"{name} is not in {folder}: fetching it")
-    try:
-        fetch(name, folder)
-    except OSError as error:
-        log.warning(f"{error}\nwhere there is a network: {command}")
-    return folder
+    cause, why = None, "DEEPSAL_OFFLINE forbids fetching it"
+    if os.environ.get("DEEPSAL_OFFLINE", "0") == "0":
+        log.warning(f"{name} is not in {folder}: fetching it")
+        try:
+            fetch(name, folder)
+            return folder
+        except OSError as error:
+            cause, why = error, f"it cannot be fetched: {error}"
+    if name in REPOSITORIES:
+        owner, repository, commit = REPOSITORIES[name].removeprefix(f"{GITHUB}/").split("/")[:3]
+        address = f"https://github.com/{owner}/{repository}/tree/{commit}"
+        hand = f"or put what is at {address} into {folder / name}"
+    else:
+        wanted = [f"\n  {archive.file}  {archive.url}" for archive in ARCHIVES[name]]
+        hand = f"or put these into {folder}, as they are, and fetch there:{''.join(wanted)}"
+    raise FileNotFoundError(
+        f"no {name} here: it is not in {folder}, and {why}\n"
+        f"where there is a network: python -m deepsal.data fetch {name} --to {folder}\n{hand}\n"
+        f"or set data_dir=FOLDER (or DEEPSAL_DATA) to the folder that holds "
+        f"{places[0].split('/')[0]}/; data=popout needs no files"
+    ) from cause
 
 
 def _files(place: Path, base: str, name: str) -> None:
@@ -122,24 +138,42 @@ def _verified(store: Pooch, file: str, download: Resumed) -> None:
         raise ValueError(f"{url} is not the release's file: {error}") from error
 
 
-def _archives(archives: list[Archive], folder: Path, partly: Path, mirror: str | None) -> None:
+def _archives(archives: list[Archive], target: Path, partly: Path, mirror: str | None) -> None:
+    """Bring all archives, then unpack them, then put what they give in its place."""
     get_logger().setLevel("ERROR")
-    found = []
-    for archive in archives:
-        here, known = folder / archive.file, f"md5:{archive.md5}"
-        if here.is_file():
-            if file_hash(here, alg="md5") != archive.md5:
-                raise ValueError(
-                    f"{here} is not the release's archive (md5 {archive.md5} is); remove it to "
-                    "have it fetched"
-                )
-            found.append(here)
-            continue
-        url = f"{mirror}/{archive.file}" if mirror else archive.url
-        with Progress() as progress:
-            store = create(partly, "", registry={archive.file: known}, urls={archive.file: url})
-            _verified(store, archive.file, Resumed(partly, progress))
-        found.append(partly / archive.file)
-    shutil.rmtree(partly / "unpacked", ignore_errors=True)
-    for archive, file in zip(archives, found, strict=True):
-        unpack(file, partly / "unpacked" / archive.into)
+    files = [_archive(archive, target.parent, partly, mirror) for archive in archives]
+    unpacked = partly / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    try:
+        for archive, file in zip(archives, files, strict=True):
+            if archive.gives == archive.file:
+                unpacked.mkdir(exist_ok=True)
+                shutil.copyfile(file, unpacked / archive.file)
+            else:
+                unpack(file, unpacked / archive.into)
+        if target.exists():
+            for archive in archives:
+                os.replace(unpacked / archive.gives, target / archive.gives)
+        else:
+            os.replace(unpacked, target)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+    shutil.rmtree(partly, ignore_errors=True)
+
+
+def _archive(archive: Archive, folder: Path, partly: Path, mirror: str | None) -> Path:
+    """Return a verified archive: the one in `folder`, or else a download."""
+    here = folder / archive.file
+    if here.is_file():
+        if file_hash(here, alg="md5") != archive.md5:
+            raise ValueError(
+                f"{here} is not the release's archive (md5 {archive.md5} is); remove it to "
+                "have it fetched"
+            )
+        return here
+    url = f"{mirror}/{archive.file}" if mirror else archive.url
+    known = {archive.file: f"md5:{archive.md5}"}
+    with Progress() as progress:
+        store = create(partly, "", registry=known, urls={archive.file: url})
+        _verified(store, archive.file, Resumed(partly, progress))
+    return partly / archive.file

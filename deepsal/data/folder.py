@@ -14,14 +14,15 @@ COLUMNS = {
     "splits.csv": ["image", "split"],
 }
 
-NUMBERS = {"width", "height", "x", "y"}
+OPTIONAL = {"sigma"}
+NUMBERS = {"width", "height", "x", "y", *OPTIONAL}
 
 
 def folder(path: str | Path, sigma: float) -> SaliencyDataset:
     """Read a data set in the generic layout.
 
     ```
-    NAME/images/*.jpg|png   NAME/images.csv           image,width,height
+    NAME/images/*.jpg|png   NAME/images.csv           image,width,height[,sigma]
     NAME/fixations.csv[.gz] image,subject,index,x,y   0-based pixels of the image as stored
     NAME/splits.csv         image,split               optional: train, val or test
     ```
@@ -29,7 +30,8 @@ def folder(path: str | Path, sigma: float) -> SaliencyDataset:
 
     Args:
         path: the folder `NAME`.
-        sigma: standard deviation of the ground truth's blur in pixels, about 1° of visual angle.
+        sigma: standard deviation of the ground truth's blur in pixels, about 1° of visual angle,
+            where `images.csv` has no column for it.
 
     Raises:
         FileNotFoundError: the folder, a table or an image is missing.
@@ -49,7 +51,9 @@ def folder(path: str | Path, sigma: float) -> SaliencyDataset:
     by_image = fixations.groupby("image")
     subjects = fixations["subject"].astype("category").cat.codes
     stimuli = []
-    for name, width, height in images[COLUMNS["images.csv"]].itertuples(index=False):
+    blurs = images["sigma"].astype(float) if "sigma" in images else [None] * len(images)
+    listed = images[COLUMNS["images.csv"]].itertuples(index=False)
+    for (name, width, height), blur in zip(listed, blurs, strict=True):
         size = (int(height), int(width))
         file = root / "images" / name
         if not file.is_file():
@@ -60,7 +64,8 @@ def folder(path: str | Path, sigma: float) -> SaliencyDataset:
         rows = by_image.indices.get(name, np.empty(0, dtype=np.int64))
         points = fixations[["x", "y"]].iloc[rows].to_numpy(np.float64)
         observers = np.asarray(subjects.iloc[rows], dtype=np.int64)
-        stimuli.append(Stimulus(name, size, points, observers, partial(read_image, file)))
+        read = partial(read_image, file)
+        stimuli.append(Stimulus(name, size, points, observers, read, blur))
     return SaliencyDataset(root.name, stimuli, _splits(root, images["image"]), sigma)
 
 
@@ -73,7 +78,7 @@ def _table(file: Path) -> pd.DataFrame:
         raise ValueError(f"{file} is not a table ({error}); it needs {_columns(file)}") from error
     if missing := [column for column in _columns(file) if column not in table]:
         raise ValueError(f"{file} lacks the columns {missing}; it needs {_columns(file)}")
-    for column in _columns(file):
+    for column in [*_columns(file), *(OPTIONAL & set(table))]:
         given = table[column]
         if column in NUMBERS:
             table[column] = pd.to_numeric(given, errors="coerce")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.card import Archive, Card
-from deepsal.data.release import dataset, found, pictures, reading, stimulus
+from deepsal.data.release import dataset, folders, found, pictures, reading, stimulus
 from deepsal.data.saccades import fixations
 from deepsal.data.sample import SaliencyDataset, image_size
 
@@ -58,7 +58,7 @@ def mit1003(data_dir: str | Path, fold: int = 0, whole: bool = True) -> Saliency
         raise ValueError(f"fold={fold}: the choices are 0 to {FOLDS - 1}")
     root = Path(data_dir) / CARD.name
     images = pictures(found(root / "ALLSTIMULI", CARD), "*.jpeg")
-    people = sorted(path for path in found(root / "DATA", CARD).iterdir() if path.is_dir())
+    people = folders(found(root / "DATA", CARD))
     dropped: Counter[str] = Counter()
     stimuli = []
     for image in images:

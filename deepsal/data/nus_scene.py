@@ -1,6 +1,7 @@
 """NUS scenes: 500 SUN photographs, 12 observers (Liang et al. 2015)."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,19 @@ CARD = Card(
     splits="360/40/100, ours",
     archives=(Archive("https://github.com/Yanakz/Scene"),),
 )
+SCREEN, SHOWN = (1080, 1920), 256
+"""(height, width): every coordinate is a tenth of its pixels; the height that CARD.sigma is for."""
 
 
 def nus_scene(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
     """Read the NUS scenes: `nus_scene/data/stimuli/*.jpg`, `nus_scene/data/tidy/fixations.mat`.
 
-    Images of many sizes, each shown for 5 s as large as a 1080-pixel-high screen allows. A cell
-    per image and observer holds rows (y, x, start_s, duration_s); 52 of the 6,000 are empty. The
+    Images of many sizes, each shown for 5 s as large as a screen of 1920x1080 allows. A cell per
+    image and observer holds rows (y, x, start_s, duration_s); 52 of the 6,000 are empty. The
     release keeps what fell into 0 < x ≤ width and 0 < y ≤ height, so its coordinates start at the
     image's corner and deepsal's, which start at the first pixel's centre, are half a pixel less.
-    The blur is the release's, 8 pixels of an image 256 high. The split into 360 training, 40
-    validation and 100 test images is fixed.
+    The blur is the release's, 8 pixels of an image 256 high, and as large on the screen for every
+    image. The split into 360 training, 40 validation and 100 test images is fixed.
 
     Args:
         data_dir: the folder that holds `nus_scene/`.
@@ -56,8 +59,19 @@ def nus_scene(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
         stimulus(root / "stimuli" / f"{i + 1:03d}.jpg", trains, CARD, dropped)
         for i, trains in enumerate(cells)
     ]
+    stimuli = [replace(image, sigma=_sigma(image.size)) for image in stimuli]
     order = np.random.default_rng(2015).permutation(len(stimuli)).tolist()
     return dataset(CARD, stimuli, split(order, 100, 40), dropped, file, whole)
+
+
+def _sigma(size: tuple[int, int]) -> float:
+    """Return the blur in an image's pixels that is the same on the screen for all images.
+
+    >>> _sigma((256, 256)), _sigma((1080, 1920)), _sigma((540, 1920))
+    (8.0, 33.75, 33.75)
+    """
+    shown = min(of / n for of, n in zip(SCREEN, size, strict=True))
+    return CARD.sigma * SCREEN[0] / SHOWN / shown
 
 
 def _points(cell: NDArray[Any]) -> NDArray[np.float64]:

@@ -42,6 +42,11 @@ def pictures(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
+def folders(folder: Path) -> list[Path]:
+    """Return the folders of a folder in order, without the hidden ones that releases have."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
 @contextmanager
 def reading(file: Path, title: str) -> Iterator[None]:
     """Turn whatever goes wrong inside into a ValueError that names the file.

@@ -11,7 +11,8 @@ from typing import NamedTuple
 GITHUB = "https://raw.githubusercontent.com"
 DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 JUDD = "https://people.csail.mit.edu/tjudd/WherePeopleLook"
-MIT = "http://saliency.mit.edu"  # no https there: the checksum decides
+MIT = "http://saliency.mit.edu"  # no https there, nor at FIGRIM: the checksum decides
+FIGRIM = "http://figrim.mit.edu"
 
 REPOSITORIES = {
     "osie": f"{GITHUB}/NUS-VIP/predicting-human-gaze-beyond-pixels/"
@@ -22,11 +23,16 @@ REPOSITORIES = {
 
 
 class Archive(NamedTuple):
-    """An archive of a release: its file name, address, md5 and the folder it is unpacked into."""
+    """An archive of a release, or a table of it that comes as it is.
+
+    file: its name · url: its address · md5: its checksum · gives: what of the set's folder it
+    holds, the table itself if it is one · into: the folder it is unpacked into.
+    """
 
     file: str
     url: str
     md5: str
+    gives: str
     into: str = "."
 
 
@@ -34,6 +40,7 @@ _SALICON = Archive(
     "salicon_images.zip",
     f"{DRIVE}1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5",
     "eb2a1bb706633d1b31fc2e01422c5757",
+    "images",
 )
 
 ARCHIVES = {
@@ -43,7 +50,8 @@ ARCHIVES = {
             "salicon_fixations_2015.zip",
             f"{DRIVE}1WVEiXba-I4GN33f0uUl4KhaN1rK7qzs6",
             "9a22db9d718200fb90252e5010c004c4",
-            "fixations",
+            "fixations2015",
+            "fixations2015",
         ),
     ],
     "salicon2017": [
@@ -52,39 +60,59 @@ ARCHIVES = {
             "salicon_fixations_2017.zip",
             f"{DRIVE}1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj",
             "462b70f4f9e8ea446ac628e46cea8d3d",
-            "fixations",
+            "fixations2017",
+            "fixations2017",
         ),
     ],
     "mit1003": [
-        Archive("ALLSTIMULI.zip", f"{JUDD}/ALLSTIMULI.zip", "0d7df8b954ecba69b6796e77b9afe4b6"),
-        Archive("DATA.zip", f"{JUDD}/DATA.zip", "ea19d74ad0a0144428c53e9d75c2d71c"),
+        Archive(
+            "ALLSTIMULI.zip",
+            f"{JUDD}/ALLSTIMULI.zip",
+            "0d7df8b954ecba69b6796e77b9afe4b6",
+            "ALLSTIMULI",
+        ),
+        Archive("DATA.zip", f"{JUDD}/DATA.zip", "ea19d74ad0a0144428c53e9d75c2d71c", "DATA"),
     ],
     "mit300": [
         Archive(
-            "BenchmarkIMAGES.zip", f"{MIT}/BenchmarkIMAGES.zip", "03ed32bdf5e4289950cd28df89451260"
+            "BenchmarkIMAGES.zip",
+            f"{MIT}/BenchmarkIMAGES.zip",
+            "03ed32bdf5e4289950cd28df89451260",
+            "BenchmarkIMAGES",
         ),
     ],
     "cat2000": [
-        Archive("trainSet.zip", f"{MIT}/trainSet.zip", "56ad5c77e6c8f72ed9ef2901628d6e48"),
-        Archive("testSet.zip", f"{MIT}/testSet.zip", "903ec668df2e5a8470aef9d8654e7985"),
+        Archive(
+            "trainSet.zip", f"{MIT}/trainSet.zip", "56ad5c77e6c8f72ed9ef2901628d6e48", "trainSet"
+        ),
+        Archive("testSet.zip", f"{MIT}/testSet.zip", "903ec668df2e5a8470aef9d8654e7985", "testSet"),
     ],
     "toronto": [
         Archive(
             "eyetrackingdata.zip",
             "https://www-sop.inria.fr/members/Neil.Bruce/eyetrackingdata.zip",
             "38d5c02217060d4d2d1a4649cc632af1",
+            "eyetrackingdata",
         ),
     ],
     "figrim": [
         Archive(
-            "Fillers.zip",
-            "http://figrim.mit.edu/Fillers.zip",
-            "dc0bc9561b5bc90e158ec32074dd1060",
+            "Fillers.zip", f"{FIGRIM}/Fillers.zip", "dc0bc9561b5bc90e158ec32074dd1060", "Fillers"
         ),
         Archive(
-            "Targets.zip",
-            "http://figrim.mit.edu/Targets.zip",
-            "2ad3a42ebc377efe4b39064405568201",
+            "Targets.zip", f"{FIGRIM}/Targets.zip", "2ad3a42ebc377efe4b39064405568201", "Targets"
+        ),
+        Archive(
+            "allImages_release.mat",
+            f"{GITHUB}/cvzoya/figrim/master/targetData/allImages_release.mat",
+            "c72843b05e95ab27594c1d11c849c897",
+            "allImages_release.mat",
+        ),
+        Archive(
+            "allImages_fillers.mat",
+            f"{GITHUB}/cvzoya/figrim/master/fillerData/allImages_fillers.mat",
+            "ce4f8b4961005d62f7a21191a64cab5e",
+            "allImages_fillers.mat",
         ),
     ],
     "pascal_s": [
@@ -92,9 +120,16 @@ ARCHIVES = {
             "salObj.zip",
             "https://cbs.ic.gatech.edu/salobj/download/salObj.zip",
             "e48b4e5deac08bddcaec55ce56e4d420",
+            "datasets",
         ),
     ],
 }
+
+PLACES = {
+    "salicon2015": ("salicon/fixations2015", "salicon/fixations"),
+    "salicon2017": ("salicon/fixations2017", "salicon/fixations"),
+}
+"""Where a set lies, if not in a folder of its name: there if one of these is."""
 
 
 def registry(name: str) -> dict[str, str]:

@@ -54,12 +54,12 @@ def salicon(
     """Read SALICON: `salicon/images/{train,val}/*.jpg`, `salicon/fixations/{train,val}/*.mat`.
 
     The fixations of the two releases are different data under equal names; to keep both, call
-    their folders `fixations2015` and `fixations2017`. A .mat file has `image`, `resolution`
-    (height, width) and `gaze`, one per person, with `location` (mouse samples), `timestamp` and
-    `fixations` (inferred), x and y counted from 1. Training images are train; of the 5,000
-    validation images a fixed half is val and the other half test. The fixations of the official
-    test images are not public. The blur is that of SALICON's own code. The mouse samples of 2017
-    need some 8 GB of memory.
+    their folders `fixations2015` and `fixations2017`, as fetching does. A .mat file has `image`,
+    `resolution` (height, width) and `gaze`, one per person, with `location` (mouse samples),
+    `timestamp` and `fixations` (inferred), x and y counted from 1. Training images are train; of
+    the 5,000 validation images a fixed half is val and the other half test. The fixations of the
+    official test images are not public. The blur is that of SALICON's own code. The mouse samples
+    of 2017 need some 8 GB of memory.
 
     Args:
         data_dir: the folder that holds `salicon/`.

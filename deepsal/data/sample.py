@@ -81,6 +81,10 @@ class SaliencyDataset:
         if len(assigned) != len(set(assigned)):
             raise ValueError(f"{self.name}: an image is in two splits; splits must not overlap")
 
+    def sigma_of(self, name: str) -> float:
+        """Return the blur of an image's ground truth in its pixels."""
+        return next(s.sigma for s in self.stimuli if s.name == name) or self.sigma
+
     def points(self, split: str) -> NDArray[np.float64]:
         """Return all fixations of a split as fractions (x, y) in [0, 1) of their image, (N, 2)."""
         return np.concatenate([_fractions(self.stimuli[i]) for i in self.splits[split]])
@@ -114,6 +118,8 @@ def _fractions(stimulus: Stimulus) -> NDArray[np.float64]:
 def _check(dataset: str, stimulus: Stimulus, hidden: bool) -> None:
     points, (height, width) = stimulus.fixations, stimulus.size
     where = f"{dataset}, image {stimulus.name} ({width}x{height})"
+    if stimulus.sigma is not None and not stimulus.sigma > 0:
+        raise ValueError(f"{where}: sigma={stimulus.sigma:g} must be a positive number of pixels")
     if len(points) == 0 and not hidden:
         raise ValueError(f"{where} has no fixation; remove it or add its fixations")
     if not np.isfinite(points).all():
@@ -130,8 +136,9 @@ def _check(dataset: str, stimulus: Stimulus, hidden: bool) -> None:
 class Sample(NamedTuple):
     """One image as a network sees it, and its ground truth at the resolution it is scored at.
 
-    image: float (3, h, w) in [0, 1] · fixations: counts (H, W) · density: (H, W), sums to one ·
-    points: float64 (N, 2), in pixels of `size` · size: (height, width) of the stored image.
+    image: float (3, h, w) in [0, 1] · fixations: counts (H, W) · density: (H, W), sums to one, or
+    zeros where a benchmark keeps the fixations · points: float64 (N, 2), in pixels of `size` ·
+    size: (height, width) of the stored image.
     """
 
     image: Float[Tensor, "3 h w"]

@@ -125,6 +125,11 @@ class Centre(Baseline):
     @override
     def prepare(self, dataset: Dataset) -> "Centre":
         stimuli = [dataset.stimuli[i] for i in dataset.splits["train"]]
+        if not stimuli:
+            raise ValueError(
+                "the centre prior is made of training fixations, and this data set has none; "
+                "take them from another one, as data=osie data@tested=NAME"
+            )
         self.rows = {stimulus.name: row for row, stimulus in enumerate(stimuli)}
         self.counts = torch.stack([self._cells(s) for s in stimuli])
         if self.bandwidth is None or self.uniform is None:

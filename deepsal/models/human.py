@@ -31,7 +31,7 @@ class Human(Baseline):
     """Other people's fixations on the same image as the prediction: the human ceiling.
 
     (1 − w) · Gaussian kernel density of the *other* people's fixations + w · centre prior. The
-    bandwidth (a multiple of the data set's blur) and w are those among `BANDWIDTHS` and `WEIGHTS`
+    bandwidth (a multiple of the image's blur) and w are those among `BANDWIDTHS` and `WEIGHTS`
     with the largest leave-one-person-out likelihood of the training images' fixations (the first
     500 images), unless given. Test fixations choose nothing.
 
@@ -39,7 +39,7 @@ class Human(Baseline):
     is the truth itself and no ceiling.
 
     Args:
-        bandwidth: standard deviation of the kernel as a multiple of the data set's sigma.
+        bandwidth: standard deviation of the kernel as a multiple of the image's blur.
         centre: w.
     """
 
@@ -119,12 +119,13 @@ class Human(Baseline):
         stimulus = self._of(name)
         scale = torch.tensor([size[1] / stimulus.size[1], size[0] / stimulus.size[0]])
         points = (torch.from_numpy(stimulus.fixations) + 0.5) * scale - 0.5
-        blurred = self._blurred(points, seen, size, self.bandwidth * self.sigma * scale)
+        sigma = (stimulus.sigma or self.sigma) * scale
+        blurred = self._blurred(points, seen, size, self.bandwidth * sigma)
         centre = self.prior.predict(torch.zeros(1, 3, 1, 1), size, [name]).exp()
         mixed = (1 - self.weight) * blurred + self.weight * centre
         limit = torch.tensor([size[1] - 1, size[0] - 1])
         cells = points.add(0.5).floor().clamp_min(0).minimum(limit)
-        truth = self._blurred(cells, hidden, size, self.sigma * scale)
+        truth = self._blurred(cells, hidden, size, sigma)
         column, row = cells.long().T
         counts = [
             torch.bincount((row * size[1] + column)[h], minlength=size[0] * size[1]) for h in hidden
@@ -162,8 +163,9 @@ class Human(Baseline):
             cell = ((points + 0.5) / extent * Centre.GRID).long().clamp(0, Centre.GRID - 1)
             centre = self.prior.grid(stimulus.name)[cell[:, 1], cell[:, 0]]
             centre = centre * Centre.GRID**2 / extent.prod()
+            sigma = stimulus.sigma or self.sigma
             for b, bandwidth in enumerate(bandwidths):
-                density = _density(points, others, extent, bandwidth * self.sigma)
+                density = _density(points, others, extent, bandwidth * sigma)
                 mixed = (1 - weights) * density[:, None] + weights * centre[:, None]
                 found[b] += mixed.log().sum(0)
         if not found.any():

@@ -39,6 +39,12 @@ def test_export_says_how_to_use_what_it_wrote(
     assert len(folder(root / "copy", 1.0).stimuli) == 5
 
 
+@pytest.mark.parametrize("name", ["arrays", "popout"])
+def test_a_sheet_is_drawn(root: Path, name: str) -> None:
+    assert main(["sheet", name, "--data", str(root), "--to", str(root / "a.png")]) == 0
+    assert (root / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_missing_data_set_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "osie", "--data", str(root)]) == 1
     assert capsys.readouterr().err.startswith("no OSIE here: ")

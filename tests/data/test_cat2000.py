@@ -8,6 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import cat2000
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.cat2000")
 CATEGORIES = ["Action", "Pattern"]
@@ -98,3 +99,14 @@ def test_a_partial_copy_is_refused_unless_wanted(
     assert len(cat2000(fake, whole=False).stimuli) == 20
     with pytest.raises(ValueError, match="CAT2000 has 2000 images, here are 20"):
         cat2000(fake, part="test")
+
+
+def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
+    archives = {f"{part}Set.zip": (f"{part}Set", f"{part}Set") for part in ("train", "test")}
+    there = refetch("cat2000", fake / "cat2000", archives)
+    assert same(cat2000(there), cat2000(fake))
+    assert same(cat2000(there, "test"), cat2000(fake, "test"))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(cat2000(fake)) > 1

@@ -167,3 +167,16 @@ def test_a_stimulus_of_another_size_than_declared_is_named() -> None:
     images = SaliencyImages(SaliencyDataset("toy", [wrong], {"train": [0]}, 1.0), [0], (10, 10))
     with pytest.raises(ValueError, match=r"wrong\.png has .*\(30, 44\).* says \(20, 20\)"):
         images[0]
+
+
+def test_images_whose_fixations_are_kept_elsewhere_have_no_truth_and_no_training() -> None:
+    nobody = np.empty(0, dtype=np.int64)
+    secret = Stimulus("a.png", SIZE, np.empty((0, 2)), nobody, partial(planted, 1, 1))
+    splits: dict[str, list[int]] = {"train": [], "val": [], "test": [0]}
+    module = SaliencyDataModule(SaliencyDataset("secret", [secret], splits, 2.0, hidden=True), SIZE)
+    (batch,) = module.test_dataloader()
+    assert batch.image.shape == (1, 3, *SIZE)
+    assert batch.density.shape == (1, *SIZE)
+    assert batch.density.sum() == 0
+    with pytest.raises(ValueError, match=r"secret has no training images; .*data@tested=NAME"):
+        module.train_dataloader()

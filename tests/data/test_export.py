@@ -44,6 +44,13 @@ def test_what_is_exported_is_read_back_bit_for_bit(data: SaliencyDataset, tmp_pa
         assert torch.equal(old.read(), new.read())
 
 
+def test_an_images_own_blur_is_kept(data: SaliencyDataset, tmp_path: Path) -> None:
+    own = replace(data, stimuli=[replace(data.stimuli[0], sigma=5.5), *data.stimuli[1:]])
+    export(own, tmp_path / "toy")
+    back = folder(tmp_path / "toy", sigma=9.0)
+    assert [s.sigma for s in back.stimuli] == [5.5, 2, 2, 2]
+
+
 def test_drawn_images_become_png_files(tmp_path: Path) -> None:
     drawn = popout((2, 1, 1), size=(24, 32))
     export(drawn, tmp_path / "arrays")

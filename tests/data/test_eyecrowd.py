@@ -8,6 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import eyecrowd
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.eyecrowd")
 COUNT = 143
@@ -60,3 +61,13 @@ def test_a_partial_copy_is_refused_unless_wanted(
     with pytest.raises(ValueError, match=r"holds 143 images and 286 fixations"):
         eyecrowd(fake)
     assert len(eyecrowd(fake, whole=False).stimuli) == COUNT
+
+
+def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
+    archives: dict[str, tuple[str, str]] = {}
+    there = refetch("eyecrowd", fake / "eyecrowd", archives)
+    assert same(eyecrowd(there), eyecrowd(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(eyecrowd(fake)) > 1

@@ -1,12 +1,7 @@
 import errno
 import hashlib
-import io
 import multiprocessing
 import os
-import threading
-import zipfile
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
 
@@ -14,80 +9,25 @@ import pytest
 
 from deepsal.data import download, fetch, fetched
 from deepsal.data.releases import ARCHIVES, REPOSITORIES, Archive
+from tests.data.conftest import Server, zipped
 
 BYTES = bytes(range(256)) * 2000
 
 
-def zipped(**members: bytes) -> bytes:
-    page = io.BytesIO()
-    with zipfile.ZipFile(page, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return page.getvalue()
-
-
-class Server(ThreadingHTTPServer):
-    """Serves `files`; breaks off after `stop` bytes while `breaks` lasts; notes what was asked."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.asked: list[tuple[str, str | None]] = []
-        self.stop, self.breaks, self.ranges = 100_000, 0, True
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append((self.path, wanted))
-        content = self.server.files.get(self.path)
-        if content is None:
-            return self.send_error(404)
-        start = 0
-        if wanted and self.server.ranges:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            if start >= len(content):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(content)}")
-                self.send_header("Content-Length", "0")
-                return self.end_headers()
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        rest = content[start:]
-        if self.server.breaks > 0:
-            self.server.breaks -= 1
-            rest = rest[: self.server.stop]
-            self.close_connection = True
-        self.wfile.write(rest)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(serving: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """A release of two files, file by file, and one of an archive."""
-    found = Server()
     files = {"data/a.jpg": b"a" * 5000, "data/eye/f.mat": BYTES}
     for name, content in files.items():
-        found.files[f"/toy/{name}"] = content
+        serving.files[f"/toy/{name}"] = content
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     monkeypatch.setattr(import_module("deepsal.data.fetch"), "registry", lambda _: sums)
-    monkeypatch.setitem(REPOSITORIES, "toy", f"{found.url}/toy")
-    content = zipped(**{"ALL/1.txt": b"one", "ALL/2.bin": os.urandom(900_000)})
-    found.files["/all.zip"] = content
+    monkeypatch.setitem(REPOSITORIES, "toy", f"{serving.url}/toy")
+    content = zipped({"ALL/1.txt": b"one", "ALL/2.bin": os.urandom(900_000)})
+    serving.files["/all.zip"] = content
     md5 = hashlib.md5(content).hexdigest()
-    monkeypatch.setitem(ARCHIVES, "big", [Archive("all.zip", f"{found.url}/all.zip", md5)])
-    thread = threading.Thread(target=found.serve_forever, args=(0.01,))
-    thread.start()
-    yield found
-    found.shutdown()
-    thread.join()
-    found.server_close()
+    monkeypatch.setitem(ARCHIVES, "big", [Archive("all.zip", f"{serving.url}/all.zip", md5, "ALL")])
+    return serving
 
 
 def tree(folder: Path) -> dict[str, int]:
@@ -179,8 +119,8 @@ def test_a_wrong_archive_at_hand_is_refused(server: Server, tmp_path: Path) -> N
 def test_an_archive_that_leads_out_of_its_folder_is_refused(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = zipped(**{"ok.txt": b"ok", "../../evil.txt": b"evil"})
-    archive = Archive("bad.zip", f"{server.url}/bad.zip", hashlib.md5(content).hexdigest())
+    content = zipped({"ok.txt": b"ok", "../../evil.txt": b"evil"})
+    archive = Archive("bad.zip", f"{server.url}/bad.zip", hashlib.md5(content).hexdigest(), "ok")
     server.files["/bad.zip"] = content
     monkeypatch.setitem(ARCHIVES, "bad", [archive])
     with pytest.raises(ValueError, match=r"bad\.zip: its member .*evil\.txt.* leads out of"):
@@ -234,17 +174,58 @@ def test_a_missing_file_and_an_unknown_name_are_told(server: Server, tmp_path: P
         fetch("salt", tmp_path)
 
 
-def test_a_missing_set_is_fetched_by_itself_or_the_command_is_said(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
-    assert fetched("toy", tmp_path / "a") == tmp_path / "a"
-    assert "python -m deepsal.data fetch toy --to" in caplog.text
-    assert not server.asked
+def test_what_is_missing_of_a_set_is_added_and_the_rest_left_alone(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = zipped({"MORE/3.txt": b"three"})
+    more = Archive("more.zip", f"{server.url}/more.zip", hashlib.md5(content).hexdigest(), "MORE")
+    table = Archive("t.mat", f"{server.url}/t.mat", hashlib.md5(BYTES).hexdigest(), "t.mat")
+    server.files |= {"/more.zip": content, "/t.mat": BYTES}
+    fetch("big", tmp_path)
+    (tmp_path / "big/ALL/1.txt").write_text("mine")
+    monkeypatch.setitem(ARCHIVES, "big", [*ARCHIVES["big"], more, table])
+    fetch("big", tmp_path)
+    found = {"ALL/1.txt": 4, "ALL/2.bin": 900_000, "MORE/3.txt": 5, "t.mat": len(BYTES)}
+    assert tree(tmp_path / "big") == found
+    assert [path for path, _ in server.asked] == ["/all.zip", "/more.zip", "/t.mat"]
+
+
+def test_a_missing_set_is_fetched_by_itself(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DEEPSAL_OFFLINE", "0")
-    fetched("toy", tmp_path / "a")
-    assert len(tree(tmp_path / "a")) == 2
-    monkeypatch.setitem(REPOSITORIES, "toy", "http://127.0.0.1:1/nothing")
-    caplog.clear()
-    assert fetched("toy", tmp_path / "b") == tmp_path / "b"
-    assert "where there is a network: python -m deepsal.data fetch toy --to" in caplog.text
+    for name, files in (("toy", 2), ("big", 2)):
+        assert fetched(name, tmp_path) == fetched(name, tmp_path) == tmp_path
+        assert len(tree(tmp_path / name)) == files
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+@pytest.mark.parametrize(
+    ("name", "hand"),
+    [
+        ("osie", r"what is at https://github\.com/NUS-VIP/[\w-]+/tree/[0-9a-f]{40} into \S+/osie"),
+        ("mit1003", r"ALLSTIMULI\.zip  http://127\.0\.0\.1:1/\S+\n  DATA\.zip  http"),
+    ],
+)
+def test_a_set_that_does_not_come_is_one_error_that_says_what_to_do_by_hand(
+    offline: str, name: str, hand: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPSAL_OFFLINE", offline)
+    dead = [a._replace(url=f"http://127.0.0.1:1/{a.file}") for a in ARCHIVES["mit1003"]]
+    monkeypatch.setitem(ARCHIVES, "mit1003", dead)
+    monkeypatch.setenv("DEEPSAL_MIRROR", "http://127.0.0.1:1")
+    why = "forbids fetching" if offline == "1" else "cannot be fetched: http://127.0.0.1:1/"
+    command = rf"(?s)no {name} here: .*{why}.*data fetch {name} --to {tmp_path}"
+    with pytest.raises(FileNotFoundError, match=rf"{command}.*{hand}.* folder that holds {name}/"):
+        fetched(name, tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix != ".lock"]
+
+
+def test_a_salicon_that_is_there_under_any_of_its_names_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "salicon" / "fixations2015").mkdir(parents=True)
+    assert fetched("salicon2015", tmp_path) == tmp_path
+    with pytest.raises(FileNotFoundError, match="no salicon2017 here"):
+        fetched("salicon2017", tmp_path)
+    (tmp_path / "salicon" / "fixations").mkdir()
+    assert fetched("salicon2017", tmp_path) == tmp_path

@@ -9,6 +9,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import figrim
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.figrim")
 TARGETS = [*release.TWINS, *(f"tower/sun_{i}" for i in range(8))]
@@ -80,3 +81,16 @@ def test_a_foreign_file_and_a_partial_copy_are_told(fake: Path) -> None:
     savemat(fake / "figrim" / release.PARTS["Fillers"], {"images": 1})
     with pytest.raises(ValueError, match=r"fillers\.mat is not a fixation file of FIGRIM"):
         figrim(fake)
+
+
+def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
+    archives = {f"{part}.zip": (part, part) for part in ("Fillers", "Targets")}
+    archives |= {
+        f"allImages_{of}.mat": (f"allImages_{of}.mat", "") for of in ("release", "fillers")
+    }
+    there = refetch("figrim", fake / "figrim", archives)
+    assert same(figrim(there), figrim(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(figrim(fake)) > 1

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from deepsal.data import SaliencyDataset, folder
+from tests.data.conftest import stays
 
 NAMES = [f"{i}.png" for i in range(20)]
 
@@ -89,6 +90,18 @@ def test_splits_are_those_of_the_table(root: Path) -> None:
     (root / "splits.csv").write_text("image,split\n3.png,val\n1.png,train\n2.png,train\n0.png,test")
     expected = {"train": ["1.png", "2.png"], "val": ["3.png"], "test": ["0.png"]}
     assert members(folder(root, 1.0)) == expected
+
+
+def test_an_image_may_have_a_blur_of_its_own(root: Path) -> None:
+    header, *rows = (root / "images.csv").read_text().split("\n")
+    blurs = [f"{row},{i + 1}" for i, row in enumerate(rows)]
+    (root / "images.csv").write_text("\n".join([f"{header},sigma", *blurs]))
+    data = folder(root, sigma=30.0)
+    assert [data.sigma_of(name) for name in NAMES] == [i + 1 for i in range(20)]
+    replace(root / "images.csv", "4.png,8,6,5", "4.png,8,6,")
+    refuses(root, "images.csv, line 6", "sigma")
+    replace(root / "images.csv", "4.png,8,6,", "4.png,8,6,-1")
+    refuses(root, "image 4.png", "sigma=-1 must be a positive number")
 
 
 def test_a_missing_folder_names_the_option(root: Path) -> None:
@@ -191,3 +204,11 @@ def test_an_empty_table_names_the_file(root: Path, table: str) -> None:
 def test_a_fixation_off_its_image_is_named(root: Path) -> None:
     replace(root / "fixations.csv", "0.png,anna,0,1,", "0.png,anna,0,8,")
     refuses(root, "mine, image 0.png (8x6)", "off the image", "(8, 0)")
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(root: Path) -> None:
+    for i, name in enumerate(NAMES):
+        image = Image.new("RGB", (8, 6))
+        image.putpixel((1, min(5, round(i / 4))), (255, 255, 255))
+        image.save(root / "images" / name)
+    assert stays(folder(root, sigma=1.0)) > 1

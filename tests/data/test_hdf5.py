@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepsal.data import SaliencyDataset, hdf5
+from tests.data.conftest import stays
 
 COUNT = 12
 SIZES = [(9, 16), (12, 10)]
@@ -162,3 +163,11 @@ def test_fixations_on_an_image_that_is_not_there_are_told(tmp_path: Path) -> Non
         file["n"][0] = COUNT
     with pytest.raises(ValueError, match=r"fixations on image 12, but .* has 12 images"):
         hdf5(tmp_path, sigma=2.0)
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(
+    tmp_path: Path,
+) -> None:
+    write_files(tmp_path)
+    write_fixations(tmp_path, "ScanpathFixations")
+    assert stays(hdf5(tmp_path, sigma=2.0)) > 1

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import mit1003
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.mit1003")
 NAMES = [f"i{n:02d}june05_static_street_boston_p1010{n:03d}" for n in range(19)]
@@ -106,3 +107,16 @@ def test_wrong_counts_are_told_unless_a_part_is_wanted(fake: Path) -> None:
     with pytest.raises(ValueError, match=r"holds 19 images and 38 fixations.* 20 and 40"):
         mit1003(fake)
     assert len(mit1003(fake, whole=False).stimuli) == 19
+
+
+def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
+    archives: dict[str, tuple[str, str]] = {
+        "ALLSTIMULI.zip": ("ALLSTIMULI", "ALLSTIMULI"),
+        "DATA.zip": ("DATA", "DATA"),
+    }
+    there = refetch("mit1003", fake / "mit1003", archives)
+    assert same(mit1003(there), mit1003(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(mit1003(fake)) > 1

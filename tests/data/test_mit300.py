@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from deepsal.data import mit300
+from tests.data.conftest import Refetch, same
 
 
 @pytest.fixture
@@ -32,3 +33,11 @@ def test_a_partial_copy_is_refused_unless_wanted(fake: Path) -> None:
     with pytest.raises(ValueError, match="MIT300 has 300 images, here are 299"):
         mit300(fake)
     assert len(mit300(fake, whole=False).stimuli) == 299
+
+
+def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
+    archives: dict[str, tuple[str, str]] = {
+        "BenchmarkIMAGES.zip": ("BenchmarkIMAGES", "BenchmarkIMAGES")
+    }
+    there = refetch("mit300", fake / "mit300", archives)
+    assert same(mit300(there), mit300(fake))

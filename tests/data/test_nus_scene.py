@@ -11,6 +11,7 @@ from scipy.io import savemat
 
 from deepsal.data import nus_scene
 from deepsal.data.maps import rasterise
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.nus_scene")
 COUNT = 150
@@ -66,6 +67,13 @@ def test_the_split_is_fixed_and_whole(fake: Path) -> None:
     assert sorted(i for split in splits.values() for i in split) == list(range(COUNT))
 
 
+def test_the_blur_is_as_large_on_the_screen_for_every_image(fake: Path) -> None:
+    for stimulus in nus_scene(fake).stimuli:
+        height, width = stimulus.size
+        assert stimulus.sigma is not None
+        assert stimulus.sigma * min(1080 / height, 1920 / width) == pytest.approx(33.75)
+
+
 def test_a_missing_table_says_which_option_to_set(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"fixations\.mat is missing; set data_dir=FOLDER"):
         nus_scene(tmp_path)
@@ -89,6 +97,16 @@ def test_wrong_counts_are_told(fake: Path) -> None:
         nus_scene(fake)
 
 
+def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
+    archives: dict[str, tuple[str, str]] = {}
+    there = refetch("nus_scene", fake / "nus_scene", archives)
+    assert same(nus_scene(there), nus_scene(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(nus_scene(fake)) > 1
+
+
 @pytest.mark.data
 def test_the_release_is_whole(data_dir: Path) -> None:
     data = nus_scene(data_dir)
@@ -108,3 +126,14 @@ def test_every_fixation_of_the_release_lies_on_its_image_and_touches_both_border
     high = np.min([(s.size[::-1] - s.fixations - 0.5).min(0) for s in stimuli], axis=0)
     assert ((low > 0) & (low < 1)).all()
     assert ((high > 0) & (high < 1)).all()
+
+
+@pytest.mark.data
+def test_coordinates_are_tenths_of_the_pixels_of_a_screen_of_1920x1080(data_dir: Path) -> None:
+    for stimulus in nus_scene(data_dir).stimuli:
+        size, screen = np.array(stimulus.size[::-1]), np.array([1920, 1080])
+        shown = (screen / size).min()
+        tenths = 10 * ((stimulus.fixations + 0.5) * shown + (screen - size * shown) / 2)
+        assert np.abs(tenths - tenths.round()).max() < 1e-6
+        assert stimulus.sigma is not None
+        assert stimulus.sigma * shown == pytest.approx(33.75)

@@ -9,6 +9,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import osie
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.osie")
 COUNT = 203
@@ -36,8 +37,10 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "osie" / "data"
     (data / "stimuli").mkdir(parents=True)
     (data / "eye").mkdir()
-    for name in NAMES:
-        Image.new("RGB", (8, 6)).save(data / "stimuli" / name)
+    for i, name in enumerate(NAMES):
+        image = Image.new("RGB", (8, 6))
+        image.putpixel((i % 8, 2), (255, 255, 255))
+        image.save(data / "stimuli" / name, quality=100, subsampling=0)
     write(data / "eye" / "fixations.mat")
     return tmp_path
 
@@ -121,6 +124,16 @@ def test_wrong_counts_are_told(fake: Path) -> None:
     write(fake / "osie" / "data" / "eye" / "fixations.mat", NAMES[:-1])
     with pytest.raises(ValueError, match=r"holds 202 images and 606 fixations.* 203 and 609"):
         osie(fake)
+
+
+def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
+    archives: dict[str, tuple[str, str]] = {}
+    there = refetch("osie", fake / "osie", archives)
+    assert same(osie(there), osie(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(osie(fake)) > 1
 
 
 @pytest.mark.data

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from deepsal.data import pascal_s
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.pascal_s")
 COUNT = 172
@@ -58,3 +59,13 @@ def test_a_corrupt_file_is_named(fake: Path, content: bytes) -> None:
     (fake / "pascal_s" / "datasets" / "fixations" / "pascalFix.mat").write_bytes(content)
     with pytest.raises(ValueError, match=r"pascalFix\.mat is not a fixation file of PASCAL-S"):
         pascal_s(fake)
+
+
+def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
+    archives: dict[str, tuple[str, str]] = {"salObj.zip": ("datasets", "datasets")}
+    there = refetch("pascal_s", fake / "pascal_s", archives)
+    assert same(pascal_s(there), pascal_s(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(pascal_s(fake)) > 1

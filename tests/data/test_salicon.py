@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import salicon
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.salicon")
 PARTS = {"train": 3, "val": 4}
@@ -110,3 +111,21 @@ def test_a_partial_copy_is_refused_unless_wanted(fake: Path) -> None:
     with pytest.raises(ValueError, match="holds 6 images and 12 fixations"):
         salicon(fake)
     assert len(salicon(fake, whole=False).stimuli) == 6
+
+
+def test_what_is_fetched_is_what_is_read_and_a_second_release_joins_it(
+    fake: Path, refetch: Refetch
+) -> None:
+    for chosen in (2017, 2015):
+        archives = {
+            "salicon_images.zip": ("images", "images"),
+            f"salicon_fixations_{chosen}.zip": ("fixations", ""),
+        }
+        there = refetch(f"salicon{chosen}", fake / "salicon", archives)
+        assert same(salicon(there, chosen), salicon(fake, chosen))
+    found = {path.name for path in (there / "salicon").iterdir()} - {"__MACOSX"}
+    assert found == {"images", "fixations2015", "fixations2017"}
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(salicon(fake)) > 1

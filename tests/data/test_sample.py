@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,12 @@ def test_points_are_fractions_of_their_image_in_x_and_y() -> None:
     dataset = SaliencyDataset("toy", stimuli, {"train": [1], "val": [0]}, 1.0)
     assert dataset.points("val").tolist() == [[0.5, 0.5]]
     assert dataset.points("train").tolist() == [[0.25, 0], [0.0625, 0.5 / 6]]
+
+
+def test_the_blur_is_the_images_own_or_that_of_the_data_set() -> None:
+    stimuli = [stimulus((1, 1)), replace(stimulus((1, 1), name="dog.png"), sigma=4.0)]
+    dataset = SaliencyDataset("toy", stimuli, {"train": [0, 1]}, 1.5)
+    assert (dataset.sigma_of("cat.png"), dataset.sigma_of("dog.png")) == (1.5, 4.0)
 
 
 def test_collate_stacks_maps_and_keeps_ragged_points_apart() -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import toronto
+from tests.data.conftest import Refetch, same, stays
 
 release = import_module("deepsal.data.toronto")
 
@@ -60,3 +61,15 @@ def test_a_foreign_file_is_named(fake: Path) -> None:
     savemat(file, {"black": 1})
     with pytest.raises(ValueError, match=r"origfixdata\.mat is not a fixation file of Toronto"):
         toronto(fake)
+
+
+def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
+    archives: dict[str, tuple[str, str]] = {
+        "eyetrackingdata.zip": ("eyetrackingdata", "eyetrackingdata")
+    }
+    there = refetch("toronto", fake / "toronto", archives)
+    assert same(toronto(there), toronto(fake))
+
+
+def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
+    assert stays(toronto(fake)) > 1

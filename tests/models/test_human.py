@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,14 @@ def test_the_planted_spread_is_recovered(spread: float) -> None:
     human = Human().prepare(dataset(planted(spread, people=30, images=20)))
     assert human.bandwidth is not None
     assert spread / 2 <= human.bandwidth * SIGMA <= spread
+
+
+def test_an_images_own_blur_is_the_one_that_counts() -> None:
+    plain = dataset(planted(4.0))
+    own = replace(plain, stimuli=[replace(s, sigma=SIGMA) for s in plain.stimuli], sigma=50.0)
+    one, other = Human().prepare(plain), Human().prepare(own)
+    assert one.bandwidth == other.bandwidth
+    assert ceiling(one) == ceiling(other)
 
 
 def test_nobody_is_predicted_by_their_own_fixations() -> None:

@@ -1,0 +1,167 @@
+import hashlib
+import io
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from deepsal.data import SaliencyDataset, fetch
+from deepsal.data.augment import Augment
+from deepsal.data.datamodule import SaliencyImages
+from deepsal.data.releases import ARCHIVES, REPOSITORIES, registry
+
+Refetch = Callable[[str, Path, Mapping[str, tuple[str, str]]], Path]
+
+
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    page = io.BytesIO()
+    with zipfile.ZipFile(page, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return page.getvalue()
+
+
+def same(one: SaliencyDataset, other: SaliencyDataset) -> bool:
+    """Whether two data sets have the same images, points, splits and counts."""
+    about = [(d.name, d.splits, d.sigma, d.dropped, len(d.stimuli)) for d in (one, other)]
+    return about[0] == about[1] and all(
+        (a.name, a.size, a.sigma) == (b.name, b.size, b.sigma)
+        and np.array_equal(a.fixations, b.fixations)
+        and np.array_equal(a.subjects, b.subjects)
+        for a, b in zip(one.stimuli, other.stimuli, strict=True)
+    )
+
+
+def stays(data: SaliencyDataset) -> int:
+    """Follow planted pixels through load, crop, flip and resize; return how many were seen.
+
+    The brightest pixel must lie under a fixation: within half a pixel of the stored image and, as
+    the network's image has pixels too, half of one of those.
+    """
+    torch.manual_seed(0)
+    height, width = data.stimuli[0].size
+    chosen = replace(data, splits={"train": range(min(8, len(data.stimuli)))})
+    augmented = Augment(flip=0.5, crop=0.6, keep=0.0)
+    images = SaliencyImages(chosen, chosen.splits["train"], (3 * height, 3 * width), augmented)
+    seen = 0
+    for index in [*range(len(images))] * 4:
+        sample = images[index]
+        grey = sample.image[0]
+        place = np.array(np.unravel_index(int(grey.argmax()), grey.shape)[::-1])
+        end, stored = np.array(grey.shape[::-1]) - 1, images.stimuli[index].size
+        kept = stored if sample.size == stored else images.kept_size
+        scale = (end + 1) / sample.size[::-1]
+        pixel = scale * kept[::-1] / stored[::-1]  # a stored one, in pixels of the network's image
+        if grey.max() < 0.25 or (place < pixel).any() or (place > end - pixel).any():
+            continue  # outside the crop, or cut through by its border
+        apart = np.abs((sample.points.numpy() + 0.5) * scale - 0.5 - place)
+        assert (apart <= 0.5 * pixel + 0.5).all(1).any()
+        seen += 1
+    return seen
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files`; breaks off after `stop` bytes while `breaks` lasts; notes what was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.asked: list[tuple[str, str | None]] = []
+        self.stop, self.breaks, self.ranges = 100_000, 0, True
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.server.asked.append((self.path, wanted))
+        content = self.server.files.get(self.path)
+        if content is None:
+            return self.send_error(404)
+        start = 0
+        if wanted and self.server.ranges:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= len(content):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.send_header("Content-Length", "0")
+                return self.end_headers()
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        rest = content[start:]
+        if self.server.breaks > 0:
+            self.server.breaks -= 1
+            rest = rest[: self.server.stop]
+            self.close_connection = True
+        self.wfile.write(rest)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def serving() -> Iterator[Server]:
+    """A server that runs."""
+    found = Server()
+    thread = threading.Thread(target=found.serve_forever, args=(0.01,))
+    thread.start()
+    yield found
+    found.shutdown()
+    thread.join()
+    found.server_close()
+
+
+@pytest.fixture
+def refetch(serving: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refetch:
+    """Serves a fake release as its authors do, fetches it and returns the new data folder.
+
+    It takes the set, the folder of its fake tree and, for each archive, what of the tree it holds
+    under which name; without archives the set comes file by file.
+    """
+
+    def fetched(name: str, tree: Path, archives: Mapping[str, tuple[str, str]]) -> Path:
+        if not archives:
+            files = {str(f.relative_to(tree)): f for f in tree.rglob("*") if f.is_file()}
+            assert set(files) <= set(registry(name)), "no such file in the release"
+            serving.files |= {f"/{name}/{f}": path.read_bytes() for f, path in files.items()}
+            sums = {f: hashlib.sha256(path.read_bytes()).hexdigest() for f, path in files.items()}
+            monkeypatch.setattr(import_module("deepsal.data.fetch"), "registry", lambda _: sums)
+            monkeypatch.setitem(REPOSITORIES, name, f"{serving.url}/{name}")
+        else:
+            assert [a.file for a in ARCHIVES[name]] == list(archives)
+            for file, (part, called) in archives.items():
+                serving.files[f"/{file}"] = _packed(tree / part, called)
+            served = [
+                a._replace(
+                    url=f"{serving.url}/{a.file}",
+                    md5=hashlib.md5(serving.files[f"/{a.file}"]).hexdigest(),
+                )
+                for a in ARCHIVES[name]
+            ]
+            monkeypatch.setitem(ARCHIVES, name, served)
+        fetch(name, tmp_path / "fetched")
+        return tmp_path / "fetched"
+
+    return fetched
+
+
+def _packed(part: Path, called: str) -> bytes:
+    """Return a folder as an archive that a Mac made, or a table as it is."""
+    if part.is_file():
+        return part.read_bytes()
+    root = f"{called}/" if called else ""
+    members = {f"{root}.svn/entries": b"", f"{root}.DS_Store": b"", f"__MACOSX/{root}._a": b""}
+    for file in sorted(part.rglob("*")):
+        if file.is_file():
+            members[f"{root}{file.relative_to(part)}"] = file.read_bytes()
+    return zipped(members)
