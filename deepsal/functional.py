@@ -9,8 +9,9 @@ older ones are in `deepsal.protocol`); an image without a fixation scores NaN, n
 
 import math
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Map = Float[Tensor, "B H W"]
@@ -96,6 +97,9 @@ def sauc(log_density: Map, fixations: Map, others: Map) -> Score:
         fixations: counts, `(B, H, W)`.
         others: counts of all fixations of all other images, rescaled to this image's size.
 
+    Raises:
+        ValueError: `others` has a fraction of a fixation.
+
     >>> others = torch.tensor([[[0.0, 1.0], [1.0, 2.0]]])
     >>> sauc(torch.tensor([[[2.0, 2.0], [1.0, 0.0]]]), torch.tensor([[[1.0, 0, 0, 0]]])
     ...      .view(1, 2, 2), others).item()
@@ -116,11 +120,14 @@ def information_gain(log_density: Map, fixations: Map, baseline_log_density: Map
     >>> information_gain(sure, torch.tensor([[[3.0, 1.0], [0.0, 0.0]]]), baseline).item()
     1.0
     """
-    at = (fixations > 0).nonzero(as_tuple=True)
-    counts = _wide(fixations[at])
-    gain = (_wide(log_density[at]) - _wide(baseline_log_density[at])) * counts
+    at = _where(fixations.flatten().bool())
+    log_p, log_b, counts = (
+        _wide(x.flatten()[at]) for x in (log_density, baseline_log_density, fixations)
+    )
+    gain = (log_p - log_b) * counts
     totals = gain.new_zeros(2, len(fixations))
-    total, number = totals.index_add(1, at[0], torch.stack([gain, counts.to(gain)]))
+    image = at // fixations[0].numel()
+    total, number = totals.index_add(1, image, torch.stack([gain, counts.to(gain)]))
     gained: Tensor = total / (number * math.log(2))
     return gained
 
@@ -128,9 +135,9 @@ def information_gain(log_density: Map, fixations: Map, baseline_log_density: Map
 def below(pixels: Float[Tensor, " N"], values: Float[Tensor, " V"]) -> Float[Tensor, "2 V"]:
     """Count, for each value, the pixels that are smaller and those that are equal: exact ROC ranks.
 
-    Sorting half a million pixels takes 50 ms, so they are dropped into 2¹⁶ bins that span the
-    values, and only those in a bin with a value are compared with it. Rounding keeps the order of
-    bins, so the counts are exact whatever the bins.
+    Faster than sorting half a million pixels: they are dropped into 2¹⁴ bins that span the values,
+    and only those in a bin with a value are compared with it. Rounding keeps the order of bins, so
+    the counts are exact whatever the bins.
 
     >>> below(torch.tensor([3.0, 1.0, 2.0, 2.0]), torch.tensor([2.0])).tolist()
     [[1.0], [2.0]]
@@ -142,49 +149,60 @@ def below(pixels: Float[Tensor, " N"], values: Float[Tensor, " V"]) -> Float[Ten
     asked = values.sub(low).mul_(scale).clamp_(-1, BINS).add_(1).int()
     held = torch.zeros(BINS + 2, dtype=torch.bool, device=pixels.device)
     held[asked] = True
-    close = pixels.masked_select(held.index_select(0, bins))
+    close = pixels[_where(held.index_select(0, bins))]
     counts = torch.bincount(bins, minlength=BINS + 2)
     before = counts.masked_fill(held, 0).cumsum(0)[asked]
-    smaller, equal = _ranks(close, torch.ones_like(close, dtype=torch.float64), values)
-    return torch.stack([before + smaller, equal])
+    smaller, equal = _ranks(close, values)
+    return torch.stack([before + smaller, equal]).double()
 
 
-BINS = 1 << 16
+BINS = 1 << 14
 
 
-def _ranks(pixels: Tensor, weights: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the weight of pixels smaller than, and equal to, each value."""
-    known, place = values.unique(return_inverse=True)
-    at = torch.bucketize(pixels, known)
-    size = len(known) + 1
-    same = pixels == known[at.clamp(max=size - 2)]
-    equal = torch.bincount(at[same], weights[same], minlength=size)
-    smaller = torch.bincount(at, weights, minlength=size).cumsum(0) - equal
-    return smaller[place], equal[place]
+def _ranks(pixels: Float[Tensor, " N"], values: Float[Tensor, " V"]) -> Int[Tensor, "2 V"]:
+    """Count the pixels that are smaller than, and equal to, each value, by sorting them.
+
+    On a CPU, NumPy sorts float32 many times as fast as torch.
+    """
+    cpu = pixels.device.type == "cpu"
+    ordered = torch.from_numpy(np.sort(pixels.numpy())) if cpu else pixels.sort().values
+    values = values.contiguous()
+    smaller = torch.searchsorted(ordered, values)
+    return torch.stack([smaller, torch.searchsorted(ordered, values, right=True) - smaller])
 
 
 def _auc(log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"]) -> Float[Tensor, ""]:
-    pixels, fixated = _wide(log_density.detach()), fixations > 0
-    weights = fixations.masked_select(fixated).double()
+    pixels = _wide(log_density.detach()).flatten()
+    here = _where(fixations.flatten().bool())
+    weights = fixations.flatten()[here].double()
     if not len(weights) or pixels.min().isnan():
         return pixels.new_tensor(math.nan)
-    smaller, equal = below(pixels.flatten(), pixels.masked_select(fixated))
-    area = ((smaller + equal / 2) * weights).sum() / (pixels.numel() * weights.sum())
-    found: Tensor = area.to(pixels.dtype)
-    return found
+    smaller, equal = below(pixels, pixels[here])
+    area = ((smaller + equal / 2) * weights).sum() / (len(pixels) * weights.sum())
+    return area.to(pixels.dtype)
 
 
 def _sauc(
     log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"], others: Float[Tensor, "H W"]
 ) -> Float[Tensor, ""]:
     pixels = _wide(log_density.detach()).flatten()
-    here, there = ((x.flatten() > 0).nonzero()[:, 0] for x in (fixations, others))
-    weights, against = fixations.flatten()[here].double(), others.flatten()[there].double()
+    here, there = (_where(x.flatten().bool()) for x in (fixations, others))
+    weights, against = fixations.flatten()[here].double(), others.flatten()[there]
     if not len(weights) or not len(against) or pixels.min().isnan():
         return pixels.new_tensor(math.nan)
-    smaller, equal = _ranks(pixels[there], against, pixels[here])
-    area = ((smaller + equal / 2) * weights).sum() / (against.sum() * weights.sum())
+    if (against % 1).any():
+        raise ValueError("others must be whole counts; a resized or blurred fixation map is not")
+    negatives = pixels[there].repeat_interleave(against.long())
+    smaller, equal = _ranks(negatives, pixels[here])
+    area = ((smaller + equal / 2) * weights).sum() / (len(negatives) * weights.sum())
     return area.to(pixels.dtype)
+
+
+def _where(chosen: Bool[Tensor, " N"]) -> Int[Tensor, " C"]:
+    """Return the positions of what was chosen; on a CPU, NumPy takes a tenth of torch's time."""
+    if chosen.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(chosen.numpy()))
+    return chosen.nonzero()[:, 0]
 
 
 def _wide(values: Tensor) -> Tensor:
