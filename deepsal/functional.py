@@ -9,10 +9,12 @@ older ones are in `deepsal.protocol`); an image without a fixation scores NaN, n
 
 import math
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
+
+from deepsal.ranks import below, positions, ranks
+from deepsal.transport import transport
 
 Map = Float[Tensor, "B H W"]
 Score = Float[Tensor, " B"]
@@ -120,7 +122,7 @@ def information_gain(log_density: Map, fixations: Map, baseline_log_density: Map
     >>> information_gain(sure, torch.tensor([[[3.0, 1.0], [0.0, 0.0]]]), baseline).item()
     1.0
     """
-    at = _where(fixations.flatten().bool())
+    at = positions(fixations.flatten().bool())
     log_p, log_b, counts = (
         _wide(x.flatten()[at]) for x in (log_density, baseline_log_density, fixations)
     )
@@ -132,48 +134,30 @@ def information_gain(log_density: Map, fixations: Map, baseline_log_density: Map
     return gained
 
 
-def below(pixels: Float[Tensor, " N"], values: Float[Tensor, " V"]) -> Float[Tensor, "2 V"]:
-    """Count, for each value, the pixels that are smaller and those that are equal: exact ROC ranks.
+def emd(log_density: Map, density: Map) -> Score:
+    """Earth mover's distance: how far the prediction's mass lies from the truth's; 0 is perfect.
 
-    Faster than sorting half a million pixels: they are dropped into 2¹⁴ bins that span the values,
-    and only those in a bin with a value are compared with it. Rounding keeps the order of bins, so
-    the counts are exact whatever the bins.
+    Both are summed in cells of 32x32 pixels (the factor of the MIT benchmark; cells at the right
+    and lower edge may be smaller) and normalised; the value is the least mean distance over which
+    mass must be moved, Euclidean between cells, in cells: times 32 for pixels. Solved exactly in
+    float64 (Rubner et al. 2000, network simplex of POT), about .1 s an image. A constant map is the
+    uniform density; NaN where a density has no mass or a map has a NaN. Not differentiable.
 
-    >>> below(torch.tensor([3.0, 1.0, 2.0, 2.0]), torch.tensor([2.0])).tolist()
-    [[1.0], [2.0]]
+    Raises:
+        ImportError: POT is not installed.
+
+    >>> left, right = torch.full((1, 1, 96), -torch.inf), torch.zeros(1, 1, 96)
+    >>> left[..., 0], right[..., -1] = 0.0, 1.0
+    >>> emd(left, right).item()
+    2.0
     """
-    finite = values[values.isfinite()]
-    low, high = (finite.min(), finite.max()) if len(finite) else (values.new_zeros(()),) * 2
-    scale = (BINS / (high - low)).clamp(max=torch.finfo(pixels.dtype).max)
-    bins = pixels.sub(low).mul_(scale).clamp_(-1, BINS).add_(1).int()
-    asked = values.sub(low).mul_(scale).clamp_(-1, BINS).add_(1).int()
-    held = torch.zeros(BINS + 2, dtype=torch.bool, device=pixels.device)
-    held[asked] = True
-    close = pixels[_where(held.index_select(0, bins))]
-    counts = torch.bincount(bins, minlength=BINS + 2)
-    before = counts.masked_fill(held, 0).cumsum(0)[asked]
-    smaller, equal = _ranks(close, values)
-    return torch.stack([before + smaller, equal]).double()
-
-
-BINS = 1 << 14
-
-
-def _ranks(pixels: Float[Tensor, " N"], values: Float[Tensor, " V"]) -> Int[Tensor, "2 V"]:
-    """Count the pixels that are smaller than, and equal to, each value, by sorting them.
-
-    On a CPU, NumPy sorts float32 many times as fast as torch.
-    """
-    cpu = pixels.device.type == "cpu"
-    ordered = torch.from_numpy(np.sort(pixels.numpy())) if cpu else pixels.sort().values
-    values = values.contiguous()
-    smaller = torch.searchsorted(ordered, values)
-    return torch.stack([smaller, torch.searchsorted(ordered, values, right=True) - smaller])
+    pairs = zip(_wide(log_density.detach()), _wide(density.detach()), strict=True)
+    return torch.stack([transport((p - p.amax()).exp(), q) for p, q in pairs])
 
 
 def _auc(log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"]) -> Float[Tensor, ""]:
     pixels = _wide(log_density.detach()).flatten()
-    here = _where(fixations.flatten().bool())
+    here = positions(fixations.flatten().bool())
     weights = fixations.flatten()[here].double()
     if not len(weights) or pixels.min().isnan():
         return pixels.new_tensor(math.nan)
@@ -186,23 +170,16 @@ def _sauc(
     log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"], others: Float[Tensor, "H W"]
 ) -> Float[Tensor, ""]:
     pixels = _wide(log_density.detach()).flatten()
-    here, there = (_where(x.flatten().bool()) for x in (fixations, others))
+    here, there = (positions(x.flatten().bool()) for x in (fixations, others))
     weights, against = fixations.flatten()[here].double(), others.flatten()[there]
     if not len(weights) or not len(against) or pixels.min().isnan():
         return pixels.new_tensor(math.nan)
     if (against % 1).any():
         raise ValueError("others must be whole counts; a resized or blurred fixation map is not")
     negatives = pixels[there].repeat_interleave(against.long())
-    smaller, equal = _ranks(negatives, pixels[here])
+    smaller, equal = ranks(negatives, pixels[here])
     area = ((smaller + equal / 2) * weights).sum() / (len(negatives) * weights.sum())
     return area.to(pixels.dtype)
-
-
-def _where(chosen: Bool[Tensor, " N"]) -> Int[Tensor, " C"]:
-    """Return the positions of what was chosen; on a CPU, NumPy takes a tenth of torch's time."""
-    if chosen.device.type == "cpu":
-        return torch.from_numpy(np.flatnonzero(chosen.numpy()))
-    return chosen.nonzero()[:, 0]
 
 
 def _wide(values: Tensor) -> Tensor:

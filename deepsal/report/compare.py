@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from deepsal.report import scores
-from deepsal.report.tables import NAMES, SCORES
+from deepsal.report.tables import LOWER, NAMES, SCORES
 from deepsal.rf.inference import holm, wilcoxon
 
 LEVEL = 0.05
@@ -165,7 +165,7 @@ def _header(about: Mapping[str, Any]) -> str:
 
 
 def _best(score: str, runs: Mapping[str, Any]) -> str:
-    sign = -1 if score == "kl" else 1
+    sign = -1 if score in LOWER else 1
     return max(runs, key=lambda label: np.nan_to_num(sign * runs[label][score]["mean"], nan=-1e99))
 
 
@@ -199,7 +199,7 @@ def _titles(found: Comparison) -> list[str]:
 
 def _arrow(score: str, latex: bool = False) -> str:
     down, up = (r"\downarrow", r"\uparrow") if latex else ("↓", "↑")
-    return down if score == "kl" else up
+    return down if score in LOWER else up
 
 
 def _escaped(label: str) -> str:

@@ -20,7 +20,10 @@ SCORES = {
     "auc": "AUC",
     "sauc": "sAUC",
     "borji": "AUC-Borji",
+    "emd": "EMD",
 }
+LOWER = ("kl", "emd")
+"""Scores of which less is better."""
 NAMES = {"run": "run", "centre": "centre", "chance": "chance"}
 
 
@@ -59,7 +62,7 @@ def score_table(folder: Path) -> Table:
     table.padding = (0, 0, 0, 1)
     known = [score for score in SCORES if score in found["scores"]["run"]]
     for score in known:
-        table.add_column(f"{SCORES[score]}{'↓' if score == 'kl' else '↑'}", justify="right")
+        table.add_column(f"{SCORES[score]}{'↓' if score in LOWER else '↑'}", justify="right")
     for model, means in found["scores"].items():
         cells = [_cell(means[score]) for score in known]
         table.add_row(NAMES.get(model, model), *cells, style="bold" if model == "run" else "")
