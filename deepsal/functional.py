@@ -162,7 +162,7 @@ def _auc(log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"]) -> 
     if not len(weights) or pixels.min().isnan():
         return pixels.new_tensor(math.nan)
     smaller, equal = below(pixels, pixels[here])
-    area = ((smaller + equal / 2) * weights).sum() / (len(pixels) * weights.sum())
+    area: Tensor = ((smaller + equal / 2) * weights).sum() / (len(pixels) * weights.sum())
     return area.to(pixels.dtype)
 
 
@@ -178,7 +178,7 @@ def _sauc(
         raise ValueError("others must be whole counts; a resized or blurred fixation map is not")
     negatives = pixels[there].repeat_interleave(against.long())
     smaller, equal = ranks(negatives, pixels[here])
-    area = ((smaller + equal / 2) * weights).sum() / (len(negatives) * weights.sum())
+    area: Tensor = ((smaller + equal / 2) * weights).sum() / (len(negatives) * weights.sum())
     return area.to(pixels.dtype)
 
 

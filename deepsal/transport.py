@@ -25,7 +25,7 @@ def transport(one: Float[Tensor, "H W"], other: Float[Tensor, "H W"]) -> Float[T
         return one.new_tensor(math.nan)
     at = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in masses[0].shape))
     held = [mass.flatten().nonzero()[:, 0] for mass in masses]
-    distance = torch.cdist(*(at[places] for places in held), compute_mode=EXACT)
+    distance = torch.cdist(at[held[0]], at[held[1]], compute_mode=EXACT)
     weights = ((m.flatten()[h] / m.sum()).numpy() for m, h in zip(masses, held, strict=True))
     return one.new_tensor(float(solver()(*weights, distance.numpy(), numItermax=STEPS)))
 

@@ -111,7 +111,7 @@ def test_without_its_package_the_earth_movers_distance_is_refused_at_once(
 @pytest.mark.parametrize("option", ["protocol", "maps"])
 def test_a_wrong_option_lists_the_choices(option: str) -> None:
     with pytest.raises(ValueError, match=rf"score.{option}=none.*\["):
-        Scoring(**{option: "none"})
+        Scoring(**{option: "none"})  # type: ignore[arg-type]
 
 
 def test_optimal_maps_need_the_truths_blur_and_leave_the_density_to_nss() -> None:
