@@ -127,8 +127,8 @@ def _baselines(
 
 def _alike(one: Mapping[str, dict[str, float]], other: Mapping[str, dict[str, float]]) -> bool:
     shared = [score for score in one if score in other]
-    means = ([row[score]["mean"] for score in shared] for row in (one, other))
-    return np.allclose(*means, atol=1e-6, equal_nan=True)
+    mine, yours = ([row[score]["mean"] for score in shared] for row in (one, other))
+    return np.allclose(mine, yours, atol=1e-6, equal_nan=True)
 
 
 def p_best(found: Comparison, score: str, label: str) -> float:
