@@ -25,13 +25,13 @@ check: .venv/.installed  ## formatting, lint, types
 bench: .venv/.installed  ## side-by-side timings; ONLY=name runs one
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
-reference: .reference/.installed  ## compare scores with pysaliency again, in its own environment
+reference: .venv/.installed .reference/.installed  ## compare scores with pysaliency again, in its own environment
 	PYTHONPATH=. .reference/bin/python -m tests.reference.generate
 	$(BIN)/python -m pytest tests/reference
 
-.reference/.installed:
+.reference/.installed: Makefile
 	$(PYTHON) -m venv .reference
-	.reference/bin/pip install --quiet 'numpy<2.4' 'setuptools<81' pysaliency==0.2.22 torch
+	.reference/bin/pip install --quiet 'numpy<2.4' 'setuptools<81' pysaliency==0.2.22 pandas torch
 	@touch $@
 
 studies: .venv/.installed  ## run every study of experiments/ (hours; needs DEEPSAL_DATA)

@@ -26,6 +26,7 @@ from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from deepsal.callbacks import Checkpoints, WeightsAndBiases, judge, newest
 from deepsal.callbacks.log import log_numbers
@@ -36,6 +37,8 @@ from deepsal.report import comparison, jobs, origin, page, pictures, scores, tab
 PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
 VERBS = ("fit", "test", "probe", "export")
+SAID = (ValueError, OSError, FloatingPointError, ImportError, OmegaConfBaseException)
+"""Errors whose message is enough: no traceback."""
 JOBS: list[jobs.Job] = []
 """What the jobs of a sweep came to."""
 
@@ -198,7 +201,7 @@ def run(config: DictConfig, folder: Path, last: Path | None = None) -> float | N
         while isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
             error = error.__cause__
         _ended(folder, f"failed: {type(error).__name__}: {error}")
-        if isinstance(error, ValueError | OSError | FloatingPointError):
+        if isinstance(error, SAID):
             raise CompactHydraException(f"{type(error).__name__}: {error}") from error
         raise
     if _first_rank():

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from deepsal import functional, protocol
+from deepsal import functional, protocol, transport
 from deepsal.functional import Map, Score
 from deepsal.optimal import optimal
 
 SCORES = ("nss", "cc", "kl", "sim", "auc", "sauc", "ig")
 """The scores in the order in which tables show them."""
+EXTRA = ("emd",)
+"""Scores that are slow or need a package of their own: only when asked for."""
 
 NEEDS = {
     "nss": ("fixations",),
@@ -23,10 +25,12 @@ NEEDS = {
     "sauc": ("fixations", "others"),
     "ig": ("fixations", "baseline"),
     "borji": ("fixations",),
+    "emd": ("density",),
 }
 TUEBINGEN: Mapping[str, Callable[..., Score]] = {
     **{name: getattr(functional, name) for name in SCORES if name != "ig"},
     "ig": functional.information_gain,
+    "emd": functional.emd,
 }
 PROTOCOLS: Mapping[str, Mapping[str, Callable[..., Score]]] = {
     "tuebingen": TUEBINGEN,
@@ -50,15 +54,18 @@ class Scoring:
         protocol: `tuebingen`, today's definitions, or `mit`, the older ones (`deepsal.protocol`).
         maps: `density` scores the density itself, `optimal` the map of it that is best for each
             score (`deepsal.optimal`).
-        names: the scores; None for all whose inputs are given.
+        names: the scores; None for all whose inputs are given, without EMD.
+        emd: also the earth mover's distance.
 
     Raises:
         ValueError: an unknown protocol, kind of map, or score; the message lists the choices.
+        ImportError: EMD without the package that solves it.
     """
 
     protocol: str = "tuebingen"
     maps: str = "density"
     names: Sequence[str] | None = None
+    emd: bool = False
 
     def __post_init__(self) -> None:
         for value, choices, option in (
@@ -72,6 +79,10 @@ class Scoring:
             raise ValueError(
                 f"unknown scores {unknown}; protocol={self.protocol} has {list(known)}"
             )
+        if self.emd or "emd" in (self.names or ()):
+            transport.solver()
+            if self.maps == "optimal":
+                raise ValueError("score.emd has no optimal map; score it with score.maps=density")
 
     def __call__(
         self,
@@ -98,7 +109,8 @@ class Scoring:
         given = {"density": density, "fixations": fixations, "others": others, "baseline": baseline}
         definitions = PROTOCOLS[self.protocol]
         able = [n for n in definitions if all(given[need] is not None for need in NEEDS[n])]
-        names = able if self.names is None else self.names
+        names = [n for n in able if n not in EXTRA] if self.names is None else [*self.names]
+        names += ["emd"] if self.emd and "emd" not in names else []
         if missing := [name for name in names if name not in able]:
             raise ValueError(f"{missing} need {[NEEDS[name] for name in missing]}")
         if self.maps == "optimal" and sigma is None:

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from deepsal.functional import Map, Score, below
+from deepsal.functional import Map, Score
+from deepsal.ranks import below
 
 JITTER = 1e-7
 SPLITS = 100

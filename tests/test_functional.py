@@ -6,7 +6,7 @@ import torch
 from scipy.stats import pearsonr, rankdata
 from torch import Tensor
 
-from deepsal.functional import auc, below, cc, information_gain, kl, nss, sauc, sim
+from deepsal.functional import auc, cc, emd, information_gain, kl, nss, sauc, sim
 
 SHAPE = (3, 12, 17)
 
@@ -131,20 +131,6 @@ def uniform_like(p: Tensor) -> Tensor:
     return torch.full_like(p, 1 / p.numel())
 
 
-@pytest.mark.parametrize("digits", [0, 1, 12])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_counts_below_are_exact_with_ties_outliers_and_excluded_pixels(
-    digits: int, dtype: torch.dtype
-) -> None:
-    generator = torch.Generator().manual_seed(digits)
-    pixels = (torch.randn(5000, generator=generator, dtype=dtype) * 3).round(decimals=digits)
-    pixels[:7] = torch.tensor([-1e30, -math.inf, -math.inf, 1e30, 0, -0.0, math.inf], dtype=dtype)
-    values = pixels[::50]
-    smaller, equal = below(pixels, values)
-    assert smaller.tolist() == [(pixels < value).sum().item() for value in values]
-    assert equal.tolist() == [(pixels == value).sum().item() for value in values]
-
-
 def test_sauc_equals_the_rank_statistic_with_ties_and_duplicates() -> None:
     p, f, o = (density() * 2000).round() + 1, fixations(), fixations(2)
     for value, m, c, d in zip(sauc(p.log(), f, o), p, f, o, strict=True):
@@ -204,3 +190,27 @@ def test_sauc_and_information_gain_in_low_precision(dtype: torch.dtype) -> None:
     ):
         assert value.dtype == torch.float32
         assert torch.allclose(value.double(), wide, atol=1e-4)
+
+
+def test_shuffled_auc_refuses_a_fraction_of_a_fixation() -> None:
+    with pytest.raises(ValueError, match="whole counts"):
+        sauc(density().log(), fixations(), fixations(2) / 2)
+
+
+def test_emd_is_the_distance_between_dots_in_cells() -> None:
+    maps = torch.zeros(3, 96, 128, dtype=torch.float64)
+    maps[0, 5, 5] = maps[1, 70, 5] = maps[2, 40, 100] = 1
+    found = emd(maps.log(), maps.roll(1, 0))
+    assert found.dtype == torch.float64
+    assert found.tolist() == pytest.approx([math.sqrt(10), 2, math.sqrt(10)])
+
+
+def test_emd_of_constant_empty_and_tied_maps() -> None:
+    halves = torch.zeros(1, 32, 64)
+    halves[..., :32] = 1 / 1024
+    assert emd(torch.zeros(1, 32, 64), halves).item() == pytest.approx(0.5)
+    assert emd(halves.log(), halves).item() == 0
+    assert emd(halves.log() - 900, halves.flip(2)).item() == pytest.approx(1)
+    assert emd(halves.log(), torch.zeros(1, 32, 64)).isnan().all()
+    assert emd(halves.log() * torch.nan, halves).isnan().all()
+    assert emd(halves.half().log(), halves.half()).dtype == torch.float32

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,30 @@ def test_the_older_protocol_has_its_own_definitions() -> None:
     }
 
 
+def test_the_earth_movers_distance_is_scored_only_when_asked_for() -> None:
+    everything = maps(2)
+    assert "emd" not in Scoring()(*everything)
+    asked = Scoring(emd=True)(*everything)
+    assert set(asked) == {*Scoring()(*everything), "emd"}
+    metric = SaliencyMetrics(("emd",))
+    metric.update(*everything)
+    assert metric.compute()["emd"].item() == pytest.approx(asked["emd"].mean().item())
+    with pytest.raises(ValueError, match="emd has no optimal map"):
+        Scoring(maps="optimal", emd=True)
+
+
+def test_without_its_package_the_earth_movers_distance_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ot", None)
+    with pytest.raises(ImportError, match="POT"):
+        Scoring(emd=True)
+
+
 @pytest.mark.parametrize("option", ["protocol", "maps"])
 def test_a_wrong_option_lists_the_choices(option: str) -> None:
     with pytest.raises(ValueError, match=rf"score.{option}=none.*\["):
-        Scoring(**{option: "none"})
+        Scoring(**{option: "none"})  # type: ignore[arg-type]
 
 
 def test_optimal_maps_need_the_truths_blur_and_leave_the_density_to_nss() -> None:

@@ -13,7 +13,7 @@ from deepsal.models.baselines import Baseline, Centre, Dataset, Image, Map
 BANDWIDTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
 WEIGHTS = (0.01, 0.03, 0.1, 0.2, 0.4)
 IMAGES = 500
-BY_HALVES = ("cc", "kl", "sim")
+BY_HALVES = ("cc", "kl", "sim", "emd")
 """Scores of a map against a density, for which one person's few fixations are no truth."""
 
 Scores = Callable[[Map, Map, Map], Mapping[str, Tensor]]
@@ -74,10 +74,10 @@ class Human(Baseline):
         """Score people against people on each image.
 
         NSS, AUC and whatever is a mean over fixations: each person's fixations with the map of all
-        others, averaged with the number of fixations as weights. CC, KL and SIM, which need a
-        density as truth: the map of every second person against the blurred fixations of the rest,
-        and the reverse, averaged; a network's truth is everyone's fixations, so this is a cautious
-        ceiling.
+        others, averaged with the number of fixations as weights. CC, KL, SIM and EMD, which need a
+        density as truth: the map of every second person against the blurred fixations of the
+        rest, and the reverse, averaged; a network's truth is everyone's fixations, so this is a
+        cautious ceiling.
 
         Args:
             name: of each image.

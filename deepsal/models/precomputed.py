@@ -60,12 +60,12 @@ class Maps(Baseline):
 
     def _map(self, name: str, size: tuple[int, int]) -> Map:
         stems = dict.fromkeys([name, str(Path(name).with_suffix(""))])
-        files = [self.path / f"{s}{suffix}" for s in stems for suffix in ("", *PICTURES, ".npy")]
-        found = [f for f in files if f.suffix in (*PICTURES, ".npy") and f.is_file()]
+        named = [self.path / f"{s}{suffix}" for s in stems for suffix in ("", *PICTURES, ".npy")]
+        files = [f for f in dict.fromkeys(named) if f.suffix in (*PICTURES, ".npy")]
+        found = [f for f in files if f.is_file()]
         if not found:
             raise FileNotFoundError(
-                f"{self.path} has no map for {name}: neither of "
-                f"{', '.join(f.name for f in files if f.suffix in (*PICTURES, '.npy'))}"
+                f"{self.path} has no map for {name}: neither of {', '.join(f.name for f in files)}"
             )
         if len(found) > 1:
             raise ValueError(f"{name} has two maps, {found[0]} and {found[1]}; remove one")

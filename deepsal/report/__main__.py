@@ -5,7 +5,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deepsal.report import compare, comparison, page, paper, workspace
+from rich.console import Console
+
+from deepsal.report import compare, comparison, layout, page, paper, workspace
 
 
 def of_run(arguments: Sequence[str]) -> Path:
@@ -23,17 +25,20 @@ def of_sweep(arguments: Sequence[str]) -> Path:
     return comparison.write(parser.parse_args(arguments).folder)
 
 
-def of_runs(arguments: Sequence[str]) -> str | Path:
-    """Write the table of several runs."""
+def of_runs(arguments: Sequence[str]) -> Path | None:
+    """Print the table of several runs, or write it."""
     about = "Several runs as one table, with intervals and paired tests."
     parser = argparse.ArgumentParser(prog="deepsal.report table", description=about)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a tested run's folder")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="a tested run's folder, or one of runs"
+    )
     parser.add_argument("--to", type=Path, metavar="FILE", help=".md, .csv or .tex")
     given = parser.parse_args(arguments)
-    found = compare.compare(given.runs)
+    found = compare.compare([run for folder in given.runs for run in compare.tested(folder)])
     if given.to is None:
-        return compare.markdown(found)
-    compare.save(found, given.to)
+        layout.show(found, Console(highlight=False))
+        return None
+    layout.save(found, given.to)
     return Path(given.to)
 
 

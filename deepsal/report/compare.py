@@ -1,7 +1,6 @@
 """Runs side by side: means with intervals, and whether their difference is more than chance."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from deepsal.report import scores
-from deepsal.report.tables import NAMES, SCORES
+from deepsal.report.tables import LOWER, NAMES, SCORES
 from deepsal.rf.inference import holm, wilcoxon
 
 LEVEL = 0.05
@@ -56,7 +55,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
             raise ValueError(f"{first} and {label} were scored on different images")
     known = [s for s in SCORES if all(s in about["scores"]["run"] for about, _ in found.values())]
     means = {label: about["scores"]["run"] for label, (about, _) in found.items()}
-    means |= {NAMES.get(n, n): m for n, m in about["scores"].items() if n != "run"}
+    means |= _baselines(found)
     columns = {
         score: {label: images.loc[table.index, score] for label, (_, images) in found.items()}
         for score in known
@@ -70,73 +69,10 @@ def compare(folders: Sequence[Path]) -> Comparison:
     )
 
 
-def markdown(found: Comparison) -> str:
-    """Return the table and, for more than one run, the p values of its pairs."""
-    rows = [["", *_titles(found)], ["---", *["---"] * len(found.best)]]
-    rows += [[_escaped(label), *_cells(found, label, "**{}**")] for label in found.means]
-    text = f"{found.header}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    if len(found.runs) < 2:
-        return text
-    pairs = [*combinations(found.runs, 2)]
-    text += f"\nBold: the best run, and runs that do not differ from it (p ≥ {LEVEL}).\n"
-    text += "\nPaired Wilcoxon tests over images, Holm-adjusted within each score, p:\n\n"
-    rows = [["", *_titles(found)], ["---", *["---"] * len(found.best)]]
-    for a, b in pairs:
-        values = (f"{found.p[score][a, b]:.2g}" for score in found.best)
-        rows.append([f"{_escaped(a)} – {_escaped(b)}", *values])
-    return text + "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def csv(found: Comparison) -> str:
-    """Return one row per run and score; `p_best` compares with the best run."""
-    rows = [
-        {
-            "run": label,
-            "score": score,
-            **values,
-            "best": label == found.best[score],
-            "p_best": _p(found, score, label),
-        }
-        for label, row in found.means.items()
-        for score, values in row.items()
-    ]
-    return f"# {found.header}\n" + pd.DataFrame(rows).to_csv(index=False)
-
-
-def latex(found: Comparison) -> str:
-    """Return a tabular for booktabs."""
-    titles = (f"{SCORES[s]} ${_arrow(s, latex=True)}$" for s in found.best)
-    lines = [
-        f"% {found.header}",
-        f"\\begin{{tabular}}{{l{'r' * len(found.best)}}}",
-        "\\toprule",
-        " & ".join(["", *titles]) + r" \\",
-        "\\midrule",
-    ]
-    for label in found.means:
-        cells = (c.replace("±", r"$\pm$") for c in _cells(found, label, r"\textbf{{{}}}"))
-        lines.append(" & ".join([label.replace("_", r"\_"), *cells]) + r" \\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
-
-
-FORMATS: Mapping[str, Callable[[Comparison], str]] = {
-    ".md": markdown,
-    ".csv": csv,
-    ".tex": latex,
-}
-
-
-def save(found: Comparison, file: Path) -> None:
-    """Write the table in the format of the file's ending.
-
-    Raises:
-        ValueError: another ending than .md, .csv or .tex.
-    """
-    if file.suffix not in FORMATS:
-        raise ValueError(f"{file}: a table can be written to {', '.join(FORMATS)}")
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(FORMATS[file.suffix](found))
-    os.replace(partial, file)
+def tested(folder: Path) -> list[Path]:
+    """Return the run folder itself, or the tested runs in it, by name."""
+    inner = [] if (folder / "scores.json").is_file() else sorted(folder.glob("*/scores.json"))
+    return [file.parent for file in inner] or [folder]
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -165,7 +101,7 @@ def _header(about: Mapping[str, Any]) -> str:
 
 
 def _best(score: str, runs: Mapping[str, Any]) -> str:
-    sign = -1 if score == "kl" else 1
+    sign = -1 if score in LOWER else 1
     return max(runs, key=lambda label: np.nan_to_num(sign * runs[label][score]["mean"], nan=-1e99))
 
 
@@ -176,7 +112,27 @@ def _tests(values: Mapping[str, "pd.Series[float]"]) -> dict[tuple[str, str], fl
     return dict(zip(pairs, holm(p).tolist(), strict=True))
 
 
-def _p(found: Comparison, score: str, label: str) -> float:
+def _baselines(
+    found: Mapping[str, tuple[dict[str, Any], pd.DataFrame]],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the rows of the baselines; where runs have other ones, each says whose it is."""
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    for label, (about, _) in found.items():
+        for name, means in about["scores"].items():
+            shown = NAMES.get(name, name)
+            if name != "run" and not _alike(rows.setdefault(shown, means), means):
+                rows[f"{shown} of {label}"] = means
+    return rows
+
+
+def _alike(one: Mapping[str, dict[str, float]], other: Mapping[str, dict[str, float]]) -> bool:
+    shared = [score for score in one if score in other]
+    mine, yours = ([row[score]["mean"] for score in shared] for row in (one, other))
+    return np.allclose(mine, yours, atol=1e-6, equal_nan=True)
+
+
+def p_best(found: Comparison, score: str, label: str) -> float:
+    """Return the p value of a run against the best one; NaN for that and for baselines."""
     best = found.best[score]
     if label not in found.runs or label == best:
         return float("nan")
@@ -184,23 +140,9 @@ def _p(found: Comparison, score: str, label: str) -> float:
     return tests.get((label, best), tests.get((best, label), float("nan")))
 
 
-def _cells(found: Comparison, label: str, bold: str) -> list[str]:
-    cells = []
-    for score, value in found.means[label].items():
-        text = f"{value['mean']:.3f} ± {(value['high'] - value['low']) / 2:.3f}"
-        is_best = label in found.runs and not _p(found, score, label) < LEVEL
-        cells.append(bold.format(text) if is_best else text)
-    return cells
-
-
-def _titles(found: Comparison) -> list[str]:
-    return [f"{SCORES[score]} {_arrow(score)}" for score in found.best]
-
-
-def _arrow(score: str, latex: bool = False) -> str:
-    down, up = (r"\downarrow", r"\uparrow") if latex else ("↓", "↑")
-    return down if score == "kl" else up
-
-
-def _escaped(label: str) -> str:
-    return label.replace("|", "\\|")
+def is_best(found: Comparison, score: str, label: str) -> bool:
+    """Return whether a run is the best, as good, or not found to differ from it."""
+    if label not in found.runs:
+        return False
+    one, other = (found.means[run][score]["mean"] for run in (label, found.best[score]))
+    return one == other or p_best(found, score, label) >= LEVEL

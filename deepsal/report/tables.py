@@ -1,5 +1,6 @@
 """What the terminal says at the end of a run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,10 @@ SCORES = {
     "auc": "AUC",
     "sauc": "sAUC",
     "borji": "AUC-Borji",
+    "emd": "EMD",
 }
+LOWER = ("kl", "emd")
+"""Scores of which less is better."""
 NAMES = {"run": "run", "centre": "centre", "chance": "chance"}
 
 
@@ -58,10 +62,12 @@ def score_table(folder: Path) -> Table:
     table.add_column("")
     table.padding = (0, 0, 0, 1)
     known = [score for score in SCORES if score in found["scores"]["run"]]
+    if len(known) > 7:  # eighty columns
+        table.padding, table.show_edge = (0, 0, 0, 0), False
     for score in known:
-        table.add_column(f"{SCORES[score]}{'↓' if score == 'kl' else '↑'}", justify="right")
+        table.add_column(f"{SCORES[score]}{'↓' if score in LOWER else '↑'}", justify="right")
     for model, means in found["scores"].items():
-        cells = [_cell(means[score]) for score in known]
+        cells = [cell(means[score]) for score in known]
         table.add_row(NAMES.get(model, model), *cells, style="bold" if model == "run" else "")
     return table
 
@@ -117,7 +123,8 @@ def field_table(folder: Path) -> Table | None:
     return table
 
 
-def _cell(score: dict[str, float]) -> str:
+def cell(score: Mapping[str, float]) -> str:
+    """Return a mean ± half its interval, short."""
     half = (score["high"] - score["low"]) / 2
     mean = score["mean"]
     digits = 3 if abs(mean) < 0.9995 else 2

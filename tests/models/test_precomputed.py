@@ -42,6 +42,13 @@ def test_a_map_in_a_folder_scores_as_the_map_itself(
     assert kl(log_density, density) < 0.01
 
 
+def test_a_map_may_be_named_exactly_as_its_image(saliency: Tensor, tmp_path: Path) -> None:
+    write(tmp_path / "a.jpg", saliency)
+    write(tmp_path / "b.png", saliency)
+    named, other = (Maps(tmp_path)(IMAGE, SIZE, [name]) for name in ("a.jpg", "b.jpg"))
+    assert cc(named, other.exp()).item() > 0.95  # JPEG is lossy
+
+
 def test_log_densities_in_hdf5_are_read_as_they_are(saliency: Tensor, tmp_path: Path) -> None:
     log_density = (saliency / saliency.sum()).log()
     with h5py.File(tmp_path / "a.hdf5", "w") as file:

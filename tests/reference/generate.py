@@ -16,7 +16,8 @@ from pysaliency.metrics import CC, SIM, MIT_KLDiv
 from tests.reference.maps import Case, Image, Points, data_dir, osie, synthetic
 
 FILE = Path(__file__).with_name("pysaliency.csv")
-SCORES = ("auc", "sauc", "nss", "cc", "sim", "kl", "ig")
+SCORES = ("auc", "sauc", "nss", "cc", "sim", "kl", "ig", "auc32", "sauc32")
+"""auc32 and sauc32: of the log density in float32, in which far pixels tie that differ in 64."""
 
 
 class Given(pysaliency.SaliencyMapModel):  # type: ignore[misc]  # has no types
@@ -47,7 +48,7 @@ def values(case: Case) -> dict[str, float]:
     blank = np.zeros((*case.prediction.shape, 3), dtype=np.uint8)
     stimuli = pysaliency.Stimuli([blank])
     here, there = _fixations(case.points), _fixations(case.others)
-    model = Given(case.prediction)
+    model, rounded = Given(case.prediction), Given(_rounded(case.prediction))
     gain = GivenDensity(case.prediction).information_gain(
         stimuli, here, GivenDensity(case.baseline), average="image"
     )
@@ -59,7 +60,17 @@ def values(case: Case) -> dict[str, float]:
         "sim": SIM(case.prediction, case.truth),
         "kl": MIT_KLDiv(case.prediction, case.truth),
         "ig": gain,
+        "auc32": rounded.AUCs(stimuli, here, nonfixations="uniform").mean(),
+        "sauc32": rounded.AUCs(stimuli, here, nonfixations=there).mean(),
     }
+
+
+def _rounded(density: Image) -> Image:
+    """Return the density whose logarithm is a float32."""
+    with np.errstate(divide="ignore"):
+        logarithm = np.log(density).astype(np.float32)
+    rounded: Image = np.exp(logarithm.astype(np.float64))
+    return rounded
 
 
 def _fixations(points: Points) -> pysaliency.Fixations:

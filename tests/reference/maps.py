@@ -114,7 +114,7 @@ def _synthetic(kind: str, random: np.random.RandomState, name: str) -> Case:
     elif kind == "constant":
         values = np.ones(SIZE)
     elif kind == "tied":
-        values = np.ceil(5 * values / values.max())
+        values = np.ceil(5 * (values / values.max()))
     truth = np.exp(12 * gaussian_filter(random.standard_normal(SIZE), 5))
     baseline = 0.1 + random.random_sample(SIZE)
     seen = truth * (values > 0) if random.random_sample() < 0.5 else truth

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy.stats import wilcoxon
 
-from deepsal.report import compare, scores
+from deepsal.report import compare, layout, scores
 from deepsal.report.compare import Comparison
 from deepsal.rf.inference import holm
 
@@ -50,43 +50,6 @@ def test_pairs_of_runs_are_tested_image_by_image(tmp_path: Path) -> None:
     assert result.p["nss"]["b_2", "c"] > 0.05
 
 
-def test_markdown_has_intervals_the_best_in_bold_and_how_it_was_scored(tmp_path: Path) -> None:
-    result = found(tmp_path)
-    text = compare.markdown(result)
-    assert text.startswith("OSIE 2014, 40 test images at their own size; protocol tuebingen")
-    lines = {
-        line.split("|")[1].strip(): line
-        for line in text.splitlines()
-        if " ± 0" in line and "|" in line
-    }
-    low, high = (result.means["c"]["nss"][key] for key in ("low", "high"))
-    assert f"{result.means['c']['nss']['mean']:.3f} ± {(high - low) / 2:.3f}" in lines["c"]
-    assert lines["a"].count("**") == 0
-    assert lines["b_2"].count("**") + lines["c"].count("**") >= 6
-    assert "1.000 ± 0.000" in lines["centre"]
-    assert "KL ↓" in text
-    assert "| a – c |" in text
-
-
-def test_csv_and_latex_say_the_same(tmp_path: Path) -> None:
-    result = found(tmp_path)
-    compare.save(result, tmp_path / "t.csv")
-    table = pd.read_csv(tmp_path / "t.csv", comment="#").set_index(["run", "score"])
-    assert table.loc[("c", "nss"), "mean"] == pytest.approx(result.means["c"]["nss"]["mean"])
-    assert table["best"].sum() == 2
-    compare.save(result, tmp_path / "t.tex")
-    text = (tmp_path / "t.tex").read_text()
-    assert r"b\_2 & " in text
-    assert text.count(r"\\") == 5  # a head, three runs, the centre
-    assert r"\textbf{" in text
-    assert not list(tmp_path.glob(".*"))
-
-
-def test_a_single_run_needs_no_test(tmp_path: Path) -> None:
-    text = compare.markdown(compare.compare([run(tmp_path / "a", 0.0, 1)]))
-    assert "Wilcoxon" not in text
-
-
 def test_runs_must_be_scored_alike(tmp_path: Path) -> None:
     first = run(tmp_path / "a", 0.0, 1)
     with pytest.raises(ValueError, match=r"a has protocol tuebingen, b has mit"):
@@ -97,8 +60,6 @@ def test_runs_must_be_scored_alike(tmp_path: Path) -> None:
         compare.compare([first, tmp_path / "nothing"])
     with pytest.raises(ValueError, match="twice"):
         compare.compare([first, first])
-    with pytest.raises(ValueError, match=r"\.md, \.csv, \.tex"):
-        compare.save(compare.compare([first]), tmp_path / "t.doc")
 
 
 def test_equal_runs_and_images_without_a_score(tmp_path: Path) -> None:
@@ -108,7 +69,7 @@ def test_equal_runs_and_images_without_a_score(tmp_path: Path) -> None:
     table.to_csv(folders[1] / "scores.csv", index=False)
     result = compare.compare(folders)
     assert np.isnan(result.p["nss"]["a", "b"])
-    assert compare.markdown(result).count("**") == 8
+    assert layout.markdown(result).count("**") == 8
 
 
 def test_folders_of_one_name_are_told_apart_and_old_runs_can_be_read(tmp_path: Path) -> None:
@@ -118,3 +79,30 @@ def test_folders_of_one_name_are_told_apart_and_old_runs_can_be_read(tmp_path: P
         del about["protocol"], about["maps"], about["ig_over"]
         (folder / "scores.json").write_text(json.dumps(about))
     assert compare.compare(folders).runs == ["mon/x", "tue/x"]
+
+
+def test_where_nothing_can_be_tested_only_the_best_is_best(tmp_path: Path) -> None:
+    folders = [run(tmp_path / n, g, s, images=3) for n, g, s in (("a", 0.0, 1), ("b", 0.5, 2))]
+    result = compare.compare(folders)
+    assert np.isnan(result.p["nss"]["a", "b"])
+    assert compare.is_best(result, "nss", "b")
+    assert not compare.is_best(result, "nss", "a")
+    assert not compare.is_best(result, "nss", "centre")
+
+
+def test_baselines_that_differ_say_whose_they_are(tmp_path: Path) -> None:
+    folders = three(tmp_path)
+    about = json.loads((folders[1] / "scores.json").read_text())
+    about["scores"]["centre"]["nss"]["mean"] = 1.5
+    (folders[1] / "scores.json").write_text(json.dumps(about))
+    result = compare.compare(folders)
+    assert [*result.means] == ["a", "b_2", "c", "centre", "centre of b_2"]
+    assert result.means["centre of b_2"]["nss"]["mean"] == 1.5
+
+
+def test_a_folder_of_runs_stands_for_the_tested_ones(tmp_path: Path) -> None:
+    folders = three(tmp_path)
+    (tmp_path / "untested").mkdir()
+    assert compare.tested(tmp_path) == folders
+    assert compare.tested(folders[0]) == folders[:1]
+    assert compare.tested(tmp_path / "untested") == [tmp_path / "untested"]

@@ -61,6 +61,14 @@ def test_the_end_of_a_run_fits_eighty_columns_and_says_what_was_found(tmp_path: 
     assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 80
 
 
+def test_eight_scores_fit_eighty_columns_too(tmp_path: Path) -> None:
+    row = {f"{m}{s}": 0.5 for m in ("", "centre_", "chance_") for s in (*SCORES, "emd")}
+    scores.write(tmp_path, [{"name": "a", **row}, {"name": "b", **row, "ig": -0.9}], "OSIE")
+    text = printed(tmp_path)
+    assert "EMD↓" in text
+    assert "…" not in text
+
+
 def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
     text = printed(tmp_path)
     assert "Test scores" not in text

@@ -1,0 +1,142 @@
+"""A comparison of runs as Markdown, CSV, LaTeX, and for reading in a terminal."""
+
+import os
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from deepsal.report.compare import LEVEL, Comparison, is_best, p_best
+from deepsal.report.tables import LOWER, SCORES, cell
+
+BOLD = f"Bold: the best run, and runs that do not differ from it (p ≥ {LEVEL})."
+TESTS = (
+    "Paired Wilcoxon tests over images, Holm-adjusted within each score, p; – where too few images "
+    "differ:"
+)
+
+
+def markdown(found: Comparison) -> str:
+    """Return the table and, for more than one run, the p values of its pairs."""
+    rows = [["", *_titles(found)], ["---", *["---"] * len(found.best)]]
+    rows += [[_escaped(label), *_cells(found, label, "**{}**")] for label in found.means]
+    text = f"{found.header}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    if len(found.runs) < 2:
+        return text
+    pairs = [*combinations(found.runs, 2)]
+    text += f"\n{BOLD}\n\n{TESTS}\n\n"
+    rows = [["", *_titles(found)], ["---", *["---"] * len(found.best)]]
+    for a, b in pairs:
+        rows.append([f"{_escaped(a)} – {_escaped(b)}", *_values(found, a, b)])
+    return text + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def show(found: Comparison, console: Console) -> None:
+    """Print the table and the p values for reading, in as few columns as it takes."""
+    console.print(found.header)
+    table = _printed(found)
+    for label, row in found.means.items():
+        best = [is_best(found, score, label) for score in row]
+        cells = (
+            f"[bold]{cell(v)}[/]" if b else cell(v) for v, b in zip(row.values(), best, strict=True)
+        )
+        table.add_row(escape(label), *cells)
+    console.print(table)
+    if len(found.runs) > 1:
+        console.print(f"{BOLD}\n\n{TESTS}")
+        tests = _printed(found)
+        for a, b in combinations(found.runs, 2):
+            tests.add_row(escape(f"{a} – {b}"), *_values(found, a, b))
+        console.print(tests)
+
+
+def csv(found: Comparison) -> str:
+    """Return one row per run and score; `p_best` compares with the best run."""
+    rows = [
+        {
+            "run": label,
+            "score": score,
+            **values,
+            "best": label == found.best[score],
+            "p_best": p_best(found, score, label),
+        }
+        for label, row in found.means.items()
+        for score, values in row.items()
+    ]
+    return f"# {found.header}\n" + pd.DataFrame(rows).to_csv(index=False)
+
+
+def latex(found: Comparison) -> str:
+    """Return a tabular for booktabs."""
+    titles = (f"{SCORES[s]} ${_arrow(s, latex=True)}$" for s in found.best)
+    lines = [
+        f"% {found.header}",
+        f"\\begin{{tabular}}{{l{'r' * len(found.best)}}}",
+        "\\toprule",
+        " & ".join(["", *titles]) + r" \\",
+        "\\midrule",
+    ]
+    for label in found.means:
+        cells = (c.replace("±", r"$\pm$") for c in _cells(found, label, r"\textbf{{{}}}"))
+        lines.append(" & ".join([label.replace("_", r"\_"), *cells]) + r" \\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+FORMATS: Mapping[str, Callable[[Comparison], str]] = {
+    ".md": markdown,
+    ".csv": csv,
+    ".tex": latex,
+}
+
+
+def save(found: Comparison, file: Path) -> None:
+    """Write the table in the format of the file's ending.
+
+    Raises:
+        ValueError: another ending than .md, .csv or .tex.
+    """
+    if file.suffix not in FORMATS:
+        raise ValueError(f"{file}: a table can be written to {', '.join(FORMATS)}")
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(FORMATS[file.suffix](found))
+    os.replace(partial, file)
+
+
+def _printed(found: Comparison) -> Table:
+    table = Table("", box=SIMPLE, padding=0, show_edge=False)
+    table.columns[0].overflow = "fold"
+    for title in _titles(found):
+        table.add_column(title.replace(" ", ""), justify="right", no_wrap=True)
+    return table
+
+
+def _cells(found: Comparison, label: str, bold: str) -> list[str]:
+    cells = []
+    for score, value in found.means[label].items():
+        text = f"{value['mean']:.3f} ± {(value['high'] - value['low']) / 2:.3f}"
+        cells.append(bold.format(text) if is_best(found, score, label) else text)
+    return cells
+
+
+def _values(found: Comparison, a: str, b: str) -> list[str]:
+    values = [found.p[score][a, b] for score in found.best]
+    return ["–" if np.isnan(p) else f"{p:.2g}" for p in values]
+
+
+def _titles(found: Comparison) -> list[str]:
+    return [f"{SCORES[score]} {_arrow(score)}" for score in found.best]
+
+
+def _arrow(score: str, latex: bool = False) -> str:
+    down, up = (r"\downarrow", r"\uparrow") if latex else ("↓", "↑")
+    return down if score in LOWER else up
+
+
+def _escaped(label: str) -> str:
+    return label.replace("|", "\\|")
