@@ -1,4 +1,4 @@
-"""What can be made of run folders: `python -m deepsal.report page RUN`."""
+"""What can be made of run folders: `python -m deepsal.report FOLDER`, or one of the commands."""
 
 import argparse
 import sys
@@ -14,7 +14,10 @@ def of_run(arguments: Sequence[str]) -> Path:
     """Write a run's page."""
     parser = argparse.ArgumentParser(prog="deepsal.report page", description="One page of a run.")
     parser.add_argument("run", type=Path, help="a run folder")
-    return page.write(parser.parse_args(arguments).run)
+    more = "tested baselines to show beside it, besides those next to it"
+    parser.add_argument("--beside", nargs="+", type=Path, default=[], metavar="RUN", help=more)
+    given = parser.parse_args(arguments)
+    return page.write(given.run, given.beside)
 
 
 def of_sweep(arguments: Sequence[str]) -> Path:
@@ -77,6 +80,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m deepsal.report", description=__doc__)
     parser.add_argument("command", choices=[*COMMANDS])
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="COMMAND --help says more")
+    if arguments and arguments[0] not in COMMANDS and (folder := Path(arguments[0])).is_dir():
+        arguments = ["page" if comparison.is_run(folder) else "sweep", *arguments]
     given = parser.parse_args(arguments)
     try:
         made = COMMANDS[given.command](given.rest)

@@ -11,7 +11,7 @@ from deepsal.report import scores
 from deepsal.report.header import options, status, took
 from deepsal.report.history import logged
 from deepsal.report.page import MEASURES, rendered, replace
-from deepsal.report.tables import SCORES
+from deepsal.report.tables import LOWER, SCORES
 
 DEPTHS = ("none", "conv5", "conv4", "conv3", "conv2", "all")
 ECHOES = ("task.", "callbacks.", "logger.", "rf.folder", "probe.folder", "trainer.default_root_dir")
@@ -64,7 +64,8 @@ def write(folder: Path) -> Path:
         "jobs": jobs,
         "columns": [*columns],
         "cells": [[values[i] for values in columns.values()] for i in range(len(jobs))],
-        "score_names": SCORES,
+        "score_names": {k: v for k, v in SCORES.items() if any(k in job.scores for job in jobs)},
+        "lower": LOWER,
         "heats": heats(jobs, labels(jobs, columns)),
         "unfinished": [job for job in jobs if job.status != "done"],
     }
@@ -73,7 +74,7 @@ def write(folder: Path) -> Path:
 
 def found(folder: Path) -> list[Job]:
     """Return the runs below a folder, job 10 after job 9."""
-    places = [file.parent for file in folder.rglob("status") if _is_run(file.parent)]
+    places = [file.parent for file in folder.rglob("status") if is_run(file.parent)]
     return [_job(place, folder) for place in sorted(places, key=_order)]
 
 
@@ -230,7 +231,7 @@ def _depth(name: str) -> tuple[int, str]:
     return (DEPTHS.index(name) if name in DEPTHS else len(DEPTHS), name)
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
     """Tell a run's folder, also of one that failed before it wrote its configuration."""
     return _has(folder, "config.yaml") or (folder / ".hydra").is_dir()
 

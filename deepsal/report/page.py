@@ -14,10 +14,10 @@ from markupsafe import Markup
 from deepsal.report import evolution, scores
 from deepsal.report.chart import Chart, Line, chart
 from deepsal.report.evolution import Stage, Values
-from deepsal.report.header import header
+from deepsal.report.header import header, options
 from deepsal.report.history import at_steps, curves
 from deepsal.report.predictions import address, gallery
-from deepsal.report.tables import NAMES, SCORES
+from deepsal.report.tables import LOWER, NAMES, SCORES
 from deepsal.rf.inference import interval
 from deepsal.rf.plot import COLOURS
 
@@ -44,11 +44,12 @@ OF_UNIT |= {"radius": "preferred disk, radius in px", "anisotropy": "anisotropy"
 OF_UNIT |= {"centre_surround": "centre-surround by the rule"}
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, beside: Sequence[Path] = ()) -> Path:
     """Write a run's `report.html`, at most 8 MB with default settings.
 
     Args:
         folder: the run folder; parts it does not have are left out.
+        beside: run folders of baselines to show the scores with, besides those next to `folder`.
 
     Raises:
         FileNotFoundError: it is no run folder.
@@ -58,7 +59,11 @@ def write(folder: Path) -> Path:
             f"{folder} is no run folder: it holds neither config.yaml nor fields/"
         )
     stages = evolution.stages(folder)
-    parts = {**_fixed(folder), "stages": stages, "stage_curves": stage_curves(folder, stages)}
+    parts = {
+        **_fixed(folder, beside),
+        "stages": stages,
+        "stage_curves": stage_curves(folder, stages),
+    }
     for cell in CELLS:
         text = rendered("page.html", {**parts, "data": _data(stages, cell)})
         if len(text.encode()) <= LARGEST:
@@ -106,20 +111,46 @@ def replace(file: Path, text: str) -> Path:
     return file
 
 
-def _fixed(folder: Path) -> dict[str, Any]:
+def _fixed(folder: Path, beside: Sequence[Path]) -> dict[str, Any]:
     file = folder / "verdict.json"
     verdict = json.loads(file.read_text())["rows"] if file.is_file() else []
     test = scores.read(folder) if (folder / "scores.json").is_file() else None
+    if test:
+        test["scores"] |= baselines(folder, beside)
     return {
         "header": header(folder),
         "scores": test,
-        "score_names": SCORES,
+        "score_names": {k: v for k, v in SCORES.items() if test and k in test["scores"]["run"]},
+        "lower": LOWER,
         "model_names": NAMES,
         "curves": curves(folder),
         "gallery": gallery(folder),
         "verdict": verdict,
         "claims": CLAIMS,
     }
+
+
+def baselines(folder: Path, beside: Sequence[Path] = ()) -> dict[str, Any]:
+    """Return the scores of baselines' runs (itti, human …) on the images that a run was scored on.
+
+    Args:
+        folder: the run's; runs beside it that were scored alike are taken.
+        beside: more of them.
+
+    Raises:
+        ValueError: one of `beside` was scored on other images or by other definitions.
+    """
+    mine, found = scores.read(folder), {}
+    near = [file.parent for file in sorted(folder.absolute().parent.glob("*/scores.json"))]
+    for other in [*near, *beside]:
+        theirs, config = scores.read(other), options(other)
+        name = config.get("network", {}).get("name", "saliency")
+        alike = all(mine[k] == theirs[k] for k in ("dataset", "images", "protocol", "maps"))
+        if other in beside and not alike:
+            raise ValueError(f"{other} was not scored as {folder}: other images or definitions")
+        if alike and name not in {"saliency", "centre", "uniform"}:
+            found[config.get("name", name)] = theirs["scores"]["run"]
+    return found
 
 
 def _data(stages: Sequence[Stage], cell: int) -> dict[str, Any]:

@@ -15,6 +15,10 @@ def test_a_command_writes_its_page_and_says_where(
     assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
     assert main(["page", str(folder / "0-vgg16-conv5")]) == 0
     assert (folder / "0-vgg16-conv5" / "report.html").stat().st_size > 1000
+    for one in (folder, folder / "0-vgg16-conv5"):
+        (one / "report.html").unlink()
+        assert main([str(one)]) == 0
+        assert (one / "report.html").is_file()
 
 
 def test_the_table_goes_to_the_terminal_or_a_file(

@@ -95,3 +95,25 @@ def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
     assert "<script" not in text
     with pytest.raises(FileNotFoundError, match="no run folder"):
         page.write(tmp_path / "nowhere")
+
+
+def test_baselines_scored_alike_stand_beside_the_run(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "runs" / "mine")
+    rows = [{"name": str(i), "nss": 1.25} for i in range(3)]
+    for place, name, data in [
+        ("runs/a", "itti", "data of a run"),
+        ("runs/b", "human", "other data"),
+        ("runs/c", "centre", "data of a run"),
+        ("far", "human", "data of a run"),
+    ]:
+        (tmp_path / place).mkdir()
+        scores.write(tmp_path / place, rows, data)
+        config = {"name": name, "network": {"name": name}}
+        (tmp_path / place / "config.yaml").write_text(json.dumps(config))
+    assert [*page.baselines(folder)] == ["itti"]
+    text = page.write(folder, [tmp_path / "far"]).read_text()
+    assert re.findall(r'<th scope="row">(\w+)</th>', text)[:4] == ["run", "centre", "itti", "human"]
+    assert "<b>1.250</b>" in text
+    assert "AUC-Borji" not in text, "nobody was scored by it"
+    with pytest.raises(ValueError, match="b was not scored as"):
+        page.write(folder, [tmp_path / "runs" / "b"])
