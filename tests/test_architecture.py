@@ -20,6 +20,7 @@ ARROWS = {
     "metrics": {"functional", "protocol", "optimal"},
     "task": {"losses", "metrics", "models", "functional"},
     "callbacks": {"callbacks", "rf", "data.sample"},
+    "jobs": {"jobs", "callbacks", "models", "report"},
     "report": {"report", "rf", "functional"},
 }
 
