@@ -10,8 +10,8 @@ import inspect
 import logging
 import os
 import shutil
-import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from deepsal.callbacks import Checkpoints, newest
+from deepsal.callbacks import Checkpoints, Preempted, newest
 from deepsal.jobs import folder as state
-from deepsal.jobs import process, table, verbs
+from deepsal.jobs import process, requeue, table, verbs
 from deepsal.report import comparison, origin, page, pictures, tables
 
 PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
@@ -40,7 +40,8 @@ def build(config: DictConfig) -> dict[str, Any]:
     objects = instantiate({part: _checked(plain[part], part) for part in PARTS}, _convert_="all")
     callbacks = [callback for callback in objects["callbacks"].values() if callback]
     loggers = [*objects["logger"].values()]
-    trainer = objects["trainer"](callbacks=callbacks, logger=loggers, plugins=[Checkpoints()])
+    plugins = [Checkpoints(), *objects["trainer"].keywords.pop("plugins", [])]
+    trainer = objects["trainer"](callbacks=callbacks, logger=loggers, plugins=plugins)
     return {**objects, "trainer": trainer}
 
 
@@ -94,13 +95,18 @@ def main(config: DictConfig) -> float | None:
     fresh = process.environment(os.environ)
     for name in os.environ.keys() - fresh.keys():
         del os.environ[name]
-    job = state.work(
-        folder, text, prepare, lambda: subprocess.run(command, env=fresh, check=False).returncode
-    )
-    JOBS.append(job)
-    if job.how != "skipped" and (folder / "config.yaml").is_file():
-        comparison.write(Path(hydra_config.sweep.dir))  # as far as the sweep has come
+    grace = hydra_config.launcher.get("signal_delay_s", 60) / 2
+    job = state.work(folder, text, prepare, lambda: requeue.watched(command, fresh, grace))
+    if not requeue.inside():
+        heard(job, Path(hydra_config.sweep.dir))
     return job.score
+
+
+def heard(job: table.Job, sweep: Path) -> None:
+    """Note how a job of a sweep ended, and write the sweep's page as far as it has come."""
+    JOBS.append(job)
+    if any(sweep.glob("*/status")):
+        comparison.write(sweep)
 
 
 def resume(folder: Path, *others: str) -> float | None:
@@ -133,6 +139,9 @@ def run(config: DictConfig, folder: Path, last: Path | None = None) -> float | N
         state.tell(folder, "interrupted")
         print(f"interrupted; to go on from the last whole epoch: resume={folder}")
         raise
+    except Preempted:
+        state.tell(folder, "preempted")
+        raise
     except Exception as error:
         while isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
             error = error.__cause__
@@ -154,12 +163,18 @@ def door() -> int:
     process.settle()
     given = [argument for argument in sys.argv[1:] if argument.startswith("resume=")]
     if not given:
+        if find_spec("submitit"):
+            from deepsal.jobs import queue
+
+            queue.listen(heard)
         main()
         return table.show(JOBS, "score") if JOBS else 0
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         others = [argument for argument in sys.argv[1:] if argument != given[0]]
         resume(Path(given[0].removeprefix("resume=")).absolute(), *others)
+    except Preempted:
+        return requeue.LEFT
     except (CompactHydraException, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -19,16 +20,16 @@ TINY += ["trainer=smoke", "trainer.precision=32-true", "trainer.accelerator=cpu"
 TINY += ["+trainer.strategy=ddp"]
 
 
-def start(*overrides: str, **variables: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+def start(*overrides: str, variables: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})}
     command = [sys.executable, "run.py", "-m", *TINY, *overrides]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=-1, stderr=-2, text=True, start_new_session=True
     )
 
 
-def finish(*overrides: str, code: int = 0, **variables: str) -> str:
-    process = start(*overrides, **variables)
+def finish(*overrides: str, code: int = 0, variables: Mapping[str, str] | None = None) -> str:
+    process = start(*overrides, variables=variables)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == code, said
     return said
@@ -51,7 +52,7 @@ def test_devices_of_a_sweep_are_processes_whatever_ranks_the_environment_holds(
     tmp_path: Path,
 ) -> None:
     stale = {"LOCAL_RANK": "1", "MASTER_PORT": "1", "WORLD_SIZE": "5", "NODE_RANK": "3"}
-    said = finish("trainer.devices=2,1", f"hydra.sweep.dir={tmp_path}", **stale)
+    said = finish("trainer.devices=2,1", f"hydra.sweep.dir={tmp_path}", variables=stale)
     two, one = jobs(tmp_path)
     assert (two.name[0], ranks(two), one.name[0], ranks(one)) == ("0", 2, "1", 1)
     for job in (two, one):
