@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import sys
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,17 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from deepsal.callbacks import Checkpoints, Preempted, newest
+from deepsal.jobs import devices, process, requeue, search, table, verbs
 from deepsal.jobs import folder as state
-from deepsal.jobs import process, requeue, table, verbs
 from deepsal.report import comparison, origin, page, pictures, tables
 
 PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
 JOBS: list[table.Job] = []
 """What the jobs of a sweep came to."""
+
+
+OmegaConf.register_new_resolver("direction", search.direction, replace=True)
 
 
 def build(config: DictConfig) -> dict[str, Any]:
@@ -92,11 +96,16 @@ def main(config: DictConfig) -> float | None:
             (folder / "done").unlink(missing_ok=True)
         return run(config, folder)
     command = [sys.executable, __file__, f"resume={folder.absolute()}"]
-    fresh = process.environment(os.environ)
-    for name in os.environ.keys() - fresh.keys():
-        del os.environ[name]
     grace = hydra_config.launcher.get("signal_delay_s", 60) / 2
-    job = state.work(folder, text, prepare, lambda: requeue.watched(command, fresh, grace))
+    with ExitStack() as held:
+        if requeue.inside("local"):
+            trainer = config.trainer
+            chosen = held.enter_context(devices.lent(trainer.accelerator, trainer.devices))
+            os.environ.update(chosen)
+        fresh = process.environment(os.environ)
+        for name in os.environ.keys() - fresh.keys():
+            del os.environ[name]
+        job = state.work(folder, text, prepare, lambda: requeue.watched(command, fresh, grace))
     if not requeue.inside():
         heard(job, Path(hydra_config.sweep.dir))
     return job.score
@@ -163,10 +172,12 @@ def door() -> int:
     process.settle()
     given = [argument for argument in sys.argv[1:] if argument.startswith("resume=")]
     if not given:
+        os.environ[search.VARIABLE] = search.prefix(sys.argv)
         if find_spec("submitit"):
             from deepsal.jobs import queue
 
             queue.listen(heard)
+            os.environ[devices.VARIABLE] = devices.visible()
         main()
         return table.show(JOBS, "score") if JOBS else 0
     logging.basicConfig(level=logging.INFO, format="%(message)s")

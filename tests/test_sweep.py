@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import yaml
 
 ROOT = Path(__file__).parents[1]
 TINY = ["backbone=resnet18", "backbone.weights=null", "finetune=conv5", "logger=csv", "rf=none"]
@@ -100,3 +102,40 @@ def test_a_killed_rank_ends_its_job_within_a_minute_and_no_other(tmp_path: Path)
     assert "1 done, 1 failed" in said
     assert not Path(f"/proc/{first}").exists()
     assert ranks(jobs(tmp_path)[1]) == 2
+
+
+def test_local_jobs_spread_over_the_chosen_devices(tmp_path: Path) -> None:
+    options = ["hydra/launcher=local", "seed=0,1,2", "trainer.accelerator=auto", "do=[fit]"]
+    chosen = {"CUDA_VISIBLE_DEVICES": "5,6"}  # there are none: the training takes the CPU
+    process = start(*options, f"hydra.sweep.dir={tmp_path}", variables=chosen)
+    seen: dict[str, str] = {}
+    while process.poll() is None:
+        for number in ranks_of(process):
+            try:
+                command = Path(f"/proc/{number}/cmdline").read_text()
+                variables = Path(f"/proc/{number}/environ").read_text().split("\0")
+            except OSError:
+                continue
+            device = next(v for v in variables if v.startswith("CUDA_VISIBLE_DEVICES="))
+            seen[command.split("resume=")[1].split("\0")[0]] = device.split("=")[1]
+        time.sleep(0.1)
+    said, _ = process.communicate()
+    assert "3 done, 0 failed" in said
+    assert {Path(folder).name[0] for folder in seen} == {"0", "1", "2"}
+    assert set(seen.values()) == {"5", "6"}
+
+
+def test_a_search_goes_on_where_it_was(tmp_path: Path) -> None:
+    options = ["hydra/sweeper=search", "optim.lr=interval(1e-4,1e-2)", "metric=val/kl"]
+    options += [f"hydra.sweep.dir={tmp_path}", "trainer.devices=1"]
+    finish(*options, "hydra.sweeper.n_trials=3")
+    assert len(jobs(tmp_path)) == 3
+    finish(*options, "hydra.sweeper.n_trials=2")
+    assert len(jobs(tmp_path)) == 5
+    with sqlite3.connect(tmp_path / "optuna.db") as database:
+        told = [value for (value,) in database.execute("SELECT value FROM trial_values")]
+        directions = database.execute("SELECT direction FROM study_directions").fetchall()
+    assert sorted(told) == sorted(map(score, jobs(tmp_path)))
+    assert directions == [("MINIMIZE",)]
+    best = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
+    assert best["best_value"] == min(told)

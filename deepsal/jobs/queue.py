@@ -1,5 +1,6 @@
 """What a sweep hears of its jobs in a queue, also of those that never came back."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from submitit.slurm import slurm
 from typing_extensions import override
 
 from deepsal.jobs import folder as state
+from deepsal.jobs import search
 from deepsal.jobs.table import Job
 
 ENDED = {
@@ -94,6 +96,7 @@ def _result(task: core.Job[Any]) -> Any:
 def _folder(sweep: Path, job: core.Job[Any]) -> Path:
     """Return the run folder of a job; one that never ran has none, but a name."""
     overrides, _, number, *_ = job.submission().args
+    number = f"{os.environ.get(search.VARIABLE, '')}{number}"
     return next(sweep.glob(f"{number}-*"), sweep / f"{number} {' '.join(overrides)}")
 
 
@@ -104,7 +107,7 @@ def _job(folder: Path, lost: Lost | None, began: float) -> Job:
         return job if before else job._replace(how="done", reason="")
     status = folder / "status"
     said = status.read_text().strip() if status.is_file() else ""
-    if lost and not said.startswith("failed: "):
-        said = f"failed: {lost.reason}"
-        state.tell(folder, said)
-    return Job(folder.name, "failed", reason=said.removeprefix("failed: "))
+    reasons = [said.removeprefix("failed: ")] if said.startswith("failed: ") else []
+    reason = "; ".join([*reasons, *([lost.reason] if lost else [])]) or said
+    state.tell(folder, f"failed: {reason}")
+    return Job(folder.name, "failed", reason=reason)

@@ -8,11 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
-from pytorch_lightning.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    SLURMEnvironment,
-)
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 LEFT = 75
 """Exit code of a process that left because it was told to (EX_TEMPFAIL)."""
@@ -41,6 +39,7 @@ def watched(command: Sequence[str], variables: Mapping[str, str], grace: float =
         UncompletedJobError: the job ran out of time too often.
     """
     told: list[float] = []
+    ending: list[int] = []
     handler = signal.getsignal(SIGNAL)
 
     def tell(number: int, frame: FrameType | None) -> None:
@@ -49,6 +48,8 @@ def watched(command: Sequence[str], variables: Mapping[str, str], grace: float =
 
     process = subprocess.Popen(command, env=variables)
     signal.signal(SIGNAL, tell)
+    if inside("slurm"):
+        signal.signal(signal.SIGTERM, lambda number, frame: ending.append(number))
     try:
         while process.poll() is None:
             time.sleep(0.2)
@@ -59,14 +60,15 @@ def watched(command: Sequence[str], variables: Mapping[str, str], grace: float =
         raise
     finally:
         signal.signal(SIGNAL, handler)
-    if told and process.returncode and callable(handler):
-        handler(SIGNAL, None)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the first rank, which requeues:
-        time.sleep(grace)  # Slurm ends this one then
-        sys.exit(LEFT)
-    return process.returncode
+    if process.returncode == 0 or not (ending or (told and callable(handler))):
+        return process.returncode
+    if not ending and callable(handler):
+        handler(SIGNAL, None)  # leaves, on the first rank
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(grace)  # Slurm is ending the job, or queuing it again: this is no result
+    sys.exit(LEFT)
 
 
-def inside() -> bool:
-    """Say whether this process is a job that submitit started."""
-    return "SUBMITIT_EXECUTOR" in os.environ
+def inside(*executors: str) -> bool:
+    """Say whether this process is a job that submitit started (with one of these executors)."""
+    return os.environ.get("SUBMITIT_EXECUTOR") in (executors or {"local", "slurm"})

@@ -21,7 +21,7 @@ def test_how_a_job_ended_is_in_its_folder(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seed: 0\n")
     (tmp_path / "status").write_text("failed: ValueError: metric=val/bleu\n")
     assert _job(tmp_path, None, 0.0).reason == "ValueError: metric=val/bleu"
-    assert _job(tmp_path, Lost("exit"), 0.0).reason == "ValueError: metric=val/bleu"
+    assert _job(tmp_path, Lost("exit"), 0.0).reason == "ValueError: metric=val/bleu; exit"
     state.finish(tmp_path, 0.5)
     assert json.loads((tmp_path / "done").read_text())["score"] == 0.5
     os.utime(tmp_path / "done", (100, 100))

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from deepsal.jobs import requeue
 
@@ -63,6 +64,15 @@ def test_a_process_that_finishes_its_work_all_the_same_is_done(requeued: list[in
     later(1.0)
     assert run(f"{STAY} time.sleep(3)") == 0
     assert not requeued
+
+
+def test_a_job_that_slurm_ends_has_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(SystemExit, match=str(requeue.LEFT)):
+        run("import time; time.sleep(3); raise SystemExit(1)", grace=4.0)
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_slurm_gives_the_ranks_where_it_started_them(monkeypatch: pytest.MonkeyPatch) -> None:

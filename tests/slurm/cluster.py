@@ -90,6 +90,7 @@ def running(state: Path) -> Iterator[dict[str, str]]:
     finally:
         subprocess.run(["scancel", "--full", "--signal=KILL", "--me"], env=environment, check=False)
         subprocess.run(["scancel", "--me"], env=environment, check=False)
+        await_idle(environment)
         for name in ("slurmd", "slurmctld", "munged"):
             end(state / f"{name}.pid")
 
