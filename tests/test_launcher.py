@@ -1,6 +1,7 @@
 """What the launchers' options ask of Slurm, without one."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -29,7 +30,7 @@ def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", [*chosen, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(config)
-    launcher = Plugins.instance()._instantiate(config.hydra.launcher)
+    launcher: Any = Plugins.instance()._instantiate(config.hydra.launcher)
     launcher.setup(hydra_context=None, task_function=None, config=config)
     with pytest.raises(Asked) as asked:
         launcher.launch([["seed=0"]], 0)
