@@ -118,7 +118,7 @@ class SaliencyTask(pl.LightningModule):
         self.rows += rows
         named = [key for key in rows[0] if key != "name" and "_" not in key]
         mine = {f"test/{s}": sum(row[s] for row in rows) / len(rows) for s in named}
-        self.log_dict(mine, batch_size=len(rows))
+        self.log_dict(mine, batch_size=len(rows), sync_dist=True)
 
     @override
     def configure_optimizers(self) -> Any:

@@ -23,6 +23,7 @@ ARROWS = {
     "metrics": {"functional", "protocol", "optimal", "transport"},
     "task": {"losses", "metrics", "models", "functional"},
     "callbacks": {"callbacks", "rf", "data.sample"},
+    "jobs": {"jobs", "callbacks", "models", "report"},
     "report": {"report", "rf", "functional"},
 }
 

@@ -9,5 +9,7 @@ from deepsal.callbacks.keep import newest as newest
 from deepsal.callbacks.log import WeightsAndBiases as WeightsAndBiases
 from deepsal.callbacks.progress import progress as progress
 from deepsal.callbacks.record import csv_logger as csv_logger
+from deepsal.callbacks.requeue import Preempted as Preempted
+from deepsal.callbacks.requeue import Requeue as Requeue
 from deepsal.callbacks.show import ShowPredictions as ShowPredictions
 from deepsal.callbacks.watch import WatchReceptiveFields as WatchReceptiveFields

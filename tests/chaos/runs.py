@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from deepsal.callbacks.keep import newest, whole
-from deepsal.report.jobs import environment
+from deepsal.jobs.process import environment
 
 ROOT = Path(__file__).parents[2]
 TINY = [

@@ -1,0 +1,67 @@
+"""The devices of a machine without a queue, lent to one job at a time."""
+
+import getpass
+import os
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+VARIABLE = "DEEPSAL_DEVICES"
+"""The devices a sweep may use: submitit hides them from its jobs."""
+
+
+def visible() -> str:
+    """Return the devices this process sees, such as `0,1`: those chosen, or all."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return ",".join(map(str, range(torch.cuda.device_count()))) if chosen is None else chosen
+
+
+@contextmanager
+def lent(
+    accelerator: str, wanted: int | str | Sequence[int], folder: Path | None = None
+) -> Iterator[dict[str, str]]:
+    """Wait until enough devices are free; yield the variables that let a process see only them.
+
+    On a machine without a GPU, or with `accelerator=cpu`, one job runs at a time.
+
+    Args:
+        accelerator: of the trainer.
+        wanted: how many devices, or which, as `trainer.devices`; -1 and `auto` are all.
+        folder: of the locks; default: one for all sweeps of this user on this machine.
+
+    Raises:
+        ValueError: so many are not visible.
+    """
+    names = [name for name in os.environ.get(VARIABLE, "").split(",") if name]
+    if accelerator == "cpu" or not names:
+        names, wanted = ["cpu"], 1
+    count = len(wanted) if isinstance(wanted, Sequence) and wanted != "auto" else wanted
+    count = len(names) if count in {-1, "auto"} else int(count)
+    if count > len(names):
+        raise ValueError(f"trainer.devices={wanted}: the visible devices are {','.join(names)}")
+    folder = folder or Path(tempfile.gettempdir()) / f"deepsal-devices-{getpass.getuser()}"
+    folder.mkdir(exist_ok=True)
+    while True:
+        with ExitStack() as held:
+            mine: list[str] = []
+            for name in names:
+                if len(mine) < count and _take(held, folder, name):
+                    mine.append(name)
+            if len(mine) == count:
+                yield {"CUDA_VISIBLE_DEVICES": "" if mine == ["cpu"] else ",".join(mine)}
+                return
+        time.sleep(random.uniform(0.1, 0.5))  # all or none: two jobs never wait for each other
+
+
+def _take(held: ExitStack, folder: Path, name: str) -> bool:
+    try:
+        held.enter_context(FileLock(folder / f"{name}.lock").acquire(timeout=0))
+    except Timeout:
+        return False
+    return True

@@ -1,0 +1,113 @@
+"""What a sweep hears of its jobs in a queue, also of those that never came back."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from submitit.core import core
+from submitit.core.utils import FailedJobError, UncompletedJobError
+from submitit.local import local
+from submitit.slurm import slurm
+from typing_extensions import override
+
+from deepsal.jobs import folder as state
+from deepsal.jobs import search
+from deepsal.jobs.table import Job
+
+ENDED = {
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE"),
+    *("FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"),
+}
+
+
+class Lost(NamedTuple):
+    """What stands for the result of a job that has none."""
+
+    reason: str
+    return_value: None = None
+
+
+class Watcher(slurm.SlurmInfoWatcher):
+    """Asks `squeue` for states: unlike `sacct` it works without Slurm's accounting."""
+
+    @override
+    def _make_command(self) -> list[str] | None:
+        if not self._registered - self._finished:
+            return None
+        return ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%F_%K|%T"]
+
+    @override
+    def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
+        """Return the state of each job; one that Slurm has forgotten has ended."""
+        text = string if isinstance(string, str) else string.decode()
+        pairs = (line.strip().split("|") for line in text.splitlines())
+        seen = {number.removesuffix("_N/A"): said for number, said in pairs}
+        return {
+            number: {"JobID": number, "State": said if said in ENDED else "RUNNING"}
+            for number in self._registered
+            for said in [seen.get(number, "COMPLETED")]
+        }
+
+
+def listen(heard: Callable[[Job, Path], None]) -> None:
+    """From now on, hear of each job of a submitit sweep; a failed one is a result like others.
+
+    Args:
+        heard: is called with each job that ended, and the folder of its sweep.
+    """
+    began = time.time()
+
+    def results(job: core.Job[Any]) -> list[Any]:
+        found = [_result(task) for task in job._sub_jobs or [job]]
+        lost = next((result for result in found if isinstance(result, Lost)), None)
+        sweep = job.paths.folder.parents[1]
+        heard(_job(_folder(sweep, job), lost, began), sweep)
+        return [lost] if lost else found
+
+    class Slurm(slurm.SlurmJob[Any]):
+        watcher = Watcher(delay_s=30)
+
+        @override
+        def results(self) -> list[Any]:
+            return results(self)
+
+    class Local(local.LocalJob[Any]):
+        @override
+        def results(self) -> list[Any]:
+            return results(self)
+
+    slurm.SlurmJob = slurm.SlurmExecutor.job_class = Slurm  # type: ignore[misc]
+    local.LocalJob = local.LocalExecutor.job_class = Local  # type: ignore[misc]
+
+
+def _result(task: core.Job[Any]) -> Any:
+    try:
+        result = core.Job.results(task)[0]
+    except FailedJobError as error:
+        return Lost(str(error).strip().splitlines()[-1])
+    except UncompletedJobError:
+        return Lost(f"no result; its state is {task.state}, its log {task.paths.stderr}")
+    failed = result.status.name == "FAILED"
+    return Lost(str(result._return_value)) if failed else result
+
+
+def _folder(sweep: Path, job: core.Job[Any]) -> Path:
+    """Return the run folder of a job; one that never ran has none, but a name."""
+    overrides, _, number, *_ = job.submission().args
+    number = f"{os.environ.get(search.VARIABLE, '')}{number}"
+    return next(sweep.glob(f"{number}-*"), sweep / f"{number} {' '.join(overrides)}")
+
+
+def _job(folder: Path, lost: Lost | None, began: float) -> Job:
+    config = folder / "config.yaml"
+    if config.is_file() and (job := state.finished(folder, config.read_text(), folder.name)):
+        before = (folder / "done").stat().st_mtime < began
+        return job if before else job._replace(how="done", reason="")
+    status = folder / "status"
+    said = status.read_text().strip() if status.is_file() else ""
+    reasons = [said.removeprefix("failed: ")] if said.startswith("failed: ") else []
+    reason = "; ".join([*reasons, *([lost.reason] if lost else [])]) or said
+    state.tell(folder, f"failed: {reason}")
+    return Job(folder.name, "failed", reason=reason)

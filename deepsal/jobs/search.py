@@ -1,0 +1,31 @@
+"""What a search adds to a sweep: a direction, and new folders when it goes on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deepsal.callbacks.keep import DIRECTION
+
+VARIABLE = "DEEPSAL_TRIALS"
+"""What the names of run folders begin with."""
+
+
+def direction(metric: str) -> str:
+    """Return what a search does with a metric.
+
+    >>> direction("val/nss"), direction("val/kl")
+    ('maximize', 'minimize')
+    """
+    return f"{DIRECTION.get(metric.removeprefix('val/'), 'max')}imize"
+
+
+def prefix(arguments: Sequence[str]) -> str:
+    """Return what the folders of these trials begin with: jobs are counted from 0 each time.
+
+    Args:
+        arguments: of the command line.
+    """
+    folder = next((a.partition("=")[2] for a in arguments if a.startswith("hydra.sweep.dir=")), "")
+    if not folder or "hydra/sweeper=search" not in arguments:
+        return ""
+    before = len([*Path(folder).glob("*/config.yaml")])
+    return f"after{before}-" if before else ""

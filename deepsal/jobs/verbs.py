@@ -1,0 +1,89 @@
+"""What a run does: fit, test, probe, export, in this order."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from deepsal.callbacks import WeightsAndBiases, judge
+from deepsal.callbacks.log import log_numbers
+from deepsal.models import trained
+from deepsal.report import scores
+
+VERBS = ("fit", "test", "probe", "export")
+
+
+def begin(verbs: Sequence[str], seed: int) -> None:
+    """Check the verbs, and seed every generator: to be called before anything is built.
+
+    Raises:
+        ValueError: an unknown verb; the message lists the choices.
+    """
+    if unknown := [verb for verb in verbs if verb not in VERBS]:
+        raise ValueError(f"do={unknown}: the verbs are {list(VERBS)}")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    pl.seed_everything(seed, workers=True, verbose=False)
+
+
+def do(
+    objects: Mapping[str, Any], config: Mapping[str, Any], folder: Path, last: Path | None = None
+) -> float | None:
+    """Do the configured verbs; return the sweep's score (the best epoch's, or the test's).
+
+    Args:
+        objects: task, data, trainer, probe and export.
+        config: plain values: `do`, `ckpt`, and all that the loggers keep.
+        folder: the run folder.
+        last: the checkpoint of this very run that the fit goes on from.
+    """
+    task, data, trainer = objects["task"], objects["data"], objects["trainer"]
+    verbs, found, ckpt = config["do"], None, config["ckpt"]
+    before = deepcopy(task.network.backbone) if "probe" in verbs else None
+    wandb = [logger for logger in trainer.loggers if isinstance(logger, WeightsAndBiases)]
+    for logger in wandb:
+        logger.log_hyperparams(dict(config))
+    failed = True
+    try:
+        if "fit" in verbs:
+            trainer.fit(task, data, ckpt_path=last or ckpt, weights_only=True)
+            found, ckpt = trainer.checkpoint_callback.best_model_score.item(), "best"
+        if "test" in verbs:
+            trainer.test(task, data, ckpt_path=ckpt, weights_only=True, verbose=False)
+            rows = gathered(task.rows, len(data.images["test"]), trainer.world_size)
+            if trainer.is_global_zero:
+                of = data.images["test"].dataset.name
+                scores.write(folder, rows, of, task.score.protocol, task.score.maps)
+            found = trainer.callback_metrics["test/nss"].item() if found is None else found
+        best = trainer.checkpoint_callback.best_model_path or config["ckpt"]
+        if before and trainer.is_global_zero:
+            after = trained(before, best) if best else before
+            rows = objects["probe"](before, [after], data.images["val"])
+            log_numbers(trainer, judge.scalars(rows))
+            judge.show(rows)
+        if "export" in verbs and trainer.is_global_zero:
+            if best:
+                task.load_state_dict(torch.load(best, "cpu", weights_only=True)["state_dict"])
+            written = objects["export"](task.predictor(data.dataset), data.images["test"])
+            print(f"predictions are in {written}")  # noqa: T201
+        failed = False
+    finally:
+        for logger in wandb:
+            logger.close(exit_code=int(failed))
+    return found
+
+
+def gathered(
+    rows: Sequence[Mapping[str, Any]], images: int, ranks: int
+) -> Sequence[Mapping[str, Any]]:
+    """Return the rows of all ranks in the images' order, each image once.
+
+    Images go round the ranks, which are filled up with the first images again.
+    """
+    if ranks == 1:
+        return rows
+    parts: list[Sequence[Mapping[str, Any]]] = [()] * ranks
+    torch.distributed.all_gather_object(parts, rows)
+    return [row for turn in zip(*parts, strict=True) for row in turn][:images]

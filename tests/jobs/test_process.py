@@ -1,0 +1,41 @@
+import os
+import warnings
+
+import pytest
+
+from deepsal.jobs import process
+
+
+def test_no_rank_of_a_training_reaches_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in process.RANKS:
+        monkeypatch.setenv(name, "1")
+    assert not set(process.RANKS) & set(process.environment(os.environ))
+
+
+@pytest.mark.parametrize(
+    ("variables", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "1"}, False),
+    ],
+)
+def test_who_is_the_first_rank(
+    variables: dict[str, str], first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert process.first_rank() is first
+
+
+def test_known_chatter_is_silent_and_a_new_warning_is_not() -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        process.settle()
+        warnings.warn("The number of training batches (2) is smaller", stacklevel=1)
+        warnings.warn("something new", stacklevel=1)
+    assert [str(warning.message) for warning in heard] == ["something new"]

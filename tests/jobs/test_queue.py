@@ -1,0 +1,37 @@
+import json
+import os
+from pathlib import Path
+
+from deepsal.jobs import folder as state
+from deepsal.jobs.queue import Lost, Watcher, _job
+
+
+def test_states_come_from_squeue_and_a_forgotten_job_has_ended() -> None:
+    watcher = Watcher()
+    for number in ("7_0", "7_1", "7_2", "8", "9"):
+        watcher.register_job(number)
+    said = "7_0|RUNNING\n7_1|CANCELLED\n7_2|CONFIGURING\n8_N/A|PENDING\n5_0|FAILED\n"
+    watcher._info_dict.update(watcher.read_info(said))
+    done = {number: watcher.is_done(number, mode="cache") for number in watcher._registered}
+    assert done == {"7_0": False, "7_1": True, "7_2": False, "8": False, "9": True}
+    assert watcher.get_state("7_1", mode="cache") == "CANCELLED"
+
+
+def test_how_a_job_ended_is_in_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "status").write_text("failed: ValueError: metric=val/bleu\n")
+    assert _job(tmp_path, None, 0.0).reason == "ValueError: metric=val/bleu"
+    assert _job(tmp_path, Lost("exit"), 0.0).reason == "ValueError: metric=val/bleu; exit"
+    state.finish(tmp_path, 0.5)
+    assert json.loads((tmp_path / "done").read_text())["score"] == 0.5
+    os.utime(tmp_path / "done", (100, 100))
+    assert _job(tmp_path, None, 99.0).how == "done"
+    assert _job(tmp_path, None, 101.0).how == "skipped"
+
+
+def test_a_job_that_never_came_back_is_spoken_for(tmp_path: Path) -> None:
+    (tmp_path / "status").write_text("running\n")
+    assert _job(tmp_path, Lost("its state is CANCELLED"), 0.0).how == "failed"
+    assert (tmp_path / "status").read_text() == "failed: its state is CANCELLED\n"
+    never = _job(tmp_path / "1 seed=1", Lost("its state is TIMEOUT"), 0.0)
+    assert (never.name, never.reason) == ("1 seed=1", "its state is TIMEOUT")

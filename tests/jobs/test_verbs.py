@@ -1,0 +1,24 @@
+import pytest
+import torch
+
+from deepsal.jobs import verbs
+
+
+def test_an_unknown_verb_lists_the_choices_before_anything_is_seeded() -> None:
+    torch.manual_seed(1)
+    with pytest.raises(ValueError, match=r"\['train'\]: the verbs are \['fit', 'test'"):
+        verbs.begin(["fit", "train"], 0)
+    assert torch.initial_seed() == 1
+
+
+def test_rows_of_two_ranks_come_in_the_order_of_the_images_each_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a, b, c = ({"name": name} for name in "abc")
+
+    def gather(parts: list[object], mine: object) -> None:
+        parts[:] = [mine, [b, a]]  # three images for two ranks: the first comes again
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    assert verbs.gathered([a, c], 3, 2) == [a, b, c]
+    assert verbs.gathered([a, c], 2, 1) == [a, c]
