@@ -73,7 +73,11 @@ class SaliencyTask(pl.LightningModule):
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss, terms = self._loss(batch)
+        try:
+            loss, terms = self._loss(batch)
+        except FloatingPointError as error:
+            at = f"epoch {self.current_epoch + 1}, step {self.global_step}"
+            raise FloatingPointError(f"{error} at {at}, images {batch.name}") from error
         count = len(batch.image)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=count)
         self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=count)

@@ -36,6 +36,9 @@ class WatchReceptiveFields(pl.Callback):
     `rf/conv4/dead` (share of units without a top patch); and `rf/conv4/cka_to_start`, how alike
     the stage represents 16 validation images at epoch 0 and now.
 
+    Where memory does not suffice the training goes on: that checkpoint is skipped, or all if it was
+    the first, and a warning says so.
+
     Args:
         folder: the run folder.
         stages: submodules of `network.backbone` to watch.
@@ -63,6 +66,7 @@ class WatchReceptiveFields(pl.Callback):
         self.look = Look(Path(folder), stages, units, patches, sources, window, method, components)
         self.every_n_epochs = every_n_epochs
         self.seconds = self.began = 0.0
+        self.blind = False
         self.topk: TopK | None = None
         self.hooks = ExitStack()
 
@@ -70,15 +74,18 @@ class WatchReceptiveFields(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.began = time.monotonic()
         self.look.choose(_network(pl_module).backbone.channels)
-        if trainer.is_global_zero and not self.look.start:
-            self._stream(trainer, pl_module)
-            self._look(trainer, pl_module, 0)
+        if not self.look.start and trainer.is_global_zero:
+            self.blind = trainer.current_epoch > 0  # continued after a first look that failed
+            if not self.blind:
+                self._stream(trainer, pl_module)
+                self.blind = not self._look(trainer, pl_module, 0)
+        self.blind = trainer.strategy.broadcast(self.blind)
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
-        if trainer.state.fn == "fit" and due:
+        if trainer.state.fn == "fit" and due and not self.blind:
             self.topk = self.look.topk()
             self.seen = 0
             self.hooks.enter_context(self.topk.hooked(_network(pl_module)))
@@ -114,7 +121,7 @@ class WatchReceptiveFields(pl.Callback):
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero:
+        if self.blind or not trainer.is_global_zero:
             return
         began = time.monotonic()
         for key, picture in self.look.finish(_images(trainer)).items():
@@ -132,7 +139,7 @@ class WatchReceptiveFields(pl.Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         units = any(True for _ in pl_module.parameters())  # baselines have none
         trained = self.look.units or self.look.file("epoch=000").is_file()  # here, or before a cut
-        if trainer.is_global_zero and units and not trained:
+        if trainer.is_global_zero and units and not trained and not self.blind:
             self.look.choose(_network(pl_module).backbone.channels)
             self._stream(trainer, pl_module)
             self._look(trainer, pl_module, None)
@@ -158,7 +165,8 @@ class WatchReceptiveFields(pl.Callback):
         self.topk = topk
         self.seconds += time.monotonic() - began
 
-    def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int | None) -> None:
+    def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int | None) -> bool:
+        """Look, store and log; say whether memory sufficed."""
         began = time.monotonic()
         checkpoint = "test" if epoch is None else f"epoch={epoch:03d}"
         assert self.topk is not None
@@ -168,14 +176,34 @@ class WatchReceptiveFields(pl.Callback):
             "dataset": trainer.datamodule.dataset.name,  # type: ignore[attr-defined]
             "seed": torch.initial_seed(),
         }
-        numbers, pictures = self.look(
-            _network(pl_module), _images(trainer), self.topk, checkpoint, about
-        )
+        numbers: dict[str, float] = {}
+        pictures: dict[str, Path] = {}
+        try:
+            numbers, pictures = self.look(
+                _network(pl_module), _images(trainer), self.topk, checkpoint, about
+            )
+        except (MemoryError, RuntimeError) as error:
+            if not _of_memory(error):
+                raise
+            LOG.warning(
+                "no receptive fields of %s%s: out of memory; fewer rf.units or rf.patches, or a "
+                "smaller rf.window, take less (%s)",
+                checkpoint,
+                " nor of later ones" if epoch == 0 else "",
+                str(error).partition("\n")[0],
+            )
         log_numbers(trainer, numbers)
         for key, picture in pictures.items():
             log_picture(trainer, key, picture)
         self.topk = None
         self.seconds += time.monotonic() - began
+        return bool(numbers)
+
+
+def _of_memory(error: Exception) -> bool:
+    """Tell a lack of memory, of a GPU's or the machine's, from other errors of torch."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or "DefaultCPUAllocator" in str(error)
 
 
 def _network(pl_module: pl.LightningModule) -> Any:

@@ -44,6 +44,19 @@ def test_an_error_does_not_overwrite_the_last_good_epoch(tmp_path: Path) -> None
     assert checkpoint["global_step"] == 2
 
 
+def test_a_loss_that_is_not_finite_says_where_and_keeps_the_last_good_epoch(tmp_path: Path) -> None:
+    class Poison(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, *_args: object) -> None:
+            if trainer.global_step == 3:
+                next(trainer.lightning_module.parameters()).data.fill_(float("nan"))
+
+    with pytest.raises(FloatingPointError, match=r"kl is nan at epoch 2, step 3, images \['"):
+        fit(tmp_path, [Last(tmp_path), Poison()])
+    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 2
+    assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
+
+
 def train(folder: Path, *callbacks: pl.Callback, workers: int = 0) -> dict[str, torch.Tensor]:
     """Fit four epochs from the start, or from the newest checkpoint."""
     pl.seed_everything(3, verbose=False)

@@ -1,5 +1,7 @@
 import os
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +128,30 @@ def test_a_failing_dashboard_does_not_fail_the_training(
     logger.close()
     assert caplog.text.count("W&B failed") == 1
     assert "no route to host" in caplog.text
+
+
+KILLED = """
+import logging, os, pathlib, signal, subprocess, sys
+from deepsal.callbacks import WeightsAndBiases
+
+logging.basicConfig(level=logging.WARNING, format="%(message)s")
+logger = WeightsAndBiases(sys.argv[1])
+logger.log_metrics({"val/nss": 1.0}, step=0)
+children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="], stdout=-1).stdout
+(core,) = [int(line.split()[0]) for line in children.splitlines() if b"wandb-core" in line]
+os.kill(core, signal.SIGKILL)
+for step in range(1, 99):
+    logger.log_metrics({"val/nss": 2.0}, step=step)
+logger.close()
+"""
+
+
+def test_a_killed_dashboard_does_not_fail_the_training(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("W&B failed") == 1
+    assert "training goes on" in done.stderr
 
 
 def test_online_with_a_key_offline_without_and_wandb_mode_decides(
