@@ -31,13 +31,22 @@ def best(folder: str | Path, metric: str) -> ModelCheckpoint:
     choices = [f"val/{score}" for score in DIRECTION]
     if metric not in choices:
         raise ValueError(f"metric={metric}: the choices are {choices}")
-    return ModelCheckpoint(
+    return Best(
         Path(folder) / "checkpoints",
         filename="best",
         monitor=metric,
         mode=DIRECTION[metric.removeprefix("val/")],
         enable_version_counter=False,
     )
+
+
+class Best(ModelCheckpoint):
+    """Lightning's, which also remembers the newest score when a run goes on."""
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.current_score = state_dict["current_score"]
 
 
 class Last(ModelCheckpoint):

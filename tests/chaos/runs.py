@@ -129,8 +129,10 @@ def _unequal(first: Any, second: Any, path: str, folders: tuple[str, str]) -> li
             return [path]
         pairs = enumerate(zip(first, second, strict=True))
         return [u for i, (a, b) in pairs for u in _unequal(a, b, f"{path}/{i}", folders)]
-    if isinstance(first, torch.Tensor):
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
         return [] if first.dtype == second.dtype and torch.equal(first, second) else [path]
+    if type(first) is not type(second):
+        return [path]
     if isinstance(first, str):
         return [] if first.replace(folders[0], "") == second.replace(folders[1], "") else [path]
     return [] if first == second or (first != first and second != second) else [path]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepsal.data import SaliencyDataset, folder
+from deepsal.data import SaliencyDataModule, SaliencyDataset, folder
 from tests.data.conftest import stays
 
 NAMES = [f"{i}.png" for i in range(20)]
@@ -147,6 +147,16 @@ def test_a_wrong_size_names_file_and_both_sizes(root: Path) -> None:
 def test_a_missing_image_names_file_and_table(root: Path) -> None:
     (root / "images" / "5.png").unlink()
     refuses(root, "images.csv", "'5.png'", "missing", error=FileNotFoundError)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_vanishes_during_training_is_named(root: Path, workers: int) -> None:
+    data = folder(root, sigma=1.0)
+    module = SaliencyDataModule(data, size=(6, 8), batch_size=2, num_workers=workers)
+    lost = data.stimuli[data.splits["train"][0]].name
+    (root / "images" / lost).unlink()
+    with pytest.raises(FileNotFoundError, match=re.escape(str(root / "images" / lost))):
+        [*module.train_dataloader()]
 
 
 def test_a_file_that_is_no_image_is_named(root: Path) -> None:
