@@ -11,7 +11,9 @@ import logging
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -119,7 +121,17 @@ def heard(job: table.Job, sweep: Path) -> None:
     """Note how a job of a sweep ended, and write the sweep's page as far as it has come."""
     JOBS.append(job)
     if any(sweep.glob("*/status")):
-        comparison.write(sweep)
+        shown(sweep, partial(comparison.write, sweep))
+
+
+def shown(folder: Path, *makers: Callable[[], object]) -> None:
+    """Make a report's parts; what cannot be drawn does not undo a run that is done."""
+    for make in makers:
+        try:
+            make()
+        except Exception as error:
+            again = f"python -m deepsal.report {folder} tries again"
+            print(f"no report: {type(error).__name__}: {error}; {again}", file=sys.stderr)
 
 
 def resume(folder: Path, *others: str) -> float | None:
@@ -165,9 +177,9 @@ def run(config: DictConfig, folder: Path, last: Path | None = None) -> float | N
     if process.first_rank():
         state.finish(folder, found)
         state.tell(folder, "done")
-        pictures.change(folder, f"{config.name} on {config.data.name}")
-        page.write(folder)
-        tables.summary(folder)
+        title = f"{config.name} on {config.data.name}"
+        change, summary = partial(pictures.change, folder, title), partial(tables.summary, folder)
+        shown(folder, change, partial(page.write, folder), summary)
     return found
 
 

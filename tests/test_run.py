@@ -207,6 +207,22 @@ def test_an_unknown_option_prints_the_valid_ones(tmp_path: Path) -> None:
         composed(tmp_path, "finetune=conv7")
 
 
+def test_a_page_that_cannot_be_drawn_does_not_undo_a_done_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise MemoryError(f"no page of {folder.name}")
+
+    monkeypatch.setattr("deepsal.report.page.write", refuse)
+    config = composed(tmp_path, *SMALL, "logger=csv", "do=[]")
+    (tmp_path / "config.yaml").write_text("")
+    run.run(config, tmp_path)
+    assert (tmp_path / "status").read_text() == "done\n"
+    said = capsys.readouterr()
+    assert f"no report: MemoryError: no page of {tmp_path.name}" in said.err
+    assert f"Everything is in {tmp_path}" in said.out, "what comes after it is made"
+
+
 def test_ctrl_c_leaves_a_usable_checkpoint_and_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = [
