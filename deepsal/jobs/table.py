@@ -22,7 +22,8 @@ def show(jobs: Sequence[Job], metric: str, console: Console | None = None) -> in
     console = console or Console(width=80, highlight=False)
     counts = [f"{sum(j.how == how for j in jobs)} {how}" for how in ("done", "failed", "skipped")]
     table = Table(title=f"Sweep: {', '.join(counts)}", box=SIMPLE, title_justify="left")
-    table.add_column("job", overflow="fold")
+    longest = max((len(job.name) for job in jobs), default=0)
+    table.add_column("job", overflow="fold", min_width=min(longest, 30))
     table.add_column("")
     table.add_column(metric, justify="right")
     table.add_column("reason", overflow="fold")

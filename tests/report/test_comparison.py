@@ -15,6 +15,7 @@ def job(folder: Path, backbone: str, depth: str, nss: float | None, ended: str =
     folder.mkdir(parents=True)
     config = {
         "name": f"{backbone}-{depth}",
+        "names": {"saliency": f"{backbone}-{depth}"},
         "backbone": {"name": backbone, "model": backbone},
         "finetune": {"name": depth, "depth": depth},
         "task": {"network": backbone},
