@@ -14,15 +14,7 @@ from deepsal.report.page import MEASURES, rendered, replace
 from deepsal.report.tables import LOWER, SCORES
 
 DEPTHS = ("none", "conv5", "conv4", "conv3", "conv2", "all")
-ECHOES = (
-    "task.",
-    "callbacks.",
-    "logger.",
-    "names.",
-    "rf.folder",
-    "probe.folder",
-    "trainer.default",
-)
+ECHOES = "task.", "callbacks.", "logger.", "names.", "rf.folder", "probe.folder", "trainer.default"
 """Options that repeat others, or name the run's own folder."""
 
 
