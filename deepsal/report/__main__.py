@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deepsal.report import compare, comparison, layout, page, paper, workspace
+from deepsal.report import compare, comparison, layout, page, paper, seeds, workspace
 
 
 def of_run(arguments: Sequence[str]) -> Path:
@@ -36,8 +36,12 @@ def of_runs(arguments: Sequence[str]) -> Path | None:
         "runs", nargs="+", type=Path, metavar="RUN", help="a tested run's folder, or one of runs"
     )
     parser.add_argument("--to", type=Path, metavar="FILE", help=".md, .csv or .tex")
+    parser.add_argument(
+        "--seeds", action="store_true", help="one row for runs but for their seed alike"
+    )
     given = parser.parse_args(arguments)
-    found = compare.compare([run for folder in given.runs for run in compare.tested(folder)])
+    read = seeds.over_seeds if given.seeds else compare.compare
+    found = read([run for folder in given.runs for run in compare.tested(folder)])
     if given.to is None:
         layout.show(found, Console(highlight=False))
         return None

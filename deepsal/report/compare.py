@@ -42,7 +42,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
         ValueError: the runs were scored on other images, data, or by another protocol.
     """
     labels = _labels(folders)
-    found = {label: _read(folder) for label, folder in zip(labels, folders, strict=True)}
+    found = {label: read(folder) for label, folder in zip(labels, folders, strict=True)}
     (first, (about, table)), *rest = found.items()
     for label, (other, images) in rest:
         for key in ALIKE:
@@ -64,8 +64,8 @@ def compare(folders: Sequence[Path]) -> Comparison:
         _header(about),
         labels,
         {label: {score: row[score] for score in known} for label, row in means.items()},
-        {score: _best(score, {label: means[label] for label in labels}) for score in known},
-        {score: _tests(values) for score, values in columns.items()},
+        {score: best(score, {label: means[label] for label in labels}) for score in known},
+        {score: p_values(values) for score, values in columns.items()},
     )
 
 
@@ -75,7 +75,8 @@ def tested(folder: Path) -> list[Path]:
     return [file.parent for file in inner] or [folder]
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+def read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Return what a run's `scores.json` says, and its scores by image."""
     for name in ("scores.json", "scores.csv"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}: name the folder of a tested run")
@@ -100,12 +101,14 @@ def _header(about: Mapping[str, Any]) -> str:
     )
 
 
-def _best(score: str, runs: Mapping[str, Any]) -> str:
+def best(score: str, runs: Mapping[str, Any]) -> str:
+    """Return the row with the best mean."""
     sign = -1 if score in LOWER else 1
     return max(runs, key=lambda label: np.nan_to_num(sign * runs[label][score]["mean"], nan=-1e99))
 
 
-def _tests(values: Mapping[str, "pd.Series[float]"]) -> dict[tuple[str, str], float]:
+def p_values(values: Mapping[str, "pd.Series[float]"]) -> dict[tuple[str, str], float]:
+    """Return the Holm-adjusted p of every pair of columns, image by image."""
     pairs = [*combinations(values, 2)]
     arrays = {label: column.to_numpy(dtype=np.float64) for label, column in values.items()}
     p = np.array([wilcoxon(arrays[a], arrays[b]) for a, b in pairs])

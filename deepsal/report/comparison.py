@@ -75,7 +75,7 @@ def write(folder: Path) -> Path:
 def found(folder: Path) -> list[Job]:
     """Return the runs below a folder, job 10 after job 9."""
     places = [file.parent for file in folder.rglob("status") if is_run(file.parent)]
-    return [_job(place, folder) for place in sorted(places, key=_order)]
+    return [job(place, folder) for place in sorted(places, key=_order)]
 
 
 def differences(options: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -169,7 +169,8 @@ def _shaded(
     return Heat(title, corner, columns, [(name, [cell(v) for v in row]) for name, row in rows])
 
 
-def _job(folder: Path, root: Path) -> Job:
+def job(folder: Path, root: Path) -> Job:
+    """Read one run folder; names and addresses are from `root`."""
     means = scores.read(folder)["scores"].get("run", {}) if _has(folder, "scores.json") else {}
     address = Path(os.path.relpath(folder / "report.html", root)).as_posix()
     return Job(

@@ -119,7 +119,8 @@ def _printed(found: Comparison) -> Table:
 def _cells(found: Comparison, label: str, bold: str) -> list[str]:
     cells = []
     for score, value in found.means[label].items():
-        text = f"{value['mean']:.3f} ± {(value['high'] - value['low']) / 2:.3f}"
+        half = (value["high"] - value["low"]) / 2
+        text = f"{value['mean']:.3f}" + (f" ± {half:.3f}" if half == half else "")
         cells.append(bold.format(text) if is_best(found, score, label) else text)
     return cells
 

@@ -124,9 +124,9 @@ def field_table(folder: Path) -> Table | None:
 
 
 def cell(score: Mapping[str, float]) -> str:
-    """Return a mean ± half its interval, short."""
+    """Return a mean ± half its interval, short; the mean alone where there is no interval."""
     half = (score["high"] - score["low"]) / 2
     mean = score["mean"]
     digits = 3 if abs(mean) < 0.9995 else 2
-    text = f"{mean:.{digits}f}±{half:.2f}".replace("±0.", "±.")
+    text = f"{mean:.{digits}f}" + (f"±{half:.2f}".replace("±0.", "±.") if half == half else "")
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
