@@ -2,7 +2,7 @@
 
 import argparse
 
-import run  # noqa: F401  (warnings and memory as in a run)
+from deepsal.jobs.process import settle
 from tests.bench import fields, loading, scores, training
 from tests.bench.harness import ROOT, keep, show
 
@@ -23,6 +23,7 @@ def main() -> None:
     asked = [name for name in BENCHMARKS if name == only.split("/")[0] or not only]
     if not asked:
         parser.error(f"no benchmark {only!r}; there are {', '.join(BENCHMARKS)}")
+    settle()  # warnings and memory as in a run
     rows = []
     for name in asked:
         for row in BENCHMARKS[name](only):
