@@ -51,15 +51,21 @@ def states(folder: Path) -> dict[str, float]:
     return {file.parent.name: file.stat().st_mtime for file in folder.glob("*/done")}
 
 
-with tempfile.TemporaryDirectory() as name:
-    place = Path(name) / "sweep"
-    before: dict[str, float] = {}
-    for kill, expected in ((True, 9), (False, 10)):
-        code, said = sweep(place, kill)
-        after = states(place)
-        print(re.sub(r"(?s).*?(?=\n[^\n]*failed|\Z)", "", said, count=1)[-3000:])  # noqa: T201
-        print(f"exit code {code}, {len(after)} done")  # noqa: T201
-        assert code == 1, "two fail"
-        assert len(after) == expected, said
-        assert all(after[job] == when for job, when in before.items()), "done is done"
-        before = after
+def main() -> None:
+    """Run the sweep twice, and say what each came to."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name) / "sweep"
+        before: dict[str, float] = {}
+        for kill, expected in ((True, 9), (False, 10)):
+            code, said = sweep(place, kill)
+            after = states(place)
+            print(re.sub(r"(?s).*?(?=\n[^\n]*failed|\Z)", "", said, count=1)[-3000:])  # noqa: T201
+            print(f"exit code {code}, {len(after)} done")  # noqa: T201
+            assert code == 1, "two fail"
+            assert len(after) == expected, said
+            assert all(after[job] == when for job, when in before.items()), "done is done"
+            before = after
+
+
+if __name__ == "__main__":
+    main()
