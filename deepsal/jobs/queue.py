@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,9 @@ ENDED = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE"),
     *("FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"),
 }
+
+
+LONGEST = 80
 
 
 class Lost(NamedTuple):
@@ -97,7 +100,17 @@ def _folder(sweep: Path, job: core.Job[Any]) -> Path:
     """Return the run folder of a job; one that never ran has none, but a name."""
     overrides, _, number, *_ = job.submission().args
     number = f"{os.environ.get(search.VARIABLE, '')}{number}"
-    return next(sweep.glob(f"{number}-*"), sweep / f"{number} {' '.join(overrides)}")
+    return next(sweep.glob(f"{number}-*"), sweep / named(number, overrides))
+
+
+def named(number: str, overrides: Sequence[str]) -> str:
+    """Return a name for a job without a folder, short enough for a file and a table.
+
+    >>> named("0", ["data_dir=/data", "seed=1"])
+    '0 data_dir=_data seed=1'
+    """
+    name = f"{number} {' '.join(overrides)}".replace("/", "_")
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _job(folder: Path, lost: Lost | None, began: float) -> Job:

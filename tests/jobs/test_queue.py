@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 from deepsal.jobs import folder as state
-from deepsal.jobs.queue import Lost, Watcher, _job
+from deepsal.jobs.queue import Lost, Watcher, _job, named
 
 
 def test_states_come_from_squeue_and_a_forgotten_job_has_ended() -> None:
@@ -35,3 +35,9 @@ def test_a_job_that_never_came_back_is_spoken_for(tmp_path: Path) -> None:
     assert (tmp_path / "status").read_text() == "failed: its state is CANCELLED\n"
     never = _job(tmp_path / "1 seed=1", Lost("its state is TIMEOUT"), 0.0)
     assert (never.name, never.reason) == ("1 seed=1", "its state is TIMEOUT")
+
+
+def test_a_job_without_a_folder_has_a_name_that_a_file_can_have(tmp_path: Path) -> None:
+    name = named("3", [f"data.option{i}=/some/where/{i}" for i in range(50)])
+    assert name.startswith("3 data.option0=_some_where_0 data.option1=")
+    assert _job(tmp_path / name, Lost("its state is FAILED"), 0.0).name == name
