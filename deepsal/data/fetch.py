@@ -117,6 +117,8 @@ def _files(place: Path, base: str, name: str) -> None:
         bar = progress.add_task(name, total=len(wanted))
         jobs = []
         for file in wanted:
+            # Made here, one by one: pooch's threads fail where two of them make the same folder.
+            (place / file).parent.mkdir(parents=True, exist_ok=True)
             download = Resumed((place / file).parent)
             jobs.append(several.submit(partial(_verified, store, file, download)))
         try:

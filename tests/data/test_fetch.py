@@ -54,6 +54,17 @@ def test_a_file_that_went_missing_or_wrong_is_brought_again(server: Server, tmp_
     assert len(tree(tmp_path)) == 2
 
 
+def test_no_two_downloads_make_the_same_folder(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def beaten(name: str, *_: object, **__: object) -> None:
+        raise FileExistsError(name)
+
+    monkeypatch.setattr("pooch.core.os.makedirs", beaten)
+    fetch("toy", tmp_path)
+    assert len(tree(tmp_path)) == 2
+
+
 def test_an_archive_is_unpacked_and_the_download_removed(server: Server, tmp_path: Path) -> None:
     fetch("big", tmp_path)
     assert tree(tmp_path) == {"big/ALL/1.txt": 3, "big/ALL/2.bin": 900_000}
