@@ -69,15 +69,17 @@ class SaliencyImages(Dataset[Sample]):
         return sample._replace(image=sample.image / 255)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """Return a batch; its images are made in their place, which saves copying them."""
-        samples = [self._sample(index) for index in indices]
-        image = torch.empty(len(samples), 3, *self.size)
-        for place, sample in zip(image, samples, strict=True):
-            torch.div(sample.image, 255, out=place)
-        return collate(samples, image)
+        """Return a batch; images and counts are made in their place, which saves copying them."""
+        image = torch.empty(len(indices), 3, *self.size)
+        counts = None if self.own_resolution else torch.zeros(len(indices), *self.size)
+        samples = []
+        for i, index in enumerate(indices):
+            samples.append(self._sample(index, None if counts is None else counts[i]))
+            torch.div(samples[i].image, 255, out=image[i])
+        return collate(samples, image, counts)
 
-    def _sample(self, index: int) -> Sample:
-        """Return a sample whose image is still bytes."""
+    def _sample(self, index: int, counts: Float[Tensor, "H W"] | None = None) -> Sample:
+        """Return a sample whose image is still bytes; `counts` are zeros to count into."""
         stimulus = self.stimuli[index]
         points = torch.from_numpy(stimulus.fixations)
         view = View(self._image(index), points, stimulus.size)
@@ -87,7 +89,7 @@ class SaliencyImages(Dataset[Sample]):
         if tuple(image.shape[1:]) != self.size:
             image = v2.functional.resize(image, list(self.size), antialias=True)
         grid = view.size if self.own_resolution else self.size
-        counts = rasterise(view.points, view.size, grid)
+        counts = rasterise(view.points, view.size, grid, counts)
         density = self._density(index, view, counts)
         return Sample(image, counts, density, view.points, stimulus.name, view.size)
 

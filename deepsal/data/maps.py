@@ -8,7 +8,10 @@ from torch import Tensor
 
 
 def rasterise(
-    points: Float[Tensor, "N 2"], size: tuple[int, int], grid: tuple[int, int]
+    points: Float[Tensor, "N 2"],
+    size: tuple[int, int],
+    grid: tuple[int, int],
+    into: Float[Tensor, "H W"] | None = None,
 ) -> Float[Tensor, "H W"]:
     """Count the fixations that fall into each cell of a grid laid over the image.
 
@@ -20,6 +23,7 @@ def rasterise(
             W−½, where a flip takes −½, counts as the last pixel.
         size: (height, width) of that image.
         grid: (H, W) of the result.
+        into: zeros of that shape, contiguous, which are counted into and returned.
 
     Raises:
         ValueError: a point lies off the image.
@@ -34,8 +38,9 @@ def rasterise(
         raise ValueError(f"fixation ({x:g}, {y:g}) lies off its {size[1]}x{size[0]} image")
     cells = (fraction * torch.tensor([grid[1], grid[0]])).long()
     column, row = (cells[:, axis].clamp(max=grid[1 - axis] - 1) for axis in (0, 1))
-    counts = torch.zeros(grid[0] * grid[1])
-    return counts.scatter_add_(0, row * grid[1] + column, torch.ones(len(points))).view(grid)
+    counts = torch.zeros(grid) if into is None else into
+    counts.view(-1).scatter_add_(0, row * grid[1] + column, torch.ones(len(points)))
+    return counts
 
 
 def blur(counts: Float[Tensor, "H W"], sigma: tuple[float, float]) -> Float[Tensor, "H W"]:

@@ -160,12 +160,19 @@ class Batch(NamedTuple):
     size: list[tuple[int, int]]
 
 
-def collate(samples: Sequence[Sample], stacked: Tensor | None = None) -> Batch:
-    """Stack samples into a `Batch`; `stacked` are their images where they are stacked already."""
-    image, fixations, density, points, name, size = zip(*samples, strict=True)
-    images = torch.stack(image) if stacked is None else stacked
-    maps = torch.stack(fixations), torch.stack(density)
-    return Batch(images, *maps, list(points), list(name), list(size))
+def collate(
+    samples: Sequence[Sample], image: Tensor | None = None, fixations: Tensor | None = None
+) -> Batch:
+    """Stack samples into a `Batch`; what is given besides is stacked already."""
+    images, counts, density, points, name, size = zip(*samples, strict=True)
+    return Batch(
+        torch.stack(images) if image is None else image,
+        torch.stack(counts) if fixations is None else fixations,
+        torch.stack(density),
+        list(points),
+        list(name),
+        list(size),
+    )
 
 
 def image_size(path: Path) -> tuple[int, int]:

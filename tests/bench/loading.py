@@ -41,6 +41,7 @@ def run(only: str) -> Iterator[Row]:
                 partial(_epoch, ours.val_dataloader()),
                 partial(_epoch, plain),
                 "decode, resize, rasterise and blur for every sample",
+                repeats=9,
                 images=IMAGES,
                 dataset=dataset.name,
             )
