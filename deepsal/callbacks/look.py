@@ -18,7 +18,7 @@ from deepsal.rf import measure, sources, store
 from deepsal.rf.compare import activations, cka
 from deepsal.rf.fields import Fields, fields
 from deepsal.rf.methods import METHODS
-from deepsal.rf.portrait import numbers as measured
+from deepsal.rf.portrait import moved
 from deepsal.rf.probes import disks
 from deepsal.rf.theory import Geometry, geometry
 from deepsal.rf.topk import TopK
@@ -26,6 +26,8 @@ from deepsal.rf.tuning import ssi
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 SOURCES = ("fixed", "topk", "blank", "noise")
+WATCHED = ("correlation", "extent", "csi", "k")
+"""Measures whose median over units is logged; all are stored with the fields, unit by unit."""
 COMPARED = 16
 """Images on which activations are compared with the first look's."""
 
@@ -126,15 +128,22 @@ class Look:
             self.geometry = {s: geometry(network, f"backbone.{s}") for s in self.stages}
         found: dict[str, Fields] = {}
         numbers: dict[str, float] = {}
+        each: dict[str, NDArray[Any]] = {}
         for stage in self.stages:
             for source in self.sources:
                 found[f"{stage}/{source}"] = self._fields(network, stage, source, images, topk)
-            numbers |= self._numbers(stage, found)
-        sizes = self._sizes(network, images)
-        numbers |= {f"rf/{s}/ssi": measure.median(ssi(sizes[f"{s}/disks"])) for s in self.stages}
+            each |= self._numbers(stage, found)
+            if top := found.get(f"{stage}/topk"):
+                numbers[f"rf/{stage}/dead"] = float(np.mean(top.count == 0))
+        each |= self._sizes(network, images)
+        for stage in self.stages:
+            numbers |= {
+                f"rf/{stage}/{m}": measure.median(each[f"{stage}/measure/{m}"]) for m in WATCHED
+            }
+            numbers[f"rf/{stage}/ssi"] = measure.median(ssi(each[f"{stage}/disks"]))
         if checkpoint.startswith("epoch="):
             numbers |= self._similar(network, images)
-        store.save(self.file(checkpoint), found, {**self._about(network), **about}, sizes)
+        store.save(self.file(checkpoint), found, {**self._about(network), **about}, each)
         return numbers, draw.grids(self.folder, found, self.file(checkpoint), images.degree)
 
     def finish(self, images: Images) -> dict[str, Path]:
@@ -188,21 +197,12 @@ class Look:
             self.images[index] = (dataset[index].image * 255).round().byte()
         return self.images[index]
 
-    def _numbers(self, stage: str, found: Mapping[str, Fields]) -> dict[str, float]:
-        first = found[f"{stage}/{self.sources[0]}"]
-        self.start.setdefault(stage, first)
-        sigma = self._sigma(stage)
-        now, before = first.field, self.start[stage].field
-        moved = measure.correlation(*(measure.smoothed(f, sigma) for f in (now, before)))
-        numbers = {
-            f"rf/{stage}/correlation": measure.median(moved),
-            f"rf/{stage}/extent": measure.median(measure.extent(now)),
-        }
-        shapes = measured(now, self.geometry[stage])
-        numbers |= {f"rf/{stage}/{m}": measure.median(shapes[m]) for m in ("csi", "k")}
-        if top := found.get(f"{stage}/topk"):
-            numbers[f"rf/{stage}/dead"] = float(np.mean(top.count == 0))
-        return numbers
+    def _numbers(self, stage: str, found: Mapping[str, Fields]) -> dict[str, NDArray[Any]]:
+        """Return each unit's measures: `conv4/measure/csi` …"""
+        now = found[f"{stage}/{self.sources[0]}"]
+        start = self.start.setdefault(stage, now)
+        measures = moved(now.field, start.field, self.geometry[stage])
+        return {f"{stage}/measure/{name}": values for name, values in measures.items()}
 
     def _sizes(self, network: nn.Module, dataset: Images) -> dict[str, NDArray[Any]]:
         """Measure what units answer to disks of growing size: `conv4/disks`, `conv4/radius`."""

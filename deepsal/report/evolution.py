@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepsal.rf import measure, plot, store
-from deepsal.rf.portrait import numbers
+from deepsal.rf.portrait import moved
 from deepsal.rf.theory import Geometry
 from deepsal.rf.tuning import preferred, size_curve, ssi
 
@@ -87,7 +87,10 @@ def _stage(
     shown = radius <= max(0.75 * side, 2)
     pairs = {key: _pair(of_stage[key]) for key in ("size", "stride", "offset")}
     geometry = Geometry(**pairs)  # type: ignore[arg-type]
-    each = [_numbers(field, geometry, blurred) for field in zip(found.field, blurred, strict=True)]
+    each = [
+        store.beside(file, f"{name}/measure") or moved(field, found.field[0], geometry)
+        for file, field in zip(files, found.field, strict=True)
+    ]
     measures = {key: np.stack([one[key] for one in each]) for key in each[0]}
     sizes = _sizes(files, name)
     if sizes:
@@ -114,10 +117,10 @@ def _stage(
 
 
 def _sizes(files: Sequence[Path], name: str) -> Sizes | None:
-    radius = store.array(files[0], f"{name}/radius")
-    if radius is None:
+    shown = [store.beside(file, name) for file in files]
+    if "radius" not in shown[0]:
         return None
-    disks = [np.asarray(store.array(file, f"{name}/disks")) for file in files]
+    radius, disks = shown[0]["radius"], [one["disks"] for one in shown]
     curves = [size_curve(answers).astype(np.float64) for answers in disks]
     suppressed = np.stack([ssi(answers) for answers in disks])
     best = np.stack([preferred(curve, radius) for curve in curves])
@@ -149,16 +152,6 @@ def sprite(picture: NDArray[np.uint8], cell: int) -> tuple[bytes, int]:
     buffer = io.BytesIO()
     Image.fromarray(sheet).convert("RGB").save(buffer, "WEBP", lossless=True, method=4)
     return buffer.getvalue(), size
-
-
-def _numbers(
-    field: tuple[NDArray[np.float32], NDArray[np.float32]],
-    geometry: Geometry,
-    blurred: Sequence[NDArray[np.float32]],
-) -> dict[str, Values]:
-    found = {**numbers(field[0], geometry), "extent": measure.extent(field[0])}
-    moved = measure.correlation(field[1], blurred[0])
-    return {"correlation": moved, **{k: np.asarray(v, np.float64) for k, v in found.items()}}
 
 
 def _pair(value: object) -> tuple[int, int] | None:

@@ -159,6 +159,25 @@ def numbers(
     }
 
 
+def moved(
+    field: NDArray[np.float32], start: NDArray[np.float32], geometry: Geometry
+) -> dict[str, Values]:
+    """Return the `numbers` of fields, and how far they have moved, `{measure: (U,)}`.
+
+    correlation: with the same units' fields at the start, both blurred (`measure`) · extent: of the
+    fields as they are, without a blur.
+
+    Args:
+        field: (U, 3, h, w).
+        start: the same units' fields before.
+        geometry: of the layer.
+    """
+    sigma = measure.checkerboard(geometry.stride[0])
+    alike = measure.correlation(*(measure.smoothed(w, sigma) for w in (field, start)))
+    found = {"correlation": alike, **numbers(field, geometry), "extent": measure.extent(field)}
+    return {key: np.asarray(values, np.float64) for key, values in found.items()}
+
+
 def _contrast(network: nn.Module, chain: Sequence[nn.Module], images: Tensor) -> float:
     """Return the standard deviation of what the chain is given when the network sees images."""
     seen: list[Tensor] = []

@@ -44,7 +44,7 @@ def save(
         path: the `.npz` file; its folder is made.
         fields: `{name: fields}`.
         about: what made them (method, epoch, data set, versions …), plain JSON values.
-        others: arrays to keep beside them, such as `conv4/disks`; `array` reads one.
+        others: arrays to keep beside them, such as `conv4/disks`; `beside` reads them.
     """
     arrays = {
         f"{name}/{member}": getattr(found, member)
@@ -76,11 +76,12 @@ def load(path: Path, name: str) -> Fields:
         return Fields(**{member: file[f"{name}/{member}"] for member in MEMBERS})
 
 
-def array(path: Path, name: str) -> NDArray[Any] | None:
-    """Read an array that was kept beside the fields; None where the file has none of that name."""
+def beside(path: Path, layer: str) -> dict[str, NDArray[Any]]:
+    """Read the arrays kept beside a layer's fields: what `conv4/disks` holds is called `disks`."""
+    start = f"{layer}/"
     with np.load(path) as file:
-        found: NDArray[Any] | None = file.get(name)
-        return found
+        kept = {key.removeprefix(start): key for key in file.files if key.startswith(start)}
+        return {name: file[key] for name, key in kept.items() if "/" not in name}
 
 
 def evolution(folder: Path, name: str, units: Sequence[int] | None = None) -> Evolution:

@@ -41,6 +41,18 @@ def test_every_unit_has_a_picture_at_every_checkpoint(tmp_path: Path) -> None:
     assert first.patches is None
 
 
+def test_measures_are_those_that_were_kept_with_the_fields(tmp_path: Path) -> None:
+    stored(tmp_path)
+    fields = {"conv1/fixed": found(2.0)}
+    about = {"stages": {"conv1": STAGE}, "sources": ["fixed"], "epoch": 3, "step": 90}
+    for file in (tmp_path / "fields").iterdir():
+        kept = {"conv1/measure/csi": np.full(4, float(file.stem[-1]))}
+        store.save(file, fields, about, kept)
+    (stage,) = evolution.stages(tmp_path)
+    assert stage.measures["csi"][:, 0].tolist() == [0, 1, 2]
+    assert set(stage.measures) == {"csi"}
+
+
 def test_size_tuning_comes_with_its_numbers(tmp_path: Path) -> None:
     stored(tmp_path)
     stage = evolution.stages(tmp_path)[0]
