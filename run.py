@@ -162,11 +162,12 @@ def run(config: DictConfig, folder: Path, last: Path | None = None) -> float | N
         found = execute(config, folder, last)
     except (KeyboardInterrupt, SystemExit):
         state.tell(folder, "interrupted")
-        print(f"interrupted; to go on from the last whole epoch: resume={folder}")
+        print(f"interrupted; to go on from the last checkpoint: resume={folder}")
         raise
-    except Preempted:
+    except Preempted as told:
         state.tell(folder, "preempted")
-        raise
+        print(f"{told}; to go on: resume={folder}")
+        sys.exit(requeue.LEFT)
     except Exception as error:
         while isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
             error = error.__cause__
@@ -200,8 +201,6 @@ def door() -> int:
     try:
         others = [argument for argument in sys.argv[1:] if argument != given[0]]
         resume(Path(given[0].removeprefix("resume=")).absolute(), *others)
-    except Preempted:
-        return requeue.LEFT
     except (CompactHydraException, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -53,8 +53,8 @@ class Last(ModelCheckpoint):
     """Keep `checkpoints/last.ckpt`: the end of the newest whole epoch, to go on from bit for bit.
 
     A checkpoint also holds the random states of every rank (python, numpy, torch, CUDA) and how
-    many rows of `metrics.csv` it stands for. An epoch cut short is done again from its start:
-    the order of its images is drawn there.
+    many rows of `metrics.csv` it stands for. An epoch cut short by a death is done again from its
+    start: the order of its images is drawn there. One that `leave` cut goes on.
 
     Args:
         folder: the run folder.
@@ -68,17 +68,33 @@ class Last(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.rows = 0
+        self.used = 0
+
+    def leave(self, trainer: pl.Trainer, used: int, state: dict[str, Any]) -> None:
+        """Save between two batches of an epoch, on all ranks, with the next batch at hand.
+
+        Args:
+            trainer: in `on_train_batch_start`; it has to stop after this.
+            used: how many batches of the epoch were trained on.
+            state: of the generators before the next batch was made.
+        """
+        restore(state)
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        for counts in (progress.total, progress.current):
+            counts.ready -= 1
+        self.used = used
+        trainer.save_checkpoint(Path(self.dirpath or "") / "last.ckpt")
 
     @override
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        states: list[dict[str, Any]] = [random_state()]
-        if trainer.world_size > 1:
-            states = states * trainer.world_size
-            torch.distributed.all_gather_object(states, random_state())
-        checkpoint["random"] = states
+        checkpoint["random"] = _gathered(trainer, random_state())
         checkpoint["rows"] = [x.count() for x in trainer.loggers if isinstance(x, Record)]
+        if self.used:
+            loader: Any = trainer.train_dataloader
+            began = _gathered(trainer, loader.began)
+            checkpoint["cut"] = {"used": self.used, "began": began}
 
     @override
     def on_load_checkpoint(
@@ -88,6 +104,9 @@ class Last(ModelCheckpoint):
             states = checkpoint["random"]
             restore(states[trainer.global_rank % len(states)])
             self.rows = next(iter(checkpoint["rows"]), 0)
+            if cut := checkpoint.get("cut"):
+                began = cut["began"][trainer.global_rank % len(cut["began"])]
+                trainer.datamodule.taken = began, cut["used"]  # type: ignore[attr-defined]
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -153,6 +172,14 @@ def newest(folder: Path) -> tuple[Path | None, list[Path]]:
             return path, torn
         torn += [path] if path.exists() else []
     return None, torn
+
+
+def _gathered(trainer: pl.Trainer, mine: Any) -> list[Any]:
+    """Return what each rank has."""
+    every = [mine] * trainer.world_size
+    if trainer.world_size > 1:
+        torch.distributed.all_gather_object(every, mine)
+    return every
 
 
 def random_state() -> dict[str, Any]:

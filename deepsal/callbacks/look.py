@@ -198,7 +198,7 @@ class Look:
         return self.images[index]
 
     def _numbers(self, stage: str, found: Mapping[str, Fields]) -> dict[str, NDArray[Any]]:
-        """Return each unit's measures: `conv4/measure/csi` …"""
+        """Return the measures of each unit, such as `conv4/measure/csi`."""
         now = found[f"{stage}/{self.sources[0]}"]
         start = self.start.setdefault(stage, now)
         measures = moved(now.field, start.field, self.geometry[stage])

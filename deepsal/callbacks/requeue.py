@@ -7,20 +7,23 @@ from typing import Any
 import pytorch_lightning as pl
 from typing_extensions import override
 
+from deepsal.callbacks.keep import Last, random_state
+
 SIGNAL = signal.SIGUSR2
 """What submitit asks Slurm to send before the time is up."""
 
 
 class Preempted(Exception):  # noqa: N818  # nothing is wrong
-    """The process was told to leave; the run goes on later from its last whole epoch."""
+    """The process was told to leave; the run goes on later from where it was."""
 
 
 class Requeue(pl.Callback):
-    """Stop the fit at the end of a batch, on all ranks at the same one, once any got the signal.
+    """Save and stop between two batches, on all ranks at the same one, once any got the signal.
 
-    The signal only sets a flag: nothing is saved inside a handler. An epoch that is cut short is
-    done again from its start, as after any other death, so the numbers stay those of an
-    uninterrupted run.
+    The signal only sets a flag: nothing is saved inside a handler. `Last` saves so that the run
+    goes on with the epoch's next batch and its numbers stay those of an uninterrupted run. After
+    the last batch of an epoch its validation is done first, and what is kept is the whole epoch;
+    while gradients accumulate, their step is taken first.
 
     Raises:
         Preempted: out of the fit.
@@ -28,17 +31,33 @@ class Requeue(pl.Callback):
 
     def __init__(self) -> None:
         self.told = False
+        self.leaving: dict[str, Any] | None = None
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.told = False
+        self.told, self.leaving = False, None
         self.before = signal.signal(SIGNAL, self._tell)
 
     @override
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_batch: Any
     ) -> None:
-        if trainer.strategy.reduce_boolean_decision(self.told, all=False):
+        told = trainer.strategy.reduce_boolean_decision(self.told, all=False)
+        self.leaving = random_state() if told else None
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.leaving and batch_idx % trainer.accumulate_grad_batches == 0:
+            last = next((c for c in trainer.checkpoint_callbacks if isinstance(c, Last)), None)
+            if batch_idx and last and trainer.datamodule:  # type: ignore[attr-defined]
+                last.leave(trainer, batch_idx, self.leaving)
+            raise Preempted(f"told to leave at step {trainer.global_step}")
+
+    @override
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.leaving:
             raise Preempted(f"told to leave at step {trainer.global_step}")
 
     @override

@@ -8,11 +8,12 @@ import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
+from torch.utils.data import Dataset, Sampler, WeightedRandomSampler
 from torchvision.transforms import v2
 
 from deepsal.data.augment import Augment, View
 from deepsal.data.cache import Cache
+from deepsal.data.loader import Loader, Taken
 from deepsal.data.maps import blur, rasterise
 from deepsal.data.sample import Batch, SaliencyDataset, Sample, collate
 
@@ -147,6 +148,9 @@ class SaliencyDataModule(pl.LightningDataModule):
             runs; None keeps them in memory. Samples are bit for bit the same.
         cache_gib: how much may stay there; what was not used for longest is removed first.
         test: the data set whose test split is scored, where it is another than `dataset`.
+
+    Attributes:
+        taken: where the epoch was cut that the next training loader goes on with; None for none.
     """
 
     def __init__(
@@ -167,6 +171,7 @@ class SaliencyDataModule(pl.LightningDataModule):
         self.dataset = dataset
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.taken: Taken | None = None
         height, width = size
         cache = Cache(cache_dir, cache_gib)
         self.images = {
@@ -184,7 +189,7 @@ class SaliencyDataModule(pl.LightningDataModule):
             }.items()
         }
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Loader:
         """Shuffled batches; the last, smaller one is dropped unless it is the only one.
 
         Raises:
@@ -200,13 +205,14 @@ class SaliencyDataModule(pl.LightningDataModule):
         if self.dataset.chances:
             chances = [self.dataset.chances[i] for i in images.positions]
             sampler = WeightedRandomSampler(chances, len(images))
-        return self._loader("train", self.batch_size, sampler is None, whole, sampler)
+        taken, self.taken = self.taken, None
+        return self._loader("train", self.batch_size, sampler is None, whole, sampler, taken)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> Loader:
         """Batches in order, truth at the network's size."""
         return self._loader("val", self.batch_size)
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> Loader:
         """One image at a time, truth at the stored image's size."""
         return self._loader("test", 1)
 
@@ -217,16 +223,18 @@ class SaliencyDataModule(pl.LightningDataModule):
         shuffle: bool = False,
         drop_last: bool = False,
         sampler: Sampler[int] | None = None,
-    ) -> DataLoader[Batch]:
-        return DataLoader(
-            self.images[split],  # type: ignore[arg-type]  # makes a Batch itself
+        taken: Taken | None = None,
+    ) -> Loader:
+        return Loader(
+            self.images[split],
             batch_size=batch_size,
             shuffle=shuffle,
             sampler=sampler,
             drop_last=drop_last,
-            collate_fn=_as_it_is,  # type: ignore[arg-type]
+            collate_fn=_as_it_is,
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
+            taken=taken,
         )
 
 

@@ -27,6 +27,7 @@ CHATTER = (
     "Found .* module.* in eval mode",  # frozen stages
     ".*multiple `ModelCheckpoint` callbacks",
     "Checkpoint directory .* exists and is not empty",  # a continued run
+    "You're resuming from a checkpoint that ended before",  # `Loader` goes on in the middle
     "The `srun` command is available",  # on a cluster's login node
 )
 

@@ -57,13 +57,22 @@ def test_a_loss_that_is_not_finite_says_where_and_keeps_the_last_good_epoch(tmp_
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
 
 
-def train(folder: Path, *callbacks: pl.Callback, workers: int = 0) -> dict[str, torch.Tensor]:
+def train(
+    folder: Path,
+    *callbacks: pl.Callback,
+    workers: int = 0,
+    images: int = 8,
+    accumulate: int = 1,
+    ranks: int = 1,
+) -> dict[str, torch.Tensor]:
     """Fit four epochs from the start, or from the newest checkpoint."""
     pl.seed_everything(3, verbose=False)
     task = conftest.task()
     trainer = pl.Trainer(
         max_epochs=4,
         accelerator="cpu",
+        devices=ranks,
+        strategy="ddp_spawn" if ranks > 1 else "auto",
         callbacks=[best(folder, "val/nss"), Last(folder), *callbacks],
         logger=csv_logger(folder),
         plugins=[Checkpoints()],
@@ -71,8 +80,9 @@ def train(folder: Path, *callbacks: pl.Callback, workers: int = 0) -> dict[str, 
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
+        accumulate_grad_batches=accumulate,
     )
-    data = conftest.datamodule(workers=workers)
+    data = conftest.datamodule((images, 6, 3), workers=workers)
     trainer.fit(task, data, ckpt_path=newest(folder)[0], weights_only=True)
     return dict(task.state_dict())
 

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from deepsal.callbacks.keep import newest, whole
+from deepsal.callbacks.requeue import SIGNAL
 from deepsal.jobs.process import environment
+from deepsal.jobs.requeue import LEFT
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -40,12 +42,12 @@ TINY = [
 ]
 
 
-def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+def start(folder: Path) -> subprocess.Popen[str]:
     """Start `run.py` on a folder, in a process group of its own."""
     chosen = [f"resume={folder}"] if (folder / "config.yaml").is_file() else []
     variables = {**environment(os.environ), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     return subprocess.Popen(
-        [sys.executable, "run.py", *(chosen or [*TINY, *options, f"hydra.run.dir={folder}"])],
+        [sys.executable, "run.py", *(chosen or [*TINY, f"hydra.run.dir={folder}"])],
         cwd=ROOT,
         env=variables,
         stdout=subprocess.PIPE,
@@ -55,10 +57,10 @@ def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(folder: Path, *options: str) -> float:
+def finish(folder: Path) -> float:
     """Run or continue to the end; return the seconds since the run's work began."""
     fresh = not (folder / "config.yaml").is_file()
-    process = start(folder, *options)
+    process = start(folder)
     while fresh and not (folder / "config.yaml").is_file() and process.poll() is None:
         time.sleep(0.01)
     began = time.monotonic()
@@ -68,30 +70,31 @@ def finish(folder: Path, *options: str) -> float:
     return time.monotonic() - began
 
 
-def kill(folder: Path, seconds: float, *options: str) -> str:
-    """Run or continue, kill -9 after so many seconds of work; say how far it had come."""
+def kill(folder: Path, seconds: float, by: int = signal.SIGKILL) -> str:
+    """Run or continue, kill -9 (or tell to leave) after some work; say how far it had come."""
     if (folder / "done").is_file():
         return "was done"
     (folder / "status").unlink(missing_ok=True)
-    process = start(folder, *options)
+    process = start(folder)
     while not (folder / "status").is_file() and process.poll() is None:
         time.sleep(0.01)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, by)
     said, _ = process.communicate()
     last, torn = newest(folder)
     for path in (folder / "checkpoints").glob("[!.]*.ckpt"):
         assert whole(path), f"{path} is torn"
         torch.load(path, weights_only=True)
     assert not torn
-    if process.returncode != -signal.SIGKILL:
+    if process.returncode not in (-by, LEFT):
         return (
             f"ended with {process.returncode} before: {said[-300:] if process.returncode else ''}"
         )
-    at = torch.load(last, weights_only=True)["epoch"] + 1 if last else 0
-    return f"killed after {seconds:.1f} s, {at} epochs kept"
+    kept = torch.load(last, weights_only=True)["global_step"] if last else 0
+    how = "told to leave" if process.returncode == LEFT else "killed"
+    return f"{how} after {seconds:.1f} s, {kept} steps kept"
 
 
 def differences(first: Path, second: Path) -> list[str]:
@@ -139,10 +142,10 @@ def _unequal(first: Any, second: Any, path: str, folders: tuple[str, str]) -> li
 
 
 def chaos(folder: Path, reference: Path, span: float, seed: int, times: int | None = None) -> str:
-    """Kill a run once or twice at random moments, finish it, and say what differs."""
+    """Kill or stop a run once or twice at random moments, finish it, say what differs."""
     dice = random.Random(seed)
     story = [
-        kill(folder, dice.uniform(0, span))
+        kill(folder, dice.uniform(0, span), dice.choice([signal.SIGKILL, SIGNAL]))
         for _ in range(times or (2 if dice.random() < 0.4 else 1))
     ]
     finish(folder)
