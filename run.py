@@ -95,6 +95,7 @@ def main(config: DictConfig) -> float | None:
     if hydra_config.mode == RunMode.RUN:
         if process.first_rank():
             try:
+                state.vacant(folder, config.do)
                 prepare()
             except OSError as error:
                 raise CompactHydraException(f"{type(error).__name__}: {error}") from error
@@ -150,7 +151,7 @@ def resume(folder: Path, *others: str) -> float | None:
     for path in torn if process.first_rank() else ():
         print(f"{path} is damaged and not used")
     if last is None and process.first_rank():
-        for made in ("fields", "figures", "checkpoints"):
+        for made in state.MADE:
             shutil.rmtree(folder / made, ignore_errors=True)
     return run(config, folder, last)
 

@@ -5,11 +5,28 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deepsal.jobs.process import first_rank
 from deepsal.jobs.table import Job
+
+MADE = ("fields", "figures", "checkpoints")
+"""What a training leaves in its folder beside its tables."""
+
+
+def vacant(folder: Path, verbs: Sequence[str]) -> None:
+    """Refuse to train where a training left something, which the new one would mix with.
+
+    Raises:
+        FileExistsError: it did; the message says how to go on.
+    """
+    there = [made for made in MADE if any(folder.glob(f"{made}/[!.]*"))]
+    if "fit" in verbs and there:
+        raise FileExistsError(
+            f"{folder} holds a training ({', '.join(there)}); resume={folder} goes on with it; "
+            "for a new one set another hydra.run.dir, or remove this folder"
+        )
 
 
 def finish(folder: Path, score: float | None) -> None:

@@ -17,6 +17,15 @@ def test_a_job_is_finished_only_with_the_configuration_it_ran_with(tmp_path: Pat
     assert state.finished(tmp_path, "seed: 1\n") is None
 
 
+def test_a_training_does_not_mix_with_another(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    state.vacant(tmp_path, ["fit", "test"])  # nothing came of it
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    state.vacant(tmp_path, ["test"])
+    with pytest.raises(FileExistsError, match=r"holds a training \(checkpoints\); resume=.*other"):
+        state.vacant(tmp_path, ["fit", "test"])
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
 def test_a_marker_that_is_not_one_is_no_marker(text: str, tmp_path: Path) -> None:
     (made(tmp_path) / "done").write_text(text)
