@@ -41,7 +41,8 @@ def status(folder: Path) -> str:
 
 def _facts(folder: Path, config: dict[str, Any], origin: dict[str, Any]) -> list[tuple[str, str]]:
     weights = _at(config, "backbone", "weights")
-    pretrained = f" ({weights})" if isinstance(weights, str) else ""
+    named = "pre-trained" if weights == _name(config, "backbone") else weights
+    pretrained = f" ({named})" if isinstance(weights, str) else ""
     commit = str(origin.get("commit") or "")[:12]
     machine = [origin.get("processor"), f"{origin['cores']} cores" if "cores" in origin else None]
     found: list[tuple[str, Any]] = [
