@@ -86,6 +86,8 @@ def execute(config: DictConfig, folder: Path, last: Path | None = None) -> float
 def main(config: DictConfig) -> float | None:
     """Run one job in its folder; each job of a sweep gets a process of its own."""
     folder, hydra_config = Path(config.output_dir), HydraConfig.get()
+    if hydra_config.mode == RunMode.MULTIRUN:
+        begun(config, folder)
     text = OmegaConf.to_yaml(config, resolve=True)
 
     def prepare() -> None:
@@ -116,6 +118,13 @@ def main(config: DictConfig) -> float | None:
     if not requeue.inside():
         heard(job, Path(hydra_config.sweep.dir))
     return job.score
+
+
+def begun(config: DictConfig, folder: Path) -> None:
+    """Leave a job its precision: the machines of a cluster differ in which is fastest."""
+    written = folder / "config.yaml"
+    if written.is_file() and OmegaConf.is_interpolation(config.trainer, "precision"):
+        config.trainer.precision = OmegaConf.select(OmegaConf.load(written), "trainer.precision")
 
 
 def heard(job: table.Job, sweep: Path) -> None:

@@ -11,8 +11,8 @@ BF16 = "avx512_bf16", "amx_bf16"
 def fastest(accelerator: str = "auto") -> Literal["bf16-mixed", "32-true"]:
     """Return what `pytorch_lightning.Trainer` calls the precision to train in.
 
-    Mixed bfloat16 on NVIDIA GPUs and on processors that have instructions for it, float32
-    elsewhere (also where torch cannot tell).
+    Mixed bfloat16 on GPUs (NVIDIA: Ampere and newer) and processors that have instructions for it,
+    float32 elsewhere (also where torch cannot tell).
 
     Args:
         accelerator: of the trainer: auto, cpu, gpu, cuda, mps …
@@ -21,7 +21,8 @@ def fastest(accelerator: str = "auto") -> Literal["bf16-mixed", "32-true"]:
     '32-true'
     """
     if accelerator in {"auto", "gpu", "cuda"} and torch.cuda.is_available():
-        return "bf16-mixed"
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if supported else "32-true"
     known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than 2.9
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.mps.is_available())
     return "bf16-mixed" if on_cpu and any(known.get(name) for name in BF16) else "32-true"

@@ -1,7 +1,5 @@
-import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +80,16 @@ def test_seed_0_seeds(tmp_path: Path) -> None:
     torch.manual_seed(1)
     run.execute(composed(tmp_path, *SMALL, "logger=csv", "do=[]", "seed=0"), tmp_path)
     assert torch.initial_seed() == 0
+
+
+def test_a_job_that_was_begun_on_another_machine_keeps_its_precision(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("trainer: {precision: 64-true}\n")
+    for overrides, expected in (([], "64-true"), (["trainer.precision=16-mixed"], "16-mixed")):
+        config = composed(tmp_path, *overrides)
+        run.begun(config, tmp_path)
+        assert config.trainer.precision == expected
+    run.begun(fresh := composed(tmp_path), tmp_path / "new")
+    assert fresh.trainer.precision in {"bf16-mixed", "32-true"}
 
 
 def test_one_network_is_built_not_two(tmp_path: Path) -> None:
@@ -221,30 +229,3 @@ def test_a_page_that_cannot_be_drawn_does_not_undo_a_done_run(
     said = capsys.readouterr()
     assert f"no report: MemoryError: no page of {tmp_path.name}" in said.err
     assert f"Everything is in {tmp_path}" in said.out, "what comes after it is made"
-
-
-def test_ctrl_c_leaves_a_usable_checkpoint_and_says_so(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    command = [
-        sys.executable,
-        "run.py",
-        *SMALL,
-        "logger=csv",
-        "rf=none",
-        "trainer.max_epochs=10000",
-    ]
-    child = subprocess.Popen(
-        [*command, f"hydra.run.dir={folder}"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    for line in itertools.islice(child.stdout, 100):
-        if line.startswith("epoch 2/"):
-            break
-    child.send_signal(signal.SIGINT)
-    rest, _ = child.communicate(timeout=60)
-    assert child.returncode != 0
-    assert "interrupted; to go on" in rest
-    assert (folder / "status").read_text() == "interrupted\n"
-    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] >= 2  # the end of a whole epoch
-    assert checkpoint["global_step"] % 2 == 0
