@@ -29,6 +29,7 @@ CHATTER = (
     "Checkpoint directory .* exists and is not empty",  # a continued run
     "You're resuming from a checkpoint that ended before",  # `Loader` goes on in the middle
     "The `srun` command is available",  # on a cluster's login node
+    "The dirpath has changed from",  # a checkpoint of another folder is tested
 )
 
 
