@@ -4,6 +4,7 @@ import itertools
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ LONG = [*SMALL, "logger=csv", "rf=none", "trainer.max_epochs=10000"]
 def told(folder: Path, number: int) -> tuple[int, str, dict[str, Any]]:
     """Train for two epochs, then send a signal; return exit code, output and last checkpoint."""
     command = [sys.executable, "run.py", *LONG, f"hydra.run.dir={folder}"]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        # what a background job ignores, its children ignore
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
     assert child.stdout is not None
     for line in itertools.islice(child.stdout, 100):
         if line.startswith("epoch 2/"):
