@@ -132,7 +132,7 @@ class Look:
         for stage in self.stages:
             for source in self.sources:
                 found[f"{stage}/{source}"] = self._fields(network, stage, source, images, topk)
-            each |= self._numbers(stage, found)
+            each |= self._measures(stage, found)
             if top := found.get(f"{stage}/topk"):
                 numbers[f"rf/{stage}/dead"] = float(np.mean(top.count == 0))
         each |= self._sizes(network, images)
@@ -197,7 +197,7 @@ class Look:
             self.images[index] = (dataset[index].image * 255).round().byte()
         return self.images[index]
 
-    def _numbers(self, stage: str, found: Mapping[str, Fields]) -> dict[str, NDArray[Any]]:
+    def _measures(self, stage: str, found: Mapping[str, Fields]) -> dict[str, NDArray[Any]]:
         """Return the measures of each unit, such as `conv4/measure/csi`."""
         now = found[f"{stage}/{self.sources[0]}"]
         start = self.start.setdefault(stage, now)
