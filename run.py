@@ -87,7 +87,7 @@ def main(config: DictConfig) -> float | None:
     """Run one job in its folder; each job of a sweep gets a process of its own."""
     folder, hydra_config = Path(config.output_dir), HydraConfig.get()
     if hydra_config.mode == RunMode.MULTIRUN:
-        begun(config, folder)
+        keep_precision(config, folder)
     text = OmegaConf.to_yaml(config, resolve=True)
 
     def prepare() -> None:
@@ -120,7 +120,7 @@ def main(config: DictConfig) -> float | None:
     return job.score
 
 
-def begun(config: DictConfig, folder: Path) -> None:
+def keep_precision(config: DictConfig, folder: Path) -> None:
     """Leave a job its precision: the machines of a cluster differ in which is fastest."""
     written = folder / "config.yaml"
     if written.is_file() and OmegaConf.is_interpolation(config.trainer, "precision"):

@@ -86,9 +86,9 @@ def test_a_job_that_was_begun_on_another_machine_keeps_its_precision(tmp_path: P
     (tmp_path / "config.yaml").write_text("trainer: {precision: 64-true}\n")
     for overrides, expected in (([], "64-true"), (["trainer.precision=16-mixed"], "16-mixed")):
         config = composed(tmp_path, *overrides)
-        run.begun(config, tmp_path)
+        run.keep_precision(config, tmp_path)
         assert config.trainer.precision == expected
-    run.begun(fresh := composed(tmp_path), tmp_path / "new")
+    run.keep_precision(fresh := composed(tmp_path), tmp_path / "new")
     assert fresh.trainer.precision in {"bf16-mixed", "32-true"}
 
 

@@ -84,6 +84,7 @@ class Last(ModelCheckpoint):
             counts.ready -= 1
         self.used = used
         trainer.save_checkpoint(Path(self.dirpath or "") / "last.ckpt")
+        self.used = 0
 
     @override
     def on_save_checkpoint(

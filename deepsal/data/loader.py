@@ -42,8 +42,8 @@ class Loader(DataLoader[Batch]):
         self.taken = None
         torch.set_rng_state(self.began)
         batches = super().__iter__()
-        for _ in range(used):
-            next(batches)
         if used:
+            for _ in range(used):
+                next(batches)
             torch.set_rng_state(now)
         yield from batches
