@@ -19,7 +19,7 @@ from deepsal.rf.inference import Interval
 from deepsal.rf.portrait import Portrait, portrait
 from deepsal.rf.rule import Row
 from deepsal.rf.theory import geometry
-from deepsal.rf.verdict import verdict
+from deepsal.rf.verdict import WITHDRAWN, verdict
 
 LOG = logging.getLogger(__name__)
 CHANGES = ("P1", "P2")
@@ -99,7 +99,9 @@ class Judge:
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "verdict.json"
         partial = file.with_suffix(".partial")
-        text = json.dumps({"weights": weights, **options, "rows": found}, indent=1)
+        text = json.dumps(
+            {"note": WITHDRAWN, "weights": weights, **options, "rows": found}, indent=1
+        )
         partial.write_text(text.replace("NaN", "null"))
         os.replace(partial, file)
 
@@ -128,6 +130,7 @@ def show(rows: Sequence[Row], console: Console | None = None) -> None:
     """Print the verdict."""
     console = console or Console(highlight=False)
     console.print(table(rows))
+    console.print(f"Note: {WITHDRAWN}")
     if others := sorted({row.measure for row in rows if not (row.null or row.outcome)}):
         console.print(f"verdict.json also has {', '.join(others)}")
 

@@ -20,6 +20,7 @@ from deepsal.report.predictions import address, gallery
 from deepsal.report.tables import LOWER, NAMES, SCORES
 from deepsal.rf.inference import interval
 from deepsal.rf.plot import COLOURS
+from deepsal.rf.verdict import WITHDRAWN
 
 LARGEST = 8 * 10**6
 """Bytes a page may have; pictures of units shrink until it fits."""
@@ -127,6 +128,7 @@ def _fixed(folder: Path, beside: Sequence[Path]) -> dict[str, Any]:
         "gallery": gallery(folder),
         "verdict": verdict,
         "claims": CLAIMS,
+        "withdrawn": WITHDRAWN,
     }
 
 

@@ -38,6 +38,7 @@ def test_the_verdict_is_written_with_what_it_was_made_of(tmp_path: Path) -> None
     written = json.loads((tmp_path / "verdict.json").read_text())
     assert written["weights"]["after"] == [store.fingerprint(after)] != [store.fingerprint(before)]
     assert written["units"] == 3
+    assert "not reliable from conv3 on" in written["note"]
     assert len(written["rows"]) == len(rows)
     assert {row["claim"] for row in written["rows"]} == {"P1", "P2", "P3"}
     assert not list(tmp_path.glob("*.partial"))
@@ -86,6 +87,7 @@ def test_the_table_fits_80_columns() -> None:
     for word in ("P3", "-0.12 [-0.46, -0.11]", "96", "-0.00 untrained", "not supported"):
         assert word in text
     assert "…" not in text
+    assert "P2 and P3 are withdrawn" in " ".join(text.split())
 
 
 def test_units_that_a_stage_has_not_are_named(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@ import runpy
 from pathlib import Path
 
 import pandas as pd
+import torch
 import yaml
+from torch import nn
 
 from deepsal.rf.inference import Interval
 from deepsal.rf.rule import Row
+from tests.conftest import backbone
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "experiments" / "surround"
@@ -34,3 +37,14 @@ def test_vgg16_is_published_with_all_five_claims() -> None:
     assert [*table.columns] == [*pd.read_csv(STUDY / "expected.csv").columns]
     assert set(table["claim"]) == {"P1", "P2", "P3", "P4", "P5"}
     assert table.loc[table["measure"] == "cosine", "count"].tolist() == [32] * 5
+
+
+def test_a_linear_unit_has_a_perfectly_reliable_field_and_a_deep_one_has_not() -> None:
+    torch.manual_seed(0)
+    linear = nn.Sequential(nn.Conv2d(3, 4, 5, padding=2, bias=False))
+    deep = backbone().eval()
+    images = torch.rand(16, 3, 64, 64)
+    reliability = runpy.run_path(str(STUDY / "reliability.py"))["reliability"]
+    assert [*reliability(linear, {"0": range(4)}, images, [8])["8"]] == ["1.000"]
+    table = reliability(deep, {"conv5": range(4)}, images, [4, 16])
+    assert float(table.loc[0, "4"]) < float(table.loc[0, "16"]) < 1

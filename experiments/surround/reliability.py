@@ -1,0 +1,90 @@
+"""Measure how reliable a mean gradient over a few patches is, and write reliability.csv.
+
+python experiments/surround/reliability.py --data FOLDER [--to FILE]
+
+The reliability of a unit's field is the correlation of two means over disjoint halves of the
+patches, corrected to the full number of patches: 2r / (1 + r) (Spearman 1910, Brown 1910).
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deepsal.data import SaliencyDataModule, osie
+from deepsal.models import backbone
+from deepsal.rf import fields, geometry
+from deepsal.rf.sources import middle
+
+PATCHES = (4, 8, 32)
+SPLITS = 50
+WINDOW = 129
+
+
+def main() -> None:
+    """Measure EfficientNet-Lite0 with ImageNet weights on validation images of OSIE."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--to", type=Path, default=Path(__file__).parent / "reliability.csv")
+    arguments = parser.parse_args()
+    network = backbone("tf_efficientnet_lite0", "efficientnet_lite0").eval()
+    samples = SaliencyDataModule(osie(arguments.data)).images["val"]
+    images = torch.stack([samples[i].image for i in range(max(PATCHES))])
+    units = {f"conv{i}": range(16) for i in range(1, 6)}
+    table = reliability(network, units, images, PATCHES)
+    print(table.to_string(index=False))
+    table.to_csv(arguments.to, index=False)
+
+
+def reliability(
+    network: nn.Module,
+    units: Mapping[str, Sequence[int]],
+    images: Float[Tensor, "N 3 h w"],
+    patches: Sequence[int],
+) -> pd.DataFrame:
+    """Return the median reliability over units, a row per layer, a column per number of patches.
+
+    Args:
+        network: any network in eval mode.
+        units: `{layer: channels}`.
+        images: one patch is the middle of one image.
+        patches: even numbers, at most as many as images.
+    """
+    size = images.shape[-2], images.shape[-1]
+    rows = []
+    for layer, channels in units.items():
+        known = geometry(network, layer)
+        place = middle(len(channels), 1, known, size)
+        single = [
+            fields(network, layer, image[None], place, channels, known, WINDOW).field
+            for image in images
+        ]
+        of_layer = np.stack(single)
+        rows.append({"stage": layer} | {str(n): _median(of_layer, n) for n in patches})
+    return pd.DataFrame(rows)
+
+
+def _median(single: NDArray[np.float32], count: int) -> str:
+    """Return the median over units and splits of fields (N, U, 3, h, w) from so many patches."""
+    random = np.random.default_rng(0)
+    values = []
+    for _ in range(SPLITS):
+        chosen = random.permutation(len(single))[:count]
+        first, second = (
+            single[half].mean(0).reshape(single.shape[1], -1) for half in np.split(chosen, 2)
+        )
+        first, second = (half - half.mean(1, keepdims=True) for half in (first, second))
+        lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+        r = (first * second).sum(1) / lengths
+        values.append(2 * r / (1 + r))
+    return f"{np.median(values):.3f}"
+
+
+if __name__ == "__main__":
+    main()
