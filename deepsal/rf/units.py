@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
 
+from deepsal.rf.arithmetic import full_precision
+
 NONLINEAR = {
     *("relu", "prelu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus", "threshold"),
     *("sigmoid", "tanh", "softmax", "hardtanh", "hardswish", "hardsigmoid", "log_sigmoid_forward"),
@@ -53,33 +55,36 @@ def _plain(module: nn.Module) -> nn.Module:
 def undisturbed(network: nn.Module) -> Iterator[None]:
     """Put the network in eval mode with gradients to the input only; restore everything after.
 
-    Training flags (each module's own), `requires_grad`, the random generators of torch, numpy
-    and Python, and the grad and inference modes are as before, also after an exception.
+    Float32 is computed in full (`full_precision`). Training flags (each module's own),
+    `requires_grad`, the random generators of torch, numpy and Python, and the grad and inference
+    modes are as before, also after an exception.
     """
     training = {module: module.training for module in network.modules()}
     learning = {parameter: parameter.requires_grad for parameter in network.parameters()}
     states = random.getstate(), np.random.get_state()
     devices = {p.device.index or 0 for p in network.parameters() if p.is_cuda}
     device = next((p.device.type for p in network.parameters()), "cpu")
-    with (
-        torch.random.fork_rng(devices),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(device, enabled=False),
-    ):
-        try:
-            for module in training:
-                module.training = False
-            for parameter in learning:
-                parameter.requires_grad_(False)
-            yield
-        finally:
-            for module, flag in training.items():
-                module.training = flag
-            for parameter, flag in learning.items():
-                parameter.requires_grad_(flag)
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+    try:
+        with (
+            torch.random.fork_rng(devices),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            full_precision(device),
+        ):
+            try:
+                for module in training:
+                    module.training = False
+                for parameter in learning:
+                    parameter.requires_grad_(False)
+                yield
+            finally:
+                for module, flag in training.items():
+                    module.training = flag
+                for parameter, flag in learning.items():
+                    parameter.requires_grad_(flag)
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def generator(device: torch.device) -> torch.Generator:

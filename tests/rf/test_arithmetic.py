@@ -1,0 +1,70 @@
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import backends, nn
+
+from deepsal.rf.arithmetic import OPERATORS, full_precision, in_force
+from deepsal.rf.units import undisturbed
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_process() -> Iterator[None]:
+    before = state()
+    yield
+    backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("highest")
+    for operator, precision in zip(OPERATORS, before[:-1], strict=True):
+        operator.fp32_precision = precision
+
+
+def state() -> list[str]:
+    legacy: object = "unreadable"
+    try:
+        legacy = backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    except RuntimeError:
+        pass
+    return [*(operator.fp32_precision for operator in OPERATORS), str(legacy)]
+
+
+@pytest.mark.parametrize("matmul", ["highest", "high", "medium"])
+@pytest.mark.parametrize("cudnn", [True, False])
+def test_every_reduced_precision_is_off_inside_and_as_before_after(
+    cudnn: bool, matmul: str
+) -> None:
+    backends.cudnn.allow_tf32 = cudnn
+    torch.set_float32_matmul_precision(matmul)
+    before = state()
+    with full_precision("cpu"):
+        assert state() == [*["ieee"] * 6, "(False, 'highest')"]
+    assert state() == before
+
+
+def test_settings_that_disagree_are_restored_too() -> None:
+    backends.cudnn.conv.fp32_precision = "ieee"  # rnn stays TF32: the older switch is unreadable
+    torch.set_float32_matmul_precision("high")
+    backends.cuda.matmul.fp32_precision = "ieee"
+    before = state()
+    assert before[-1] == "unreadable"
+    with full_precision("cpu"):
+        assert state()[:-1] == ["ieee"] * 6
+    assert state() == before
+
+
+def test_an_exception_restores_and_autocast_is_off_inside() -> None:
+    before = state()
+    square = torch.ones(2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        with pytest.raises(OSError, match="on purpose"), full_precision("cpu"):
+            assert (square @ square).dtype == torch.float32
+            raise OSError("on purpose")
+        assert (square @ square).dtype == torch.bfloat16
+    assert state() == before
+
+
+def test_a_look_at_a_network_runs_in_full_precision() -> None:
+    with undisturbed(nn.Conv2d(3, 4, 3)):
+        assert in_force(torch.float32, "cuda").name == "float32"
+    assert in_force(torch.float32, "cuda").name == "TF32"
+    assert in_force(torch.float32, "cuda").tolerance > in_force(torch.float32, "cpu").tolerance
+    assert in_force(torch.bfloat16, "cpu").name == "bfloat16"
