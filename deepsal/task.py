@@ -13,6 +13,7 @@ from typing_extensions import override
 from deepsal.losses import SaliencyLoss
 from deepsal.metrics import SaliencyMetrics, Scoring
 from deepsal.models import Baseline, Centre, Finetune, Human, SaliencyNetwork, Uniform
+from deepsal.rf.arithmetic import full_precision
 
 
 @runtime_checkable
@@ -28,10 +29,11 @@ class Batch(Protocol):
 class SaliencyTask(pl.LightningModule):
     """Learns to predict where people look, and scores the prediction.
 
-    Training and validation are scored at the network's resolution, test images at their own. In
-    the test every image is also scored for the centre prior (from the training fixations) and for
-    chance; `rows` then holds one dict per image: `name`, `nss` …, `centre_nss` …, `chance_nss` ….
-    Shuffled AUC is against the other test images' fixations, information gain over the centre.
+    Training and validation are scored at the network's resolution, test images at their own. A test
+    runs in full float32, whatever precision the training used. In it every image is also scored for
+    the centre prior (from the training fixations) and for chance; `rows` then holds one dict per
+    image: `name`, `nss` …, `centre_nss` …, `chance_nss` …. Shuffled AUC is against the other test
+    images' fixations, information gain over the centre.
 
     Args:
         network: image (B, 3, h, w) in [0, 1] → log density (B, H, W); a baseline only to test.
@@ -111,6 +113,10 @@ class SaliencyTask(pl.LightningModule):
 
     @override
     def test_step(self, batch: Batch, batch_idx: int) -> None:
+        with full_precision(self.device.type):
+            self._test(batch)
+
+    def _test(self, batch: Batch) -> None:
         rows: list[dict[str, Any]] = [{"name": name} for name in batch.name]
         others, baseline = self._others(batch), self._predict(self.baselines["centre"], batch)
         for prefix, network in {"": self.network, **self.baselines}.items():
@@ -149,9 +155,11 @@ class SaliencyTask(pl.LightningModule):
     ) -> dict[str, Tensor]:
         sigma = self._tested.sigma_of(batch.name[0])  # test images come one by one
 
-        def score(log_density: Tensor, density: Tensor, fixations: Tensor) -> dict[str, Tensor]:
+        def score(*maps: Tensor) -> dict[str, Tensor]:
+            log_density, density, fixations = (m.to(batch.fixations) for m in maps)
             of_image = others.expand_as(log_density), baseline.expand_as(log_density)
-            return self.score(log_density, density, fixations, *of_image, sigma)
+            values = self.score(log_density, density, fixations, *of_image, sigma)
+            return {name: value.cpu() for name, value in values.items()}
 
         if isinstance(network, Human):  # its truth is not everybody's fixations
             height, width = batch.density.shape[-2:]
@@ -165,9 +173,12 @@ class SaliencyTask(pl.LightningModule):
         return self.log_density
 
     def log_density(self, image: Tensor, size: tuple[int, int], name: list[str]) -> Tensor:
-        """Return the prediction for named images at a size, `(B, H, W)`, on the CPU."""
+        """Return the float32 map that the test scores, for named images at a size, `(B, H, W)`.
+
+        It is computed on the task's device and lies on the CPU.
+        """
         known = {"name": name} if isinstance(self.network, Baseline) else {}
-        with torch.no_grad():
+        with torch.no_grad(), full_precision(self.device.type):
             log_density: Tensor = self.network.eval()(image.to(self.device), size, **known)
         return log_density.cpu()
 

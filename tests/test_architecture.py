@@ -21,7 +21,7 @@ ARROWS = {
     "optimal": {"functional"},
     "losses": {"functional"},
     "metrics": {"functional", "protocol", "optimal", "transport"},
-    "task": {"losses", "metrics", "models", "functional"},
+    "task": {"losses", "metrics", "models", "functional", "rf.arithmetic"},
     "callbacks": {"callbacks", "rf", "data.sample"},
     "jobs": {"jobs", "callbacks", "models", "report"},
     "report": {"report", "rf", "functional"},

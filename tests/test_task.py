@@ -1,15 +1,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from deepsal import functional
+from deepsal.callbacks import Export
 from deepsal.data import SaliencyDataModule, popout
 from deepsal.data.maps import rasterise
 from deepsal.metrics import Scoring, scores
+from deepsal.models import Centre, Human, Maps
 from deepsal.models.finetune import DEPTHS
 from deepsal.task import SaliencyTask
 from tests.conftest import datamodule, task
@@ -90,6 +93,49 @@ def test_test_images_are_scored_at_their_own_size_beside_centre_and_chance(tmp_p
         assert row["nss"] == pytest.approx(expected["nss"].item(), abs=1e-5)
         assert row["chance_auc"] == 0.5
         assert row["centre_kl"] != row["chance_kl"]
+
+
+@pytest.mark.parametrize("network", ["trained", "human", "centre"])
+def test_the_training_precision_never_enters_a_test_score(network: str) -> None:
+    torch.manual_seed(0)
+    arrays = popout((8, 6, 3), size=(64, 96))
+    people = [replace(s, subjects=np.arange(len(s.fixations)) % 3) for s in arrays.stimuli]
+    module, data = task(), SaliencyDataModule(replace(arrays, stimuli=people), (64, 96), 4)
+    if network != "trained":
+        module.network = Human() if network == "human" else Centre()
+    rows = []
+    for precision in ("32-true", "bf16-mixed"):
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            precision=precision,  # type: ignore[arg-type]
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.test(module, data, verbose=False)
+        rows.append(module.rows)
+    assert rows[0] == rows[1]
+    assert all(row["nss"] == row["nss"] for row in rows[0])
+
+
+def test_the_test_scores_the_very_map_that_is_exported(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module, data = task(), datamodule()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        precision="bf16-mixed",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.test(module, data, verbose=False)
+    predict = module.predictor(data.dataset)
+    written = Export(tmp_path / "maps.hdf5")(predict, data.images["test"])
+    maps = Maps(written)
+    for row, batch in zip(module.rows, data.test_dataloader(), strict=True):
+        log_density = maps(batch.image, batch.size[0], batch.name)
+        nss = functional.nss(log_density, batch.fixations).item()
+        assert row["nss"] == pytest.approx(nss, abs=1e-5)
 
 
 def test_a_checkpoint_holds_plain_values_and_restores_the_weights(tmp_path: Path) -> None:

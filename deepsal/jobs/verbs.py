@@ -66,6 +66,7 @@ def do(
         if "export" in verbs and trainer.is_global_zero:
             if best:
                 task.load_state_dict(torch.load(best, "cpu", weights_only=True)["state_dict"])
+            task.to(trainer.strategy.root_device)  # where the test scored it
             written = objects["export"](task.predictor(data.dataset), data.images["test"])
             print(f"predictions are in {written}")  # noqa: T201
         failed = False

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import torch
@@ -20,10 +21,8 @@ def settings_of_the_process() -> Iterator[None]:
 
 def state() -> list[str]:
     legacy: object = "unreadable"
-    try:
+    with suppress(RuntimeError):
         legacy = backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    except RuntimeError:
-        pass
     return [*(operator.fp32_precision for operator in OPERATORS), str(legacy)]
 
 
@@ -54,10 +53,15 @@ def test_settings_that_disagree_are_restored_too() -> None:
 def test_an_exception_restores_and_autocast_is_off_inside() -> None:
     before = state()
     square = torch.ones(2, 2)
-    with torch.autocast("cpu", torch.bfloat16):
-        with pytest.raises(OSError, match="on purpose"), full_precision("cpu"):
+
+    def fail() -> None:
+        with full_precision("cpu"):
             assert (square @ square).dtype == torch.float32
             raise OSError("on purpose")
+
+    with torch.autocast("cpu", torch.bfloat16):
+        with pytest.raises(OSError, match="on purpose"):
+            fail()
         assert (square @ square).dtype == torch.bfloat16
     assert state() == before
 
