@@ -107,7 +107,7 @@ def test_the_training_precision_never_enters_a_test_score(network: str) -> None:
     for precision in ("32-true", "bf16-mixed"):
         trainer = pl.Trainer(
             accelerator="cpu",
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision,
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,

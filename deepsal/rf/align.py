@@ -1,23 +1,13 @@
-"""Answers of many patches laid over each other, unit on unit."""
-
-from typing import NamedTuple
+"""Fields of many patches laid over each other, unit on unit, on the device they come from."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from deepsal.rf.crop import Crop
+from deepsal.rf.crop import Indices
 from deepsal.rf.theory import Geometry
 from deepsal.rf.windowed import Box
-
-
-class Place(NamedTuple):
-    """A unit on a patch: their positions, the image, the crop, and row and column in the layer."""
-
-    unit: int
-    patch: int
-    image: int
-    crop: Crop
-    at: tuple[int, int]
 
 
 class Aligned:
@@ -29,6 +19,7 @@ class Aligned:
         shape: (units, patches).
         window: largest side of a window; None for the whole field.
         keep: keep every patch's window, for `components`.
+        device: where the sums are made.
     """
 
     def __init__(
@@ -38,46 +29,74 @@ class Aligned:
         shape: tuple[int, int],
         window: int | None,
         keep: bool,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.geometry = geometry
         sizes = geometry.size or image
         self.sides = [min(r, n, window or n) for r, n in zip(sizes, image, strict=True)]
-        self.total = np.zeros((shape[0], 3, *self.sides), dtype=np.float32)
-        self.each = np.zeros((*shape, 3, *self.sides), dtype=np.float32) if keep else None
-        self.activation = np.full(shape, np.nan, dtype=np.float32)
-        self.centre = np.full((*shape, 2), np.nan, dtype=np.float32)
+        self.total = torch.zeros(shape[0], 3, *self.sides, device=device)
+        self.each = torch.zeros(*shape, 3, *self.sides, device=device) if keep else None
+        self.activation = torch.full(shape, torch.nan, device=device)
 
-    def window(self, place: Place) -> Box:
-        """Return the window around a unit in the frame of its crop; it may reach beyond."""
-        top, left = self._first(place.at)
-        window = Box(top, top + self.sides[0], left, left + self.sides[1])
-        return window.moved(-place.crop.top, -place.crop.left)
+    def first(self, at: Indices) -> Indices:
+        """Return the first row and column of windows in the image, (P, 2); they may lie off it.
 
-    def add(self, place: Place, value: NDArray[np.float32], box: Box, activation: float) -> None:
-        """Add a unit's answer, value (3, h', w') in a box of its crop."""
-        window = self.window(place)
-        kept = box.within(window)
-        source = kept.moved(-box.top, -box.left)
-        target = kept.moved(-window.top, -window.left)
-        if kept.bottom > kept.top and kept.right > kept.left:
-            seen = value[:, source.rows, source.columns]
-            self.total[place.unit, :, target.rows, target.columns] += seen
-            if self.each is not None:
-                self.each[place.unit, place.patch, :, target.rows, target.columns] = seen
-        self.activation[place.unit, place.patch] = activation
-        self.centre[place.unit, place.patch] = [
-            first + (side - 1) / 2
-            for first, side in zip(self._first(place.at), self.sides, strict=True)
-        ]
+        Args:
+            at: (P, 2), row and column of the units in the layer's output.
+        """
+        starts = []
+        for axis in (0, 1):
+            window, stride = self.sides[axis], self.geometry.stride[axis]
+            size = self.geometry.size[axis] if self.geometry.size else window
+            offset = self.geometry.offset[axis] if self.geometry.size else (window - stride) // 2
+            starts.append(at[:, axis] * stride - offset + (size - window) // 2)
+        return np.column_stack(starts)
 
-    def count(self) -> NDArray[np.int64]:
-        """Return how many patches each unit has, (U,)."""
-        return np.asarray(np.isfinite(self.activation).sum(1))
+    def centre(self, at: Indices) -> NDArray[np.float32]:
+        """Return the centres of windows in the image, (P, 2), pixels; arguments as of `first`."""
+        return (self.first(at) + (np.array(self.sides) - 1) / 2).astype(np.float32)
+
+    def add(
+        self,
+        unit: Tensor,
+        patch: Tensor,
+        first: Tensor,
+        value: Tensor,
+        box: Box,
+        activation: Tensor,
+    ) -> None:
+        """Add fields of units on patches; nothing is read back from the device.
+
+        Args:
+            unit: (B,), rows of the sum.
+            patch: (B,).
+            first: (B, 2), first row and column of each window in the frame of its crop.
+            value: (B, 3, h, w), what lies in a box of each crop.
+            box: the same for all crops.
+            activation: (B,).
+        """
+        self.activation[unit, patch] = activation.to(self.activation)
+        if min(value.shape[-2:]) == 0:
+            return
+        rows, inside_rows = self._cells(first[:, 0] - box.top, 0, value.shape[-2])
+        columns, inside_columns = self._cells(first[:, 1] - box.left, 1, value.shape[-1])
+        sample = torch.arange(len(value), device=value.device)
+        cut = value[sample[:, None, None], :, rows[:, :, None], columns[:, None]].movedim(-1, 1)
+        inside = inside_rows[:, None, :, None] & inside_columns[:, None, None]
+        cut = torch.where(inside, cut, 0).float()
+        self.total.index_add_(0, unit, cut)
+        if self.each is not None:
+            self.each[unit, patch] = cut
+
+    def _cells(self, first: Tensor, axis: int, length: int) -> tuple[Tensor, Tensor]:
+        """Return the cells of windows along an axis of a box, and which of them it holds."""
+        cells = first[:, None] + torch.arange(self.sides[axis], device=first.device)
+        return cells.clamp(0, length - 1), (cells >= 0) & (cells < length)
 
     def mean(self) -> NDArray[np.float32]:
         """Return the mean over patches, (U, 3, h, w); NaN for a unit without one."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray(self.total / self.count()[:, None, None, None].astype(np.float32))
+        count = self.activation.isfinite().sum(1).float()
+        return np.asarray((self.total / count[:, None, None, None]).cpu())
 
     def components(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the leading eigenvectors (U, C, 3, h, w) and eigenvalues of the covariance.
@@ -90,9 +109,9 @@ class Aligned:
         values = np.full(shape[:2], np.nan, dtype=np.float32)
         if self.each is None or not number:
             return vectors, values
-        for u, count in enumerate(self.count()):
-            there = np.isfinite(self.activation[u])
-            rows = self.each[u, there].reshape(count, -1)
+        present, each = self.activation.isfinite().cpu().numpy(), self.each.cpu().numpy()
+        for u, there in enumerate(present):
+            rows = each[u, there].reshape(count := int(there.sum()), -1)
             rows = rows - rows.mean(0) if count else rows
             variance, mix = np.linalg.eigh(rows @ rows.T / max(count - 1, 1))
             for c in range(min(number, count - 1)):
@@ -102,13 +121,3 @@ class Aligned:
                     vectors[u, c] = (direction / length).reshape(shape[2:])
                     values[u, c] = max(variance[-1 - c], 0)
         return vectors, values
-
-    def _first(self, at: tuple[int, int]) -> tuple[int, int]:
-        """Return the window's first row and column in the image."""
-        first = []
-        for axis in (0, 1):
-            window, stride = self.sides[axis], self.geometry.stride[axis]
-            size = self.geometry.size[axis] if self.geometry.size else window
-            offset = self.geometry.offset[axis] if self.geometry.size else (window - stride) // 2
-            first.append(at[axis] * stride - offset + (size - window) // 2)
-        return first[0], first[1]

@@ -5,16 +5,11 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
-from torch import backends
 
-OPERATORS: tuple[Any, ...] = (
-    backends.cudnn.conv,
-    backends.cudnn.rnn,
-    backends.cuda.matmul,
-    backends.mkldnn.conv,
-    backends.mkldnn.rnn,
-    backends.mkldnn.matmul,
-)
+cuda: Any = torch.backends.cuda
+cudnn: Any = torch.backends.cudnn
+mkldnn: Any = torch.backends.mkldnn
+OPERATORS = (cudnn.conv, cudnn.rnn, cuda.matmul, mkldnn.conv, mkldnn.rnn, mkldnn.matmul)
 """Torch's switches for what convolutions and matrix products of float32 are computed in."""
 
 
@@ -56,7 +51,7 @@ def in_force(dtype: torch.dtype, device: str) -> Arithmetic:
         return Arithmetic("bfloat16", 0.05)
     if dtype == torch.float16:
         return Arithmetic("float16", 0.01)
-    if dtype == torch.float32 and device == "cuda" and backends.cudnn.conv.fp32_precision == "tf32":
+    if dtype == torch.float32 and device == "cuda" and cudnn.conv.fp32_precision == "tf32":
         return Arithmetic("TF32", 0.01)
     return Arithmetic(str(dtype).removeprefix("torch."), 1e-3)
 
@@ -65,7 +60,7 @@ def _legacy_settings() -> dict[str, Any]:
     """Return torch's older settings; one that disagrees with the newer ones cannot be read."""
     settings: dict[str, Any] = {}
     with suppress(RuntimeError):
-        settings["cudnn"] = backends.cudnn.allow_tf32
+        settings["cudnn"] = cudnn.allow_tf32
     with suppress(RuntimeError):
         settings["matmul"] = torch.get_float32_matmul_precision()
     return settings
@@ -74,7 +69,7 @@ def _legacy_settings() -> dict[str, Any]:
 def _apply(legacy: dict[str, Any], precisions: list[str]) -> None:
     """Set the older settings, then the newer ones, which the older would change."""
     if "cudnn" in legacy:
-        backends.cudnn.allow_tf32 = legacy["cudnn"]
+        cudnn.allow_tf32 = legacy["cudnn"]
     if "matmul" in legacy:
         torch.set_float32_matmul_precision(legacy["matmul"])
     for operator, precision in zip(OPERATORS, precisions, strict=True):

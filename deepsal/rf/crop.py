@@ -2,7 +2,12 @@
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from deepsal.rf.theory import Geometry
+
+Indices = NDArray[np.int64]
 
 
 class Crop(NamedTuple):
@@ -30,17 +35,37 @@ def crop(geometry: Geometry, image: tuple[int, int], unit: tuple[int, int]) -> C
     >>> crop(Geometry((11, 11), (4, 4), (2, 2)), (64, 64), (5, 0))
     Crop(top=16, bottom=32, left=0, right=16, unit=(1, 0))
     """
-    size = geometry.size or image
-    (top, bottom, row), (left, right, column) = (
-        _span(size[a], geometry.stride[a], geometry.offset[a], image[a], unit[a]) for a in (0, 1)
-    )
+    boxes, units = crops(geometry, image, np.array([unit]))
+    top, bottom, left, right = boxes[0].tolist()
+    row, column = units[0].tolist()
     return Crop(top, bottom, left, right, (row, column))
 
 
-def _span(size: int, stride: int, offset: int, length: int, unit: int) -> tuple[int, int, int]:
+def crops(geometry: Geometry, image: tuple[int, int], units: Indices) -> tuple[Indices, Indices]:
+    """Return `crop` for many units at a time.
+
+    Args:
+        geometry: the layer's theoretical field.
+        image: (height, width).
+        units: (P, 2), row and column in the layer's output.
+
+    Returns:
+        Boxes (P, 4) of top, bottom, left and right, and the units' places in them (P, 2).
+    """
+    size = geometry.size or image
+    rows, columns = (
+        _span(size[a], geometry.stride[a], geometry.offset[a], image[a], units[:, a])
+        for a in (0, 1)
+    )
+    return np.column_stack([*rows[:2], *columns[:2]]), np.column_stack([rows[2], columns[2]])
+
+
+def _span(
+    size: int, stride: int, offset: int, length: int, unit: Indices
+) -> tuple[Indices, Indices, Indices]:
     side = -(-(size + stride - 1) // stride) * stride
     if side >= length:
-        return 0, length, unit
+        return np.zeros_like(unit), np.full_like(unit, length), unit
     last = (length - side) // stride * stride
-    start = min(max((unit * stride - offset) // stride * stride, 0), last)
-    return start, length if start == last else start + side, unit - start // stride
+    start = ((unit * stride - offset) // stride * stride).clip(0, last)
+    return start, np.where(start == last, length, start + side), unit - start // stride

@@ -22,6 +22,10 @@ from deepsal.rf.windowed import Box, Windowed
 
 NOISE = 0.1
 OCCLUDER = 8
+BACKWARD = {"gradient", "guided", "deconv", "erf"}
+"""Methods that are one backward pass, which can be carried as windows."""
+REPEATING = {"integrated", "smooth"}
+"""Methods of which Captum makes `samples` copies of a batch."""
 BATCH = 64
 
 
@@ -165,11 +169,13 @@ def _backward(engine: Callable[..., Any], probe: Probe, question: Question) -> A
             warnings.filterwarnings("ignore", "Setting backward hooks on ReLU activations")
             found: Tensor = engine(probe, probe.target).attribute(
                 crops.requires_grad_(),
-                neuron_selector=select,
+                neuron_selector=lambda output: select(output).sum(),  # one operator, not B
                 attribute_to_neuron_input=probe.rectifier is not None,
             )
         return found.detach()
 
+    if not question.windowed:
+        return _whole(attribute(question.crops), select.seen)
     try:
         with Lean(question.needed):
             found = attribute(question.crops)

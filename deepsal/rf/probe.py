@@ -65,7 +65,8 @@ class Question:
 
     crops: (B, 3, h, w), one image expanded where all units look at the same · units: (B,) ·
     where: (B, 2), row and column in the layer's output · needed: per convolution, see `Lean` ·
-    samples: steps, noisy copies or pairs of noise images.
+    samples: steps, noisy copies or pairs of noise images · windowed: gradients are computed as
+    windows (`Lean`), otherwise Captum runs a plain batch.
     """
 
     crops: Tensor
@@ -73,6 +74,7 @@ class Question:
     where: Tensor
     needed: Sequence[Box] | None = None
     samples: int = 32
+    windowed: bool = True
 
     def alike(self) -> bool:
         """Whether all units look at the same crop."""

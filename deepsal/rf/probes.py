@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from deepsal.rf import stimuli
-from deepsal.rf.fields import PIXELS
 from deepsal.rf.shown import Answer, Shown, Values
 from deepsal.rf.theory import Geometry
 from deepsal.rf.theory import geometry as measured
@@ -66,7 +65,7 @@ def probe(
     size: tuple[int, int],
     geometry: Mapping[str, Geometry] | None = None,
     contrast: float = 0.5,
-    pixels: int = PIXELS,
+    pixels: int | None = None,
 ) -> dict[str, Responses]:
     """Show simple stimuli to the unit in the middle of each channel of some layers.
 
@@ -81,7 +80,8 @@ def probe(
         size: (height, width) of the image.
         geometry: of the layers, as far as known (the others are measured).
         contrast: of the stimuli, up to 0.5.
-        pixels: of images per forward pass; lower it where memory is short.
+        pixels: of images per forward pass; None: what the device's memory has room for. Where
+            memory does not suffice, the passes become smaller.
 
     Returns:
         `{name: Responses}`; `deepsal.rf.tuning` makes numbers of them.
@@ -101,7 +101,7 @@ def disks(
     size: tuple[int, int],
     geometry: Mapping[str, Geometry] | None = None,
     contrast: float = 0.5,
-    pixels: int = PIXELS,
+    pixels: int | None = None,
 ) -> dict[str, tuple[Values, Answer]]:
     """Show disks only, for a tenth of the cost of `probe`.
 
@@ -159,7 +159,7 @@ def _shown(
     size: tuple[int, int],
     geometry: Mapping[str, Geometry] | None,
     contrast: float,
-    pixels: int,
+    pixels: int | None,
 ) -> Iterator[tuple[str, Shown]]:
     if not 0 < contrast <= 0.5:
         raise ValueError(f"contrast is {contrast}; it must be above 0 and at most 0.5")
@@ -184,7 +184,7 @@ def _responses(layer: Shown, contrast: float) -> Responses:
         b,
         layer.unit,
         layer.centre,
-        layer.grey[0].numpy(),
+        layer.grey[0].cpu().numpy(),
         disks,
         layer.answers(annuli, contrast=signs, inner=b.radius[:-1:2]),
         layer.answers(spots, contrast=signs, row=b.offset, column=b.offset),

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.rf import stimuli
+from deepsal.rf.arithmetic import in_force
 from deepsal.rf.crop import crop
-from deepsal.rf.fields import TOLERANCE
+from deepsal.rf.memory import batch_size, run_in_batches
 from deepsal.rf.probe import Probe
 from deepsal.rf.sources import blank
 from deepsal.rf.theory import Geometry
@@ -26,7 +27,7 @@ class Shown:
         name: of the layer.
         size: (height, width) of the image.
         geometry: of the layer.
-        pixels: of images per forward pass.
+        pixels: of images per forward pass; None for what memory has room for.
 
     Raises:
         ValueError: as `deepsal.rf.probe`.
@@ -38,7 +39,7 @@ class Shown:
         name: str,
         size: tuple[int, int],
         geometry: Geometry,
-        pixels: int,
+        pixels: int | None,
     ) -> None:
         self.size, self.geometry = size, geometry
         stride, field, offset = geometry.stride, geometry.size, geometry.offset
@@ -50,8 +51,12 @@ class Shown:
         self.shape = box.bottom - box.top, box.right - box.left
         self.inner = self.centre[0] - box.top, self.centre[1] - box.left
         self.like = next(network.parameters(), torch.empty(0))
-        self.probe = Probe(network, name, blank(self.shape).to(self.like))
-        self.batch = max(1, pixels // (self.shape[0] * self.shape[1]))
+        grey = blank(self.shape).to(self.like)
+        self.probe = Probe(network, name, grey)
+        if pixels is None:
+            self.batch = batch_size(network, self.probe.activation, grey)
+        else:
+            self.batch = max(1, pixels // (self.shape[0] * self.shape[1]))
         self.at = box.unit
         self.grey = self.read(blank(self.shape), self.at)
         self._check()
@@ -70,19 +75,22 @@ class Shown:
                 f"{self.probe.name} of an image of {self.size} has no unit at {self.unit}: the "
                 f"size or the {self.geometry} is wrong"
             )
-        return z[:, :, at[0], at[1]].float().cpu()
+        return z[:, :, at[0], at[1]].float()
 
     def answers(self, draw: Callable[..., Tensor], **axes: Values) -> Answer:
         """Return what the units answer to all combinations, less that to grey, (U, *axes)."""
         mesh = np.meshgrid(*axes.values(), indexing="ij")
-        found = []
-        for start in range(0, mesh[0].size, self.batch):
-            part = [m.ravel()[start : start + self.batch] for m in mesh]
-            images = draw(self.shape, self.inner, **dict(zip(axes, part, strict=True)))
-            found.append(self.read(images, self.at))
-        z = torch.cat(found)
+        parts: list[Tensor] = []
+
+        def show(part: slice) -> None:
+            values = [m.ravel()[part] for m in mesh]
+            images = draw(self.shape, self.inner, **dict(zip(axes, values, strict=True)))
+            parts.append(self.read(images, self.at))
+
+        self.batch = run_in_batches(mesh[0].size, self.batch, show)
+        z = torch.cat(parts)
         noise = 8 * torch.finfo(self.like.dtype).eps * z.abs().max()  # of a sum's order
-        answer = torch.where((z - self.grey).abs() > noise, z - self.grey, 0).numpy()
+        answer = torch.where((z - self.grey).abs() > noise, z - self.grey, 0).cpu().numpy()
         return np.asarray(answer.T.reshape(-1, *mesh[0].shape))
 
     def _check(self) -> None:
@@ -91,9 +99,11 @@ class Shown:
         step = stimuli.edges(self.shape, self.inner, angle)
         small = self.read(torch.cat([step, 1 - step / 2]), self.at)[:1]
         large = self.read(stimuli.edges(self.size, self.centre, angle), self.unit)
-        if (small - large).abs().max() > TOLERANCE.get(self.like.dtype, 1e-3) * large.abs().max():
+        arithmetic = in_force(self.like.dtype, self.like.device.type)
+        if (small - large).abs().max() > arithmetic.tolerance * large.abs().max():
             raise ValueError(
-                f"a crop does not reproduce {self.probe.name} of the full image: the network looks "
-                "beyond its theoretical field, or mixes images (batch norm without running "
-                "statistics); give a size that its strides divide"
+                f"a crop does not reproduce {self.probe.name} of the full image (computed in "
+                f"{arithmetic.name}): the network looks beyond its theoretical field, or mixes "
+                "images (batch norm without running statistics); give a size that its strides "
+                "divide"
             )

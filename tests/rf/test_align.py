@@ -4,29 +4,57 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.align import Aligned, Place
-from deepsal.rf.crop import Crop
+from deepsal.rf.align import Aligned
 from deepsal.rf.fields import fields
 from deepsal.rf.theory import Geometry
 from deepsal.rf.windowed import Box
 
 GEOMETRY = Geometry((3, 3), (1, 1), (1, 1))
+AT = np.array([[4, 5]])
 
 
-def place(patch: int, row: int = 4, column: int = 5) -> Place:
-    return Place(0, patch, 0, Crop(0, 9, 0, 9, (row, column)), (row, column))
+def add(
+    aligned: Aligned,
+    patch: int,
+    value: NDArray[np.float32],
+    box: Box,
+    activation: float,
+    at: tuple[int, int] = (4, 5),
+) -> None:
+    """Add a field of the unit in row 0, whose crop starts where the image does."""
+    first = torch.from_numpy(aligned.first(np.array([at])))
+    unit, of_patch = torch.tensor([0]), torch.tensor([patch])
+    aligned.add(unit, of_patch, first, torch.tensor(value[None]), box, torch.tensor([activation]))
 
 
 def test_answers_are_laid_over_each_other_on_the_unit() -> None:
     aligned = Aligned(GEOMETRY, (9, 9), (1, 3), None, keep=False)
     value = np.arange(81, dtype=np.float32).reshape(1, 9, 9).repeat(3, 0)
-    aligned.add(place(0), value, Box(0, 9, 0, 9), 1.0)
-    aligned.add(place(1, 0, 0), value, Box(0, 9, 0, 9), 2.0)
+    add(aligned, 0, value, Box(0, 9, 0, 9), 1.0)
+    add(aligned, 1, value, Box(0, 9, 0, 9), 2.0, at=(0, 0))
     first, corner = value[0, 3:6, 4:7], np.pad(value[0, :2, :2], ((1, 0), (1, 0)))
     assert np.array_equal(aligned.mean()[0, 0], (first + corner) / 2)
-    assert aligned.centre[0, :2].tolist() == [[4, 5], [0, 0]]
-    assert np.isnan(aligned.centre[0, 2]).all()
-    assert aligned.count().tolist() == [2]
+    assert aligned.centre(np.array([[4, 5], [0, 0]])).tolist() == [[4, 5], [0, 0]]
+    assert aligned.activation.isfinite().tolist() == [[True, True, False]]
+
+
+def test_many_units_and_patches_added_together_equal_those_added_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    unit, patch = torch.tensor([1, 0, 1, 1]), torch.tensor([0, 1, 2, 1])
+    value = torch.rand(4, 3, 5, 6, generator=generator)
+    first = torch.tensor([[0, 0], [2, 3], [-2, 1], [4, 5]])
+    box, activation = Box(1, 6, 2, 8), torch.arange(4.0)
+    together, single = (Aligned(GEOMETRY, (9, 9), (2, 3), None, keep=True) for _ in range(2))
+    together.add(unit, patch, first, value, box, activation)
+    for i in range(4):
+        one = slice(i, i + 1)
+        single.add(unit[one], patch[one], first[one], value[one], box, activation[one])
+    assert together.each is not None
+    assert single.each is not None
+    assert torch.equal(together.each, single.each)
+    assert together.each[1, 0, :, 1:, 2:].any(), "a part of the box lies in the window"
+    torch.testing.assert_close(together.total, single.total)
+    assert np.array_equal(together.activation, single.activation, equal_nan=True)
 
 
 def test_the_direction_in_which_patches_differ_is_found() -> None:
@@ -34,7 +62,7 @@ def test_the_direction_in_which_patches_differ_is_found() -> None:
     direction = np.zeros((3, 3, 3), dtype=np.float32)
     direction[1, 2, 0] = 1
     for k, size in enumerate((-3, -1, 1, 3)):
-        aligned.add(place(k), 7 + size * direction, Box(3, 6, 4, 7), 0.0)
+        add(aligned, k, 7 + size * direction, Box(3, 6, 4, 7), 0.0)
     component, variance = aligned.components(2)
     assert abs(component[0, 0, 1, 2, 0]) == pytest.approx(1, abs=1e-5)
     assert variance[0, 0] == pytest.approx(np.var([-3, -1, 1, 3], ddof=1), rel=1e-5)
@@ -80,29 +108,24 @@ def test_a_window_around_an_even_field_is_its_middle_or_the_pixel_before() -> No
     for window, shift in ((6, 0), (5, -0.5), (1, -0.5)):
         small = Aligned(geometry, (64, 64), (1, 1), window, keep=False)
         for aligned in (whole, small):
-            aligned.add(place(0), np.ones((3, 1, 1), dtype=np.float32), Box(4, 5, 5, 6), 0.0)
+            add(aligned, 0, np.ones((3, 1, 1), dtype=np.float32), Box(4, 5, 5, 6), 0.0)
         assert small.sides == [window, window]
-        expected = whole.centre[0, 0] + [shift, 0 if window % 2 else -0.5]
-        assert small.centre[0, 0].tolist() == expected.tolist()
-    assert whole.centre[0, 0].tolist() == [4 * 4 - 2 + 3.5, 5 * 4 - 3 + 4]
+        expected = whole.centre(AT)[0] + [shift, 0 if window % 2 else -0.5]
+        assert small.centre(AT)[0].tolist() == expected.tolist()
+    assert whole.centre(AT)[0].tolist() == [4 * 4 - 2 + 3.5, 5 * 4 - 3 + 4]
 
 
 def test_an_answer_outside_the_window_or_without_a_cell_adds_nothing() -> None:
     aligned = Aligned(GEOMETRY, (9, 9), (1, 2), None, keep=True)
-    aligned.add(place(0), np.ones((3, 2, 2), dtype=np.float32), Box(0, 2, 0, 2), 1.0)
-    aligned.add(place(1), np.ones((3, 0, 0), dtype=np.float32), Box(0, 0, 0, 0), 2.0)
+    add(aligned, 0, np.ones((3, 2, 2), dtype=np.float32), Box(0, 2, 0, 2), 1.0)
+    add(aligned, 1, np.ones((3, 0, 0), dtype=np.float32), Box(0, 0, 0, 0), 2.0)
     assert not aligned.mean().any()
-    assert aligned.count().tolist() == [2]
     assert aligned.activation.tolist() == [[1, 2]]
 
 
 def test_global_context_is_laid_over_the_middle_of_a_units_own_cell() -> None:
     aligned = Aligned(Geometry(None, (8, 8), (0, 0)), (32, 48), (1, 1), 9, keep=False)
-    aligned.add(
-        Place(0, 0, 0, Crop(0, 32, 0, 48, (2, 3)), (2, 3)),
-        np.ones((3, 32, 48), dtype=np.float32),
-        Box(0, 32, 0, 48),
-        1.0,
-    )
-    assert np.abs(aligned.centre[0, 0] - [2 * 8 + 3.5, 3 * 8 + 3.5]).max() <= 0.5
+    ones = np.ones((3, 32, 48), dtype=np.float32)
+    add(aligned, 0, ones, Box(0, 32, 0, 48), 1.0, at=(2, 3))
+    assert np.abs(aligned.centre(np.array([[2, 3]]))[0] - [2 * 8 + 3.5, 3 * 8 + 3.5]).max() <= 0.5
     assert aligned.mean().all()

@@ -3,9 +3,9 @@ from contextlib import suppress
 
 import pytest
 import torch
-from torch import backends, nn
+from torch import nn
 
-from deepsal.rf.arithmetic import OPERATORS, full_precision, in_force
+from deepsal.rf.arithmetic import OPERATORS, cuda, cudnn, full_precision, in_force
 from deepsal.rf.units import undisturbed
 
 
@@ -13,7 +13,7 @@ from deepsal.rf.units import undisturbed
 def settings_of_the_process() -> Iterator[None]:
     before = state()
     yield
-    backends.cudnn.allow_tf32 = True
+    cudnn.allow_tf32 = True
     torch.set_float32_matmul_precision("highest")
     for operator, precision in zip(OPERATORS, before[:-1], strict=True):
         operator.fp32_precision = precision
@@ -22,16 +22,16 @@ def settings_of_the_process() -> Iterator[None]:
 def state() -> list[str]:
     legacy: object = "unreadable"
     with suppress(RuntimeError):
-        legacy = backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+        legacy = cudnn.allow_tf32, torch.get_float32_matmul_precision()
     return [*(operator.fp32_precision for operator in OPERATORS), str(legacy)]
 
 
 @pytest.mark.parametrize("matmul", ["highest", "high", "medium"])
-@pytest.mark.parametrize("cudnn", [True, False])
+@pytest.mark.parametrize("allowed", [True, False])
 def test_every_reduced_precision_is_off_inside_and_as_before_after(
-    cudnn: bool, matmul: str
+    allowed: bool, matmul: str
 ) -> None:
-    backends.cudnn.allow_tf32 = cudnn
+    cudnn.allow_tf32 = allowed
     torch.set_float32_matmul_precision(matmul)
     before = state()
     with full_precision("cpu"):
@@ -40,9 +40,9 @@ def test_every_reduced_precision_is_off_inside_and_as_before_after(
 
 
 def test_settings_that_disagree_are_restored_too() -> None:
-    backends.cudnn.conv.fp32_precision = "ieee"  # rnn stays TF32: the older switch is unreadable
+    cudnn.conv.fp32_precision = "ieee"  # rnn stays TF32: the older switch is unreadable
     torch.set_float32_matmul_precision("high")
-    backends.cuda.matmul.fp32_precision = "ieee"
+    cuda.matmul.fp32_precision = "ieee"
     before = state()
     assert before[-1] == "unreadable"
     with full_precision("cpu"):

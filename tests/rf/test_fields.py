@@ -110,6 +110,8 @@ def test_a_unit_without_a_patch_has_no_field() -> None:
     found = fields(backbone(), "conv3", torch.rand(2, 3, 64, 64), patches, [0, 1])
     assert np.isfinite(found.field[0]).all()
     assert np.isnan(found.field[1]).all()
+    assert np.isnan(found.centre[1]).all()
+    assert np.isfinite(found.centre[0]).all()
     assert found.count.tolist() == [2, 0]
 
 
