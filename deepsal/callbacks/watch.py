@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from typing_extensions import override
 
 from deepsal.callbacks.log import log_numbers, log_picture
 from deepsal.callbacks.look import STAGES, Images, Look
-from deepsal.data.sample import Batch
-from deepsal.rf.topk import Best, TopK
+from deepsal.rf.memory import is_out_of_memory
+from deepsal.rf.topk import TopK
 from deepsal.rf.units import undisturbed
 
 LOG = logging.getLogger(__name__)
@@ -27,7 +26,8 @@ class WatchReceptiveFields(pl.Callback):
     training came before, each unit's field before its rectifier (Captum), on several sources of
     patches of the validation images: `fixed`, the same patches at every checkpoint with the unit
     in the middle, so that a change is the network's; and `topk`, the patches that excite the unit
-    most now, one per image, streamed from the validation pass. Leaves `fields/epoch=NNN.npz` (or
+    most now, one per image, in a pass over all validation images. Everything is computed in full
+    float32, whatever precision the training uses. Leaves `fields/epoch=NNN.npz` (or
     `fields/test.npz`), a grid per stage and source, and at the end each stage's evolution, radial
     profiles and strongest patches. Logs, per stage, medians over units: `rf/conv4/correlation`
     (with epoch 0, first source, both smoothed by a quarter of the stride), `rf/conv4/extent`
@@ -67,8 +67,6 @@ class WatchReceptiveFields(pl.Callback):
         self.every_n_epochs = every_n_epochs
         self.seconds = self.began = 0.0
         self.blind = False
-        self.topk: TopK | None = None
-        self.hooks = ExitStack()
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -77,47 +75,15 @@ class WatchReceptiveFields(pl.Callback):
         if not self.look.start and trainer.is_global_zero:
             self.blind = trainer.current_epoch > 0  # continued after a first look that failed
             if not self.blind:
-                self._stream(trainer, pl_module)
                 self.blind = not self._look(trainer, pl_module, 0)
         self.blind = trainer.strategy.broadcast(self.blind)
 
     @override
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
-        if trainer.state.fn == "fit" and due and not self.blind:
-            self.topk = self.look.topk()
-            self.seen = 0
-            self.hooks.enter_context(self.topk.hooked(_network(pl_module)))
-
-    @override
-    def on_validation_batch_start(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if self.topk:
-            count, ranks = len(batch.image), trainer.world_size
-            first = self.seen * ranks + trainer.global_rank
-            whole = len(_images(trainer))  # a distributed sampler pads with the first images
-            self.topk.next([i % whole for i in range(first, first + count * ranks, ranks)])
-            self.seen += count
-
-    @override
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.hooks.close()
-        if self.topk is None:
-            return
-        if trainer.world_size > 1:
-            others: list[Mapping[str, Best]] = [{}] * trainer.world_size
-            torch.distributed.all_gather_object(others, self.topk.best)
-            self.topk.merge([o for rank, o in enumerate(others) if rank != trainer.global_rank])
-        if trainer.is_global_zero:
-            self._look(trainer, pl_module, trainer.current_epoch + 1)
-        self.topk = None
+        if trainer.state.fn == "fit" and due and not self.blind and trainer.is_global_zero:
+            self._look(trainer, pl_module, epoch)
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -141,19 +107,10 @@ class WatchReceptiveFields(pl.Callback):
         trained = self.look.units or self.look.file("epoch=000").is_file()  # here, or before a cut
         if trainer.is_global_zero and units and not trained and not self.blind:
             self.look.choose(_network(pl_module).backbone.channels)
-            self._stream(trainer, pl_module)
             self._look(trainer, pl_module, None)
 
-    @override
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        self.hooks.close()
-        self.topk = None
-
-    def _stream(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Find the strongest responses in a pass of our own over the validation images."""
-        began = time.monotonic()
+    def _stream(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> TopK:
+        """Return the strongest responses to all validation images."""
         network, topk = _network(pl_module), self.look.topk()
         loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
         with undisturbed(network), torch.no_grad(), topk.hooked(network):
@@ -162,14 +119,12 @@ class WatchReceptiveFields(pl.Callback):
                 topk.next(range(seen, seen + len(batch.image)))
                 network(batch.image.to(pl_module.device))
                 seen += len(batch.image)
-        self.topk = topk
-        self.seconds += time.monotonic() - began
+        return topk
 
     def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int | None) -> bool:
         """Look, store and log; say whether memory sufficed."""
         began = time.monotonic()
         checkpoint = "test" if epoch is None else f"epoch={epoch:03d}"
-        assert self.topk is not None
         about = {
             "epoch": epoch,
             "step": trainer.global_step,
@@ -179,11 +134,12 @@ class WatchReceptiveFields(pl.Callback):
         numbers: dict[str, float] = {}
         pictures: dict[str, Path] = {}
         try:
+            topk = self._stream(trainer, pl_module)
             numbers, pictures = self.look(
-                _network(pl_module), _images(trainer), self.topk, checkpoint, about
+                _network(pl_module), _images(trainer), topk, checkpoint, about
             )
         except (MemoryError, RuntimeError) as error:
-            if not _of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             LOG.warning(
                 "no receptive fields of %s%s: out of memory; fewer rf.units or rf.patches, or a "
@@ -195,15 +151,8 @@ class WatchReceptiveFields(pl.Callback):
         log_numbers(trainer, numbers)
         for key, picture in pictures.items():
             log_picture(trainer, key, picture)
-        self.topk = None
         self.seconds += time.monotonic() - began
         return bool(numbers)
-
-
-def _of_memory(error: Exception) -> bool:
-    """Tell a lack of memory, of a GPU's or the machine's, from other errors of torch."""
-    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return known or "DefaultCPUAllocator" in str(error)
 
 
 def _network(pl_module: pl.LightningModule) -> Any:

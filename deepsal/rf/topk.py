@@ -96,7 +96,7 @@ class TopK:
         """
         _, places = self.best[name]
         missing = self.k - places.shape[1]
-        return nn.functional.pad(places, (0, 0, 0, missing), value=-1).numpy()
+        return nn.functional.pad(places, (0, 0, 0, missing), value=-1).cpu().numpy()
 
     def _listener(self, name: str) -> Callable[[nn.Module, object, Tensor], None]:
         def listen(_module: nn.Module, _inputs: object, output: Tensor) -> None:
@@ -106,7 +106,7 @@ class TopK:
             ids = self.ids.to(where.device)[:, None].expand_as(where)
             places = torch.stack([ids, where // width, where % width], 2)
             values = values.masked_fill(values == 0, -torch.inf)
-            found = values.T.cpu(), places.transpose(0, 1).cpu()
-            self.best[name] = self.best[name].with_more(*found, self.k)
+            before = Best(*(kept.to(output.device) for kept in self.best[name]))
+            self.best[name] = before.with_more(values.T, places.transpose(0, 1), self.k)
 
         return listen

@@ -192,10 +192,14 @@ def test_a_failing_training_leaves_no_hook(tmp_path: Path) -> None:
         def on_validation_batch_end(self, *_args: object) -> None:
             raise RuntimeError("on purpose")
 
-    watching = watch(tmp_path)
+    class Kept(pl.Callback):
+        def on_exception(self, trainer: object, module: pl.LightningModule, *_: object) -> None:
+            hooks.extend(h for m in module.modules() for h in m._forward_hooks.values())
+
+    hooks: list[object] = []
     with pytest.raises(RuntimeError, match="on purpose"):
-        fit(tmp_path, [Failing(), watching], epochs=2)
-    assert not watching.hooks._exit_callbacks  # type: ignore[attr-defined]
+        fit(tmp_path, [Failing(), Kept(), watch(tmp_path)], epochs=2)
+    assert not hooks
 
 
 @pytest.mark.parametrize(
