@@ -106,8 +106,8 @@ def test_the_verdict_is_that_of_float32(tmp_path: Path, tf32: Tf32) -> None:
     assert [(r.claim, r.stage, r.measure, r.outcome) for r in rounded] == [
         (r.claim, r.stage, r.measure, r.outcome) for r in whole
     ]
-    estimates = [[row.effect.estimate for row in rows] for rows in (rounded, whole)]
-    assert np.allclose(*estimates, rtol=1e-5, atol=1e-7, equal_nan=True)
+    one, other = ([row.effect.estimate for row in rows] for rows in (rounded, whole))
+    assert np.allclose(one, other, rtol=1e-5, atol=1e-7, equal_nan=True)
 
 
 @pytest.mark.data

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet50, vgg16
 
 from deepsal.rf import Fields, Geometry, fields, geometry
+from deepsal.rf.arithmetic import full_precision
 from tests.bench import whole_layer
 from tests.bench.harness import Row, side_by_side
 
@@ -30,11 +31,11 @@ LOOPED = 16
 """Units of the loop; its time is extrapolated to all that are asked."""
 
 
-def run(only: str) -> Iterator[Row]:
+def run(only: str, device: str = "cpu") -> Iterator[Row]:
     """Yield rows per backbone, stage and size: the loop, and a batch of whole images."""
     for backbone, layers in LAYERS.items():
         torch.manual_seed(0)
-        network = NETWORKS[backbone](weights=None).eval().requires_grad_(False)
+        network = NETWORKS[backbone](weights=None).eval().requires_grad_(False).to(device)
         for stage, (name, units) in layers.items():
             title = f"fields/{backbone}/{stage}"
             if not (title.startswith(only) or only.startswith(title)):
@@ -43,7 +44,7 @@ def run(only: str) -> Iterator[Row]:
             for size in SIZES:
                 where = "x".join(str(side) for side in dict.fromkeys(size))
                 yield from _rows(f"{title}/{where}", network, name, known, size, units)
-            if backbone == "vgg16":
+            if backbone == "vgg16" and device == "cpu":
                 yield whole_layer.row(f"{title}/224/openerf", network, name, known)
 
 
@@ -55,7 +56,8 @@ def _rows(
     size: tuple[int, int],
     units: int,
 ) -> Iterator[Row]:
-    image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    like = next(network.parameters())
+    image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(like)
     with torch.no_grad():
         seen: list[Tensor] = []
         handle = network.get_submodule(name).register_forward_hook(
@@ -67,7 +69,7 @@ def _rows(
     at = height // 2, width // 2
     patches = np.array([[[0, *at]]] * units)
     ours = partial(fields, network, name, image, patches, range(units), known)
-    loop, batch = (partial(f, network, name, image, at) for f in (_loop, _batch))
+    loop, batch = (partial(_whole, f, network, name, image, at) for f in (_loop, _batch))
     common: dict[str, Any] = {
         "scale": units / LOOPED,
         "repeats": 3 if max(size) < 300 else 1,
@@ -94,6 +96,18 @@ def _exact(
     return _difference(ours, _loop(double, name, wide, at), known, at)
 
 
+def _whole(
+    read: Callable[[nn.Module, str, Tensor, tuple[int, int]], Tensor],
+    network: nn.Module,
+    name: str,
+    image: Tensor,
+    at: tuple[int, int],
+) -> Tensor:
+    """Return Captum's gradients on the host, computed in full float32 as ours are."""
+    with full_precision(image.device.type):
+        return read(network, name, image, at).cpu()
+
+
 def _loop(network: nn.Module, name: str, image: Tensor, at: tuple[int, int]) -> Tensor:
     layer, before = _read(network, name)
     captum = NeuronGradient(network, layer)
@@ -109,7 +123,7 @@ def _loop(network: nn.Module, name: str, image: Tensor, at: tuple[int, int]) -> 
 
 def _batch(network: nn.Module, name: str, image: Tensor, at: tuple[int, int]) -> Tensor:
     layer, before = _read(network, name)
-    index = torch.arange(LOOPED)
+    index = torch.arange(LOOPED, device=image.device)
     found: Tensor = NeuronGradient(network, layer).attribute(
         image.repeat(LOOPED, 1, 1, 1).requires_grad_(),
         lambda output: output[index, index, at[0], at[1]],
@@ -131,7 +145,7 @@ def _difference(ours: Fields, whole: Tensor, known: Geometry, at: tuple[int, int
     size = ours.field.shape[-2:]
     assert known.size
     margin = max(known.size)
-    padded = np.pad(whole.numpy(), ((0, 0), (0, 0), (margin, margin), (margin, margin)))
+    padded = np.pad(whole.cpu().numpy(), ((0, 0), (0, 0), (margin, margin), (margin, margin)))
     top, left = (
         margin + at[a] * known.stride[a] - known.offset[a] + (known.size[a] - size[a]) // 2
         for a in (0, 1)
