@@ -10,8 +10,8 @@ from deepsal import functional
 from deepsal.data import SaliencyDataModule, popout
 from deepsal.data.maps import rasterise
 from deepsal.metrics import Scoring, scores
-from deepsal.models.finetune import DEPTHS
 from deepsal.task import SaliencyTask
+from deepsal.vocabulary import DEPTHS
 from tests.conftest import datamodule, task
 
 

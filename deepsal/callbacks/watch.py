@@ -12,10 +12,11 @@ import torch
 from typing_extensions import override
 
 from deepsal.callbacks.log import log_numbers, log_picture
-from deepsal.callbacks.look import STAGES, Images, Look
+from deepsal.callbacks.look import Images, Look
 from deepsal.data.sample import Batch
 from deepsal.rf.topk import Best, TopK
 from deepsal.rf.units import undisturbed
+from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)
 

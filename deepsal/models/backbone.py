@@ -14,8 +14,7 @@ from torchvision import models as torchvision_models
 
 from deepsal.models import cut
 from deepsal.models.weights import IMAGENET, OFFLINE, fill, load
-
-STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
+from deepsal.vocabulary import STAGES
 
 
 class Backbone(nn.Module):
