@@ -16,7 +16,8 @@ ARROWS = {
     "ranks": set(),
     "transport": set(),
     "functional": {"ranks", "transport"},
-    "precision": set(),
+    "hardware": set(),
+    "precision": {"hardware"},
     "targets": set(),
     "data": {"data"},
     "models": {"models"},
@@ -27,8 +28,8 @@ ARROWS = {
     "metrics": {"functional", "protocol", "optimal", "transport"},
     "task": {"losses", "metrics", "models", "functional"},
     "callbacks": {"callbacks", "rf", "data.sample"},
-    "jobs": {"jobs", "callbacks", "models", "report"},
-    "report": {"report", "rf", "functional"},
+    "jobs": {"jobs", "callbacks", "models", "report", "hardware"},
+    "report": {"report", "rf", "functional", "hardware"},
 }
 
 
