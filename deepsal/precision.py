@@ -51,13 +51,14 @@ def check_accelerator(accelerator: str) -> None:
     try:
         torch.cuda.init()  # under Lightning, `torch.cuda.is_available` only asks for a driver
         return
-    except (RuntimeError, AssertionError):
-        cuda, cure = torch.version.cuda, "set trainer.accelerator=cpu"
+    except (RuntimeError, AssertionError) as error:
+        reason, cuda = str(error).split(". ")[0], torch.version.cuda
+    cure = "set trainer.accelerator=cpu"
     wrong = f"trainer.accelerator={accelerator}: torch {torch.__version__}"
     if listed and cuda:
         raise ValueError(
             f"{wrong}, built for CUDA {cuda}, cannot use this machine's {listed[0].name} with "
-            f"driver {listed[0].driver}; install a torch built for it or {cure}"
+            f"driver {listed[0].driver} ({reason}); install a torch built for it or {cure}"
         )
     if listed and asked:
         raise ValueError(f"{wrong} is built without CUDA; install one built for it or {cure}")
@@ -78,7 +79,7 @@ def check_precision(precision: str | int, accelerator: str) -> None:
     name, wrong = ALIASES.get(str(precision), precision), f"trainer.precision={precision}"
     if name in HALF:
         raise ValueError(
-            f"{wrong}: densities and scores are wrong in half precision; "
+            f"{wrong}: half precision is too coarse for densities and scores; "
             "set trainer.precision=bf16-mixed"
         )
     if name not in CHOICES:

@@ -87,7 +87,9 @@ def test_a_driver_that_torch_cannot_use_is_named(
     accelerator: str, machine: Callable[..., None]
 ) -> None:
     machine("Ampere", works=False)
-    wrong = r"CUDA 13.0, .* A100-SXM4-80GB with driver 550.54.15; install .* or set trainer.acc"
+    wrong = (
+        r"CUDA 13.0, .* A100-SXM4-80GB with driver 550.54.15 .the driver is too old.; install .*"
+    )
     with pytest.raises(ValueError, match=wrong):
         check_accelerator(accelerator)
 
@@ -120,8 +122,18 @@ def test_a_device_that_can_be_used_is(
 @pytest.mark.parametrize(
     ("name", "accelerator", "gpu", "message"),
     [
-        ("bf16-true", "auto", "Ampere", r"half precision; set trainer.precision=bf16-mixed"),
-        ("16-true", "cpu", None, r"half precision; set trainer.precision=bf16-mixed"),
+        (
+            "bf16-true",
+            "auto",
+            "Ampere",
+            r"half precision is too coarse .*; set trainer.precision=bf16-mixed",
+        ),
+        (
+            "16-true",
+            "cpu",
+            None,
+            r"half precision is too coarse .*; set trainer.precision=bf16-mixed",
+        ),
         ("b16", "cpu", None, r"=b16: the choices are \['32-true', 'bf16-mixed'"),
         ("16-mixed", "cpu", "Ampere", "needs a GPU; set trainer.precision=bf16-mixed or 32-true"),
         (16, "auto", None, "trainer.precision=16 needs a GPU"),

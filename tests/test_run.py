@@ -191,7 +191,10 @@ def test_a_finished_run_can_be_scored_again_and_gives_the_same_scores(tmp_path: 
         (["do=[train]"], r"the verbs are \['fit', 'test', 'probe', 'export'\]"),
         (["backbone.weights=missing.pth"], "missing.pth does not exist"),
         (["ckpt=missing.ckpt"], "missing.ckpt"),
-        (["trainer.precision=bf16-true"], r"half precision; set trainer\.precision=bf16-mixed"),
+        (
+            ["trainer.precision=bf16-true"],
+            r"half precision is too coarse .*; set trainer\.precision=bf16-mixed",
+        ),
         (["trainer.precision=mixed"], r"trainer\.precision=mixed: the choices are \['32-true'"),
         (["trainer.precision=16-mixed", "trainer.accelerator=cpu"], "16-mixed needs a GPU"),
     ],

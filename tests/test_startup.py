@@ -115,5 +115,6 @@ def test_a_gpu_that_torch_cannot_use_is_one_line(
     install_gpus(A100)
     _, said = start(tmp_path, *TINY, f"hydra.run.dir={tmp_path / 'run'}", code=1)
     assert f"built for CUDA {torch.version.cuda}, cannot use this machine's NVIDIA A100" in said
-    assert "with driver 550.54.15; install a torch built for it or set trainer.accelerator" in said
+    assert "with driver 550.54.15 (Found no NVIDIA driver" in said
+    assert "install a torch built for it or set trainer.accelerator=cpu" in said
     assert "Traceback" not in said
