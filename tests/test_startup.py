@@ -3,13 +3,11 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import torch
 
-from tests.test_hardware import A100
 from tests.test_run import ROOT, SMALL
 
 RECORD = """
@@ -95,26 +93,3 @@ def test_wandb_is_imported_only_where_it_logs(logger: str, tmp_path: Path) -> No
     packages, _ = start(tmp_path, *options, variables={"WANDB_MODE": "offline"})
     assert {"torch", "pytorch_lightning"} <= packages
     assert ("wandb" in packages) == (logger == "wandb")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
-def test_a_gpu_that_is_not_there_is_one_line(accelerator: str, tmp_path: Path) -> None:
-    options = [*TINY, f"hydra.run.dir={tmp_path / 'run'}", f"trainer.accelerator={accelerator}"]
-    _, said = start(tmp_path, *options, code=1)
-    assert f"ValueError: trainer.accelerator={accelerator}: no GPU can be used here; set" in said
-    assert "Traceback" not in said
-
-
-@pytest.mark.skipif(
-    torch.cuda.is_available() or torch.version.cuda is None, reason="torch can use a GPU, or never"
-)
-def test_a_gpu_that_torch_cannot_use_is_one_line(
-    tmp_path: Path, install_gpus: Callable[..., None]
-) -> None:
-    install_gpus(A100)
-    _, said = start(tmp_path, *TINY, f"hydra.run.dir={tmp_path / 'run'}", code=1)
-    assert f"built for CUDA {torch.version.cuda}, cannot use this machine's NVIDIA A100" in said
-    assert "with driver 550.54.15 (Found no NVIDIA driver" in said
-    assert "install a torch built for it or set trainer.accelerator=cpu" in said
-    assert "Traceback" not in said
