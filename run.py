@@ -1,5 +1,7 @@
 """deepsal's one door: compose → build → fit/test/probe/export → report.
 
+Only functions that run a job import torch, so that the command line answers at once.
+
 python run.py                                        VGG16 on OSIE
 python run.py -m backbone=vgg16,resnet50 finetune=conv5,conv4,all
 python run.py resume=runs/…/…                        go on with a run that was cut short
@@ -9,11 +11,8 @@ python run.py --help                                 every option
 import inspect
 import logging
 import os
-import shutil
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,25 +25,26 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from deepsal.callbacks import Checkpoints, Preempted, newest
-from deepsal.jobs import devices, process, requeue, search, table, verbs
+from deepsal import precision
+from deepsal.jobs import devices, process, requeue, search
 from deepsal.jobs import folder as state
-from deepsal.precision import fastest
-from deepsal.report import comparison, origin, page, pictures, tables
+from deepsal.report import automatic, origin
 
 PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
-SAID = (ValueError, OSError, FloatingPointError, ImportError, OmegaConfBaseException)
+SAID = (ValueError, OSError, FloatingPointError, ImportError, MemoryError, OmegaConfBaseException)
 """Errors whose message is enough: no traceback."""
-JOBS: list[table.Job] = []
+JOBS: list[state.Job] = []
 """What the jobs of a sweep came to."""
 
-OmegaConf.register_new_resolver("fastest_precision", fastest, replace=True)
+OmegaConf.register_new_resolver("fastest_precision", precision.fastest, replace=True)
 OmegaConf.register_new_resolver("direction", search.direction, replace=True)
 
 
 def build(config: DictConfig) -> dict[str, Any]:
     """Make the objects a configuration describes: task, data, callbacks, logger, trainer."""
+    from deepsal.callbacks import Checkpoints
+
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     objects = instantiate({part: _checked(plain[part], part) for part in PARTS}, _convert_="all")
@@ -76,7 +76,12 @@ def _checked(node: Any, path: str) -> Any:
 
 def execute(config: DictConfig, folder: Path, last: Path | None = None) -> float | None:
     """Build, and do the verbs; return the score. `last` is the checkpoint the fit goes on from."""
+    from deepsal.jobs import verbs
+
     verbs.begin(config.do, config.seed)
+    precision.check_accelerator(config.trainer.accelerator)
+    if last is None:  # a run that is resumed keeps its precision, even where it is slow
+        precision.check_precision(config.trainer.precision, config.trainer.accelerator)
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return verbs.do(build(config), plain, folder, last)  # type: ignore[arg-type]
@@ -86,6 +91,8 @@ def execute(config: DictConfig, folder: Path, last: Path | None = None) -> float
 def main(config: DictConfig) -> float | None:
     """Run one job in its folder; each job of a sweep gets a process of its own."""
     folder, hydra_config = Path(config.output_dir), HydraConfig.get()
+    if requeue.inside("local"):
+        devices.restore()
     if hydra_config.mode == RunMode.MULTIRUN:
         keep_precision(config, folder)
     text = OmegaConf.to_yaml(config, resolve=True)
@@ -127,21 +134,10 @@ def keep_precision(config: DictConfig, folder: Path) -> None:
         config.trainer.precision = OmegaConf.select(OmegaConf.load(written), "trainer.precision")
 
 
-def heard(job: table.Job, sweep: Path) -> None:
+def heard(job: state.Job, sweep: Path) -> None:
     """Note how a job of a sweep ended, and write the sweep's page as far as it has come."""
     JOBS.append(job)
-    if any(sweep.glob("*/status")):
-        shown(sweep, partial(comparison.write, sweep))
-
-
-def shown(folder: Path, *makers: Callable[[], object]) -> None:
-    """Make a report's parts; what cannot be drawn does not undo a run that is done."""
-    for make in makers:
-        try:
-            make()
-        except Exception as error:
-            again = f"python -m deepsal.report {folder} tries again"
-            print(f"no report: {type(error).__name__}: {error}; {again}", file=sys.stderr)
+    automatic.report_sweep(sweep)
 
 
 def resume(folder: Path, *others: str) -> float | None:
@@ -155,18 +151,21 @@ def resume(folder: Path, *others: str) -> float | None:
     if job := state.finished(folder, (folder / "config.yaml").read_text()):
         print(f"{folder} is done already")
         return job.score
+    from deepsal.callbacks import newest
+
     config.output_dir = str(folder)
     last, torn = newest(folder)
     for path in torn if process.first_rank() else ():
         print(f"{path} is damaged and not used")
     if last is None and process.first_rank():
-        for made in state.MADE:
-            shutil.rmtree(folder / made, ignore_errors=True)
+        state.clear(folder)
     return run(config, folder, last)
 
 
 def run(config: DictConfig, folder: Path, last: Path | None = None) -> float | None:
     """Run one job in its folder; `status` there says how it ended."""
+    from deepsal.callbacks import Preempted
+
     try:
         state.tell(folder, "running")
         found = execute(config, folder, last)
@@ -188,9 +187,7 @@ def run(config: DictConfig, folder: Path, last: Path | None = None) -> float | N
     if process.first_rank():
         state.finish(folder, found)
         state.tell(folder, "done")
-        title = f"{config.name} on {config.data.name}"
-        change, summary = partial(pictures.change, folder, title), partial(tables.summary, folder)
-        shown(folder, change, partial(page.write, folder), summary)
+        automatic.report_run(folder, f"{config.name} on {config.data.name}")
     return found
 
 
@@ -204,8 +201,10 @@ def door() -> int:
             from deepsal.jobs import queue
 
             queue.listen(heard)
-            os.environ[devices.VARIABLE] = devices.visible()
+            devices.remember()
         main()
+        from deepsal.jobs import table
+
         return table.show(JOBS, "score") if JOBS else 0
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:

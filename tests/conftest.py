@@ -1,5 +1,5 @@
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deepsal import hardware
 from deepsal.data import SaliencyDataModule, popout
 from deepsal.losses import SaliencyLoss
 from deepsal.models import Backbone, Finetune, Readout, SaliencyNetwork
@@ -23,6 +24,27 @@ def data_dir() -> Path:
     if not folder:
         pytest.skip("DEEPSAL_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture
+def install_gpus(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., None]]:
+    """A function that lets `nvidia-smi` list these lines, all of them visible; none: it fails."""
+    folder = tmp_path_factory.mktemp("bin")
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+    def install(*rows: str) -> None:
+        lines = "\n".join(rows)
+        listed = f"cat <<'END'\n{lines}\nEND" if rows else "echo no driver; exit 9"
+        (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{listed}\n")
+        (folder / "nvidia-smi").chmod(0o755)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        hardware._installed.cache_clear()
+
+    install()
+    yield install
+    hardware._installed.cache_clear()
 
 
 def stage(channels_in: int, channels: int, stride: int = 2) -> nn.Module:

@@ -13,8 +13,8 @@ from deepsal.data import SaliencyDataModule, popout
 from deepsal.data.maps import rasterise
 from deepsal.metrics import Scoring, scores
 from deepsal.models import Centre, Human, Maps
-from deepsal.models.finetune import DEPTHS
 from deepsal.task import SaliencyTask
+from deepsal.vocabulary import DEPTHS
 from tests.conftest import datamodule, task
 
 

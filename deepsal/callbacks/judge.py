@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from deepsal.callbacks.look import STAGES, Images
+from deepsal.callbacks.look import Images
 from deepsal.rf import nulls, store
 from deepsal.rf.inference import Interval
 from deepsal.rf.portrait import Portrait, portrait
 from deepsal.rf.rule import Row
 from deepsal.rf.theory import geometry
 from deepsal.rf.verdict import WITHDRAWN, verdict
+from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)
 CHANGES = ("P1", "P2")

@@ -14,8 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from typing_extensions import override
 
 from deepsal.callbacks.record import Record
-
-DIRECTION = {"loss": "min", "kl": "min", "nss": "max", "cc": "max"}
+from deepsal.vocabulary import DIRECTION
 
 
 def best(folder: str | Path, metric: str) -> ModelCheckpoint:

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
-import wandb
 from PIL import Image
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -48,6 +47,8 @@ class WeightsAndBiases(WandbLogger):
         tags: Sequence[str] = (),
         artifacts: bool = False,
     ) -> None:
+        import wandb  # half a second that other loggers need not wait
+
         self.broken = False
         self.artifacts = artifacts
         self.folder = Path(folder)
@@ -77,6 +78,8 @@ class WeightsAndBiases(WandbLogger):
 
     def log_picture(self, key: str, png: Path, step: int) -> None:
         """Log a PNG under a stable key; the media panel gets a slider over steps."""
+        import wandb
+
         pixels = np.asarray(Image.open(png).convert("RGB"))
         self._try(
             lambda: self.experiment.log({key: wandb.Image(pixels), "trainer/global_step": step})
@@ -87,6 +90,8 @@ class WeightsAndBiases(WandbLogger):
         """End the W&B run, so that the next job of a sweep does not write into it."""
         if self._experiment is None or self.broken:
             return
+        import wandb
+
         if self.artifacts:
             self._try(self._keep)
         self._try(lambda: wandb.finish(exit_code=exit_code))
@@ -94,6 +99,8 @@ class WeightsAndBiases(WandbLogger):
             LOG.info("W&B was offline; upload with: wandb sync %s/wandb/offline-run-*", self.folder)
 
     def _keep(self) -> None:
+        import wandb
+
         for kind, pattern in (("checkpoints", "[!.]*.ckpt"), ("fields", "*=*.npz")):
             if files := sorted((self.folder / kind).glob(pattern)):
                 artifact = wandb.Artifact(f"{kind}-{self.experiment.id}", kind)

@@ -23,8 +23,8 @@ from deepsal.rf.probes import disks
 from deepsal.rf.theory import Geometry, geometry
 from deepsal.rf.topk import TopK
 from deepsal.rf.tuning import ssi
+from deepsal.vocabulary import STAGES
 
-STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 SOURCES = ("fixed", "topk", "blank", "noise")
 WATCHED = ("correlation", "extent", "csi", "k")
 """Measures whose median over units is logged; all are stored with the fields, unit by unit."""

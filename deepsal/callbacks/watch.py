@@ -11,10 +11,11 @@ import torch
 from typing_extensions import override
 
 from deepsal.callbacks.log import log_numbers, log_picture
-from deepsal.callbacks.look import STAGES, Images, Look
+from deepsal.callbacks.look import Images, Look
 from deepsal.rf.memory import is_out_of_memory
 from deepsal.rf.topk import TopK
 from deepsal.rf.units import undisturbed
+from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)
 

@@ -9,17 +9,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
 
+from deepsal.hardware import gpus
+
 VARIABLE = "DEEPSAL_DEVICES"
-"""The devices a sweep may use: submitit hides them from its jobs."""
+"""The devices a sweep may use, as CUDA_VISIBLE_DEVICES has them; `all` if it is not set."""
+
+
+def remember() -> None:
+    """Keep the choice of devices for the jobs of this process: submitit hides all from them."""
+    os.environ[VARIABLE] = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+
+
+def restore() -> None:
+    """Make the devices visible again in a job that submitit started."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get(VARIABLE, "all")
+    if os.environ["CUDA_VISIBLE_DEVICES"] == "all":
+        del os.environ["CUDA_VISIBLE_DEVICES"]
 
 
 def visible() -> str:
-    """Return the devices this process sees, such as `0,1`: those chosen, or all."""
+    """Return the devices this process may use, such as `0,1`: those chosen, or all."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return ",".join(map(str, range(torch.cuda.device_count()))) if chosen is None else chosen
+    return ",".join(map(str, range(len(gpus())))) if chosen is None else chosen
 
 
 @contextmanager
@@ -38,7 +51,7 @@ def lent(
     Raises:
         ValueError: so many are not visible.
     """
-    names = [name for name in os.environ.get(VARIABLE, "").split(",") if name]
+    names = [name for name in visible().split(",") if name]
     if accelerator == "cpu" or not names:
         names, wanted = ["cpu"], 1
     count = len(wanted) if isinstance(wanted, Sequence) and wanted != "auto" else wanted

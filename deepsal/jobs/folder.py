@@ -3,16 +3,26 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from deepsal.jobs.process import first_rank
-from deepsal.jobs.table import Job
 
 MADE = ("fields", "figures", "checkpoints")
 """What a training leaves in its folder beside its tables."""
+
+
+class Job(NamedTuple):
+    """How one job of a sweep ended: done, failed or skipped (done before)."""
+
+    name: str
+    how: str
+    score: float | None = None
+    reason: str = ""
 
 
 def vacant(folder: Path, verbs: Sequence[str]) -> None:
@@ -27,6 +37,12 @@ def vacant(folder: Path, verbs: Sequence[str]) -> None:
             f"{folder} holds a training ({', '.join(there)}); resume={folder} goes on with it; "
             "for a new one set another hydra.run.dir, or remove this folder"
         )
+
+
+def clear(folder: Path) -> None:
+    """Remove what a training left in its folder beside its tables."""
+    for made in MADE:
+        shutil.rmtree(folder / made, ignore_errors=True)
 
 
 def finish(folder: Path, score: float | None) -> None:

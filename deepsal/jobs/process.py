@@ -1,7 +1,6 @@
 """The process a job runs in: what it inherits, how it behaves, which rank it is."""
 
 import ctypes
-import logging
 import os
 import sys
 import warnings
@@ -52,7 +51,6 @@ def first_rank() -> bool:
 
 def settle() -> None:
     """Silence what needs no attention; keep freed memory, whose page faults slow a CPU training."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for message in CHATTER:
         warnings.filterwarnings("ignore", message=message)
     if sys.platform == "linux":

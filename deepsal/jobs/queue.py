@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from deepsal.jobs import folder as state
 from deepsal.jobs import search
-from deepsal.jobs.table import Job
+from deepsal.jobs.folder import Job
 
 ENDED = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE"),

@@ -7,18 +7,18 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
-
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from typing import Any
 
 LEFT = 75
 """Exit code of a process that left because it was told to (EX_TEMPFAIL)."""
 SIGNAL = signal.SIGUSR2
 
 
-def cluster() -> ClusterEnvironment:
-    """Return what tells Lightning its ranks: Slurm, which submitit requeues, or no cluster."""
+def cluster() -> Any:
+    """Return Lightning's `ClusterEnvironment`: Slurm, which submitit requeues, or no cluster."""
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+
     if SLURMEnvironment.detect():
         return SLURMEnvironment(auto_requeue=False)
     return LightningEnvironment()

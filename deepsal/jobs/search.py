@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepsal.callbacks.keep import DIRECTION
+from deepsal.vocabulary import DIRECTION
 
 VARIABLE = "DEEPSAL_TRIALS"
 """What the names of run folders begin with."""

@@ -1,20 +1,12 @@
 """A sweep's jobs as one table."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-
-class Job(NamedTuple):
-    """How one job of a sweep ended: done, failed or skipped (done before)."""
-
-    name: str
-    how: str
-    score: float | None = None
-    reason: str = ""
+from deepsal.jobs.folder import Job
 
 
 def show(jobs: Sequence[Job], metric: str, console: Console | None = None) -> int:

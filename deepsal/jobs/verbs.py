@@ -1,6 +1,8 @@
 """What a run does: fit, test, probe, export, in this order."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,23 @@ from deepsal.models import trained
 from deepsal.report import scores
 
 VERBS = ("fit", "test", "probe", "export")
+TOO_LARGE = (
+    "the GPU has too little memory for a training step; "
+    "set a smaller data.batch_size or data.size, or trainer.precision=bf16-mixed"
+)
 
 
 def begin(verbs: Sequence[str], seed: int) -> None:
-    """Check the verbs, and seed every generator: to be called before anything is built.
+    """Check the verbs, silence Lightning's notes, and seed every generator.
+
+    Call it before anything is built.
 
     Raises:
         ValueError: an unknown verb; the message lists the choices.
     """
     if unknown := [verb for verb in verbs if verb not in VERBS]:
         raise ValueError(f"do={unknown}: the verbs are {list(VERBS)}")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     pl.seed_everything(seed, workers=True, verbose=False)
 
@@ -48,7 +57,8 @@ def do(
     failed = True
     try:
         if "fit" in verbs:
-            trainer.fit(task, data, ckpt_path=last or ckpt, weights_only=True)
+            with memory_advice():
+                trainer.fit(task, data, ckpt_path=last or ckpt, weights_only=True)
             found, ckpt = trainer.checkpoint_callback.best_model_score.item(), "best"
         if "test" in verbs:
             trainer.test(task, data, ckpt_path=ckpt, weights_only=True, verbose=False)
@@ -74,6 +84,19 @@ def do(
         for logger in wandb:
             logger.close(exit_code=int(failed))
     return found
+
+
+@contextmanager
+def memory_advice() -> Iterator[None]:
+    """Let a GPU that runs out of memory say what to set.
+
+    Raises:
+        MemoryError: instead of torch's own error.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(TOO_LARGE) from error
 
 
 def gathered(

@@ -1,6 +1,5 @@
 """Networks: backbones in five stages, decoders, fine-tuning depths, and baselines."""
 
-from deepsal.models.backbone import STAGES as STAGES
 from deepsal.models.backbone import Backbone as Backbone
 from deepsal.models.backbone import backbone as backbone
 from deepsal.models.backbone import trained as trained
@@ -15,3 +14,4 @@ from deepsal.models.human import Human as Human
 from deepsal.models.itti import Itti as Itti
 from deepsal.models.network import SaliencyNetwork as SaliencyNetwork
 from deepsal.models.precomputed import Maps as Maps
+from deepsal.vocabulary import STAGES as STAGES

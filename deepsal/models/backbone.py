@@ -6,7 +6,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,8 +13,7 @@ from torchvision import models as torchvision_models
 
 from deepsal.models import cut
 from deepsal.models.weights import IMAGENET, OFFLINE, fill, load
-
-STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
+from deepsal.vocabulary import STAGES
 
 
 class Backbone(nn.Module):
@@ -104,7 +102,7 @@ def backbone(name: str, weights: str | None, model: str | None = None) -> Backbo
         network = getattr(torchvision_models, model)(weights=None)
         stages = cut.vgg(network, model) if model in cut.VGG else cut.resnet(network)
         found = load(model, weights)
-    elif timm.is_model(model):
+    elif _is_timm(model):
         network = _timm(model, pretrained=weights == "timm")
         ends = [str(info["module"]) for info in network.feature_info]
         stages = cut.timm_stages(network, ends, model)
@@ -136,7 +134,15 @@ def trained(start: Backbone, checkpoint: str | Path) -> Backbone:
     return copy.eval()
 
 
+def _is_timm(model: str) -> bool:
+    import timm  # only here: it imports W&B
+
+    return bool(timm.is_model(model))
+
+
 def _timm(model: str, pretrained: bool) -> Any:
+    import timm
+
     try:
         return timm.create_model(model, pretrained=pretrained)
     except Exception as error:  # the hub's client raises many types when it has no network

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu
 
-from deepsal.models.backbone import STAGES
+from deepsal.vocabulary import STAGES
 
 Logits = Float[Tensor, "B h w"]
 

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from deepsal.models.backbone import STAGES
 from deepsal.models.network import SaliencyNetwork
-
-DEPTHS = ("none", "conv5", "conv4", "conv3", "conv2", "all")
+from deepsal.vocabulary import DEPTHS, STAGES
 
 
 class Finetune:

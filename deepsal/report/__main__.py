@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deepsal.report import compare, comparison, layout, page, paper, seeds, workspace
+from deepsal.vocabulary import STAGES
 
 
 def of_run(arguments: Sequence[str]) -> Path:
@@ -63,7 +64,7 @@ def of_project(arguments: Sequence[str]) -> str:
     parser = argparse.ArgumentParser(prog="deepsal.report workspace", description=about)
     parser.add_argument("--project", required=True)
     parser.add_argument("--entity", required=True, help="W&B user or team")
-    parser.add_argument("--stages", nargs="+", default=workspace.STAGES)
+    parser.add_argument("--stages", nargs="+", default=STAGES)
     parser.add_argument("--sources", nargs="+", default=workspace.SOURCES)
     given = parser.parse_args(arguments)
     made = workspace.workspace(given.project, given.entity, given.stages, given.sources)

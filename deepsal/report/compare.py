@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from deepsal.report import scores
-from deepsal.report.tables import LOWER, NAMES, SCORES
 from deepsal.rf.inference import holm, wilcoxon
+from deepsal.vocabulary import LOWER, SCORES
 
 LEVEL = 0.05
 ALIKE = ("dataset", "protocol", "maps", "images")
@@ -122,9 +122,8 @@ def _baselines(
     rows: dict[str, dict[str, dict[str, float]]] = {}
     for label, (about, _) in found.items():
         for name, means in about["scores"].items():
-            shown = NAMES.get(name, name)
-            if name != "run" and not _alike(rows.setdefault(shown, means), means):
-                rows[f"{shown} of {label}"] = means
+            if name != "run" and not _alike(rows.setdefault(name, means), means):
+                rows[f"{name} of {label}"] = means
     return rows
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from deepsal import atomic
 from deepsal.report import scores
 from deepsal.report.header import options, status, took
 from deepsal.report.history import logged
-from deepsal.report.page import MEASURES, rendered, replace
-from deepsal.report.tables import LOWER, SCORES
+from deepsal.report.rendering import render
+from deepsal.vocabulary import DEPTHS, LOWER, MEASURES, SCORES
 
-DEPTHS = ("none", "conv5", "conv4", "conv3", "conv2", "all")
 ECHOES = "task.", "callbacks.", "logger.", "names.", "rf.folder", "probe.folder", "trainer.default"
 """Options that repeat others, or name the run's own folder."""
 
@@ -69,7 +69,7 @@ def write(folder: Path) -> Path:
         "heats": heats(jobs, labels(jobs, columns)),
         "unfinished": [job for job in jobs if job.status != "done"],
     }
-    return replace(folder / "report.html", rendered("sweep.html", data))
+    return atomic.write_text(folder / "report.html", render("sweep.html", data))
 
 
 def found(folder: Path) -> list[Job]:

@@ -12,7 +12,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import torch
+from deepsal.hardware import gpus, torch_build
 
 SPACE = 1 << 30
 
@@ -57,11 +57,11 @@ def record(folder: Path, code: Path, overrides: Sequence[str]) -> None:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": torch_build()["__version__"],
         "machine": platform.platform(),
         "processor": processor(),
         "cores": len(_cores()),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "gpus": [gpu.name for gpu in gpus()],
     }
     packages = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()})
     (folder / "origin.json").write_text(json.dumps(about, indent=1))

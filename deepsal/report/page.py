@@ -1,26 +1,24 @@
 """One HTML file per run, of everything that was learnt; needs no server and no network."""
 
 import json
-import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
+from deepsal import atomic
 from deepsal.report import evolution, scores
 from deepsal.report.chart import Chart, Line, chart
 from deepsal.report.evolution import Stage, Values
 from deepsal.report.header import header, options
 from deepsal.report.history import at_steps, curves
 from deepsal.report.predictions import address, gallery
-from deepsal.report.tables import LOWER, NAMES, SCORES
+from deepsal.report.rendering import render
 from deepsal.rf.inference import interval
 from deepsal.rf.plot import COLOURS
 from deepsal.rf.verdict import WITHDRAWN
+from deepsal.vocabulary import LOWER, MEASURES, SCORES
 
 LARGEST = 8 * 10**6
 """Bytes a page may have; pictures of units shrink until it fits."""
@@ -31,14 +29,6 @@ CLAIMS = {
     "P3": "Their units are all variations of centre-surround.",
     "P4": "A larger clamp value spreads the pattern.",
     "P5": "A unit's pattern excites that unit most.",
-}
-MEASURES = {
-    "correlation": "correlation with epoch 0",
-    "cka_to_start": "CKA to epoch 0",
-    "csi": "centre-surround index (csi)",
-    "k": "surround : centre volume (k)",
-    "ssi": "surround suppression by disks (ssi)",
-    "extent": "extent, px",
 }
 OF_UNIT = {**MEASURES, "opponency": "opponency", "surround": "surround index"}
 OF_UNIT |= {"radius": "preferred disk, radius in px", "anisotropy": "anisotropy"}
@@ -66,50 +56,10 @@ def write(folder: Path, beside: Sequence[Path] = ()) -> Path:
         "stage_curves": stage_curves(folder, stages),
     }
     for cell in CELLS:
-        text = rendered("page.html", {**parts, "data": _data(stages, cell)})
+        text = render("page.html", {**parts, "data": _data(stages, cell)})
         if len(text.encode()) <= LARGEST:
             break
-    return replace(folder / "report.html", text)
-
-
-def rendered(template: str, data: Mapping[str, Any]) -> str:
-    """Fill a template of this package; every value is escaped."""
-    loader = PackageLoader("deepsal.report", "templates")
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["inlined"] = lambda name: Markup(
-        loader.get_source(environment, name)[0]  # our own files, no one's data
-    )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    environment.filters["number"] = number
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return environment.get_template(template).render(made=made, **data)
-
-
-def number(value: float | None) -> str:
-    """Say a number in a table: two digits behind the point, more where that says little.
-
-    >>> number(0.123), number(-0.004), number(0.0004), number(None), number(0.0)
-    ('0.12', '−0.004', '4e−04', '–', '0.00')
-    """
-    if value is None or value != value:
-        return "–"
-    size = abs(value)
-    digits = ".2f" if size == 0 or size >= 0.095 else ".3f" if size >= 0.0005 else ".0e"
-    return f"{value:{digits}}".replace("-", "−")
-
-
-def replace(file: Path, text: str) -> Path:
-    """Write a text file atomically."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, file)
-    return file
+    return atomic.write_text(folder / "report.html", text)
 
 
 def _fixed(folder: Path, beside: Sequence[Path]) -> dict[str, Any]:
@@ -123,7 +73,6 @@ def _fixed(folder: Path, beside: Sequence[Path]) -> dict[str, Any]:
         "scores": test,
         "score_names": {k: v for k, v in SCORES.items() if test and k in test["scores"]["run"]},
         "lower": LOWER,
-        "model_names": NAMES,
         "curves": curves(folder),
         "gallery": gallery(folder),
         "verdict": verdict,

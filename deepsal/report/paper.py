@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 from deepsal.report import evolution
 from deepsal.report.comparison import Job, depths, found, mean_interval
 from deepsal.report.evolution import Stage
-from deepsal.report.page import MEASURES
-from deepsal.report.tables import SCORES
 from deepsal.rf.inference import interval
 from deepsal.rf.plot import COLOURS
+from deepsal.vocabulary import MEASURES, SCORES
 
 COLUMN, PAGE = 3.25, 6.75
 """Widths of the usual two-column templates, inches."""

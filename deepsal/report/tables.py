@@ -11,21 +11,7 @@ from rich.table import Table
 
 from deepsal.report import scores
 from deepsal.rf import measure, store
-
-SCORES = {
-    "nss": "NSS",
-    "ig": "IG",
-    "cc": "CC",
-    "kl": "KL",
-    "sim": "SIM",
-    "auc": "AUC",
-    "sauc": "sAUC",
-    "borji": "AUC-Borji",
-    "emd": "EMD",
-}
-LOWER = ("kl", "emd")
-"""Scores of which less is better."""
-NAMES = {"run": "run", "centre": "centre", "chance": "chance"}
+from deepsal.vocabulary import LOWER, SCORES
 
 
 def summary(folder: Path, console: Console | None = None) -> None:
@@ -68,7 +54,7 @@ def score_table(folder: Path) -> Table:
         table.add_column(f"{SCORES[score]}{'↓' if score in LOWER else '↑'}", justify="right")
     for model, means in found["scores"].items():
         cells = [cell(means[score]) for score in known]
-        table.add_row(NAMES.get(model, model), *cells, style="bold" if model == "run" else "")
+        table.add_row(model, *cells, style="bold" if model == "run" else "")
     return table
 
 

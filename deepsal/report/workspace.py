@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
+from deepsal.vocabulary import MEASURES, STAGES
+
 SOURCES = ("fixed", "topk")
 LOGGED = {
     "loss": ("train/loss", "val/loss"),
@@ -12,15 +13,7 @@ LOGGED = {
     "KL": ("train/kl", "val/kl"),
 }
 TESTED = ("test/nss", "test/cc", "test/kl", "test/sim", "test/auc", "test/sauc", "test/ig")
-MEASURES = {
-    "correlation": "correlation with epoch 0",
-    "cka_to_start": "CKA to epoch 0",
-    "csi": "centre-surround index",
-    "k": "surround : centre volume",
-    "ssi": "surround suppression by disks",
-    "extent": "extent (px)",
-    "dead": "dead units",
-}
+LABELS = {**MEASURES, "dead": "dead units"}
 DRAWN = ("evolution", "profile", "patches")
 VARIED = ("backbone.name", "finetune.name", "loss.name", "seed")
 WIDE, TALL, HALF = 24, 10, 12
@@ -86,7 +79,7 @@ def _fields(panels: Any, stages: Sequence[str], sources: Sequence[str]) -> list[
     ]
     curves = [
         panels.LinePlot(title=title, x="epoch", y=[f"rf/{stage}/{measure}" for stage in stages])
-        for measure, title in MEASURES.items()
+        for measure, title in LABELS.items()
         if measure != "dead" or topk
     ]
     ends = [

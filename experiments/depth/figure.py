@@ -12,10 +12,9 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from deepsal.models import STAGES
 from deepsal.report import scores, tables
+from deepsal.vocabulary import DEPTHS, STAGES
 
-DEPTHS = ("none", "conv5", "conv4", "conv3", "conv2", "all")
 SCORES = ("nss", "cc", "kl", "sim", "auc")
 SHOWN = {"nss": "NSS", "cc": "CC", "kl": "KL"}
 

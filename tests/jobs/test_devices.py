@@ -1,25 +1,45 @@
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from deepsal.jobs import devices
+from tests.test_hardware import A100
 
 
-def test_a_chosen_set_of_devices_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chosen_set_of_devices_is_respected(
+    monkeypatch: pytest.MonkeyPatch, install_gpus: Callable[..., None]
+) -> None:
+    install_gpus(A100, A100, A100)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-a")
     assert devices.visible() == "2,GPU-a"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert devices.visible() == "0,1,2"
+
+
+@pytest.mark.parametrize(("chosen", "seen"), [("2,GPU-a", "2,GPU-a"), ("", ""), (None, "0,1")])
+def test_what_submitit_hides_from_a_job_is_visible_again(
+    chosen: str | None,
+    seen: str,
+    monkeypatch: pytest.MonkeyPatch,
+    install_gpus: Callable[..., None],
+) -> None:
+    install_gpus(A100, A100)
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    monkeypatch.setenv(devices.VARIABLE, "of an earlier sweep")
+    devices.remember()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # submitit
+    devices.restore()
+    assert devices.visible() == seen
 
 
 def test_jobs_spread_over_the_devices_and_no_device_has_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(devices.VARIABLE, "4,7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     busy: dict[str, bool] = {}
     used: list[str] = []
 
@@ -44,7 +64,7 @@ def test_jobs_spread_over_the_devices_and_no_device_has_two(
 def test_a_job_of_two_devices_gets_both_and_gives_them_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(devices.VARIABLE, "0,1,2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     for wanted, seen in ((2, "0,1"), ("auto", "0,1,2"), (-1, "0,1,2"), ([0], "0")):
         with devices.lent("auto", wanted, tmp_path) as variables:
             assert variables == {"CUDA_VISIBLE_DEVICES": seen}
@@ -56,7 +76,7 @@ def test_a_job_of_two_devices_gets_both_and_gives_them_back(
 def test_without_a_gpu_jobs_take_turns(
     accelerator: str, seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(devices.VARIABLE, seen)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
     with devices.lent(accelerator, 2, tmp_path) as variables:
         assert variables == {"CUDA_VISIBLE_DEVICES": ""}
         assert [file.name for file in tmp_path.iterdir()] == ["cpu.lock"]

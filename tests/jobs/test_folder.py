@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from deepsal.jobs import folder as state
-from deepsal.jobs.table import Job
+from deepsal.jobs.folder import Job
 
 
 def made(folder: Path, config: str = "seed: 0\n") -> Path:
@@ -15,6 +15,14 @@ def test_a_job_is_finished_only_with_the_configuration_it_ran_with(tmp_path: Pat
     state.finish(made(tmp_path), 0.5)
     assert state.finished(tmp_path, "seed: 0\n", "a") == Job("a", "skipped", 0.5, "done before")
     assert state.finished(tmp_path, "seed: 1\n") is None
+
+
+def test_a_training_that_starts_again_leaves_the_tables(tmp_path: Path) -> None:
+    for name in state.MADE[:-1]:
+        (tmp_path / name / "deep").mkdir(parents=True)
+    (tmp_path / "scores.csv").touch()
+    state.clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
 
 
 def test_a_training_does_not_mix_with_another(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 import torch
 
@@ -22,3 +24,16 @@ def test_rows_of_two_ranks_come_in_the_order_of_the_images_each_once(
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
     assert verbs.gathered([a, c], 3, 2) == [a, b, c]
     assert verbs.gathered([a, c], 2, 1) == [a, c]
+
+
+def test_a_gpu_without_enough_memory_says_which_options_need_less() -> None:
+    options = r"data\.batch_size or data\.size, or trainer\.precision=bf16-mixed"
+    with pytest.raises(MemoryError, match=options), verbs.memory_advice():
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def test_begin_silences_lightnings_notes_but_not_its_warnings() -> None:
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    logging.getLogger("pytorch_lightning").setLevel(logging.INFO)
+    verbs.begin([], 0)
+    assert logger.getEffectiveLevel() == logging.WARNING

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from deepsal.models import STAGES, Backbone, Finetune, Readout, SaliencyNetwork
-from deepsal.models.finetune import DEPTHS
+from deepsal.vocabulary import DEPTHS
 
 LEARNING = {
     "none": (),

@@ -1,0 +1,41 @@
+"""Reports that runs and sweeps write by themselves; one that fails does not undo the run."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+
+def report_run(folder: Path, title: str) -> None:
+    """Draw the fields' change, write a run's page, and print its summary.
+
+    Args:
+        folder: the run folder.
+        title: of the figure.
+    """
+    from deepsal.report import page, pictures, tables
+
+    change, summary = partial(pictures.change, folder, title), partial(tables.summary, folder)
+    _try(folder, change, partial(page.write, folder), summary)
+
+
+def report_sweep(folder: Path) -> None:
+    """Write a sweep's page about the jobs that have begun.
+
+    Args:
+        folder: of the sweep.
+    """
+    if any(folder.glob("*/status")):
+        from deepsal.report import comparison
+
+        _try(folder, partial(comparison.write, folder))
+
+
+def _try(folder: Path, *parts: Callable[[], object]) -> None:
+    for part in parts:
+        try:
+            part()
+        except Exception as error:
+            again = f"python -m deepsal.report {folder} tries again"
+            said = f"no report: {type(error).__name__}: {error}; {again}"
+            print(said, file=sys.stderr)  # noqa: T201
