@@ -82,11 +82,12 @@ def keep(row: Row, file: Path) -> None:
     old = json.loads(file.read_text()) if file.is_file() else []
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps([*old, {**row, **_about()}], indent=1))
+    partial.write_text(json.dumps([*old, {**row, **about()}], indent=1))
     os.replace(partial, file)
 
 
-def _about() -> dict[str, Any]:
+def about() -> dict[str, Any]:
+    """Return date, commit, machine and versions."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -98,8 +99,7 @@ def _about() -> dict[str, Any]:
 
 def show(rows: list[Row], console: Console | None = None) -> None:
     """Print rows as a table."""
-    about = _about()
-    table = Table(box=SIMPLE, title=_title(about), title_justify="left", padding=0, pad_edge=False)
+    table = Table(box=SIMPLE, title=_title(about()), title_justify="left", padding=0, pad_edge=False)
     table.add_column("benchmark", no_wrap=True)
     for column in COLUMNS:
         table.add_column(column, justify="right")

@@ -1,0 +1,1 @@
+"""What deepsal has to show on a machine with an NVIDIA GPU: make gpu."""

@@ -1,0 +1,180 @@
+"""The checks of `make gpu`: each runs one thing as a user would, and returns what was measured."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from deepsal.data import SaliencyDataset, osie, popout
+from tests.bench import fields
+from tests.bench.harness import ROOT
+from tests.bench.pipeline import Size, pipeline_rate, step_rate
+
+SHARE = re.compile(r"receptive fields took (\d+) s, (\d+) % of the training's time")
+
+
+class Check(NamedTuple):
+    """One line of the table: a value, and the smallest or largest that is good enough.
+
+    A run that has to end has no value; `note` says how it ended where it did not.
+    """
+
+    name: str
+    value: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    note: str = ""
+    failed: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value is good enough."""
+        if self.failed or self.value is None:
+            return not self.failed
+        low, high = self.at_least, self.at_most
+        return (low is None or self.value >= low) and (high is None or self.value <= high)
+
+
+class Setting(NamedTuple):
+    """What the checks run on: the device, the sizes, and options that make a run of `run.py` small.
+
+    options: of all runs · data: of the watched training · pipelines: backbone, size and batch of
+    `images` images, with the share of the step's rate that is good enough · bars: rows of
+    `tests.bench.fields`, with the ratio that is good enough.
+    """
+
+    device: str
+    options: list[str]
+    data: list[str]
+    pipelines: list[tuple[str, Size, int]]
+    images: int
+    pipeline_bar: float
+    bars: Mapping[str, float]
+
+
+BARS = {
+    "fields/vgg16/conv3/480x640": 70.0,
+    "fields/vgg16/conv3/480x640/batch": 1.0,
+    "fields/vgg16/conv5/480x640": 6.0,
+    "fields/vgg16/conv5/480x640/batch": 1.0,
+    "fields/resnet50/conv4/224/batch": 1.0,
+    "fields/resnet50/conv5/224/batch": 1.0,
+}
+"""How many times faster than Captum fields have to be; `batch` is a batch of whole images."""
+
+
+def on_gpu() -> Setting:
+    """Return the setting of an NVIDIA GPU: OSIE with DEEPSAL_DATA, generated arrays without."""
+    arrays = ["data=popout", "data.dataset.images=[500,100,100]"]
+    data = ["data=osie"] if os.environ.get("DEEPSAL_DATA") else arrays
+    pipelines = [("vgg16", (480, 640), 16), ("tf_efficientnet_lite0", (480, 640), 32)]
+    return Setting("cuda", [], data, pipelines, 480, 85.0, BARS)
+
+
+def small() -> Setting:
+    """Return the smallest setting, on the processor, to see that the checks themselves work."""
+    options = ["trainer.accelerator=cpu", "backbone.weights=null", "rf.stages=[conv1]"]
+    options += ["rf.units=2", "rf.patches=1", "data.dataset.images=[8,4,2]", "data.batch_size=4"]
+    return Setting("cpu", options, ["data=popout"], [("resnet18", (64, 64), 4)], 16, 0.0, {})
+
+
+def every(setting: Setting, folder: Path) -> Iterator[Check]:
+    """Yield all checks, one after the other.
+
+    Args:
+        setting: what they run on.
+        folder: for the runs.
+    """
+    lite = ["backbone=efficientnet_lite0", "logger=csv", *setting.options]
+    demo = ["trainer=demo", "data=popout", *lite]
+    short = ["data=popout", "trainer.max_epochs=1", "rf=none", *lite]
+    yield from trained("demo", folder / "demo", demo)
+    yield from trained("watched", folder / "watched", [*setting.data, *lite], at_most=25.0)
+    yield resumed(folder / "killed", [*demo, "rf=none"])
+    for name, option in (
+        ("float32", "trainer.precision=32-true"),
+        ("mixed bfloat16", "trainer.precision=bf16-mixed"),
+        ("one process of DDP", "+trainer.strategy=ddp"),
+    ):
+        yield outcome(name, run(folder / name.replace(" ", "-"), [*short, option]))
+    for stage in sorted({"/".join(row.split("/")[:3]) for row in setting.bars}):
+        yield from mapped(stage, setting.bars, setting.device)
+    for backbone, size, batch in setting.pipelines:
+        yield pipeline(backbone, size, batch, setting)
+
+
+def outcome(name: str, done: subprocess.CompletedProcess[str], value: float | None = None) -> Check:
+    """Return how a process ended: with 0, or with a last line that says why not."""
+    lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no output"]
+    failed = done.returncode != 0
+    return Check(name, value, note=lines[-1] if failed else "", failed=failed)
+
+
+def trained(
+    name: str, folder: Path, options: list[str], at_most: float | None = None
+) -> Iterator[Check]:
+    """Run a training with watching: how long it took, and the fields' share of it in percent."""
+    began = time.monotonic()
+    done = run(folder, options)
+    yield outcome(f"{name}: all, s", done, time.monotonic() - began)
+    if share := SHARE.search(done.stdout):
+        yield Check(f"{name}: fields, s", float(share[1]))
+        yield Check(f"{name}: fields, % of the rest", float(share[2]), at_most=at_most)
+
+
+def resumed(folder: Path, options: list[str]) -> Check:
+    """Kill a training after its first checkpoint and resume it."""
+    checkpoint, silent = folder / "checkpoints" / "last.ckpt", subprocess.DEVNULL
+    process = subprocess.Popen(command(folder, options), cwd=ROOT, stdout=silent, stderr=silent)
+    while not checkpoint.is_file() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    again = [sys.executable, "run.py", f"resume={folder}"]
+    return outcome(
+        "resumed after a kill", subprocess.run(again, cwd=ROOT, capture_output=True, text=True)
+    )
+
+
+def mapped(stage: str, bars: Mapping[str, float], device: str) -> Iterator[Check]:
+    """Time the fields of a stage against Captum, and compare them."""
+    for row in fields.run(stage, device):
+        if row["name"] in bars:
+            yield Check(f"{row['name']}, ratio", row["ratio"], bars[row["name"]])
+            yield Check(
+                f"{row['name']}, float64 difference", row["max_rel_diff_float64"], None, 1e-5
+            )
+
+
+def pipeline(backbone: str, size: Size, batch: int, setting: Setting) -> Check:
+    """Compare the images per second of a whole training with those of its step alone."""
+    dataset = images(setting.images, size)
+    rate = pipeline_rate(backbone, size, batch, setting.device, dataset=dataset)
+    floor = step_rate(backbone, size, batch, setting.device)
+    name = f"pipeline/{backbone}/{size[0]}x{size[1]}, % of {floor:.0f} images/s"
+    return Check(name, 100 * rate / floor, setting.pipeline_bar)
+
+
+def images(count: int, size: Size) -> SaliencyDataset:
+    """Return training images: OSIE with DEEPSAL_DATA, generated arrays without."""
+    folder = os.environ.get("DEEPSAL_DATA")
+    if not folder:
+        return popout((count, 0, 0), size=size)
+    whole = osie(folder)
+    splits = {"train": list(whole.splits["train"])[:count], "val": [], "test": []}
+    return SaliencyDataset(whole.name, whole.stimuli, splits, whole.sigma)
+
+
+def run(folder: Path, options: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run `run.py` in a folder."""
+    return subprocess.run(command(folder, options), cwd=ROOT, capture_output=True, text=True)
+
+
+def command(folder: Path, options: list[str]) -> list[str]:
+    """Return the command of a run."""
+    return [sys.executable, "run.py", *options, f"hydra.run.dir={folder}"]

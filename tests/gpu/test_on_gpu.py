@@ -1,0 +1,98 @@
+"""What only a GPU can show; `make gpu` runs these too."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torchvision.models import vgg16
+
+from deepsal.callbacks import WatchReceptiveFields
+from deepsal.rf import fields, geometry, store
+from deepsal.rf.align import Aligned
+from deepsal.rf.extraction import Extraction
+from deepsal.rf.sources import middle
+from deepsal.rf.units import undisturbed
+from tests.conftest import backbone, datamodule, task
+
+pytestmark = pytest.mark.gpu
+IMAGES = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("engine", ["windowed", "batch"])
+def test_fields_are_those_of_the_processor(engine: str) -> None:
+    network = backbone().eval()
+    known = geometry(network, "conv3")
+    patches = middle(6, 3, known, (64, 96))
+    here = fields(network, "conv3", IMAGES, patches, range(6), known)
+    there = fields(network.cuda(), "conv3", IMAGES, patches, range(6), known, engine=engine)
+    assert np.abs(here.field - there.field).max() <= 1e-5 * np.abs(here.field).max()
+    assert np.allclose(here.activation, there.activation, rtol=1e-5, atol=1e-6)
+
+
+def test_geometry_is_that_of_the_processor() -> None:
+    network = vgg16(weights=None).eval()
+    assert geometry(network, "features.15") == geometry(network.cuda(), "features.15")
+
+
+def test_the_host_waits_for_nothing_inside_a_layer() -> None:
+    network = vgg16(weights=None).features.eval().cuda()
+    known = geometry(network, "15")
+    images = torch.rand(2, 3, 96, 128, device="cuda")
+    patches = middle(32, 2, known, (96, 128))
+    with undisturbed(network):
+        aligned = Aligned(known, (96, 128), (32, 2), 65, False, images.device)
+        extraction = Extraction(
+            network, "15", images, range(32), patches, aligned, "gradient", 1
+        )
+        extraction._verify = lambda: None  # type: ignore[method-assign]  # reads once, at the end
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            extraction.run(1 << 22, "batch")
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert torch.isfinite(aligned.activation).all()
+
+
+def test_fields_shrink_their_passes_where_memory_is_short() -> None:
+    network = vgg16(weights=None).eval().cuda()
+    known, image = geometry(network, "features.15"), torch.rand(1, 3, 224, 224)
+    patches = middle(16, 1, known, (224, 224))
+    whole = fields(network, "features.15", image, patches, range(16), known, engine="batch")
+    free = torch.cuda.mem_get_info()[0]
+    hog = torch.empty(free - (300 << 20), dtype=torch.uint8, device="cuda")
+    small = fields(
+        network, "features.15", image, patches, range(16), known, engine="batch", pixels=1 << 30
+    )
+    del hog
+    assert np.abs(whole.field - small.field).max() <= 1e-5 * np.abs(whole.field).max()
+
+
+def test_a_training_in_tf32_or_bfloat16_is_watched_in_float32(tmp_path: Path) -> None:
+    for precision in ("32-true", "bf16-mixed"):
+        pl.seed_everything(0, verbose=False)
+        watching = WatchReceptiveFields(tmp_path / precision, units=4, patches=2, window=33)
+        pl.Trainer(
+            max_epochs=1,
+            accelerator="cuda",
+            devices=1,
+            precision=precision,  # type: ignore[arg-type]
+            logger=False,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[watching],
+        ).fit(task(), datamodule())
+    one, other = (tmp_path / p / "fields" / "epoch=000.npz" for p in ("32-true", "bf16-mixed"))
+    for entry in store.names(one):
+        first, second = store.load(one, entry).field, store.load(other, entry).field
+        assert np.abs(first - second).max() <= 1e-5 * np.abs(first).max()
+
+
+def test_a_unit_that_looks_at_the_whole_image_is_read_on_it() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1)).eval().cuda()
+    found = fields(network, "1", IMAGES, np.zeros((2, 1, 3), dtype=np.int64), [0, 1])
+    assert np.isfinite(found.field).all()
