@@ -109,7 +109,7 @@ class Extraction:
         self, group: Indices, windowed: bool, use: Callable[[Tensor, Answer], None], part: slice
     ) -> None:
         places = group[part]
-        table = torch.from_numpy(self.table[places]).to(self.images.device)
+        table = torch.from_numpy(self.table[places]).to(self.images.device, non_blocking=True)
         question = self._question(places, table, windowed)
         use(table, METHODS[self.method](self.probe, question))
 
