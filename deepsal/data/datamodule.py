@@ -6,14 +6,18 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.trainer.states import TrainerStatus
+from pytorch_lightning.trainer.states import TrainerFn, TrainerStatus
 from typing_extensions import override
 
 from deepsal.data.augment import Augment
 from deepsal.data.cache import Cache
+from deepsal.data.device_cache import DeviceImages, choose_device_cache, free_memory
 from deepsal.data.loader import EpochSampler, Loader, run_seed, usual_workers
 from deepsal.data.saliency_images import SaliencyImages
 from deepsal.data.sample import Batch, SaliencyDataset
+
+FITTED = ("train", "val")
+"""The splits that a fit goes through again and again."""
 
 
 class SaliencyDataModule(pl.LightningDataModule):
@@ -37,6 +41,9 @@ class SaliencyDataModule(pl.LightningDataModule):
         test: the data set whose test split is scored, where it is another than `dataset`.
         val_batch_size: images per validation batch; None for twice `batch_size`, which without
             gradients takes no more memory than a training step.
+        device_cache: keep the decoded training and validation images on the device; True insists,
+            False never does, None where a GPU trains, nothing but flips is drawn and half of its
+            free memory is enough. Samples are bit for bit the same.
 
     Attributes:
         used: batches of the first epoch that were trained on before; the next training loader
@@ -57,12 +64,16 @@ class SaliencyDataModule(pl.LightningDataModule):
         cache_gib: float = 20.0,
         test: SaliencyDataset | None = None,
         val_batch_size: int | None = None,
+        device_cache: bool | None = None,
     ) -> None:
         super().__init__()
         self.dataset = dataset
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size or 2 * batch_size
         self.num_workers = num_workers
+        self.device_cache = device_cache
+        self.cached: bool | None = None
+        self.device_images: dict[str, DeviceImages] = {}
         self.used = 0
         height, width = size
         cache = Cache(cache_dir, cache_gib)
@@ -114,6 +125,18 @@ class SaliencyDataModule(pl.LightningDataModule):
     ) -> Batch:
         return batch.on(device)
 
+    @override
+    def setup(self, stage: str) -> None:
+        """Decide anew about the cache on the device: a trainer begins, maybe on another device."""
+        self.teardown(stage)
+
+    @override
+    def teardown(self, stage: str) -> None:
+        """Give the memory of the device back."""
+        for images in self.device_images.values():
+            images.release()
+        self.device_images, self.cached = {}, None
+
     def _loader(self, split: str, batch_size: int, **more: Any) -> Loader:
         device, ranks = torch.device("cpu"), 1
         if self.trainer and self.trainer.state.status == TrainerStatus.RUNNING:
@@ -121,12 +144,29 @@ class SaliencyDataModule(pl.LightningDataModule):
         workers = self.num_workers
         if workers is None:
             workers = usual_workers(device, ranks)
+        images = self._images(split, device, workers)
+        on_host = isinstance(images, SaliencyImages)
         return Loader(
-            self.images[split],
+            images,
             batch_size,
             device=device,
-            num_workers=workers,
-            persistent_workers=workers > 0 and split != "test",
-            pin_memory=device.type == "cuda",
+            num_workers=workers if on_host else 0,
+            persistent_workers=on_host and workers > 0 and split != "test",
+            pin_memory=on_host and device.type == "cuda",
             **more,
         )
+
+    def _images(
+        self, split: str, device: torch.device, workers: int
+    ) -> SaliencyImages | DeviceImages:
+        """Return the images of a split, on the device if the option and the memory say so."""
+        fitting = not self.trainer or self.trainer.state.fn == TrainerFn.FITTING
+        if split not in FITTED or not fitting:
+            return self.images[split]
+        if self.cached is None:
+            fitted = {part: self.images[part] for part in FITTED}
+            free = free_memory(device)
+            self.cached = choose_device_cache(self.device_cache, fitted, device, free)
+        if self.cached and split not in self.device_images:
+            self.device_images[split] = DeviceImages(self.images[split], device, workers)
+        return self.device_images.get(split, self.images[split])
