@@ -30,8 +30,8 @@ class SaliencyDataModule(pl.LightningDataModule):
             at its own size.
         flip: probability of a left-right flip in training.
         num_workers: loader processes, which stay from epoch to epoch; 0 decodes in the main
-            process. None for 0 on a CPU, and one less than the cores of each GPU, at most 8. The
-            number changes no result.
+            process. None for 0 on a CPU, and for a GPU its share of the cores less one, at most 8.
+            The number changes no result.
         crop: the smallest side of a training crop, as a part of the image's; 1 for no crops.
         keep: the smallest part of an image's fixations that a crop must hold.
         colour: how far brightness, contrast and saturation are changed in training, up to 1.

@@ -105,13 +105,14 @@ def as_it_is(batch: Any) -> Any:
 def usual_workers(device: torch.device, ranks: int = 1) -> int:
     """Return how many loader processes feed a device.
 
-    None for a CPU, which has to train itself; for a GPU its share of the cores less one, at most 8.
+    None for a CPU, which has to train itself (and for other devices than NVIDIA's and AMD's); for a
+    GPU its share of the cores less one, at most 8.
 
     Args:
         device: that trains.
         ranks: training processes on this machine.
     """
-    if device.type == "cpu":
+    if device.type != "cuda":
         return 0
     affinity = getattr(os, "sched_getaffinity", None)  # only on Linux
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
