@@ -13,6 +13,7 @@ from typing_extensions import override
 from deepsal.losses import SaliencyLoss
 from deepsal.metrics import SaliencyMetrics, Scoring
 from deepsal.models import Baseline, Centre, Finetune, Human, SaliencyNetwork, Uniform
+from deepsal.models.compilation import CompiledForward
 from deepsal.rf.arithmetic import full_precision
 
 
@@ -43,6 +44,8 @@ class SaliencyTask(pl.LightningModule):
         lr: learning rate of the decoder; stages scale it (`Finetune.lr_scale`).
         schedule: `(optimiser, steps) → scheduler` stepped every batch, or None.
         score: which scores of the test images, by which protocol.
+        compile: compile the forward pass of training and validation; True or a mode of
+            `torch.compile`.
     """
 
     def __init__(
@@ -54,9 +57,11 @@ class SaliencyTask(pl.LightningModule):
         lr: float,
         schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
         score: Scoring | None = None,
+        compile: bool | str = False,
     ) -> None:
         super().__init__()
         self.network: Any = network.to(memory_format=torch.channels_last)
+        self.compiled = CompiledForward(self.network, compile) if compile else None
         self.finetune = finetune
         self.loss = loss
         self.optimizer = optimizer
@@ -87,7 +92,7 @@ class SaliencyTask(pl.LightningModule):
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        log_density = self._predict(self.network, batch)
+        log_density = self._predict(self.compiled or self.network, batch)
         loss, _ = self.loss(log_density, batch.density, batch.fixations)
         self.val_scores.update(log_density, batch.density, batch.fixations)
         self.log("val/loss", loss, batch_size=len(batch.image), sync_dist=True)
@@ -144,7 +149,7 @@ class SaliencyTask(pl.LightningModule):
         }
 
     def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        log_density = self._predict(self.network, batch)
+        log_density = self._predict(self.compiled or self.network, batch)
         loss: tuple[Tensor, dict[str, Tensor]] = self.loss(
             log_density, batch.density, batch.fixations
         )
@@ -194,7 +199,7 @@ class SaliencyTask(pl.LightningModule):
         return torch.stack(counts).to(batch.fixations)
 
     @staticmethod
-    def _predict(network: nn.Module, batch: Batch) -> Tensor:
+    def _predict(network: nn.Module | CompiledForward, batch: Batch) -> Tensor:
         height, width = batch.density.shape[-2:]
         known = {"name": batch.name} if isinstance(network, Baseline) else {}
         log_density: Tensor = network(batch.image, (height, width), **known)

@@ -63,9 +63,9 @@ def test_equal_seeds_give_equal_runs(tmp_path: Path) -> None:
 def test_training_lowers_the_loss_and_validation_is_the_mean_over_images(tmp_path: Path) -> None:
     module = task()
     data = datamodule()
-    batch = next(iter(data.val_dataloader()))
+    seen = data.images["train"].__getitems__(range(8)).on(torch.device("cpu"))
     with torch.no_grad():
-        before, _ = module.loss(module.network.eval()(batch.image), batch.density, batch.fixations)
+        before, _ = module.loss(module.network.eval()(seen.image), seen.density, seen.fixations)
     trainer = fit(module, tmp_path, epochs=6)
     values = []
     with torch.no_grad():
@@ -73,7 +73,7 @@ def test_training_lowers_the_loss_and_validation_is_the_mean_over_images(tmp_pat
         for batch in data.val_dataloader():
             log_density = module.network(batch.image)
             values.append(scores(log_density, batch.density, batch.fixations, ("nss",))["nss"])
-        after, _ = module.loss(log_density, batch.density, batch.fixations)
+        after, _ = module.loss(module.network(seen.image), seen.density, seen.fixations)
     assert after < before
     found = trainer.callback_metrics["val/nss"].item()
     assert found == pytest.approx(torch.cat(values).mean().item(), abs=1e-5)

@@ -53,7 +53,8 @@ class Last(ModelCheckpoint):
 
     A checkpoint also holds the random states of every rank (python, numpy, torch, CUDA) and how
     many rows of `metrics.csv` it stands for. An epoch cut short by a death is done again from its
-    start: the order of its images is drawn there. One that `leave` cut goes on.
+    start. One that `leave` cut goes on with its next batch: the order of its images and their
+    augmentation depend on the seed and the epoch alone.
 
     Args:
         folder: the run folder.
@@ -69,15 +70,13 @@ class Last(ModelCheckpoint):
         self.rows = 0
         self.used = 0
 
-    def leave(self, trainer: pl.Trainer, used: int, state: dict[str, Any]) -> None:
+    def leave(self, trainer: pl.Trainer, used: int) -> None:
         """Save between two batches of an epoch, on all ranks, with the next batch at hand.
 
         Args:
             trainer: in `on_train_batch_start`; it has to stop after this.
             used: how many batches of the epoch were trained on.
-            state: of the generators before the next batch was made.
         """
-        restore(state)
         progress = trainer.fit_loop.epoch_loop.batch_progress
         for counts in (progress.total, progress.current):
             counts.ready -= 1
@@ -92,21 +91,25 @@ class Last(ModelCheckpoint):
         checkpoint["random"] = _gathered(trainer, random_state())
         checkpoint["rows"] = [x.count() for x in trainer.loggers if isinstance(x, Record)]
         if self.used:
-            loader: Any = trainer.train_dataloader
-            began = _gathered(trainer, loader.began)
-            checkpoint["cut"] = {"used": self.used, "began": began}
+            checkpoint["cut"] = {"used": self.used}
 
     @override
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if trainer.state.fn == "fit" and "random" in checkpoint:
+            cut = checkpoint.get("cut", {})
+            if "began" in cut:  # which torch drew the order of the images from
+                raise ValueError(
+                    "the checkpoint was saved inside an epoch by an older version, which drew its "
+                    "images in another order; continue from the end of an epoch: remove "
+                    f"{self.dirpath}/last.ckpt and give the command again"
+                )
             states = checkpoint["random"]
             restore(states[trainer.global_rank % len(states)])
             self.rows = next(iter(checkpoint["rows"]), 0)
-            if cut := checkpoint.get("cut"):
-                began = cut["began"][trainer.global_rank % len(cut["began"])]
-                trainer.datamodule.taken = began, cut["used"]  # type: ignore[attr-defined]
+            if cut:
+                trainer.datamodule.used = cut["used"]  # type: ignore[attr-defined]
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from typing_extensions import override
 
-from deepsal.callbacks.keep import Last, random_state
+from deepsal.callbacks.keep import Last
 
 SIGNAL = signal.SIGUSR2
 """What submitit asks Slurm to send before the time is up."""
@@ -31,19 +31,18 @@ class Requeue(pl.Callback):
 
     def __init__(self) -> None:
         self.told = False
-        self.leaving: dict[str, Any] | None = None
+        self.leaving = False
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.told, self.leaving = False, None
+        self.told = self.leaving = False
         self.before = signal.signal(SIGNAL, self._tell)
 
     @override
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_batch: Any
     ) -> None:
-        told = trainer.strategy.reduce_boolean_decision(self.told, all=False)
-        self.leaving = random_state() if told else None
+        self.leaving = trainer.strategy.reduce_boolean_decision(self.told, all=False)
 
     @override
     def on_train_batch_start(
@@ -52,7 +51,7 @@ class Requeue(pl.Callback):
         if self.leaving and batch_idx % trainer.accumulate_grad_batches == 0:
             last = next((c for c in trainer.checkpoint_callbacks if isinstance(c, Last)), None)
             if batch_idx and last and trainer.datamodule:  # type: ignore[attr-defined]
-                last.leave(trainer, batch_idx, self.leaving)
+                last.leave(trainer, batch_idx)
             raise Preempted(f"told to leave at step {trainer.global_step}")
 
     @override

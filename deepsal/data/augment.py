@@ -9,6 +9,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 TRIES = 20
+ADJUSTMENTS = (
+    v2.functional.adjust_brightness,
+    v2.functional.adjust_contrast,
+    v2.functional.adjust_saturation,
+)
 
 
 class View(NamedTuple):
@@ -53,23 +58,40 @@ class Augment:
             if not smallest <= (value := getattr(self, name)) <= 1:
                 raise ValueError(f"data.{name}={value} must lie between {smallest:g} and 1")
 
-    def __call__(self, view: View) -> View:
-        """Return the view changed."""
+    def __call__(self, view: View, generator: torch.Generator | None = None) -> View:
+        """Return the view changed.
+
+        Args:
+            view: what to change.
+            generator: draws the changes; None for torch's own.
+        """
         if self.crop < 1:
-            view = self._cropped(view)
-        if self.flip and torch.rand(1) < self.flip:
+            view = self._cropped(view, generator)
+        if self.mirrors(generator):
             view = _mirrored(view)
         if self.colour:
-            jitter = v2.ColorJitter(self.colour, self.colour, self.colour)
-            view = view._replace(image=jitter(view.image))
+            view = view._replace(image=self._coloured(view.image, generator))
         return view
 
-    def _cropped(self, view: View) -> View:
+    def mirrors(self, generator: torch.Generator | None = None) -> bool:
+        """Draw whether a view that is not cropped is flipped."""
+        return self.flip > 0 and bool(torch.rand(1, generator=generator) < self.flip)
+
+    def _coloured(
+        self, image: UInt8[Tensor, "3 h w"], generator: torch.Generator | None
+    ) -> UInt8[Tensor, "3 h w"]:
+        """Change brightness, contrast and saturation, in random order."""
+        factors = 1 + self.colour * (2 * torch.rand(3, generator=generator) - 1)
+        for i in torch.randperm(3, generator=generator).tolist():
+            image = ADJUSTMENTS[i](image, float(factors[i]))
+        return image
+
+    def _cropped(self, view: View, generator: torch.Generator | None) -> View:
         height, width = view.image.shape[1:]
         scale = (height / view.size[0], width / view.size[1])
         points = (view.points + 0.5) * torch.tensor(scale[::-1], dtype=torch.float64) - 0.5
         for _ in range(TRIES):
-            side, down, across = torch.rand(3).tolist()
+            side, down, across = torch.rand(3, generator=generator).tolist()
             part = self.crop + (1 - self.crop) * side
             h, w = max(1, round(part * height)), max(1, round(part * width))
             top, left = round(down * (height - h)), round(across * (width - w))

@@ -1,49 +1,123 @@
-"""Batches of an epoch that can be taken up in its middle."""
+"""Batches whose order and augmentation depend on the seed, the epoch and the position alone."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import distributed
 from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
 from typing_extensions import override
 
-from deepsal.data.sample import Batch
+from deepsal.data.sample import Batch, Draw
 
-Taken = tuple[Tensor, int]
-"""Torch's random state when an epoch began, and how many of its batches were used."""
+
+class EpochSampler(DistributedSampler[Draw]):
+    """The training images of each epoch in random order, each with a seed for its augmentation.
+
+    Order and seeds are a pure function of (seed, epoch, position), whatever the number of worker
+    processes. Several ranks take turns, so that together they see what one rank sees. An image that
+    is drawn by chance comes up as often as its chance says, rounded up or down at random
+    (systematic sampling): equal chances give a plain shuffle.
+
+    Each pass is the next epoch, unless `set_epoch` says which one it is.
+
+    Args:
+        count: how many images there are, and how many draws an epoch has.
+        seed: of the run, equal on all ranks; see `run_seed`.
+        chances: how likely each image is to be drawn, in any unit; None for equal chances.
+        skip: draws of this rank that the first pass leaves out, because they were used before.
+    """
+
+    def __init__(
+        self, count: int, seed: int, chances: Sequence[float] | None = None, skip: int = 0
+    ) -> None:
+        ranks = _distributed()
+        super().__init__(
+            range(count),  # type: ignore[arg-type]  # only its length is used
+            num_replicas=distributed.get_world_size() if ranks else 1,
+            rank=distributed.get_rank() if ranks else 0,
+            seed=seed,
+        )
+        self.count = count
+        self.chances = torch.tensor(chances or [1.0] * count, dtype=torch.float64)
+        self.skip = skip
+
+    @override
+    def __iter__(self) -> Iterator[Draw]:
+        draws = self.draws(self.epoch)[self.rank :: self.num_replicas][self.skip :]
+        self.epoch, self.skip = self.epoch + 1, 0
+        return iter(draws)
+
+    def draws(self, epoch: int) -> list[Draw]:
+        """Return the draws of an epoch for all ranks in turn, filled up to equal shares."""
+        (state,) = np.random.SeedSequence((self.seed, epoch)).generate_state(1)
+        generator = torch.Generator().manual_seed(int(state))
+        shuffled = torch.randperm(self.count, generator=generator)
+        until = self.chances[shuffled].cumsum(0) * self.count / self.chances.sum()
+        until = (until + torch.rand(1, generator=generator)).floor().long()
+        until[-1] = self.count
+        drawn = shuffled.repeat_interleave(until.diff(prepend=until.new_zeros(1)))
+        drawn = drawn[torch.randperm(self.count, generator=generator)]
+        seeds = torch.randint(2**32, (self.count,), generator=generator)
+        draws = [Draw(*pair) for pair in zip(drawn.tolist(), seeds.tolist(), strict=True)]
+        return (draws * self.num_replicas)[: self.total_size]
 
 
 class Loader(DataLoader[Batch]):
-    """Torch's, whose first epoch may be one that was cut short; what was used of it is passed over.
+    """Batches on the device they are used on, with images in [0, 1].
 
-    What was used is loaded again and thrown away, so that the workers' random states come to where
-    they were. An epoch begins when its first batch is asked for: a distributed sampler has then
-    been told which epoch it is.
+    An epoch begins when its first batch is asked for: only then has Lightning told the
+    sampler which epoch a resumed run is in. Torch's own random state is left as it is.
 
     Args:
-        taken: where the first epoch was cut; None for a whole one.
+        device: where the batches go.
         *given: as torch's.
         **named: as torch's.
-
-    Attributes:
-        began: torch's random state when the newest epoch began.
     """
 
-    def __init__(self, *given: Any, taken: Taken | None = None, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self.taken = taken
-        self.began: Tensor | None = None
+    def __init__(self, *given: Any, device: torch.device | str = "cpu", **named: Any) -> None:
+        own: dict[str, Any] = {"collate_fn": as_it_is, "generator": torch.Generator()}
+        super().__init__(*given, **own | named)
+        self.device = torch.device(device)
 
     @override
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        now = torch.get_rng_state()
-        self.began, used = self.taken or (now, 0)
-        self.taken = None
-        torch.set_rng_state(self.began)
-        batches = super().__iter__()
-        if used:
-            for _ in range(used):
-                next(batches)
-            torch.set_rng_state(now)
-        yield from batches
+        for batch in super().__iter__():
+            yield batch.on(self.device)
+
+
+def run_seed() -> int:
+    """Return the seed of torch's generator, that of the first rank on all ranks."""
+    seed = [torch.initial_seed()]
+    if _distributed():
+        distributed.broadcast_object_list(seed)
+    return seed[0]
+
+
+def as_it_is(batch: Any) -> Any:
+    """Return what a data set has collated already."""
+    return batch
+
+
+def usual_workers(device: torch.device, ranks: int = 1) -> int:
+    """Return how many loader processes feed a device.
+
+    None for a CPU, which has to train itself (and for other devices than NVIDIA's and AMD's); for a
+    GPU its share of the cores less one, at most 8.
+
+    Args:
+        device: that trains.
+        ranks: training processes on this machine.
+    """
+    if device.type != "cuda":
+        return 0
+    affinity = getattr(os, "sched_getaffinity", None)  # only on Linux
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(0, min(8, cores // ranks - 1))
+
+
+def _distributed() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

@@ -8,7 +8,7 @@ image until they are rasterised; nothing resizes them as an image.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -149,24 +149,50 @@ class Sample(NamedTuple):
     size: tuple[int, int]
 
 
-class Batch(NamedTuple):
-    """Samples of one size, stacked; the ragged points stay a list."""
+class Draw(NamedTuple):
+    """The position of an image in its split, and the seed of the augmentation of this one view."""
 
-    image: Float[Tensor, "B 3 h w"]
+    position: int
+    seed: int
+
+
+class Batch(NamedTuple):
+    """Samples of one size, stacked; the ragged points stay a list on the CPU.
+
+    Until it is on the device that uses it, the image is uint8 in [0, 255]: a quarter of the bytes.
+    """
+
+    image: Float[Tensor, "B 3 h w"] | UInt8[Tensor, "B 3 h w"]
     fixations: Float[Tensor, "B H W"]
     density: Float[Tensor, "B H W"]
     points: list[Tensor]
     name: list[str]
     size: list[tuple[int, int]]
 
+    def on(self, device: torch.device) -> "Batch":
+        """Return the batch on a device, its image in [0, 1]; copies to a GPU do not wait."""
+        at: dict[str, Any] = {"device": device, "non_blocking": device.type == "cuda"}
+        image = self.image.to(**at)
+        if not image.is_floating_point():
+            image = image / image.new_full((), 255)  # a plain 255 is multiplied by 1/255 on a GPU
+        return self._replace(
+            image=image, fixations=self.fixations.to(**at), density=self.density.to(**at)
+        )
 
-def collate(
-    samples: Sequence[Sample], image: Tensor | None = None, fixations: Tensor | None = None
-) -> Batch:
-    """Stack samples into a `Batch`; what is given besides is stacked already."""
+    def pin_memory(self) -> "Batch":
+        """Return the batch with its stacked tensors in memory that a GPU copies from by itself."""
+        return self._replace(
+            image=self.image.pin_memory(),
+            fixations=self.fixations.pin_memory(),
+            density=self.density.pin_memory(),
+        )
+
+
+def collate(samples: Sequence[Sample], fixations: Tensor | None = None) -> Batch:
+    """Stack samples into a `Batch`; fixations that are given are stacked already."""
     images, counts, density, points, name, size = zip(*samples, strict=True)
     return Batch(
-        torch.stack(images) if image is None else image,
+        torch.stack(images),
         torch.stack(counts) if fixations is None else fixations,
         torch.stack(density),
         list(points),

@@ -3,12 +3,13 @@
 import argparse
 
 from deepsal.jobs.process import settle
-from tests.bench import fields, loading, scores, training
+from tests.bench import fields, loading, pipeline, scores, training
 from tests.bench.harness import ROOT, keep, show
 
 BENCHMARKS = {
     "fields": fields.run,
     "loading": loading.run,
+    "pipeline": pipeline.run,
     "scores": scores.run,
     "training": training.run,
 }
@@ -17,7 +18,7 @@ BENCHMARKS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="Side-by-side timings, appended to runs/bench/.")
     parser.add_argument(
-        "--only", default="", help="fields, loading, training, fields/vgg16/conv4 …"
+        "--only", default="", help="fields, loading, pipeline, training, fields/vgg16/conv4 …"
     )
     only = parser.parse_args().only
     asked = [name for name in BENCHMARKS if name == only.split("/")[0] or not only]

@@ -99,7 +99,9 @@ def about() -> dict[str, Any]:
 
 def show(rows: list[Row], console: Console | None = None) -> None:
     """Print rows as a table."""
-    table = Table(box=SIMPLE, title=_title(about()), title_justify="left", padding=0, pad_edge=False)
+    table = Table(
+        box=SIMPLE, title=_title(about()), title_justify="left", padding=0, pad_edge=False
+    )
     table.add_column("benchmark", no_wrap=True)
     for column in COLUMNS:
         table.add_column(column, justify="right")

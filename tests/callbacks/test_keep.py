@@ -126,6 +126,19 @@ def test_a_run_cut_short_and_continued_is_the_uninterrupted_run_bit_for_bit(
     assert first["lr_schedulers"] == second["lr_schedulers"]
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_checkpoint_cut_inside_an_epoch_by_an_older_version_says_how_to_continue(
+    tmp_path: Path,
+) -> None:
+    train(tmp_path)
+    file = tmp_path / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    began = [state["torch"] for state in checkpoint["random"]]
+    torch.save(checkpoint | {"cut": {"used": 1, "began": began}}, file)
+    with pytest.raises(ValueError, match=rf"older version.* remove {file} and give the command"):
+        train(tmp_path)
+
+
 def test_a_torn_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
     last = tmp_path / "checkpoints" / "last.ckpt"
     for number in range(2):

@@ -33,6 +33,7 @@ class Tell(pl.Callback):
     [
         ([5], [6], [2], 0, 1),  # in the middle of an epoch of four batches
         ([5], [6], [2], 2, 1),
+        ([5, 13], [6, 14], [2, 2], 2, 1),  # in two epochs, with workers that stay
         ([1, 2], [2, 3], [2, 3], 0, 1),  # twice in one epoch
         ([3], [4], [None], 0, 1),  # in the last batch of an epoch
         ([15], [16], [None], 0, 1),  # in the last batch of all
@@ -72,8 +73,8 @@ def test_ranks_leave_together_and_go_on_together(tmp_path: Path) -> None:
     train(whole, images=24, ranks=2)  # three batches an epoch
     with pytest.raises(ProcessRaisedException, match="Preempted: told to leave at step 5"):
         train(cut, Requeue(), Tell(4, rank=1), images=24, ranks=2)
-    states = torch.load(cut / "checkpoints" / "last.ckpt", weights_only=True)["cut"]
-    assert (states["used"], len(states["began"])) == (2, 2)
+    checkpoint = torch.load(cut / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (checkpoint["cut"]["used"], len(checkpoint["random"])) == (2, 2)
     train(cut, Requeue(), images=24, ranks=2)
     files = [folder / "checkpoints" / "last.ckpt" for folder in (whole, cut)]
     first, second = (torch.load(file, weights_only=True)["state_dict"] for file in files)

@@ -14,8 +14,8 @@ import torch
 
 from deepsal.data import SaliencyDataset, fetch
 from deepsal.data.augment import Augment
-from deepsal.data.datamodule import SaliencyImages
 from deepsal.data.releases import ARCHIVES, REPOSITORIES, registry
+from deepsal.data.saliency_images import SaliencyImages
 
 Refetch = Callable[[str, Path, Mapping[str, tuple[str, str]]], Path]
 

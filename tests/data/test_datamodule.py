@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deepsal.data import Batch, SaliencyDataModule, SaliencyDataset, Stimulus, popout
-from deepsal.data.datamodule import SaliencyImages
+from deepsal.data.saliency_images import SaliencyImages
 
 SIZE = (30, 44)
 
@@ -122,7 +122,9 @@ def test_training_drops_the_last_smaller_batch_unless_it_is_the_only_one() -> No
         for size in (2, 5, 8)
     }
     assert lengths == {2: [2, 2], 5: [5], 8: [5]}
-    assert [len(b.image) for b in SaliencyDataModule(data, SIZE, 2).val_dataloader()] == [2, 1]
+    assert [
+        len(b.image) for b in SaliencyDataModule(data, SIZE, 2, val_batch_size=2).val_dataloader()
+    ] == [2, 1]
 
 
 def test_equal_seeds_give_equal_batches_and_other_seeds_others() -> None:

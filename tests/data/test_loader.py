@@ -1,26 +1,136 @@
+import os
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
 
+from deepsal.data import Batch, SaliencyDataModule, popout
+from deepsal.data.loader import EpochSampler, usual_workers
 from tests.conftest import datamodule
+from tests.data.test_datamodule import equal
+
+
+def augmented(workers: int = 0, seed: int = 0) -> SaliencyDataModule:
+    torch.manual_seed(seed)
+    data = popout((16, 6, 1), size=(64, 96))
+    return SaliencyDataModule(data, (48, 64), 4, 0.5, workers, crop=0.7, colour=0.3)
+
+
+def epochs(data: SaliencyDataModule, count: int = 3) -> list[Batch]:
+    loader = data.train_dataloader()
+    return [batch for _ in range(count) for batch in loader]
+
+
+def all_equal(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
+    return len(first) == len(second) and all(map(equal, first, second))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_cut_epoch_goes_on_with_its_next_batch(workers: int) -> None:
     torch.manual_seed(0)
     data = datamodule((16, 1, 1), workers)
+    whole = epochs(data, 2)
+    data.used = 3
+    loader = data.train_dataloader()
+    (rest,) = loader
+    assert equal(rest, whole[3])
+    assert all_equal(list(loader), whole[4:]), "the next epoch is whole"
+    assert data.used == 0
+
+
+def test_a_resumed_epoch_is_the_one_that_is_set_after_the_iterator_is_asked_for() -> None:
+    whole = epochs(augmented())
+    data = augmented()
+    data.used = 1
     loader = data.train_dataloader()
     batches = iter(loader)
-    for _ in range(3):
-        next(batches)
-    between, expected = torch.get_rng_state(), next(batches).image
-    assert loader.began is not None
-    data.taken = loader.began, 3
-    torch.manual_seed(1)
-    taken = data.train_dataloader()
-    torch.set_rng_state(between)
-    (rest,) = (batch.image for batch in taken)
-    assert torch.equal(rest, expected)
-    assert taken.began is not None
-    assert torch.equal(taken.began, loader.began), "it may be cut again"
-    assert len([*taken]) == 4, "the next epoch is whole"
-    assert data.train_dataloader().taken is None
+    assert isinstance(loader.sampler, EpochSampler)
+    loader.sampler.set_epoch(2)
+    assert all_equal(list(batches), whole[9:])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_changes_no_batch_of_any_epoch(workers: int) -> None:
+    main = epochs(augmented())
+    assert all_equal(epochs(augmented(workers)), main)
+    assert not all_equal(main[:4], main[4:8]), "epochs differ"
+    assert not all_equal(epochs(augmented(seed=1)), main), "seeds differ"
+
+
+def test_workers_that_stay_give_what_fresh_ones_give() -> None:
+    stay = epochs(augmented(2))
+    fresh = []
+    for epoch in range(3):
+        loader = augmented(2).train_dataloader()
+        assert isinstance(loader.sampler, EpochSampler)
+        loader.sampler.set_epoch(epoch)
+        fresh += list(loader)
+    assert all_equal(stay, fresh)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loading_leaves_the_random_state_of_torch(workers: int) -> None:
+    data = augmented(workers)
+    before = torch.get_rng_state()
+    assert len([*data.train_dataloader(), *data.val_dataloader(), *data.test_dataloader()]) == 6
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def _draw_as_rank(rank: int, folder: Path) -> None:
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2
+    )
+    torch.manual_seed(rank)
+    for images in (8, 7):
+        data = SaliencyDataModule(popout((images, 1, 1), size=(32, 32)), (32, 32), 2)
+        batches = [[*map(tuple, draws)] for draws in data.train_dataloader().batch_sampler or ()]
+        torch.save(batches, folder / f"{images}-{rank}")
+    distributed.destroy_process_group()
+
+
+def test_two_ranks_together_see_what_one_sees(tmp_path: Path) -> None:
+    spawn(_draw_as_rank, (tmp_path,), nprocs=2)
+    for images in (8, 7):
+        one = [tuple(draw) for draw in EpochSampler(images, seed=0)]
+        filled = (one + one)[:8]  # seven images are filled up with the first
+        shares = [torch.load(tmp_path / f"{images}-{rank}") for rank in range(2)]
+        steps = [sorted(a + b) for a, b in zip(*shares, strict=True)]
+        assert steps == [sorted(filled[:4]), sorted(filled[4:])]
+
+
+def test_every_image_is_drawn_once_an_epoch_in_ever_new_order() -> None:
+    sampler = EpochSampler(50, seed=3)
+    orders = [[draw.position for draw in sampler] for _ in range(3)]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert len(set(map(tuple, orders))) == 3
+    assert len({draw.seed for _ in range(3) for draw in sampler}) == 150
+
+
+@pytest.mark.parametrize("unit", [0.1, 1.0, 7.0])
+def test_equal_chances_give_a_plain_shuffle(unit: float) -> None:
+    assert list(EpochSampler(30, 3, [unit] * 30)) == list(EpochSampler(30, 3))
+
+
+def test_an_image_comes_up_as_often_as_its_chance_says() -> None:
+    sampler = EpochSampler(40, 0, [0.0] + [1.0] * 19 + [3.0] * 20)
+    counts = [Counter(draw.position for draw in sampler) for _ in range(200)]
+    total = sum(counts, Counter[int]())
+    assert all(count.total() == 40 for count in counts)
+    assert total[0] == 0
+    expected = 40 / 79
+    assert {count[5] for count in counts} == {0, 1}
+    assert {count[25] for count in counts} == {1, 2}
+    assert total[5] / 200 == pytest.approx(expected, abs=0.12)
+    assert total[25] / 200 == pytest.approx(3 * expected, abs=0.12)
+
+
+def test_a_gpu_has_workers_of_its_own_and_a_cpu_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    usual = partial(usual_workers, gpu)
+    assert [usual_workers(cpu), usual(1), usual(2), usual(4), usual(32)] == [0, 8, 7, 3, 0]

@@ -44,9 +44,7 @@ def test_the_host_waits_for_nothing_inside_a_layer() -> None:
     patches = middle(32, 2, known, (96, 128))
     with undisturbed(network):
         aligned = Aligned(known, (96, 128), (32, 2), 65, False, images.device)
-        extraction = Extraction(
-            network, "15", images, range(32), patches, aligned, "gradient", 1
-        )
+        extraction = Extraction(network, "15", images, range(32), patches, aligned, "gradient", 1)
         extraction._verify = lambda: None  # type: ignore[method-assign]  # reads once, at the end
         torch.cuda.set_sync_debug_mode("error")
         try:
@@ -78,7 +76,7 @@ def test_a_training_in_tf32_or_bfloat16_is_watched_in_float32(tmp_path: Path) ->
             max_epochs=1,
             accelerator="cuda",
             devices=1,
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision,
             logger=False,
             num_sanity_val_steps=0,
             enable_checkpointing=False,

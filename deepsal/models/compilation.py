@@ -1,0 +1,61 @@
+"""A network's forward pass compiled by torch, beside the network."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+MODES = ("default", "reduce-overhead", "max-autotune")
+
+
+class CompiledForward:
+    """A compiled forward pass that leaves its network as it is.
+
+    The network keeps its names in a checkpoint. While it has hooks it is called uncompiled, because
+    compiled code does not call them. Copies and pickles carry no compiled code: each compiles at
+    its own first call.
+
+    Args:
+        network: what to compile.
+        mode: of `torch.compile`; True for its default.
+
+    Raises:
+        ValueError: an unknown mode, or at the first call: torch cannot compile here.
+    """
+
+    def __init__(self, network: nn.Module, mode: bool | str) -> None:
+        self.network = network
+        self.mode = "default" if mode is True else str(mode)
+        if self.mode not in MODES:
+            raise ValueError(
+                f"task.compile={mode}: the choices are false, true, {', '.join(MODES)}"
+            )
+        self.compiled: Callable[..., Tensor] | None = None
+
+    def __call__(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return what the network returns."""
+        if _hooked(self.network):
+            return cast(Tensor, self.network(image, size))
+        if self.compiled is None:
+            self.compiled = torch.compile(self.network.forward, mode=self.mode)
+        try:
+            return self.compiled(image, size)
+        except torch._dynamo.exc.BackendCompilerFailed as error:
+            reason = str(error.inner_exception).partition("\n")[0]
+            raise ValueError(
+                f"torch.compile failed ({reason}); task.compile=false trains without it"
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"compiled": None}
+
+
+def _hooked(network: nn.Module) -> bool:
+    return any(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        for module in network.modules()
+    )
