@@ -1,5 +1,10 @@
 """The training objective: a weighted, signed sum of the scores themselves."""
 
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
 from torch import Tensor, nn
 
 from deepsal import functional
@@ -32,11 +37,18 @@ class SaliencyLoss(nn.Module):
             )
 
     def forward(
-        self, log_density: Map, density: Map, fixations: Map
+        self, log_density: Map, density: Map, fixations: Map, check: bool = True
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and the batch mean of each of its terms (detached, unweighted).
 
-        Shapes: all `(B, H, W)`. Raises FloatingPointError naming the term that is not finite.
+        Args:
+            log_density: (B, H, W).
+            density: (B, H, W).
+            fixations: (B, H, W), counts.
+            check: whether to read the terms, for which the host waits for a GPU.
+
+        Raises:
+            FloatingPointError: a term is not finite; the message names it.
         """
         truth = {"kl": density, "cc": density, "sim": density, "nss": fixations}
         terms = {
@@ -44,9 +56,8 @@ class SaliencyLoss(nn.Module):
             for name, weight in self.weights.items()
             if weight
         }
-        for name, term in terms.items():
-            if not term.isfinite():
-                raise FloatingPointError(f"the loss term {name} is {term.item()}")
+        if check:
+            require_finite({name: term.item() for name, term in terms.items()})
         loss = sum(
             (weight if name == "kl" else -weight) * terms[name]
             for name, weight in self.weights.items()
@@ -54,3 +65,44 @@ class SaliencyLoss(nn.Module):
         )
         assert isinstance(loss, Tensor)
         return loss, {name: term.detach() for name, term in terms.items()}
+
+
+def require_finite(terms: Mapping[str, float]) -> None:
+    """Raise FloatingPointError if a term of a loss is not finite; the message names it.
+
+    >>> require_finite({"kl": 1.0, "nss": -2.0})
+    """
+    for name, term in terms.items():
+        if not math.isfinite(term):
+            raise FloatingPointError(f"the loss term {name} is {term}")
+
+
+class StepTerms(NamedTuple):
+    """Terms of a step's loss on their way to the host, which does not wait for them.
+
+    values: (n,) on the CPU, once `arrived` has happened · names: of the terms · at: where in the
+    training.
+    """
+
+    values: Tensor
+    names: list[str]
+    at: str
+    arrived: torch.Event | None
+
+    @classmethod
+    def of(cls, terms: Mapping[str, Tensor], at: str) -> "StepTerms":
+        """Begin to copy the terms."""
+        values = torch.stack([*terms.values()])
+        on_host = values.to("cpu", non_blocking=True)
+        queued = values.device.type != "cpu"
+        arrived = torch.accelerator.current_stream().record_event() if queued else None
+        return cls(on_host, [*terms], at, arrived)
+
+    def check(self) -> None:
+        """Wait for the copy; raise FloatingPointError if a term is not finite."""
+        if self.arrived:
+            self.arrived.synchronize()
+        try:
+            require_finite(dict(zip(self.names, self.values.tolist(), strict=True)))
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error} at {self.at}") from None

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from typing_extensions import override
 
-from deepsal.losses import SaliencyLoss
+from deepsal.losses import SaliencyLoss, StepTerms
 from deepsal.metrics import SaliencyMetrics, Scoring
 from deepsal.models import Baseline, Centre, Finetune, Human, SaliencyNetwork, Uniform
 from deepsal.models.compilation import CompiledForward
@@ -71,6 +71,7 @@ class SaliencyTask(pl.LightningModule):
         self.val_scores = SaliencyMetrics()
         self.rows: list[dict[str, Any]] = []
         self.baselines: dict[str, nn.Module] = {}
+        self.last_step: StepTerms | None = None
         if not isinstance(network, Baseline):
             finetune.freeze(network)
 
@@ -80,11 +81,12 @@ class SaliencyTask(pl.LightningModule):
 
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        try:
-            loss, terms = self._loss(batch)
-        except FloatingPointError as error:
-            at = f"epoch {self.current_epoch + 1}, step {self.global_step}"
-            raise FloatingPointError(f"{error} at {at}, images {batch.name}") from error
+        self._check_last_step()
+        log_density = self._predict(self.compiled or self.network, batch)
+        loss: Tensor
+        loss, terms = self.loss(log_density, batch.density, batch.fixations, check=False)
+        at = f"epoch {self.current_epoch + 1}, step {self.global_step}, images {batch.name}"
+        self.last_step = StepTerms.of(terms, at)
         count = len(batch.image)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=count)
         self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=count)
@@ -96,6 +98,14 @@ class SaliencyTask(pl.LightningModule):
         loss, _ = self.loss(log_density, batch.density, batch.fixations)
         self.val_scores.update(log_density, batch.density, batch.fixations)
         self.log("val/loss", loss, batch_size=len(batch.image), sync_dist=True)
+
+    @override
+    def on_validation_start(self) -> None:
+        self._check_last_step()
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._check_last_step()
 
     @override
     def on_validation_epoch_end(self) -> None:
@@ -148,12 +158,11 @@ class SaliencyTask(pl.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        log_density = self._predict(self.compiled or self.network, batch)
-        loss: tuple[Tensor, dict[str, Tensor]] = self.loss(
-            log_density, batch.density, batch.fixations
-        )
-        return loss
+    def _check_last_step(self) -> None:
+        """Raise FloatingPointError if the last step's loss is not finite."""
+        last, self.last_step = self.last_step, None
+        if last:
+            last.check()
 
     def _scores(
         self, network: nn.Module, batch: Batch, others: Tensor, baseline: Tensor

@@ -5,7 +5,7 @@ import torch
 import yaml
 
 from deepsal import functional
-from deepsal.losses import SaliencyLoss
+from deepsal.losses import SaliencyLoss, StepTerms
 
 PRESETS = sorted((Path(__file__).parents[1] / "conf" / "loss").glob("*.yaml"))
 RECIPES = {
@@ -65,3 +65,21 @@ def test_presets_are_the_published_recipes(file: Path) -> None:
     preset = yaml.safe_load(file.read_text())
     found = tuple(preset.get(name, 0) for name in ("kl", "cc", "nss", "sim"))
     assert found == RECIPES[file.stem]
+
+
+def test_the_terms_of_a_step_are_checked_later_and_say_where_they_were_made() -> None:
+    terms = {"kl": torch.tensor(1.0), "nss": torch.tensor(2.0)}
+    StepTerms.of(terms, "epoch 1").check()
+    late = StepTerms.of(terms | {"nss": torch.tensor(torch.inf)}, "epoch 2, step 3")
+    with pytest.raises(FloatingPointError, match="the loss term nss is inf at epoch 2, step 3"):
+        late.check()
+
+
+def test_unchecked_terms_are_the_checked_ones() -> None:
+    log_density, density, fixations = maps()
+    loss = SaliencyLoss(kl=1.0, nss=1.0)
+    checked, terms = loss(log_density, density, fixations)
+    unchecked, same = loss(log_density, density, fixations, check=False)
+    assert torch.equal(checked, unchecked)
+    assert terms == same
+    loss(log_density, density, torch.zeros_like(fixations), check=False)
