@@ -16,6 +16,12 @@ from deepsal.task import SaliencyTask, one_cycle
 os.environ["DEEPSAL_OFFLINE"] = "1"  # a test never fetches a data set by itself
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests marked `gpu` where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no NVIDIA GPU here")
+
+
 @pytest.fixture
 def data_dir() -> Path:
     """The folder that holds osie/."""

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
 import yaml
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 TINY = ["backbone=resnet18", "backbone.weights=null", "finetune=conv5", "logger=csv", "rf=none"]
 TINY += ["data=popout", "data.dataset.images=[8,3,3]", "data.batch_size=2", "data.cache_dir=null"]
