@@ -15,6 +15,13 @@ ROOT = Path(__file__).parents[1]
 SMALL = ["backbone.weights=null", "data=popout", "trainer=smoke", "trainer.precision=32-true"]
 SMALL += ["backbone=resnet18", "data.dataset.images=[4,3,3]", "data.batch_size=2"]
 SMALL += ["data.size=[64,64]", "data.dataset.size=[64,64]"]
+"""A run of an epoch of two steps, whatever it logs and watches."""
+TINY = ["backbone=resnet18", "backbone.weights=null", "finetune=conv5", "logger=csv", "rf=none"]
+TINY += ["data=popout", "data.dataset.images=[8,3,3]", "data.batch_size=2", "data.cache_dir=null"]
+TINY += ["data.size=[64,64]", "data.dataset.size=[64,64]", "callbacks.show=null"]
+TINY += ["trainer=smoke", "trainer.precision=32-true", "trainer.accelerator=cpu"]
+TINY += ["+trainer.strategy=ddp"]
+"""A run that several ranks may share, with nothing to watch."""
 
 
 def composed(folder: Path, *overrides: str) -> DictConfig:
@@ -22,7 +29,7 @@ def composed(folder: Path, *overrides: str) -> DictConfig:
     return compose("config", [*overrides, f"output_dir={folder}"])
 
 
-def written(folder: Path, *overrides: str) -> DictConfig:
+def write_config(folder: Path, *overrides: str) -> DictConfig:
     """Return the configuration of a run, which is in its folder too, as `run.py` leaves it."""
     config = composed(folder, *overrides)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
@@ -34,7 +41,7 @@ def built(folder: Path, *overrides: str) -> dict[str, object]:
     return run.build(composed(folder, *overrides))
 
 
-def door(folder: Path, *overrides: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def launch(folder: Path, *overrides: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Start `run.py` in a process of its own, with as many threads as this one has."""
     threads = str(torch.get_num_threads())
     environment = {**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": threads}

@@ -9,7 +9,7 @@ from hydra import initialize_config_dir
 
 import run
 from deepsal.task import SaliencyTask
-from tests.support import ROOT, SMALL, door, written
+from tests.support import ROOT, SMALL, launch, write_config
 
 OPTIONS = [*SMALL, "logger=csv", "rf=none", "trainer.max_epochs=2"]
 
@@ -21,33 +21,33 @@ def hydra_from_here() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that run.py trained and tested in a process of its own."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    door(folder, *OPTIONS)
+    launch(folder, *OPTIONS)
     return folder
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed from")
 def test_a_finished_run_can_be_scored_again_and_gives_the_same_scores(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ckpt = f"ckpt={str(finished / 'checkpoints' / 'best.ckpt')!r}"
-    run.run(written(tmp_path, *OPTIONS, "do=[test]", "seed=7", ckpt), tmp_path)
-    assert (finished / "scores.csv").read_text() == (tmp_path / "scores.csv").read_text()
+    ckpt = f"ckpt={str(finished_run / 'checkpoints' / 'best.ckpt')!r}"
+    run.run(write_config(tmp_path, *OPTIONS, "do=[test]", "seed=7", ckpt), tmp_path)
+    assert (finished_run / "scores.csv").read_text() == (tmp_path / "scores.csv").read_text()
     assert "\n run " in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore:.*multiple `ModelCheckpoint` callbacks")
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_a_failed_run_that_is_resumed_ends_as_the_one_that_did_not_fail(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(task: SaliencyTask) -> None:
         if task.current_epoch == 1:
             raise RuntimeError("on purpose")
 
-    config = written(tmp_path, *OPTIONS)
+    config = write_config(tmp_path, *OPTIONS)
     with monkeypatch.context() as patch:
         patch.setattr(SaliencyTask, "on_train_epoch_start", fail)
         with pytest.raises(RuntimeError, match="on purpose"):
@@ -55,9 +55,9 @@ def test_a_failed_run_that_is_resumed_ends_as_the_one_that_did_not_fail(
     assert (tmp_path / "status").read_text() == "failed: RuntimeError: on purpose\n"
     run.resume(tmp_path)
     for name in ("metrics.csv", "scores.csv", "status"):
-        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes(), name
+        assert (tmp_path / name).read_bytes() == (finished_run / name).read_bytes(), name
     first, second = (
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for folder in (finished, tmp_path)
+        for folder in (finished_run, tmp_path)
     )
     assert all(torch.equal(first[key], second[key]) for key in first)

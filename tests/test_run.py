@@ -12,7 +12,7 @@ from hydra.errors import InstantiationException, MissingConfigException
 import run
 from deepsal.rf import store
 from deepsal.task import SaliencyTask
-from tests.support import ROOT, SMALL, built, composed, door
+from tests.support import ROOT, SMALL, built, composed, launch
 
 GROUPS = sorted(folder for folder in (ROOT / "conf").iterdir() if folder.is_dir())
 OPTIONS = [(g.name, o.stem) for g in GROUPS for o in sorted(g.glob("*.yaml"))]
@@ -89,7 +89,7 @@ def test_a_target_outside_the_allow_list_is_refused_before_anything_is_built(
 
 
 def test_the_sweep_of_the_readme_leaves_one_complete_folder_per_job(tmp_path: Path) -> None:
-    door(
+    launch(
         tmp_path,
         "-m",
         "backbone=resnet18,alexnet",
@@ -160,7 +160,7 @@ def test_a_missing_data_set_says_which_option_to_set(tmp_path: Path) -> None:
 
 
 def test_an_error_is_one_line_and_the_run_is_marked_as_failed(tmp_path: Path) -> None:
-    done = door(tmp_path, *SMALL, "logger=csv", "metric=val/bleu", check=False)
+    done = launch(tmp_path, *SMALL, "logger=csv", "metric=val/bleu", check=False)
     assert done.returncode != 0
     assert "ValueError: metric=val/bleu: the choices are" in done.stderr
     assert "Traceback" not in done.stderr

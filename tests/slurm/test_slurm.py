@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.slurm import cluster
-from tests.test_sweep import ROOT, TINY
+from tests.support import ROOT, TINY
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 SLURM = [o for o in TINY if o.split("=")[0] not in {"trainer", "+trainer.strategy", "logger"}]
