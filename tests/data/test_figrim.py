@@ -22,6 +22,7 @@ def test_later_viewings_are_an_option(fake: Path) -> None:
 
 def test_twins_are_in_training_and_no_image_is_left_out(fake: Path) -> None:
     data = figrim(fake)
+    assert data.stimuli[0].name == "Fillers/castle/sun_0.jpg"
     names = {data.stimuli[i].name for i in data.splits["train"]}
     assert {f"Targets/{name}.jpg" for name in loader.TWINS} <= names
     assert [len(data.splits[split]) for split in ("val", "test")] == [4, 4]

@@ -17,8 +17,10 @@ def fake(copied: Copied) -> Path:
     return copied("osie")
 
 
-def test_twins_are_both_in_training_and_no_image_is_left_out(fake: Path) -> None:
-    splits = osie(fake).splits
+def test_twins_are_both_in_training_and_images_keep_the_order_of_the_table(fake: Path) -> None:
+    data = osie(fake)
+    splits = data.splits
+    assert [stimulus.name for stimulus in data.stimuli] == NAMES
     assert {4, 6} <= set(splits["train"])
     assert sorted(i for split in splits.values() for i in split) == list(range(COUNT))
     assert [len(splits[split]) for split in ("train", "val", "test")] == [3, 100, 100]
