@@ -1,9 +1,11 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+# One thread in each process: as many processes as cores share the work.
+PARALLEL = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 help:  ## list what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 .venv/.installed: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing; make PYTHON=…"; exit 1; }
@@ -14,8 +16,11 @@ help:  ## list what can be made
 demo: .venv/.installed  ## install, then train a pre-trained network on pop-out arrays and look inside
 	$(BIN)/python run.py trainer=demo backbone=efficientnet_lite0 data=popout
 
-test: .venv/.installed  ## run the tests (those marked data need DEEPSAL_DATA)
-	$(BIN)/python -m pytest
+test: .venv/.installed  ## run the fast tests on all cores: minutes (those marked data need DEEPSAL_DATA)
+	$(PARALLEL) -m 'not slow'
+
+test-all: .venv/.installed  ## run every test, the slow ones too
+	$(PARALLEL)
 
 check: .venv/.installed  ## formatting, lint, types
 	$(BIN)/ruff format --check .
@@ -41,4 +46,4 @@ clean:  ## remove the environment and all caches; runs/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test check bench reference studies clean
+.PHONY: help demo test test-all check bench reference studies clean

@@ -14,7 +14,20 @@ from deepsal.losses import SaliencyLoss
 from deepsal.models import Backbone, Finetune, Readout, SaliencyNetwork
 from deepsal.task import SaliencyTask, one_cycle
 
+HERE = Path(__file__).parent
+
 os.environ["DEEPSAL_OFFLINE"] = "1"  # a test never fetches a data set by itself
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start first what takes longest, so that no core is idle at the end: slow tests, then runs."""
+    items.sort(key=lambda item: (not item.get_closest_marker("slow"), item.path.parent != HERE))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests marked `gpu` where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("no NVIDIA GPU here")
 
 
 @pytest.fixture

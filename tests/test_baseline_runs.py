@@ -14,7 +14,7 @@ from PIL import Image
 import run
 from deepsal.models import Maps
 from deepsal.task import SaliencyTask
-from tests.test_run import ROOT, SMALL, built, composed
+from tests.support import ROOT, SMALL, built, composed
 
 TINY = [*SMALL, "logger=csv", "rf=none", "trainer.accelerator=cpu"]
 SCORES = ("nss", "cc", "kl", "sim", "auc")

@@ -12,7 +12,7 @@ import torch
 
 from deepsal.callbacks.requeue import SIGNAL
 from deepsal.jobs.requeue import LEFT
-from tests.test_run import ROOT, SMALL
+from tests.support import ROOT, SMALL
 
 LONG = [*SMALL, "logger=csv", "rf=none", "trainer.max_epochs=10000"]
 

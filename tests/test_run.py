@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,46 +6,22 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.errors import InstantiationException, MissingConfigException
-from omegaconf import DictConfig
 
 import run
 from deepsal.rf import store
 from deepsal.task import SaliencyTask
+from tests.support import ROOT, SMALL, built, composed, launch
 
-ROOT = Path(__file__).parents[1]
 GROUPS = sorted(folder for folder in (ROOT / "conf").iterdir() if folder.is_dir())
 OPTIONS = [(g.name, o.stem) for g in GROUPS for o in sorted(g.glob("*.yaml"))]
-SMALL = ["backbone.weights=null", "data=popout", "trainer=smoke", "trainer.precision=32-true"]
-SMALL += ["backbone=resnet18", "data.dataset.images=[4,3,3]", "data.batch_size=2"]
-SMALL += ["data.size=[64,64]", "data.dataset.size=[64,64]"]
 
 
 @pytest.fixture(autouse=True)
 def hydra_from_here() -> Iterator[None]:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield
-
-
-def composed(tmp_path: Path, *overrides: str) -> DictConfig:
-    return compose("config", [*overrides, f"output_dir={tmp_path}"])
-
-
-def built(tmp_path: Path, *overrides: str) -> dict[str, object]:
-    return run.build(composed(tmp_path, *overrides))
-
-
-def door(folder: Path, *overrides: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": "2"}
-    command = [sys.executable, "run.py", *overrides]
-    if "-m" in overrides:
-        command.append(f"hydra.sweep.dir={folder}")
-    else:
-        command.append(f"hydra.run.dir={folder}")
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -116,7 +89,7 @@ def test_a_target_outside_the_allow_list_is_refused_before_anything_is_built(
 
 
 def test_the_sweep_of_the_readme_leaves_one_complete_folder_per_job(tmp_path: Path) -> None:
-    door(
+    launch(
         tmp_path,
         "-m",
         "backbone=resnet18,alexnet",
@@ -163,22 +136,6 @@ def test_a_verdict_on_a_run_is_the_same_after_it_and_later(tmp_path: Path) -> No
         assert {"probe/conv1/cosine", "probe/conv2/csi"} <= set(logged.columns)
 
 
-def test_a_finished_run_can_be_scored_again_and_gives_the_same_scores(tmp_path: Path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    door(first, *SMALL, "logger=csv", "rf=none")
-    done = door(
-        second,
-        *SMALL,
-        "logger=csv",
-        "rf=none",
-        "do=[test]",
-        "seed=7",
-        f"ckpt={str(first / 'checkpoints' / 'best.ckpt')!r}",
-    )
-    assert (first / "scores.csv").read_text() == (second / "scores.csv").read_text()
-    assert "\n run " in done.stdout
-
-
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -203,7 +160,7 @@ def test_a_missing_data_set_says_which_option_to_set(tmp_path: Path) -> None:
 
 
 def test_an_error_is_one_line_and_the_run_is_marked_as_failed(tmp_path: Path) -> None:
-    done = door(tmp_path, *SMALL, "logger=csv", "metric=val/bleu", check=False)
+    done = launch(tmp_path, *SMALL, "logger=csv", "metric=val/bleu", check=False)
     assert done.returncode != 0
     assert "ValueError: metric=val/bleu: the choices are" in done.stderr
     assert "Traceback" not in done.stderr

@@ -11,15 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
 import yaml
 
-ROOT = Path(__file__).parents[1]
-TINY = ["backbone=resnet18", "backbone.weights=null", "finetune=conv5", "logger=csv", "rf=none"]
-TINY += ["data=popout", "data.dataset.images=[8,3,3]", "data.batch_size=2", "data.cache_dir=null"]
-TINY += ["data.size=[64,64]", "data.dataset.size=[64,64]", "callbacks.show=null"]
-TINY += ["trainer=smoke", "trainer.precision=32-true", "trainer.accelerator=cpu"]
-TINY += ["+trainer.strategy=ddp"]
+from tests.support import ROOT, TINY
+
+pytestmark = pytest.mark.slow
 
 
 def start(*overrides: str, variables: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

@@ -66,6 +66,7 @@ def test_a_run_told_to_leave_and_continued_is_the_uninterrupted_run_bit_for_bit(
     assert loops[0] == loops[1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
 def test_ranks_leave_together_and_go_on_together(tmp_path: Path) -> None:

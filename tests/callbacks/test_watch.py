@@ -147,6 +147,7 @@ def test_after_a_training_the_test_is_not_watched_again(tmp_path: Path) -> None:
     assert not (tmp_path / "fields" / "test.npz").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [5, 1])
 def test_two_processes_see_what_one_sees(images: int, tmp_path: Path) -> None:
     for name, devices in (("one", 1), ("two", 2)):

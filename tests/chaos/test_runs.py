@@ -1,10 +1,12 @@
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.chaos import runs
 
 
+@pytest.mark.slow
 def test_a_run_killed_twice_and_continued_is_the_uninterrupted_one(tmp_path: Path) -> None:
     """A short form of `python -m tests.chaos`: equal whenever the kills come."""
     span = runs.finish(tmp_path / "whole")

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import shutil
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,9 @@ from deepsal.data import SaliencyDataset, fetch
 from deepsal.data.augment import Augment
 from deepsal.data.releases import ARCHIVES, REPOSITORIES, registry
 from deepsal.data.saliency_images import SaliencyImages
+from tests.data.fakes import FAKES
 
+Copied = Callable[[str], Path]
 Refetch = Callable[[str, Path, Mapping[str, tuple[str, str]]], Path]
 
 
@@ -65,6 +68,26 @@ def stays(data: SaliencyDataset) -> int:
         assert (apart <= 0.5 * pixel + 0.5).all(1).any()
         seen += 1
     return seen
+
+
+@pytest.fixture(scope="session")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small releases, each written once."""
+    return tmp_path_factory.mktemp("releases")
+
+
+@pytest.fixture
+def copied(originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copied:
+    """Copies a small release into a data folder of the test and makes its loader expect it."""
+
+    def copy(name: str) -> Path:
+        if not (originals / name).exists():
+            FAKES[name].write(originals)
+        shutil.copytree(originals / name, tmp_path / name)
+        FAKES[name].install(monkeypatch)
+        return tmp_path
+
+    return copy
 
 
 class Server(ThreadingHTTPServer):

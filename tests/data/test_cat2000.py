@@ -1,46 +1,18 @@
-from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from scipy.io import savemat
 
 from deepsal.data import cat2000
-from tests.data.conftest import Refetch, same, stays
-
-release = import_module("deepsal.data.cat2000")
-CATEGORIES = ["Action", "Pattern"]
-
-
-def place(i: int) -> tuple[int, int]:
-    return i, i % 9
+from tests.data.conftest import Copied, Refetch, same
+from tests.data.fakes import FAKES
+from tests.data.fakes.cat2000 import CATEGORIES
 
 
 @pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two categories of ten; one image says that it should be turned, a Mac left a file."""
-    monkeypatch.setattr(release, "CARD", replace(release.CARD, images=20))
-    root = tmp_path / "cat2000"
-    for part in ("trainSet", "testSet"):
-        for category in CATEGORIES:
-            (root / part / "Stimuli" / category / "Output").mkdir(parents=True)
-            (root / part / "Stimuli" / category / "._001.jpg").write_bytes(b"stray")
-            (root / "trainSet" / "FIXATIONLOCS" / category).mkdir(parents=True, exist_ok=True)
-            for i in range(10):
-                image = Image.new("RGB", (16, 9))
-                image.putpixel(place(i), (255, 255, 255))
-                exif = Image.Exif()
-                if (category, i) == ("Pattern", 4):
-                    exif[0x0112] = 6
-                file = root / part / "Stimuli" / category / f"{i + 1:03d}.jpg"
-                image.save(file, quality=100, subsampling=0, exif=exif)
-                marked = np.zeros((9, 16), np.uint8)
-                marked[place(i)[1], place(i)[0]] = 1
-                to = root / "trainSet" / "FIXATIONLOCS" / category / f"{i + 1:03d}.mat"
-                savemat(to, {"fixLocs": marked})
-    return tmp_path
+def fake(copied: Copied) -> Path:
+    return copied("cat2000")
 
 
 def test_the_planted_pixel_is_fixated_also_where_a_rotation_is_claimed(fake: Path) -> None:
@@ -90,23 +62,14 @@ def test_a_missing_or_foreign_file_is_named(fake: Path) -> None:
         cat2000(fake)
 
 
-def test_a_partial_copy_is_refused_unless_wanted(
+def test_a_test_set_that_is_not_whole_is_refused(
     fake: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(release, "CARD", replace(release.CARD, images=2000))
-    with pytest.raises(ValueError, match="holds 20 images"):
-        cat2000(fake)
-    assert len(cat2000(fake, whole=False).stimuli) == 20
+    FAKES["cat2000"].install(monkeypatch, images=2000)
     with pytest.raises(ValueError, match="CAT2000 has 2000 images, here are 20"):
         cat2000(fake, part="test")
 
 
-def test_what_is_fetched_is_what_is_read(fake: Path, refetch: Refetch) -> None:
-    archives = {f"{part}Set.zip": (f"{part}Set", f"{part}Set") for part in ("train", "test")}
-    there = refetch("cat2000", fake / "cat2000", archives)
-    assert same(cat2000(there), cat2000(fake))
-    assert same(cat2000(there, "test"), cat2000(fake, "test"))
-
-
-def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(fake: Path) -> None:
-    assert stays(cat2000(fake)) > 1
+def test_the_test_set_is_fetched_too(fake: Path, refetch: Refetch) -> None:
+    fetched = refetch("cat2000", fake / "cat2000", FAKES["cat2000"].archives)
+    assert same(cat2000(fetched, "test"), cat2000(fake, "test"))

@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_tiny_study_runs_and_becomes_a_table_and_a_figure(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     command = ["run.py", "-cd", "experiments/depth", "-cn", "tiny", f"hydra.sweep.dir={runs}"]

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
@@ -11,17 +12,27 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from deepsal.jobs import requeue
 
-LEAVE = "import signal, sys; signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75));"
-STAY = "import signal, time; signal.signal(signal.SIGUSR2, lambda *_: 0);"
-WAIT = "import time; time.sleep(60)"
+HEAD = "import pathlib, signal, sys, time; seen = []; file = pathlib.Path(sys.argv[1]);"
+LEAVE = f"{HEAD} signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75));"
+STAY = f"{HEAD} signal.signal(signal.SIGUSR2, lambda *_: seen.append(1));"
+READY = "file.touch()\n"
+WAIT = "time.sleep(60)"
 
 
-def run(code: str, grace: float = 30.0) -> int:
-    return requeue.watched([sys.executable, "-c", code], os.environ, grace)
+def run(code: str, file: Path, grace: float = 30.0) -> int:
+    return requeue.watched([sys.executable, "-c", code, str(file)], os.environ, grace)
 
 
-def later(seconds: float) -> None:
-    threading.Timer(seconds, os.kill, (os.getpid(), requeue.SIGNAL)).start()
+def send(number: int, file: Path) -> None:
+    """Send this process a signal as soon as its child has touched the file; then remove it."""
+
+    def wait() -> None:
+        while not file.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+        file.unlink()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @pytest.fixture
@@ -38,40 +49,49 @@ def requeued() -> Iterator[list[int]]:
     signal.signal(requeue.SIGNAL, before)
 
 
-def test_a_process_without_a_signal_is_only_run(requeued: list[int]) -> None:
-    assert run("raise SystemExit(3)") == 3
+def test_a_process_without_a_signal_is_only_run(requeued: list[int], tmp_path: Path) -> None:
+    assert run("raise SystemExit(3)", tmp_path / "ready") == 3
     assert not requeued
 
 
-@pytest.mark.parametrize("code", [f"{LEAVE} {WAIT}", WAIT], ids=["it leaves", "it dies of it"])
-def test_a_process_told_to_leave_is_queued_again(code: str, requeued: list[int]) -> None:
-    later(2.0)
+@pytest.mark.parametrize("code", [LEAVE, HEAD], ids=["it leaves", "it dies of it"])
+def test_a_process_told_to_leave_is_queued_again(
+    code: str, requeued: list[int], tmp_path: Path
+) -> None:
+    send(requeue.SIGNAL, tmp_path / "ready")
     with pytest.raises(SystemExit):
-        run(code)
+        run(code + READY + WAIT, tmp_path / "ready")
     assert requeued == [requeue.SIGNAL]
 
 
-def test_a_process_that_stays_is_killed_and_queued_again(requeued: list[int]) -> None:
-    later(2.0)
+def test_a_process_that_stays_is_killed_and_queued_again(
+    requeued: list[int], tmp_path: Path
+) -> None:
+    send(requeue.SIGNAL, tmp_path / "ready")
     began = time.monotonic()
     with pytest.raises(SystemExit):
-        run(f"{STAY} {WAIT}", grace=1.0)
+        run(STAY + READY + "while True: time.sleep(60)", tmp_path / "ready", grace=0.5)
     assert requeued
     assert time.monotonic() - began < 30
 
 
-def test_a_process_that_finishes_its_work_all_the_same_is_done(requeued: list[int]) -> None:
-    later(1.0)
-    assert run(f"{STAY} time.sleep(3)") == 0
+def test_a_process_that_finishes_its_work_all_the_same_is_done(
+    requeued: list[int], tmp_path: Path
+) -> None:
+    send(requeue.SIGNAL, tmp_path / "ready")
+    assert run(STAY + READY + "while not seen: time.sleep(0.01)", tmp_path / "ready") == 0
     assert not requeued
 
 
-def test_a_job_that_slurm_ends_has_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_slurm_ends_has_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     before = signal.getsignal(signal.SIGTERM)
-    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    send(signal.SIGTERM, tmp_path / "ready")
+    ends = "while file.exists(): time.sleep(0.01)\nsys.exit(1)"
     with pytest.raises(SystemExit, match=str(requeue.LEFT)):
-        run("import time; time.sleep(3); raise SystemExit(1)", grace=4.0)
+        run(HEAD + READY + ends, tmp_path / "ready", grace=0.5)
     signal.signal(signal.SIGTERM, before)
 
 

@@ -8,9 +8,15 @@ from tests.report.test_comparison import sweep
 from tests.report.test_evolution import stored
 
 
-def test_a_runs_figures_fit_a_column_or_a_page_and_embed_their_fonts(tmp_path: Path) -> None:
-    stored(tmp_path, ("conv1",))
-    files = paper.write(tmp_path)
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The figures of a run of one stage."""
+    folder = tmp_path_factory.mktemp("run")
+    stored(folder, ("conv1",))
+    return paper.write(folder)
+
+
+def test_a_runs_figures_fit_a_column_or_a_page_and_embed_their_fonts(files: list[Path]) -> None:
     names = ["conv1-grid", "conv1-evolution", "conv1-profile", "stages"]
     assert [file.name for file in files] == [f"{n}.{k}" for n in names for k in ("pdf", "svg")]
     for file in files[::2]:
@@ -22,13 +28,13 @@ def test_a_runs_figures_fit_a_column_or_a_page_and_embed_their_fonts(tmp_path: P
         assert b"/FontFile2" in raw, "TrueType, embedded"
         assert b"/Type3" not in raw
     assert "<text" not in files[1].read_text(), "letters are outlines: no font is needed"
-    assert not list((tmp_path / "figures" / "paper").glob(".*"))
+    assert not list(files[0].parent.glob(".*"))
 
 
-def test_the_same_run_gives_the_same_files(tmp_path: Path) -> None:
-    stored(tmp_path, ("conv1",))
-    first = [file.read_bytes() for file in paper.write(tmp_path)]
-    assert first == [file.read_bytes() for file in paper.write(tmp_path)]
+def test_the_same_run_gives_the_same_files(files: list[Path]) -> None:
+    first = [file.read_bytes() for file in files]
+    again = paper.write(files[0].parents[2])
+    assert first == [file.read_bytes() for file in again]
 
 
 def test_a_sweeps_figures_are_against_depth(tmp_path: Path) -> None:

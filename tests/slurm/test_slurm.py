@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.slurm import cluster
-from tests.test_sweep import ROOT, TINY
+from tests.support import ROOT, TINY
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 SLURM = [o for o in TINY if o.split("=")[0] not in {"trainer", "+trainer.strategy", "logger"}]
 SLURM += ["trainer=cluster", "trainer.devices=2", "trainer.log_every_n_steps=1"]
 SLURM += ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=null"]

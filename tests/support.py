@@ -1,0 +1,52 @@
+"""Runs for the tests: their options, their configuration and their processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
+
+import run
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["backbone.weights=null", "data=popout", "trainer=smoke", "trainer.precision=32-true"]
+SMALL += ["backbone=resnet18", "data.dataset.images=[4,3,3]", "data.batch_size=2"]
+SMALL += ["data.size=[64,64]", "data.dataset.size=[64,64]"]
+"""A run of an epoch of two steps, whatever it logs and watches."""
+TINY = ["backbone=resnet18", "backbone.weights=null", "finetune=conv5", "logger=csv", "rf=none"]
+TINY += ["data=popout", "data.dataset.images=[8,3,3]", "data.batch_size=2", "data.cache_dir=null"]
+TINY += ["data.size=[64,64]", "data.dataset.size=[64,64]", "callbacks.show=null"]
+TINY += ["trainer=smoke", "trainer.precision=32-true", "trainer.accelerator=cpu"]
+TINY += ["+trainer.strategy=ddp"]
+"""A run that several ranks may share, with nothing to watch."""
+
+
+def composed(folder: Path, *overrides: str) -> DictConfig:
+    """Return the configuration of a run in this folder; Hydra must be initialised."""
+    return compose("config", [*overrides, f"output_dir={folder}"])
+
+
+def write_config(folder: Path, *overrides: str) -> DictConfig:
+    """Return the configuration of a run, which is in its folder too, as `run.py` leaves it."""
+    config = composed(folder, *overrides)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    return config
+
+
+def built(folder: Path, *overrides: str) -> dict[str, object]:
+    """Return the objects of a run."""
+    return run.build(composed(folder, *overrides))
+
+
+def launch(folder: Path, *overrides: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Start `run.py` in a process of its own, with as many threads as this one has."""
+    threads = str(torch.get_num_threads())
+    environment = {**os.environ, "WANDB_MODE": "offline", "OMP_NUM_THREADS": threads}
+    place = "hydra.sweep.dir" if "-m" in overrides else "hydra.run.dir"
+    command = [sys.executable, "run.py", *overrides, f"{place}={folder}"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
