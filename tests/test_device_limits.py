@@ -10,8 +10,8 @@ from hydra.errors import CompactHydraException
 
 import run
 from deepsal.task import SaliencyTask
+from tests.support import ROOT, SMALL, composed
 from tests.test_hardware import A100
-from tests.test_run import ROOT, SMALL, composed
 from tests.test_startup import TINY, start
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_run import ROOT, SMALL
+from tests.support import ROOT, SMALL
 
 RECORD = """
 import atexit, runpy, sys
