@@ -30,6 +30,9 @@ check: .venv/.installed  ## formatting, lint, types
 bench: .venv/.installed  ## side-by-side timings; ONLY=name runs one
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
+gpu: .venv/.installed  ## what an NVIDIA GPU has to show, in one table: minutes
+	$(BIN)/python -m tests.gpu
+
 reference: .venv/.installed .reference/.installed  ## compare scores with pysaliency again, in its own environment
 	PYTHONPATH=. .reference/bin/python -m tests.reference.generate
 	$(BIN)/python -m pytest tests/reference
@@ -46,4 +49,4 @@ clean:  ## remove the environment and all caches; runs/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test test-all check bench reference studies clean
+.PHONY: help demo test test-all check bench gpu reference studies clean

@@ -93,6 +93,9 @@ def every(setting: Setting, folder: Path) -> Iterator[Check]:
     lite = ["backbone=efficientnet_lite0", "logger=csv", *setting.options]
     demo = ["trainer=demo", "data=popout", *lite]
     short = ["data=popout", "trainer.max_epochs=1", "rf=none", *lite]
+    if setting.device == "cuda":
+        tests = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu"]
+        yield outcome("the tests marked gpu", process(tests))
     yield from trained("demo", folder / "demo", demo)
     yield from trained("watched", folder / "watched", [*setting.data, *lite], at_most=25.0)
     yield resumed(folder / "killed", [*demo, "rf=none"])
@@ -130,15 +133,13 @@ def trained(
 def resumed(folder: Path, options: list[str]) -> Check:
     """Kill a training after its first checkpoint and resume it."""
     checkpoint, silent = folder / "checkpoints" / "last.ckpt", subprocess.DEVNULL
-    process = subprocess.Popen(command(folder, options), cwd=ROOT, stdout=silent, stderr=silent)
-    while not checkpoint.is_file() and process.poll() is None:
+    training = subprocess.Popen(command(folder, options), cwd=ROOT, stdout=silent, stderr=silent)
+    while not checkpoint.is_file() and training.poll() is None:
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    again = [sys.executable, "run.py", f"resume={folder}"]
-    return outcome(
-        "resumed after a kill", subprocess.run(again, cwd=ROOT, capture_output=True, text=True)
-    )
+    training.send_signal(signal.SIGKILL)
+    training.wait()
+    again = process([sys.executable, "run.py", f"resume={folder}"])
+    return outcome("resumed after a kill", again)
 
 
 def mapped(stage: str, bars: Mapping[str, float], device: str) -> Iterator[Check]:
@@ -172,7 +173,12 @@ def images(count: int, size: Size) -> SaliencyDataset:
 
 def run(folder: Path, options: list[str]) -> subprocess.CompletedProcess[str]:
     """Run `run.py` in a folder."""
-    return subprocess.run(command(folder, options), cwd=ROOT, capture_output=True, text=True)
+    return process(command(folder, options))
+
+
+def process(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a process to its end."""
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
 
 
 def command(folder: Path, options: list[str]) -> list[str]:
