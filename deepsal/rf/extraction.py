@@ -92,7 +92,8 @@ class Extraction:
         self, places: Indices, windowed: bool, size: int, use: Callable[[Tensor, Answer], None]
     ) -> None:
         for group in self._groups(places) if windowed else [places]:
-            run_in_batches(len(group), size, partial(self._answer, group, windowed, use))
+            answer = partial(self._answer, group, windowed, use)
+            size = run_in_batches(len(group), size, answer)
 
     def _groups(self, places: Indices) -> Iterator[Indices]:
         """Yield places that share one crop, then all that do not."""
@@ -188,14 +189,13 @@ class Extraction:
         The largest difference and activation are kept, and read at the end by `_verify`.
         """
         stride, place = self.aligned.geometry.stride, int(places[0])
-        (top, bottom, left, right) = self.box[place].tolist()
+        top, bottom, left, right = self.box[place].tolist()
         row, column = self.table[place, ROW:FIRST].tolist()
         height, width = bottom - top, right - left
-        above = max(0, (top - height) // stride[0] * stride[0])  # keeps the strides' phase
-        before = max(0, (left - width) // stride[1] * stride[1])
-        around = self.images[
-            self.table[place, IMAGE], None, :, above : bottom + height, before : right + width
-        ]
+        first_row = max(0, (top - height) // stride[0] * stride[0])  # keeps the strides' phase
+        first_column = max(0, (left - width) // stride[1] * stride[1])
+        rows, columns = slice(first_row, bottom + height), slice(first_column, right + width)
+        around = self.images[self.table[place, IMAGE], None, :, rows, columns]
         piece = self._piece(place).contiguous(memory_format=self.probe.layout)
         with torch.no_grad():
             small = self.probe.activation(torch.cat([piece, piece + 1]))[0]
@@ -208,8 +208,9 @@ class Extraction:
                 f"the patch {patch} (image, row, column) lies outside {self.probe.name} of images "
                 f"of {tuple(self.images.shape[-2:])}"
             )
-        below, beside = (self.at[place] - (above // stride[0], before // stride[1])).tolist()
-        of_crop, of_image = small[:, row, column], large[:, below, beside]
+        of_crop = small[:, row, column]
+        row, column = self.at[place] - (first_row // stride[0], first_column // stride[1])
+        of_image = large[:, int(row), int(column)]
         self.errors.append(torch.stack([(of_crop - of_image).abs().max(), of_image.abs().max()]))
 
     def _verify(self) -> None:
