@@ -100,6 +100,8 @@ def field_table(folder: Path) -> Table | None:
         box=SIMPLE,
         title_style="bold",
         title_justify="left",
+        caption="Fields from conv3 on are not reliable: see README.md",
+        caption_justify="left",
     )
     for column in ("stage", "units", "correlation with epoch 0", "extent (px)", "dead"):
         table.add_column(column, justify="left" if column == "stage" else "right")

@@ -55,6 +55,7 @@ def test_the_end_of_a_run_fits_eighty_columns_and_says_what_was_found(tmp_path: 
         "epoch 0 → 6",
         "conv4",
         "25%",
+        "conv3 on are not reliable",
         "scores.csv",
     ):
         assert words in text
