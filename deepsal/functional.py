@@ -192,7 +192,7 @@ def _scaled(log_density: Map) -> Map:
     As a power of 2: half the time of torch's `exp` on a CPU.
     """
     log = _wide(log_density)
-    pixels = log.new_tensor(math.log2(log_density[0].numel()))
+    pixels = log.new_full((), math.log2(log_density[0].numel()))
     return torch.add(pixels, log, alpha=math.log2(math.e)).exp2()
 
 

@@ -95,7 +95,10 @@ class SaliencyTask(pl.LightningModule):
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         log_density = self._predict(self.compiled or self.network, batch)
-        loss, _ = self.loss(log_density, batch.density, batch.fixations)
+        self._check_last_step()
+        loss, terms = self.loss(log_density, batch.density, batch.fixations, check=False)
+        at = f"the validation of epoch {self.current_epoch + 1}, images {batch.name}"
+        self.last_step = StepTerms.of(terms, at)
         self.val_scores.update(log_density, batch.density, batch.fixations)
         self.log("val/loss", loss, batch_size=len(batch.image), sync_dist=True)
 
@@ -109,6 +112,7 @@ class SaliencyTask(pl.LightningModule):
 
     @override
     def on_validation_epoch_end(self) -> None:
+        self._check_last_step()
         means = self.val_scores.compute()
         self.val_scores.reset()
         self.log_dict({f"val/{name}": value for name, value in means.items()}, prog_bar=True)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
@@ -12,7 +13,40 @@ SHOWN = ("train/loss", "val/loss", "val/nss", "val/cc", "val/kl")
 
 def progress() -> ProgressBar:
     """Return bars with throughput on a terminal, one line per epoch off it (logs stay readable)."""
-    return RichProgressBar(leave=True) if sys.stdout.isatty() else EpochLines()
+    return Bars(leave=True) if sys.stdout.isatty() else EpochLines()
+
+
+class Bars(RichProgressBar):
+    """Lightning's bars, which read the loss only as often as it is logged.
+
+    Reading it makes the host wait for a GPU.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.reads = True
+        self.newest: dict[str, int | str | float | dict[str, float]] = {}
+
+    @override
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self.reads = (batch_idx + 1) % max(1, trainer.log_every_n_steps) == 0
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self.reads = True
+
+    @override
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        if self.reads:
+            self.newest = super().get_metrics(trainer, pl_module)
+        return self.newest
 
 
 class EpochLines(ProgressBar):

@@ -36,7 +36,8 @@ class ShowPredictions(pl.Callback):
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        if trainer.state.fn != "fit" or not trainer.is_global_zero or epoch % self.every_n_epochs:
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if not fitting or not trainer.is_global_zero or epoch % self.every_n_epochs:
             return
         dataset = trainer.datamodule.images["val"]  # type: ignore[attr-defined]
         samples = [dataset[i] for i in range(min(self.images, len(dataset)))]

@@ -83,7 +83,8 @@ class WatchReceptiveFields(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
-        if trainer.state.fn == "fit" and due and not self.blind and trainer.is_global_zero:
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if fitting and due and not self.blind and trainer.is_global_zero:
             self._look(trainer, pl_module, epoch)
 
     @override

@@ -143,7 +143,9 @@ class SaliencyDataModule(pl.LightningDataModule):
             device, ranks = self.trainer.strategy.root_device, self.trainer.num_devices
         workers = self.num_workers
         if workers is None:
-            workers = usual_workers(device, ranks)
+            height, width = self.images[split].size
+            batch_bytes = batch_size * height * width * (3 + 4 + 4)  # image, counts, density
+            workers = usual_workers(device, ranks, batch_bytes)
         images = self._images(split, device, workers)
         on_host = isinstance(images, SaliencyImages)
         return Loader(

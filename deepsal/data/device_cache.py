@@ -43,7 +43,7 @@ class DeviceImages(Dataset[Sample]):
                     self.image[at] = batch.image.to(device)
                 self.fixations[at] = batch.fixations.to(device)
                 self.density[at] = batch.density.to(device)
-                self.points += batch.points
+                self.points += [p.clone() for p in batch.points]  # shared memory is few files
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,7 +1,9 @@
 """Batches whose order and augmentation depend on the seed, the epoch and the position alone."""
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,9 @@ from torch.utils.data.distributed import DistributedSampler
 from typing_extensions import override
 
 from deepsal.data.sample import Batch, Draw
+
+SHARED = Path("/dev/shm")
+"""What processes of Linux share their memory in; a container may have no more than 64 MB."""
 
 
 class EpochSampler(DistributedSampler[Draw]):
@@ -102,7 +107,7 @@ def as_it_is(batch: Any) -> Any:
     return batch
 
 
-def usual_workers(device: torch.device, ranks: int = 1) -> int:
+def usual_workers(device: torch.device, ranks: int = 1, batch_bytes: int = 0) -> int:
     """Return how many loader processes feed a device.
 
     None for a CPU, which has to train itself (and for other devices than NVIDIA's and AMD's); for a
@@ -111,12 +116,16 @@ def usual_workers(device: torch.device, ranks: int = 1) -> int:
     Args:
         device: that trains.
         ranks: training processes on this machine.
+        batch_bytes: of a batch; half of the free shared memory has to hold three for each worker.
     """
     if device.type != "cuda":
         return 0
     affinity = getattr(os, "sched_getaffinity", None)  # only on Linux
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(0, min(8, cores // ranks - 1))
+    room = 8
+    if batch_bytes and SHARED.is_dir():
+        room = shutil.disk_usage(SHARED).free // (2 * ranks * 3 * batch_bytes)
+    return max(0, min(8, cores // ranks - 1, room))
 
 
 def _distributed() -> bool:

@@ -14,6 +14,7 @@ from deepsal.callbacks import WeightsAndBiases, judge
 from deepsal.callbacks.log import log_numbers
 from deepsal.models import trained
 from deepsal.report import scores
+from deepsal.rf.memory import is_out_of_memory
 
 VERBS = ("fit", "test", "probe", "export")
 TOO_LARGE = (
@@ -70,7 +71,8 @@ def do(
         best = trainer.checkpoint_callback.best_model_path or config["ckpt"]
         if before and trainer.is_global_zero:
             after = trained(before, best) if best else before
-            rows = objects["probe"](before, [after], data.images["val"])
+            networks = [n.to(trainer.strategy.root_device) for n in (before, after)]
+            rows = objects["probe"](networks[0], networks[1:], data.images["val"])
             log_numbers(trainer, judge.scalars(rows))
             judge.show(rows)
         if "export" in verbs and trainer.is_global_zero:
@@ -95,7 +97,9 @@ def memory_advice() -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise MemoryError(TOO_LARGE) from error
 
 

@@ -84,9 +84,9 @@ class Aligned:
         cut = value[sample[:, None, None], :, rows[:, :, None], columns[:, None]].movedim(-1, 1)
         inside = inside_rows[:, None, :, None] & inside_columns[:, None, None]
         cut = torch.where(inside, cut, 0).float()
-        self.total.index_add_(0, unit, cut)
         if self.each is not None:
             self.each[unit, patch] = cut
+        self.total.index_add_(0, unit, cut)  # last: where memory is short nothing is added twice
 
     def _cells(self, first: Tensor, axis: int, length: int) -> tuple[Tensor, Tensor]:
         """Return the cells of windows along an axis of a box, and which of them it holds."""

@@ -124,7 +124,8 @@ class Extraction:
             images = self._piece(int(places[0])).expand(len(places), -1, -1, -1)
         else:
             images = self._gather(table, self._shape(int(places[0])))
-        needed = self._needed(places, images) if windowed else None
+        backward = windowed and self.method in BACKWARD
+        needed = self._needed(places, images) if backward else None
         channel, where = table[:, CHANNEL], table[:, ROW : COLUMN + 1]
         return Question(images, channel, where, needed, self.samples, windowed)
 
@@ -169,7 +170,8 @@ class Extraction:
     def _is_windowed(self, places: Indices, engine: str, size: int) -> bool:
         if engine != "auto" or self.method not in BACKWARD or not is_queued(self.images.device):
             return engine != "batch" or self.method not in BACKWARD
-        key = type(self.network), self.probe.name, self._shape(int(places[0])), len(places)
+        about = type(self.network), self.probe.name, self.images.dtype
+        key = *about, self._shape(int(places[0])), len(places)
         if key not in FASTER:
             windowed, batch = (self._seconds(places, way, size) for way in (True, False))
             FASTER[key] = windowed < batch

@@ -21,6 +21,7 @@ SAMPLEWISE = {
     aten.clone.default,
     aten.constant_pad_nd.default,
     aten.convolution.default,
+    aten.cudnn_batch_norm.default,
     aten.div.Tensor,
     aten.gelu.default,
     aten.hardsigmoid.default,

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 ON_CPU = 16 * 192 * 256
 """Pixels per pass on a CPU: its caches hold no more, and more is not faster."""
+LACKING = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+"""What errors of torch, CUDA, cuBLAS and cuDNN say where memory does not suffice."""
 WORKING = 3
 """Bytes that a pass needs, per byte that it keeps for the backward pass."""
 
@@ -67,9 +69,13 @@ def free_bytes(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell a lack of memory, of a GPU's or the machine's, from other errors of torch."""
+    """Tell a lack of memory, of a GPU's or the machine's, from other errors of torch.
+
+    >>> is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
+    True
+    """
     named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return named or "DefaultCPUAllocator" in str(error)
+    return named or any(words in str(error) for words in LACKING)
 
 
 def run_in_batches(count: int, size: int, run: Callable[[slice], None]) -> int:

@@ -100,10 +100,12 @@ class TopK:
 
     def _listener(self, name: str) -> Callable[[nn.Module, object, Tensor], None]:
         def listen(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            chosen = output.detach()[:, self.units[name].to(output.device)].float()
+            chosen = output.detach()[
+                :, self.units[name].to(output.device, non_blocking=True)
+            ].float()
             values, where = chosen.flatten(2).max(2)
             width = output.shape[3]
-            ids = self.ids.to(where.device)[:, None].expand_as(where)
+            ids = self.ids.to(where.device, non_blocking=True)[:, None].expand_as(where)
             places = torch.stack([ids, where // width, where % width], 2)
             values = values.masked_fill(values == 0, -torch.inf)
             before = Best(*(kept.to(output.device) for kept in self.best[name]))

@@ -34,18 +34,27 @@ LOOPED = 16
 def run(only: str, device: str = "cpu") -> Iterator[Row]:
     """Yield rows per backbone, stage and size: the loop, and a batch of whole images."""
     for backbone, layers in LAYERS.items():
+        if not _asked(f"fields/{backbone}", only):
+            continue
         torch.manual_seed(0)
         network = NETWORKS[backbone](weights=None).eval().requires_grad_(False).to(device)
         for stage, (name, units) in layers.items():
             title = f"fields/{backbone}/{stage}"
-            if not (title.startswith(only) or only.startswith(title)):
+            if not _asked(title, only):
                 continue
             known = geometry(network, name)
             for size in SIZES:
-                where = "x".join(str(side) for side in dict.fromkeys(size))
-                yield from _rows(f"{title}/{where}", network, name, known, size, units)
-            if backbone == "vgg16" and device == "cpu":
-                yield whole_layer.row(f"{title}/224/openerf", network, name, known)
+                row = f"{title}/{'x'.join(str(side) for side in dict.fromkeys(size))}"
+                if _asked(row, only):
+                    yield from _rows(row, network, name, known, size, units)
+            openerf = f"{title}/224/openerf"
+            if backbone == "vgg16" and device == "cpu" and _asked(openerf, only):
+                yield whole_layer.row(openerf, network, name, known)
+
+
+def _asked(row: str, only: str) -> bool:
+    """Tell whether a row, or one below it, is asked for."""
+    return f"{row}/".startswith(f"{only}/") or f"{only}/".startswith(f"{row}/") or not only
 
 
 def _rows(

@@ -152,6 +152,7 @@ def pipeline_rate(
         accelerator=device.type,
         devices=1,
         precision=fastest(device.type),
+        deterministic="warn",  # as the options of conf/trainer
         limit_val_batches=0,
         callbacks=[clock],
         logger=False,

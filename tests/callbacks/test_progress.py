@@ -1,10 +1,12 @@
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 
-from deepsal.callbacks.progress import EpochLines, progress
+from deepsal.callbacks.progress import Bars, EpochLines, progress
 from tests.callbacks.test_watch import fit
 
 
@@ -12,6 +14,22 @@ def test_bars_on_a_terminal_lines_off_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert isinstance(progress(), EpochLines)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert isinstance(progress(), RichProgressBar)
+
+
+def test_bars_read_the_loss_as_often_as_it_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    read = RichProgressBar.get_metrics
+
+    def counted(bars: RichProgressBar, trainer: pl.Trainer, module: pl.LightningModule) -> Any:
+        reads.append(trainer.global_step)
+        return read(bars, trainer, module)
+
+    monkeypatch.setattr(RichProgressBar, "get_metrics", counted)
+    fit(tmp_path, [Bars()], epochs=3)  # two steps an epoch, logged every 50
+    assert not {1, 3, 5} & {*reads}, "the first step of each epoch is not read"
+    assert 6 in reads, "the end of an epoch is"
 
 
 def test_one_line_per_epoch_with_scores_and_throughput(

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ def test_batches_are_bit_for_bit_those_of_the_loader(flip: float, workers: int) 
     assert all_equal(epochs(kept), epochs(plain))
     assert all_equal(list(kept.val_dataloader()), list(plain.val_dataloader()))
     assert isinstance(kept.train_dataloader().dataset, DeviceImages)
+
+
+def test_it_holds_no_file_open_for_each_image() -> None:
+    kept = data(True, workers=1)
+    before = len(os.listdir("/proc/self/fd"))
+    kept.train_dataloader()
+    assert len(os.listdir("/proc/self/fd")) < before + 16, "16 images in two views"
 
 
 def test_a_fixation_on_the_border_of_two_cells_is_mirrored_as_by_the_loader() -> None:

@@ -1,15 +1,17 @@
 import os
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
-from deepsal.data import Batch, SaliencyDataModule, popout
+from deepsal.data import Batch, SaliencyDataModule, loader, popout
 from deepsal.data.loader import EpochSampler, usual_workers
 from tests.conftest import datamodule
 from tests.data.test_datamodule import equal
@@ -134,3 +136,16 @@ def test_a_gpu_has_workers_of_its_own_and_a_cpu_none(monkeypatch: pytest.MonkeyP
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     usual = partial(usual_workers, gpu)
     assert [usual_workers(cpu), usual(1), usual(2), usual(4), usual(32)] == [0, 8, 7, 3, 0]
+
+
+def test_workers_share_no_more_memory_than_there_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(loader, "SHARED", tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=64 << 20))
+    gpu, batch = torch.device("cuda"), 16 * 192 * 256 * 11
+    assert [usual_workers(gpu, ranks, batch) for ranks in (1, 2)] == [1, 0]
+    assert usual_workers(gpu, 1, 10 * batch) == 0
+    monkeypatch.setattr(loader, "SHARED", tmp_path / "no Linux")
+    assert usual_workers(gpu, 1, 10 * batch) == 8

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deepsal.atomic import write_text
@@ -29,9 +30,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="deepsal-gpu-") as folder:
         for check in every(setting, Path(folder)):
             checks.append(check)
-            console.print(f"{time.monotonic() - began:4.0f} s  {check.name}  {value(check)}")
+            file = record(checks, setting.device)  # whatever ends this process later
+            ended = "" if check.passed else f"FAILED {check.note}"
+            line = f"{time.monotonic() - began:4.0f} s  {check.name}  {value(check)} {ended}"
+            print(line.rstrip(), flush=True)
     console.print(table(checks))
-    file = record(checks, setting.device)
     console.print(f"{file} has them all")
     return int(not all(check.passed for check in checks))
 
@@ -58,7 +61,7 @@ def table(checks: list[Check]) -> Table:
         bar = f"≥ {low:g}" if low is not None else f"≤ {high:g}" if high is not None else ""
         made.add_row(check.name, value(check), bar, "ok" if check.passed else "FAILED")
         if check.note:
-            made.add_row(f"  {check.note}")
+            made.add_row(escape(f"  {check.note.splitlines()[-1]}"))
     return made
 
 

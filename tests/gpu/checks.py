@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 from deepsal.data import SaliencyDataset, osie, popout
 from tests.bench import fields
@@ -16,6 +19,12 @@ from tests.bench.harness import ROOT
 from tests.bench.pipeline import Size, pipeline_rate, step_rate
 
 SHARE = re.compile(r"receptive fields took (\d+) s, (\d+) % of the training's time")
+
+
+LONGEST = 240
+"""Seconds that a process may take."""
+LINES = 20
+"""How much of what a failed process said is kept."""
 
 
 class Check(NamedTuple):
@@ -97,7 +106,10 @@ def every(setting: Setting, folder: Path) -> Iterator[Check]:
         tests = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu"]
         yield outcome("the tests marked gpu", process(tests))
     yield from trained("demo", folder / "demo", demo)
-    yield from trained("watched", folder / "watched", [*setting.data, *lite], at_most=25.0)
+    for row in setting.bars:
+        yield from survived(row, partial(mapped, row, setting.bars[row], setting.device))
+    for backbone, size, batch in setting.pipelines:
+        yield from survived(backbone, partial(pipeline, backbone, size, batch, setting))
     yield resumed(folder / "killed", [*demo, "rf=none"])
     for name, option in (
         ("float32", "trainer.precision=32-true"),
@@ -105,17 +117,25 @@ def every(setting: Setting, folder: Path) -> Iterator[Check]:
         ("one process of DDP", "+trainer.strategy=ddp"),
     ):
         yield outcome(name, run(folder / name.replace(" ", "-"), [*short, option]))
-    for stage in sorted({"/".join(row.split("/")[:3]) for row in setting.bars}):
-        yield from mapped(stage, setting.bars, setting.device)
-    for backbone, size, batch in setting.pipelines:
-        yield pipeline(backbone, size, batch, setting)
+    yield from trained("watched", folder / "watched", [*setting.data, *lite], at_most=25.0)
+
+
+def survived(name: str, checks: Callable[[], Iterable[Check]]) -> Iterator[Check]:
+    """Yield checks made in this process; an error is a failed one."""
+    try:
+        yield from checks()
+    except Exception as error:
+        yield Check(name, note=f"{type(error).__name__}: {error}", failed=True)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def outcome(name: str, done: subprocess.CompletedProcess[str], value: float | None = None) -> Check:
     """Return how a process ended: with 0, or with a last line that says why not."""
-    lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no output"]
+    said = done.stderr if done.stderr.strip() else done.stdout
+    lines = [line for line in said.splitlines() if line.strip()] or ["no output"]
     failed = done.returncode != 0
-    return Check(name, value, note=lines[-1] if failed else "", failed=failed)
+    return Check(name, value, note="\n".join(lines[-LINES:]) if failed else "", failed=failed)
 
 
 def trained(
@@ -125,16 +145,20 @@ def trained(
     began = time.monotonic()
     done = run(folder, options)
     yield outcome(f"{name}: all, s", done, time.monotonic() - began)
-    if share := SHARE.search(done.stdout):
-        yield Check(f"{name}: fields, s", float(share[1]))
-        yield Check(f"{name}: fields, % of the rest", float(share[2]), at_most=at_most)
+    share = SHARE.search(done.stdout)
+    if not share:
+        yield Check(f"{name}: fields", note="no fields were extracted", failed=True)
+        return
+    yield Check(f"{name}: fields, s", float(share[1]))
+    yield Check(f"{name}: fields, % of the rest", float(share[2]), at_most=at_most)
 
 
 def resumed(folder: Path, options: list[str]) -> Check:
     """Kill a training after its first checkpoint and resume it."""
     checkpoint, silent = folder / "checkpoints" / "last.ckpt", subprocess.DEVNULL
     training = subprocess.Popen(command(folder, options), cwd=ROOT, stdout=silent, stderr=silent)
-    while not checkpoint.is_file() and training.poll() is None:
+    end = time.monotonic() + LONGEST
+    while not checkpoint.is_file() and training.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
     training.send_signal(signal.SIGKILL)
     training.wait()
@@ -142,23 +166,22 @@ def resumed(folder: Path, options: list[str]) -> Check:
     return outcome("resumed after a kill", again)
 
 
-def mapped(stage: str, bars: Mapping[str, float], device: str) -> Iterator[Check]:
+def mapped(row: str, at_least: float, device: str) -> Iterator[Check]:
     """Time the fields of a stage against Captum, and compare them."""
-    for row in fields.run(stage, device):
-        if row["name"] in bars:
-            yield Check(f"{row['name']}, ratio", row["ratio"], bars[row["name"]])
-            yield Check(
-                f"{row['name']}, float64 difference", row["max_rel_diff_float64"], None, 1e-5
-            )
+    for timed in fields.run(row, device):
+        if timed["name"] == row:
+            yield Check(f"{row}, ratio", timed["ratio"], at_least)
+            apart = timed["max_rel_diff_float64"]
+            yield Check(f"{row}, float64 difference", apart, at_most=1e-5)
 
 
-def pipeline(backbone: str, size: Size, batch: int, setting: Setting) -> Check:
+def pipeline(backbone: str, size: Size, batch: int, setting: Setting) -> Iterator[Check]:
     """Compare the images per second of a whole training with those of its step alone."""
     dataset = images(setting.images, size)
     rate = pipeline_rate(backbone, size, batch, setting.device, dataset=dataset)
     floor = step_rate(backbone, size, batch, setting.device)
     name = f"pipeline/{backbone}/{size[0]}x{size[1]}, % of {floor:.0f} images/s"
-    return Check(name, 100 * rate / floor, setting.pipeline_bar)
+    yield Check(name, 100 * rate / floor, setting.pipeline_bar)
 
 
 def images(count: int, size: Size) -> SaliencyDataset:
@@ -178,7 +201,10 @@ def run(folder: Path, options: list[str]) -> subprocess.CompletedProcess[str]:
 
 def process(words: list[str]) -> subprocess.CompletedProcess[str]:
     """Run a process to its end."""
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    try:
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(words, 1, "", f"it did not end within {LONGEST} s")
 
 
 def command(folder: Path, options: list[str]) -> list[str]:

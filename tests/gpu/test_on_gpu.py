@@ -1,5 +1,6 @@
 """What only a GPU can show; `make gpu` runs these too."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from deepsal.callbacks import WatchReceptiveFields
 from deepsal.rf import fields, geometry, store
 from deepsal.rf.align import Aligned
 from deepsal.rf.extraction import Extraction
+from deepsal.rf.methods import METHODS
+from deepsal.rf.probe import Answer, Probe, Question
 from deepsal.rf.sources import middle
 from deepsal.rf.units import undisturbed
 from tests.conftest import backbone, datamodule, task
@@ -37,6 +40,7 @@ def test_geometry_is_that_of_the_processor() -> None:
     assert geometry(network, "features.15") == geometry(network.cuda(), "features.15")
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_the_host_waits_for_nothing_inside_a_layer() -> None:
     network = vgg16(weights=None).features.eval().cuda()
     known = geometry(network, "15")
@@ -46,26 +50,39 @@ def test_the_host_waits_for_nothing_inside_a_layer() -> None:
         aligned = Aligned(known, (96, 128), (32, 2), 65, False, images.device)
         extraction = Extraction(network, "15", images, range(32), patches, aligned, "gradient", 1)
         extraction._verify = lambda: None  # type: ignore[method-assign]  # reads once, at the end
-        torch.cuda.set_sync_debug_mode("error")
         try:
+            torch.cuda.set_sync_debug_mode("error")
             extraction.run(1 << 22, "batch")
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert torch.isfinite(aligned.activation).all()
 
 
-def test_fields_shrink_their_passes_where_memory_is_short() -> None:
-    network = vgg16(weights=None).eval().cuda()
-    known, image = geometry(network, "features.15"), torch.rand(1, 3, 224, 224)
-    patches = middle(16, 1, known, (224, 224))
-    whole = fields(network, "features.15", image, patches, range(16), known, engine="batch")
-    free = torch.cuda.mem_get_info()[0]
-    hog = torch.empty(free - (300 << 20), dtype=torch.uint8, device="cuda")
-    small = fields(
-        network, "features.15", image, patches, range(16), known, engine="batch", pixels=1 << 30
-    )
-    del hog
-    assert np.abs(whole.field - small.field).max() <= 1e-5 * np.abs(whole.field).max()
+def test_fields_shrink_their_passes_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network, image = vgg16(weights=None).eval().cuda(), torch.rand(1, 3, 224, 224)
+    known, sizes = geometry(network, "features.22"), []
+    patches = middle(256, 1, known, (224, 224))
+    read = partial(fields, network, "features.22", image, patches, range(256), known)
+    whole = read(engine="batch", pixels=8 * 224 * 224)
+    gradient = METHODS["gradient"]
+
+    def recorded(probe: Probe, question: Question) -> Answer:
+        sizes.append(len(question.crops))
+        return gradient(probe, question)
+
+    monkeypatch.setitem(METHODS, "gradient", recorded)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    used = torch.cuda.memory_allocated() + (1 << 30)
+    torch.cuda.set_per_process_memory_fraction(used / total)
+    try:
+        small = read(engine="batch", pixels=1 << 30)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert sizes[0] == 256
+    assert 1 <= sizes[-1] < 256
+    assert np.abs(whole.field - small.field).max() <= 1e-4 * np.abs(whole.field).max()
 
 
 def test_a_training_in_tf32_or_bfloat16_is_watched_in_float32(tmp_path: Path) -> None:
