@@ -36,7 +36,8 @@ class Bars(RichProgressBar):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self.reads = (batch_idx + 1) % max(1, trainer.log_every_n_steps) == 0
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        self.reads = (batch_idx + 1) % max(1, every) == 0
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self.reads = True
 

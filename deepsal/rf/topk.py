@@ -100,9 +100,8 @@ class TopK:
 
     def _listener(self, name: str) -> Callable[[nn.Module, object, Tensor], None]:
         def listen(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            chosen = output.detach()[
-                :, self.units[name].to(output.device, non_blocking=True)
-            ].float()
+            units = self.units[name].to(output.device, non_blocking=True)
+            chosen = output.detach()[:, units].float()
             values, where = chosen.flatten(2).max(2)
             width = output.shape[3]
             ids = self.ids.to(where.device, non_blocking=True)[:, None].expand_as(where)

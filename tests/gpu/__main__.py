@@ -33,7 +33,7 @@ def main() -> int:
             file = record(checks, setting.device)  # whatever ends this process later
             ended = "" if check.passed else f"FAILED {check.note}"
             line = f"{time.monotonic() - began:4.0f} s  {check.name}  {value(check)} {ended}"
-            print(line.rstrip(), flush=True)
+            console.print(line.rstrip(), markup=False, soft_wrap=True)
     console.print(table(checks))
     console.print(f"{file} has them all")
     return int(not all(check.passed for check in checks))
