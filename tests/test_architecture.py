@@ -28,7 +28,7 @@ ARROWS = {
     "metrics": {"functional", "protocol", "optimal", "transport"},
     "task": {"losses", "metrics", "models", "functional", "rf.arithmetic"},
     "callbacks": {"callbacks", "rf", "data.sample"},
-    "jobs": {"jobs", "callbacks", "models", "report", "hardware"},
+    "jobs": {"jobs", "callbacks", "models", "report", "hardware", "rf.memory"},
     "report": {"report", "rf", "functional", "hardware"},
 }
 

@@ -42,9 +42,7 @@ class Requeue(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_batch: Any
     ) -> None:
-        self.leaving = self.told
-        if trainer.world_size > 1:  # the host waits for the device
-            self.leaving = trainer.strategy.reduce_boolean_decision(self.told, all=False)
+        self.leaving = trainer.strategy.reduce_boolean_decision(self.told, all=False)
 
     @override
     def on_train_batch_start(
