@@ -18,8 +18,8 @@ fundamentally changed."""
 SHALLOW, DEEP = 3, 2
 """How many of the first stages P1 speaks of, and of the last P2 and P3."""
 WITHDRAWN = (
-    "Outcomes of P1 from conv3 on, P2 and P3 are withdrawn until they are measured again. They rest "
-    "on mean gradients over a few patches, and such fields are not reliable from conv3 on: in "
+    "Outcomes of P1 from conv3 on, P2 and P3 are withdrawn until they are measured again. They "
+    "rest on mean gradients over a few patches, and such fields are not reliable from conv3 on: in "
     "EfficientNet-Lite0 the split-half reliability from 8 patches is .99, .75, .16, .01 and .00 "
     "(conv1 to conv5)."
 )
