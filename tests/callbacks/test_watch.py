@@ -203,6 +203,23 @@ def test_a_failing_training_leaves_no_hook(tmp_path: Path) -> None:
     assert not hooks
 
 
+def test_a_sanity_check_before_the_training_is_not_watched(tmp_path: Path) -> None:
+    watching = WatchReceptiveFields(tmp_path, ["conv1"], units=2, patches=1, window=9)
+    pl.seed_everything(0, verbose=False)
+    pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        num_sanity_val_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[watching, ShowPredictions(tmp_path)],
+    ).fit(task(), datamodule())
+    files = sorted(file.name for file in tmp_path.glob("fields/epoch=*"))
+    assert files == ["epoch=000.npz", "epoch=001.npz"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -51,18 +51,18 @@ def record(checks: list[Check], device: str, folder: Path = ROOT / "runs" / "ben
 def table(checks: list[Check]) -> Table:
     """Return the checks as a table of 80 columns."""
     card = gpus()[0].name if gpus() else "the processor"
-    made = Table(title=f"deepsal on {card}", box=SIMPLE, padding=0, pad_edge=False)
-    made.title_justify = "left"
-    made.add_column("check", overflow="fold")
+    rows = Table(title=f"deepsal on {card}", box=SIMPLE, padding=0, pad_edge=False)
+    rows.title_justify = "left"
+    rows.add_column("check", overflow="fold")
     for column in ("value", "bar", ""):
-        made.add_column(column, justify="right", no_wrap=True)
+        rows.add_column(column, justify="right", no_wrap=True)
     for check in checks:
         low, high = check.at_least, check.at_most
         bar = f"≥ {low:g}" if low is not None else f"≤ {high:g}" if high is not None else ""
-        made.add_row(check.name, value(check), bar, "ok" if check.passed else "FAILED")
+        rows.add_row(check.name, value(check), bar, "ok" if check.passed else "FAILED")
         if check.note:
-            made.add_row(escape(f"  {check.note.splitlines()[-1]}"))
-    return made
+            rows.add_row(escape(f"  {check.note.splitlines()[-1]}"))
+    return rows
 
 
 def value(check: Check) -> str:
