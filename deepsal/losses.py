@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from deepsal import functional
-from deepsal.functional import Map
+from deepsal.metrics import functional
+from deepsal.metrics.functional import Map
 
 
 class SaliencyLoss(nn.Module):

@@ -7,11 +7,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from deepsal import functional
 from deepsal.callbacks import Export
 from deepsal.data import SaliencyDataModule, popout
 from deepsal.data.maps import rasterise
-from deepsal.metrics import Scoring, scores
+from deepsal.metrics import functional
+from deepsal.metrics.scoring import Scoring, scores
 from deepsal.models import Centre, Human, Maps
 from deepsal.task import SaliencyTask
 from deepsal.vocabulary import DEPTHS

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from deepsal import vocabulary
-from deepsal.metrics import EXTRA, PROTOCOLS, SCORES
+from deepsal.metrics.scoring import EXTRA, PROTOCOLS, SCORES
 
 CONF = Path(__file__).parents[1] / "conf"
 

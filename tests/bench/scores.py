@@ -18,7 +18,7 @@ from torch import Tensor
 from torchmetrics.functional import kl_divergence, pearson_corrcoef
 from torchmetrics.functional.classification import binary_auroc
 
-from deepsal.functional import auc, cc, information_gain, kl, nss, sauc, sim
+from deepsal.metrics.functional import auc, cc, information_gain, kl, nss, sauc, sim
 from tests.bench.harness import ROOT, Row
 from tests.reference.maps import Case, Image, counts, data_dir, fixations, osie_case
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepsal.callbacks import Export
 from deepsal.callbacks.export import levels
-from deepsal.functional import auc, cc, nss
+from deepsal.metrics.functional import auc, cc, nss
 from deepsal.models import Maps
 from tests.conftest import datamodule
 

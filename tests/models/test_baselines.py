@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from deepsal.data import SaliencyDataset, Stimulus
-from deepsal.functional import auc, cc, nss
+from deepsal.metrics.functional import auc, cc, nss
 from deepsal.models import Centre, Uniform
 from deepsal.models.baselines import BANDWIDTHS, to_log_density
 

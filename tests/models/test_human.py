@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepsal.data import SaliencyDataset, Stimulus
 from deepsal.data.maps import blur, rasterise
-from deepsal.metrics import scores
+from deepsal.metrics.scoring import scores
 from deepsal.models import Human
 from deepsal.models.human import BANDWIDTHS
 

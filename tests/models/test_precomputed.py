@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deepsal.functional import auc, cc, kl, nss
+from deepsal.metrics.functional import auc, cc, kl, nss
 from deepsal.models import Maps
 
 SIZE = (30, 40)

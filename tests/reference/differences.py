@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepsal import functional as f
-from deepsal import protocol as mit
+from deepsal.metrics import functional as f
+from deepsal.metrics import mit_benchmark as mit
 from tests.reference.maps import (
     IMAGES,
     OSIE_SIZE,

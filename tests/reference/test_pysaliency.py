@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepsal.functional import auc, cc, information_gain, kl, nss, sauc, sim
+from deepsal.metrics.functional import auc, cc, information_gain, kl, nss, sauc, sim
 from tests.reference.maps import Case, Image, counts, osie, synthetic
 
 TABLE = pd.read_csv(Path(__file__).with_name("pysaliency.csv"), index_col="map")

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from deepsal.metrics import SCORES
+from deepsal.metrics.scoring import SCORES
 from deepsal.report import scores, tables
 from deepsal.rf import store
 from deepsal.rf.fields import Fields

@@ -4,7 +4,8 @@ Every score takes a log density over pixels `(B, H, W)` and a ground truth of th
 returns one value per image `(B,)`. `fixations` are counts per pixel (duplicates count), `density`
 sums to one. Half precision is computed in float32, float64 stays float64. Definitions follow
 Bylinskii et al. 2018 (arXiv 1604.03605) as the MIT/Tuebingen benchmark computes them today (its
-older ones are in `deepsal.protocol`); an image without a fixation scores NaN, never a silent zero.
+older ones are in `deepsal.metrics.mit_benchmark`); an image without a fixation scores NaN, never a
+silent zero.
 """
 
 import math
@@ -13,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deepsal.ranks import below, positions, ranks
-from deepsal.transport import transport
+from deepsal.metrics.earth_mover import transport
+from deepsal.metrics.roc_ranks import below, positions, ranks
 
 Map = Float[Tensor, "B H W"]
 Score = Float[Tensor, " B"]

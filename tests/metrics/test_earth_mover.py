@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import wasserstein_distance
 
-from deepsal.transport import cells, transport
+from deepsal.metrics.earth_mover import cells, transport
 
 
 def test_on_a_line_it_is_the_area_between_the_cumulative_distributions() -> None:

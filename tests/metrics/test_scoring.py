@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from deepsal import functional, protocol
-from deepsal.metrics import SCORES, SaliencyMetrics, Scoring, scores
+from deepsal.metrics import functional, mit_benchmark
+from deepsal.metrics.scoring import SCORES, SaliencyMetrics, Scoring, scores
 
 
 def maps(count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,7 +79,7 @@ def test_the_older_protocol_has_its_own_definitions() -> None:
     everything, more = maps(3), others_and_baseline(3)
     old, new = (Scoring(p)(*everything, *more) for p in ("mit", "tuebingen"))
     assert set(old) == {*new, "borji"}
-    assert torch.equal(old["auc"], protocol.auc_judd(everything[0], everything[2]))
+    assert torch.equal(old["auc"], mit_benchmark.auc_judd(everything[0], everything[2]))
     assert {name for name in new if not torch.equal(old[name], new[name])} == {
         "nss",
         "sim",

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deepsal.functional import Map
+from deepsal.metrics.functional import Map
 
 SAMPLES = 512
 FIXATIONS = 100

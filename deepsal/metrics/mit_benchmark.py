@@ -2,9 +2,9 @@
 
 As its MATLAB code defines them (Bylinskii et al. 2018, arXiv 1604.03605): maps stretched to [0, 1],
 fixations as a binary image, so that two fixations on a pixel count once. Signatures follow
-`deepsal.functional`; each takes the log density, which is exponentiated first. CC and KL are
-those of `deepsal.functional`. AUCs of a constant map are 0.5 (up to the jitter of `auc_judd`), any
-score of an image without a fixation is NaN.
+`deepsal.metrics.functional`; each takes the log density, which is exponentiated first. CC and KL
+are those of `deepsal.metrics.functional`. AUCs of a constant map are 0.5 (up to the jitter of
+`auc_judd`), any score of an image without a fixation is NaN.
 """
 
 import math
@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from deepsal.functional import Map, Score
-from deepsal.ranks import below
+from deepsal.metrics.functional import Map, Score
+from deepsal.metrics.roc_ranks import below
 
 JITTER = 1e-7
 SPLITS = 100

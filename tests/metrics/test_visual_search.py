@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deepsal.data.popout import battery
-from deepsal.targets import fixations_to_target, target_scores
+from deepsal.metrics.visual_search import fixations_to_target, target_scores
 
 
 def test_a_map_of_the_target_alone_is_perfect_and_one_without_it_is_not() -> None:

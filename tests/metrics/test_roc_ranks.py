@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepsal.ranks import below, positions, ranks
+from deepsal.metrics.roc_ranks import below, positions, ranks
 
 
 @pytest.mark.parametrize("digits", [0, 1, 12])

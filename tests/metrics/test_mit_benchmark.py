@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepsal import functional
-from deepsal.protocol import auc_borji, auc_judd, auc_shuffled, nss_sample, sim_stretched
+from deepsal.metrics import functional
+from deepsal.metrics.mit_benchmark import (
+    auc_borji,
+    auc_judd,
+    auc_shuffled,
+    nss_sample,
+    sim_stretched,
+)
 
 SHAPE = (2, 15, 20)
 

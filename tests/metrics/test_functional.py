@@ -6,7 +6,7 @@ import torch
 from scipy.stats import pearsonr, rankdata
 from torch import Tensor
 
-from deepsal.functional import auc, cc, emd, information_gain, kl, nss, sauc, sim
+from deepsal.metrics.functional import auc, cc, emd, information_gain, kl, nss, sauc, sim
 
 SHAPE = (3, 12, 17)
 

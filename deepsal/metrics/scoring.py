@@ -1,4 +1,4 @@
-"""Scores of a batch, and over a data set: shells over `deepsal.functional`."""
+"""Scores of a batch, and over a data set: shells over `deepsal.metrics.functional`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from deepsal import functional, protocol, transport
-from deepsal.functional import Map, Score
-from deepsal.optimal import optimal
+from deepsal.metrics import earth_mover, functional, mit_benchmark
+from deepsal.metrics.functional import Map, Score
+from deepsal.metrics.optimal_maps import optimal
 
 SCORES = ("nss", "cc", "kl", "sim", "auc", "sauc", "ig")
 """The scores in the order in which tables show them."""
@@ -36,11 +36,11 @@ PROTOCOLS: Mapping[str, Mapping[str, Callable[..., Score]]] = {
     "tuebingen": TUEBINGEN,
     "mit": {
         **TUEBINGEN,
-        "nss": protocol.nss_sample,
-        "sim": protocol.sim_stretched,
-        "auc": protocol.auc_judd,
-        "sauc": protocol.auc_shuffled,
-        "borji": protocol.auc_borji,
+        "nss": mit_benchmark.nss_sample,
+        "sim": mit_benchmark.sim_stretched,
+        "auc": mit_benchmark.auc_judd,
+        "sauc": mit_benchmark.auc_shuffled,
+        "borji": mit_benchmark.auc_borji,
     },
 }
 MAPS = ("density", "optimal")
@@ -51,9 +51,10 @@ class Scoring:
     """Which scores, by whose definition, of which map of the predicted density.
 
     Args:
-        protocol: `tuebingen`, today's definitions, or `mit`, the older ones (`deepsal.protocol`).
+        protocol: `tuebingen`, today's definitions, or `mit`, the older ones
+            (`deepsal.metrics.mit_benchmark`).
         maps: `density` scores the density itself, `optimal` the map of it that is best for each
-            score (`deepsal.optimal`).
+            score (`deepsal.metrics.optimal_maps`).
         names: the scores; None for all whose inputs are given, without EMD.
         emd: also the earth mover's distance.
 
@@ -80,7 +81,7 @@ class Scoring:
                 f"unknown scores {unknown}; protocol={self.protocol} has {list(known)}"
             )
         if self.emd or "emd" in (self.names or ()):
-            transport.solver()
+            earth_mover.solver()
             if self.maps == "optimal":
                 raise ValueError("score.emd has no optimal map; score it with score.maps=density")
 
@@ -132,7 +133,7 @@ def scores(
     others: Map | None = None,
     baseline: Map | None = None,
 ) -> dict[str, Score]:
-    """Every named score of each image, `{name: (B,)}`; see `deepsal.functional` for definitions.
+    """Every named score of each image, `{name: (B,)}`, as `deepsal.metrics.functional` defines it.
 
     None names all that have their inputs: `sauc` needs `others`, `ig` a `baseline`.
     """
@@ -165,7 +166,7 @@ class SaliencyMetrics(Metric):
         others: Map | None = None,
         baseline: Map | None = None,
     ) -> None:
-        """Add a batch; shapes as in `deepsal.functional`."""
+        """Add a batch; shapes as in `deepsal.metrics.functional`."""
         values = scores(log_density, density, fixations, self.names, others, baseline)
         table = torch.stack([values[name] for name in self.names]).double()
         known = ~table.isnan()

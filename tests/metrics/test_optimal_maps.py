@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepsal import functional as f
-from deepsal.optimal import optimal
+from deepsal.metrics import functional as f
+from deepsal.metrics.optimal_maps import optimal
 
 SIZE, SIGMA = (48, 64), 4.0
 
