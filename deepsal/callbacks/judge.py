@@ -15,11 +15,11 @@ from torch import nn
 
 from deepsal.callbacks.look import Images
 from deepsal.rf import nulls, store
-from deepsal.rf.inference import Interval
 from deepsal.rf.portrait import Portrait, portrait
 from deepsal.rf.rule import Row
 from deepsal.rf.theory import geometry
 from deepsal.rf.verdict import WITHDRAWN, verdict
+from deepsal.statistics import Interval
 from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)

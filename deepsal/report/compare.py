@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from deepsal.report import scores
-from deepsal.rf.inference import holm, wilcoxon
+from deepsal.statistics import holm, wilcoxon
 from deepsal.vocabulary import LOWER, SCORES
 
 LEVEL = 0.05

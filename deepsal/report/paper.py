@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from deepsal.report import evolution
 from deepsal.report.comparison import Job, depths, found, mean_interval
 from deepsal.report.evolution import Stage
-from deepsal.rf.inference import interval
 from deepsal.rf.plot import COLOURS
+from deepsal.statistics import interval
 from deepsal.vocabulary import MEASURES, SCORES
 
 COLUMN, PAGE = 3.25, 6.75

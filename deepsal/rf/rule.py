@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.inference import Interval, interval
+from deepsal.statistics import Interval, interval
 
 MOST = 0.5
 """Share of units that a claim about "all" must at least hold for."""

@@ -20,7 +20,7 @@ def tuning(responses: Responses) -> dict[str, Values]:
 
     ssi: `ssi` · radius: of the disk it prefers, pixels · sign: `sign_index` of disks · osi and
     orientation (degrees): `selectivity` at the best frequency · frequency: the preferred one,
-    cycles per pixel · colour: `colour_opponency`. `deepsal.rf.inference.interval` gives intervals
+    cycles per pixel · colour: `colour_opponency`. `deepsal.statistics.interval` gives intervals
     over units and the count of those with a value.
     """
     b = responses.battery

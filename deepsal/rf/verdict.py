@@ -6,11 +6,11 @@ import numpy as np
 
 from deepsal.rf import patterns
 from deepsal.rf.compare import cka, cosine, gain, shift
-from deepsal.rf.inference import Interval, holm, interval, wilcoxon
 from deepsal.rf.kernels import displacement
 from deepsal.rf.portrait import Portrait
 from deepsal.rf.rule import MOST, Row, Values, beside, over
 from deepsal.rf.shape import redundancy
+from deepsal.statistics import Interval, holm, interval, wilcoxon
 
 ALIKE, UNLIKE = 0.9, 0.5
 """Median cosine of two fields at and above which they hardly, at and below which they

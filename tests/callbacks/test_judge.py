@@ -13,8 +13,8 @@ from deepsal.callbacks import judge
 from deepsal.callbacks.judge import Judge
 from deepsal.models import Backbone
 from deepsal.rf import store
-from deepsal.rf.inference import Interval
 from deepsal.rf.rule import Row
+from deepsal.statistics import Interval
 from tests.conftest import backbone, datamodule
 
 

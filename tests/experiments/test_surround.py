@@ -6,8 +6,8 @@ import torch
 import yaml
 from torch import nn
 
-from deepsal.rf.inference import Interval
 from deepsal.rf.rule import Row
+from deepsal.statistics import Interval
 from tests.conftest import backbone
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from scipy.stats import wilcoxon
 
 from deepsal.report import compare, layout, scores
 from deepsal.report.compare import Comparison
-from deepsal.rf.inference import holm
+from deepsal.statistics import holm
 
 
 def run(

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from deepsal.rf.inference import Interval
 from deepsal.rf.rule import beside, over
+from deepsal.statistics import Interval
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.inference import interval
 from deepsal.rf.probes import Responses, probe
 from deepsal.rf.tuning import colour_opponency, preferred, selectivity, size_curve, ssi, tuning
+from deepsal.statistics import interval
 
 SIDE = 31
 NARROW, WIDE, RATIO = 3.0, 6.0, 0.9

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepsal.rf import inference
-from deepsal.rf.inference import holm, interval, wilcoxon
+from deepsal import statistics
+from deepsal.statistics import holm, interval, wilcoxon
 
 
 @pytest.mark.parametrize("statistic", [np.mean, np.median])
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(
     statistic: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "RESAMPLES", 300)
+    monkeypatch.setattr(statistics, "RESAMPLES", 300)
     random = np.random.default_rng(0)
     hits = 0
     for trial in range(200):
@@ -25,7 +25,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(
 def test_the_interval_over_seeds_covers_what_differs_between_seeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inference, "RESAMPLES", 200)
+    monkeypatch.setattr(statistics, "RESAMPLES", 200)
     random = np.random.default_rng(0)
     seeds = np.repeat(np.arange(8), 20)
     nested, flat = 0, 0
