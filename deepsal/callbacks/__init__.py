@@ -11,5 +11,5 @@ from deepsal.callbacks.progress import progress as progress
 from deepsal.callbacks.record import csv_logger as csv_logger
 from deepsal.callbacks.requeue import Preempted as Preempted
 from deepsal.callbacks.requeue import Requeue as Requeue
-from deepsal.callbacks.show import ShowPredictions as ShowPredictions
-from deepsal.callbacks.watch import WatchReceptiveFields as WatchReceptiveFields
+from deepsal.callbacks.show_predictions import ShowPredictions as ShowPredictions
+from deepsal.callbacks.watch_fields import WatchReceptiveFields as WatchReceptiveFields

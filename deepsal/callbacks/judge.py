@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from deepsal.callbacks.look import Images
+from deepsal.callbacks.field_snapshot import Images
 from deepsal.rf import nulls, store
 from deepsal.rf.portrait import Portrait, portrait
 from deepsal.rf.rule import Row

@@ -9,7 +9,7 @@ import torch
 from deepsal.callbacks import Checkpoints, Last, best, csv_logger, newest
 from deepsal.callbacks.keep import previous, random_state, restore
 from tests import conftest
-from tests.callbacks.test_watch import fit
+from tests.callbacks.test_watch_fields import fit
 
 
 def test_kl_is_minimised_and_nss_maximised(tmp_path: Path) -> None:

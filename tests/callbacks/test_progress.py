@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 
 from deepsal.callbacks.progress import Bars, EpochLines, progress
-from tests.callbacks.test_watch import fit
+from tests.callbacks.test_watch_fields import fit
 
 
 def test_bars_on_a_terminal_lines_off_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from deepsal.callbacks import Preempted, Requeue
 from deepsal.callbacks.requeue import SIGNAL
 from tests.callbacks.test_keep import train
-from tests.callbacks.test_watch import fit
+from tests.callbacks.test_watch_fields import fit
 
 
 class Tell(pl.Callback):

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from deepsal.callbacks import WatchReceptiveFields, look
+from deepsal.callbacks import WatchReceptiveFields, field_snapshot
 from deepsal.rf import fields
-from tests.callbacks.test_watch import fit, watch
+from tests.callbacks.test_watch_fields import fit, watch
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_without_memory_the_training_goes_on_and_says_what_is_missing(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
         return fields(*args, **options)
 
-    monkeypatch.setattr(look, "fields", scarce)
+    monkeypatch.setattr(field_snapshot, "fields", scarce)
     watching = WatchReceptiveFields(tmp_path, ["conv3"], units=4, patches=2, window=33)
     trained = fit(tmp_path, [watching], epochs=2)
     assert trained.trainer.global_step == 4
@@ -47,6 +47,6 @@ def test_another_error_of_a_look_is_not_silenced(
     def broken(*_args: object, **_options: object) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(look, "fields", broken)
+    monkeypatch.setattr(field_snapshot, "fields", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         fit(tmp_path, [watch(tmp_path)], epochs=1)

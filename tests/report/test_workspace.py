@@ -9,7 +9,13 @@ import pytest
 import yaml
 from pytorch_lightning import Trainer
 
-from deepsal.callbacks import ShowPredictions, WatchReceptiveFields, csv_logger, show, watch
+from deepsal.callbacks import (
+    ShowPredictions,
+    WatchReceptiveFields,
+    csv_logger,
+    show_predictions,
+    watch_fields,
+)
 from deepsal.report.__main__ import main
 from deepsal.report.workspace import VARIED, workspace
 from tests.conftest import datamodule, task
@@ -42,7 +48,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str]
     folder = tmp_path_factory.mktemp("run")
     pictures: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (watch, show):
+        for module in (watch_fields, show_predictions):
             patch.setattr(module, "log_picture", lambda _trainer, key, _png: pictures.add(key))
         trainer = Trainer(
             accelerator="cpu",

@@ -10,8 +10,8 @@ import pytorch_lightning as pl
 import torch
 from typing_extensions import override
 
+from deepsal.callbacks.field_snapshot import Images, Look
 from deepsal.callbacks.log import log_numbers, log_picture
-from deepsal.callbacks.look import Images, Look
 from deepsal.rf.memory import is_out_of_memory
 from deepsal.rf.topk import TopK
 from deepsal.rf.units import undisturbed

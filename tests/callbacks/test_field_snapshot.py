@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepsal.callbacks.look import Look
+from deepsal.callbacks.field_snapshot import Look
 from deepsal.rf import fields, geometry, sources, store
 from tests.conftest import datamodule, task
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from pytorch_lightning import Trainer
 
-from deepsal.callbacks.gallery import chosen
-from deepsal.callbacks.show import ShowPredictions
+from deepsal.callbacks.prediction_gallery import chosen
+from deepsal.callbacks.show_predictions import ShowPredictions
 from tests.conftest import datamodule, task
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.callbacks import draw
+from deepsal.callbacks import field_pictures
 from deepsal.data.sample import Sample
 from deepsal.rf import measure, sources, store
 from deepsal.rf.compare import activations, cka
@@ -144,16 +144,20 @@ class Look:
         if checkpoint.startswith("epoch="):
             numbers |= self._similar(network, images)
         store.save(self.file(checkpoint), found, {**self._about(network), **about}, each)
-        return numbers, draw.grids(self.folder, found, self.file(checkpoint), images.degree)
+        return numbers, field_pictures.grids(
+            self.folder, found, self.file(checkpoint), images.degree
+        )
 
     def finish(self, images: Images) -> dict[str, Path]:
-        """Draw what takes all checkpoints, or is drawn once; see `deepsal.callbacks.draw`."""
+        """Draw what takes all checkpoints, or is drawn once; see `field_pictures`."""
         folder, degree = self.folder, images.degree
         pictures: dict[str, Path] = {}
         for stage in self.stages:
-            pictures |= draw.evolution(folder, stage, self.sources[0], degree)
+            pictures |= field_pictures.evolution(folder, stage, self.sources[0], degree)
             if "topk" in self.sources:
-                pictures |= draw.sheet_of(folder, stage, partial(self._image, images), degree)
+                pictures |= field_pictures.sheet_of(
+                    folder, stage, partial(self._image, images), degree
+                )
         return pictures
 
     def _fields(

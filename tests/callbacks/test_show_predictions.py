@@ -3,8 +3,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from deepsal.callbacks.show import ShowPredictions, panels
-from tests.callbacks.test_watch import fit
+from deepsal.callbacks.show_predictions import ShowPredictions, panels
+from tests.callbacks.test_watch_fields import fit
 from tests.conftest import datamodule
 
 

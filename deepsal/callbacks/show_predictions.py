@@ -7,8 +7,8 @@ import torch
 from matplotlib.figure import Figure
 from typing_extensions import override
 
-from deepsal.callbacks.gallery import keep_gallery
 from deepsal.callbacks.log import log_picture
+from deepsal.callbacks.prediction_gallery import keep_gallery
 from deepsal.data.sample import Sample
 from deepsal.rf.plot import png
 from deepsal.rf.units import undisturbed
@@ -20,7 +20,8 @@ class ShowPredictions(pl.Callback):
     """Draws image, fixations, ground truth and prediction side by side after every epoch.
 
     Leaves `figures/predictions/epoch=NNN.png` and logs it as `val/predictions`; after a test,
-    `gallery.npz` with the best, middle and worst test images by NSS (`deepsal.callbacks.gallery`).
+    `gallery.npz` with the best, middle and worst test images by NSS
+    (`deepsal.callbacks.prediction_gallery`).
 
     Args:
         folder: the run folder.
