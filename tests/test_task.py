@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepsal.callbacks import Export
 from deepsal.data import SaliencyDataModule, popout
-from deepsal.data.maps import rasterise
+from deepsal.data.fixation_maps import rasterise
 from deepsal.metrics import functional
 from deepsal.metrics.scoring import Scoring, scores
 from deepsal.models import Centre, Human, Maps

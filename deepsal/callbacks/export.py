@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from deepsal.data.sample import Sample, read_image
+from deepsal.data.dataset import Sample, read_image
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 HDF5 = (".hdf5", ".h5")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.callbacks import field_pictures
-from deepsal.data.sample import Sample
+from deepsal.data.dataset import Sample
 from deepsal.rf import measure, sources, store
 from deepsal.rf.compare import activations, cka
 from deepsal.rf.fields import Fields, fields

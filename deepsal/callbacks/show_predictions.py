@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from deepsal.callbacks.log import log_picture
 from deepsal.callbacks.prediction_gallery import keep_gallery
-from deepsal.data.sample import Sample
+from deepsal.data.dataset import Sample
 from deepsal.rf.plot import png
 from deepsal.rf.units import undisturbed
 

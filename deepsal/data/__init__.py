@@ -2,9 +2,12 @@
 
 from deepsal.data.card import Card as Card
 from deepsal.data.cat2000 import cat2000 as cat2000
-from deepsal.data.catalogue import cards as cards
 from deepsal.data.check import check as check
 from deepsal.data.datamodule import SaliencyDataModule as SaliencyDataModule
+from deepsal.data.dataset import Batch as Batch
+from deepsal.data.dataset import SaliencyDataset as SaliencyDataset
+from deepsal.data.dataset import Sample as Sample
+from deepsal.data.dataset import Stimulus as Stimulus
 from deepsal.data.export import export as export
 from deepsal.data.eyecrowd import eyecrowd as eyecrowd
 from deepsal.data.fetch import fetch as fetch
@@ -12,16 +15,13 @@ from deepsal.data.fetch import fetched as fetched
 from deepsal.data.figrim import figrim as figrim
 from deepsal.data.folder import folder as folder
 from deepsal.data.hdf5 import hdf5 as hdf5
+from deepsal.data.index import cards as cards
 from deepsal.data.mit300 import mit300 as mit300
 from deepsal.data.mit1003 import mit1003 as mit1003
-from deepsal.data.mix import mix as mix
+from deepsal.data.mixture import mix as mix
 from deepsal.data.nus_scene import nus_scene as nus_scene
 from deepsal.data.osie import osie as osie
 from deepsal.data.pascal_s import pascal_s as pascal_s
 from deepsal.data.popout import popout as popout
 from deepsal.data.salicon import salicon as salicon
-from deepsal.data.sample import Batch as Batch
-from deepsal.data.sample import SaliencyDataset as SaliencyDataset
-from deepsal.data.sample import Sample as Sample
-from deepsal.data.sample import Stimulus as Stimulus
 from deepsal.data.toronto import toronto as toronto

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepsal.data.sample import SaliencyDataset, Stimulus
+from deepsal.data.dataset import SaliencyDataset, Stimulus
 
 LIBRARIES = ("pillow", "torch", "torchvision")
 THERE = 1 << 32

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.card import Archive, Card
+from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.release import dataset, folders, found, images_only, pictures, reading, stimulus
-from deepsal.data.sample import SaliencyDataset
 
 CARD = Card(
     name="cat2000",

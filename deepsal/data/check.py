@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial.distance import cdist
 
-from deepsal.data.sample import SaliencyDataset, Stimulus
+from deepsal.data.dataset import SaliencyDataset, Stimulus
 
 THUMBNAIL, ALIKE = 16, 3
 """Two images are one picture if their 16x16 thumbnails nowhere differ by more than 3 of 255."""

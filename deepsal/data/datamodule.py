@@ -11,10 +11,10 @@ from typing_extensions import override
 
 from deepsal.data.augment import Augment
 from deepsal.data.cache import Cache
+from deepsal.data.dataset import Batch, SaliencyDataset
 from deepsal.data.device_cache import DeviceImages, choose_device_cache, free_memory
-from deepsal.data.loader import EpochSampler, Loader, run_seed, usual_workers
+from deepsal.data.resumable_loader import EpochSampler, Loader, run_seed, usual_workers
 from deepsal.data.saliency_images import SaliencyImages
-from deepsal.data.sample import Batch, SaliencyDataset
 
 FITTED = ("train", "val")
 """The splits that a fit goes through again and again."""

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from deepsal.data.augment import Augment
-from deepsal.data.loader import as_it_is
+from deepsal.data.dataset import Batch, Draw, Sample
+from deepsal.data.resumable_loader import as_it_is
 from deepsal.data.saliency_images import SaliencyImages
-from deepsal.data.sample import Batch, Draw, Sample
 
 FILLED = 32
 """Images that are decoded at a time."""

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from deepsal.data.card import Archive, Card
+from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.osie import nus_layout
 from deepsal.data.release import dataset, split
-from deepsal.data.sample import SaliencyDataset
 
 CARD = Card(
     name="eyecrowd",

@@ -13,8 +13,8 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepsal.data.dataset import SaliencyDataset, Stimulus, image_size, read_image
 from deepsal.data.release import kept, reading, split, tell
-from deepsal.data.sample import SaliencyDataset, Stimulus, image_size, read_image
 
 
 class _Fixations(NamedTuple):

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.card import Archive, Card
+from deepsal.data.dataset import SaliencyDataset, image_size
 from deepsal.data.release import dataset, folders, found, pictures, reading, stimulus
 from deepsal.data.saccades import fixations
-from deepsal.data.sample import SaliencyDataset, image_size
 
 PLACE = "http://people.csail.mit.edu/tjudd/WherePeopleLook"
 CARD = Card(

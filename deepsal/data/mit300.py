@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from deepsal.data.card import Archive, Card
+from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.release import found, images_only, pictures
-from deepsal.data.sample import SaliencyDataset
 
 CARD = Card(
     name="mit300",

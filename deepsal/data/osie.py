@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.card import Archive, Card
+from deepsal.data.dataset import SaliencyDataset, Stimulus
 from deepsal.data.release import dataset, found, reading, split, stimulus
-from deepsal.data.sample import SaliencyDataset, Stimulus
 
 CARD = Card(
     name="osie",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsal.data.card import Card
-from deepsal.data.sample import SaliencyDataset, Stimulus, image_size, read_image
+from deepsal.data.dataset import SaliencyDataset, Stimulus, image_size, read_image
 
 OFF, NAN = "off the image", "not a number"
 

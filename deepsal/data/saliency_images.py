@@ -11,8 +11,8 @@ from torchvision.transforms import v2
 
 from deepsal.data.augment import Augment, View
 from deepsal.data.cache import Cache
-from deepsal.data.maps import blur, rasterise
-from deepsal.data.sample import Batch, Draw, SaliencyDataset, Sample, collate
+from deepsal.data.dataset import Batch, Draw, SaliencyDataset, Sample, collate
+from deepsal.data.fixation_maps import blur, rasterise
 
 
 class SaliencyImages(Dataset[Sample]):

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.io import loadmat
 
 from deepsal.data.card import Archive, Card
+from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.release import dataset, found, reading, split, stimulus
-from deepsal.data.sample import SaliencyDataset
 
 CARD = Card(
     name="toronto",

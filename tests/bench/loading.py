@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, osie
-from deepsal.data.maps import blur, rasterise
-from deepsal.data.sample import Sample, collate
+from deepsal.data.dataset import Sample, collate
+from deepsal.data.fixation_maps import blur, rasterise
 from tests.bench.harness import Row, side_by_side
 from tests.bench.training import written
 

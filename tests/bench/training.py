@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, osie, popout
-from deepsal.data.maps import blur, rasterise
-from deepsal.data.sample import Stimulus, read_image
+from deepsal.data.dataset import Stimulus, read_image
+from deepsal.data.fixation_maps import blur, rasterise
 from deepsal.losses import SaliencyLoss
 from deepsal.models import Finetune, Readout, SaliencyNetwork, backbone
 from deepsal.precision import fastest

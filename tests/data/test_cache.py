@@ -13,7 +13,7 @@ from PIL import Image
 from deepsal.data import SaliencyDataModule, SaliencyDataset, Stimulus, popout
 from deepsal.data import cache as module
 from deepsal.data.cache import Cache, Kept
-from deepsal.data.sample import Sample, read_image
+from deepsal.data.dataset import Sample, read_image
 
 SIZE = (12, 16)
 

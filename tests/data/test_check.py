@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepsal.data import check
-from deepsal.data.sample import SaliencyDataset, Stimulus, read_image
+from deepsal.data.dataset import SaliencyDataset, Stimulus, read_image
 
 SPLITS = {"train": [0, 1], "val": [2], "test": [3]}
 

@@ -12,7 +12,7 @@ from tests.callbacks.test_requeue import Tell
 from tests.conftest import task
 from tests.data.test_cache import files
 from tests.data.test_datamodule import dataset, equal
-from tests.data.test_loader import all_equal, epochs
+from tests.data.test_resumable_loader import all_equal, epochs
 
 CPU = torch.device("cpu")
 SIZE = (13, 17)  # mirrored cells have other borders

@@ -21,7 +21,7 @@ partial = pytest.mark.parametrize("fake", PARTIAL, ids=lambda f: f.name)
 
 
 def test_there_is_a_copy_of_every_release() -> None:
-    from deepsal.data.catalogue import RELEASES
+    from deepsal.data.index import RELEASES
 
     assert set(FAKES) == set(RELEASES)
     assert all(fake.load is RELEASES[name][1] for name, fake in FAKES.items())

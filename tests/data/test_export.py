@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from deepsal.data import export, folder, popout
-from deepsal.data.sample import SaliencyDataset, Stimulus, read_image
+from deepsal.data.dataset import SaliencyDataset, Stimulus, read_image
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deepsal.data import nus_scene
-from deepsal.data.maps import rasterise
+from deepsal.data.fixation_maps import rasterise
 from tests.data.conftest import Copied
 
 

@@ -1,7 +1,7 @@
 import torch
 
 from deepsal.data import SaliencyDataModule, popout
-from deepsal.data.sample import Draw
+from deepsal.data.dataset import Draw
 
 
 def images(**options: float) -> SaliencyDataModule:

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from deepsal.data.dataset import SaliencyDataset, Stimulus
 from deepsal.data.popout import battery
-from deepsal.data.sample import SaliencyDataset, Stimulus
 from deepsal.data.sheet import BOX, DOTS, GAP, LINE, arrays_sheet, save, sheet
 
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from deepsal.data import SaliencyDataset, Stimulus
-from deepsal.data.maps import blur, rasterise
+from deepsal.data.fixation_maps import blur, rasterise
 from deepsal.metrics.scoring import scores
 from deepsal.models import Human
 from deepsal.models.human import BANDWIDTHS

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from deepsal.data.card import Card, Cards
 from deepsal.data.cat2000 import CARD as CAT2000
 from deepsal.data.cat2000 import cat2000
+from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.eyecrowd import CARD as EYECROWD
 from deepsal.data.eyecrowd import eyecrowd
 from deepsal.data.figrim import CARD as FIGRIM
@@ -24,7 +25,6 @@ from deepsal.data.pascal_s import CARD as PASCAL_S
 from deepsal.data.pascal_s import pascal_s
 from deepsal.data.salicon import CARD as SALICON
 from deepsal.data.salicon import salicon
-from deepsal.data.sample import SaliencyDataset
 from deepsal.data.toronto import CARD as TORONTO
 from deepsal.data.toronto import toronto
 

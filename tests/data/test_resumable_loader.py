@@ -11,8 +11,8 @@ import torch
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
-from deepsal.data import Batch, SaliencyDataModule, loader, popout
-from deepsal.data.loader import EpochSampler, usual_workers
+from deepsal.data import Batch, SaliencyDataModule, popout, resumable_loader
+from deepsal.data.resumable_loader import EpochSampler, usual_workers
 from tests.conftest import datamodule
 from tests.data.test_datamodule import equal
 
@@ -142,10 +142,10 @@ def test_workers_share_no_more_memory_than_there_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    monkeypatch.setattr(loader, "SHARED", tmp_path)
+    monkeypatch.setattr(resumable_loader, "SHARED", tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=64 << 20))
     gpu, batch = torch.device("cuda"), 16 * 192 * 256 * 11
     assert [usual_workers(gpu, ranks, batch) for ranks in (1, 2)] == [1, 0]
     assert usual_workers(gpu, 1, 10 * batch) == 0
-    monkeypatch.setattr(loader, "SHARED", tmp_path / "no Linux")
+    monkeypatch.setattr(resumable_loader, "SHARED", tmp_path / "no Linux")
     assert usual_workers(gpu, 1, 10 * batch) == 8

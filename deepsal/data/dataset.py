@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from deepsal.data.maps import rasterise
+from deepsal.data.fixation_maps import rasterise
 
 SPLITS = ("train", "val", "test")
 UNREADABLE = (UnidentifiedImageError, OSError, Image.DecompressionBombError)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, mix, popout
-from deepsal.data.maps import blur, rasterise
+from deepsal.data.fixation_maps import blur, rasterise
 
 SIZE = (24, 32)
 

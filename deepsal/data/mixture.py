@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deepsal.data.sample import SPLITS, SaliencyDataset, Stimulus
+from deepsal.data.dataset import SPLITS, SaliencyDataset, Stimulus
 
 
 def mix(

@@ -4,7 +4,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from deepsal.data.maps import blur, rasterise
+from deepsal.data.fixation_maps import blur, rasterise
 
 SIZE = (30, 47)
 

@@ -5,7 +5,7 @@ import yaml
 from PIL import Image
 
 import deepsal.data
-from deepsal.data.catalogue import RELEASES, cards, load
+from deepsal.data.index import RELEASES, cards, load
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 

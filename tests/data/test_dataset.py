@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepsal.data.sample import SaliencyDataset, Sample, Stimulus, collate, image_size, read_image
+from deepsal.data.dataset import SaliencyDataset, Sample, Stimulus, collate, image_size, read_image
 
 
 def stimulus(*points: tuple[float, float], name: str = "cat.png") -> Stimulus:
