@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus, image_size, read_image
-from deepsal.data.release import kept, reading, split, tell
+from deepsal.data.datasets.reading import kept, reading, split, tell
 
 
 class _Fixations(NamedTuple):

@@ -4,29 +4,29 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from deepsal.data.card import Card, Cards
-from deepsal.data.cat2000 import CARD as CAT2000
-from deepsal.data.cat2000 import cat2000
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.eyecrowd import CARD as EYECROWD
-from deepsal.data.eyecrowd import eyecrowd
-from deepsal.data.figrim import CARD as FIGRIM
-from deepsal.data.figrim import figrim
+from deepsal.data.datasets.card import Card, Cards
+from deepsal.data.datasets.cat2000 import CARD as CAT2000
+from deepsal.data.datasets.cat2000 import cat2000
+from deepsal.data.datasets.eyecrowd import CARD as EYECROWD
+from deepsal.data.datasets.eyecrowd import eyecrowd
+from deepsal.data.datasets.figrim import CARD as FIGRIM
+from deepsal.data.datasets.figrim import figrim
+from deepsal.data.datasets.mit300 import CARD as MIT300
+from deepsal.data.datasets.mit300 import mit300
+from deepsal.data.datasets.mit1003 import CARD as MIT1003
+from deepsal.data.datasets.mit1003 import mit1003
+from deepsal.data.datasets.nus_scene import CARD as NUS_SCENE
+from deepsal.data.datasets.nus_scene import nus_scene
+from deepsal.data.datasets.osie import CARD as OSIE
+from deepsal.data.datasets.osie import osie
+from deepsal.data.datasets.pascal_s import CARD as PASCAL_S
+from deepsal.data.datasets.pascal_s import pascal_s
+from deepsal.data.datasets.salicon import CARD as SALICON
+from deepsal.data.datasets.salicon import salicon
+from deepsal.data.datasets.toronto import CARD as TORONTO
+from deepsal.data.datasets.toronto import toronto
 from deepsal.data.folder import folder
-from deepsal.data.mit300 import CARD as MIT300
-from deepsal.data.mit300 import mit300
-from deepsal.data.mit1003 import CARD as MIT1003
-from deepsal.data.mit1003 import mit1003
-from deepsal.data.nus_scene import CARD as NUS_SCENE
-from deepsal.data.nus_scene import nus_scene
-from deepsal.data.osie import CARD as OSIE
-from deepsal.data.osie import osie
-from deepsal.data.pascal_s import CARD as PASCAL_S
-from deepsal.data.pascal_s import pascal_s
-from deepsal.data.salicon import CARD as SALICON
-from deepsal.data.salicon import salicon
-from deepsal.data.toronto import CARD as TORONTO
-from deepsal.data.toronto import toronto
 
 RELEASES: Mapping[str, tuple[Card, Callable[[Path], SaliencyDataset]]] = MappingProxyType(
     {

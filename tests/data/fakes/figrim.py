@@ -8,7 +8,7 @@ from scipy.io import savemat
 from deepsal.data import figrim
 from tests.data.fakes.fake import Fake, planted
 
-loader = import_module("deepsal.data.figrim")
+loader = import_module("deepsal.data.datasets.figrim")
 TARGETS = [*loader.TWINS, *(f"tower/sun_{i}" for i in range(8))]
 FILLERS = [f"castle/sun_{i}" for i in range(20)]
 COUNT = len(TARGETS) + len(FILLERS)

@@ -12,7 +12,7 @@ PARTS = {"train": 3, "val": 4}
 TOTAL = sum(PARTS.values())
 COUNTS = {
     key: {"fixations": 2, "location": 4}[key[1]] * TOTAL
-    for key in import_module("deepsal.data.salicon").COUNTS
+    for key in import_module("deepsal.data.datasets.salicon").COUNTS
 }
 
 

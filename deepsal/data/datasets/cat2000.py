@@ -8,9 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from deepsal.data.card import Archive, Card
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.release import dataset, folders, found, images_only, pictures, reading, stimulus
+from deepsal.data.datasets.card import Archive, Card
+from deepsal.data.datasets.reading import (
+    dataset,
+    folders,
+    found,
+    images_only,
+    pictures,
+    reading,
+    stimulus,
+)
 
 CARD = Card(
     name="cat2000",

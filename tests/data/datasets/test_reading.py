@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepsal.data.card import Card
-from deepsal.data.release import NAN, OFF, dataset, found, reading, split, stimulus
+from deepsal.data.datasets.card import Card
+from deepsal.data.datasets.reading import NAN, OFF, dataset, found, reading, split, stimulus
 
 CARD = Card("toy", "Toy", None, "", 1, 3, 1, None, None, None, 2.0, "", ())
 

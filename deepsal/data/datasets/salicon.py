@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from deepsal.data.card import Archive, Card
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.release import dataset, found, reading, stimulus
+from deepsal.data.datasets.card import Archive, Card
+from deepsal.data.datasets.reading import dataset, found, reading, stimulus
 
 RELEASES: Mapping[int, str] = MappingProxyType(
     {2015: "9a22db9d718200fb90252e5010c004c4", 2017: "462b70f4f9e8ea446ac628e46cea8d3d"}

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from deepsal.data.card import Archive, Card
 from deepsal.data.dataset import SaliencyDataset, image_size
-from deepsal.data.release import dataset, folders, found, pictures, reading, stimulus
-from deepsal.data.saccades import fixations
+from deepsal.data.datasets.card import Archive, Card
+from deepsal.data.datasets.fixation_detection import fixations
+from deepsal.data.datasets.reading import dataset, folders, found, pictures, reading, stimulus
 
 PLACE = "http://people.csail.mit.edu/tjudd/WherePeopleLook"
 CARD = Card(
@@ -39,11 +39,11 @@ def mit1003(data_dir: str | Path, fold: int = 0, whole: bool = True) -> Saliency
 
     Each .mat file holds one variable, named after the image and cut to 63 letters, whose
     `DATA(1).eyeData` are the places of the gaze in pixels at 240 Hz; blinks are negative.
-    `deepsal.data.saccades` finds the fixations as the release's own checker does. The first of each
-    trial, forced to the centre, is dropped, and so is what does not lie in 0 < x < width and
-    0 < y < height: 104,171 stay. Such coordinates start at the image's corner and deepsal's, which
-    start at the first pixel's centre, are half a pixel less. Distance and pixels per degree are
-    those written in the checker.
+    `deepsal.data.datasets.fixation_detection` finds the fixations as the release's own checker
+    does. The first of each trial, forced to the centre, is dropped, and so is what does not lie in
+    0 < x < width and 0 < y < height: 104,171 stay. Such coordinates start at the image's corner
+    and deepsal's, which start at the first pixel's centre, are half a pixel less. Distance and
+    pixels per degree are those written in the checker.
 
     Args:
         data_dir: the folder that holds `mit1003/`.

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.data.card import Card
 from deepsal.data.dataset import SaliencyDataset, Stimulus, image_size, read_image
+from deepsal.data.datasets.card import Card
 
 OFF, NAN = "off the image", "not a number"
 

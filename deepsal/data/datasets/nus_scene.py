@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from deepsal.data.card import Archive, Card
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.release import dataset, found, reading, split, stimulus
+from deepsal.data.datasets.card import Archive, Card
+from deepsal.data.datasets.reading import dataset, found, reading, split, stimulus
 
 CARD = Card(
     name="nus_scene",

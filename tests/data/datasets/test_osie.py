@@ -9,7 +9,7 @@ from deepsal.data import osie
 from tests.data.conftest import Copied
 from tests.data.fakes.osie import COUNT, NAMES, write_table
 
-release = import_module("deepsal.data.osie")
+release = import_module("deepsal.data.datasets.osie")
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from deepsal.data.card import Archive, Card
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.release import found, images_only, pictures
+from deepsal.data.datasets.card import Archive, Card
+from deepsal.data.datasets.reading import found, images_only, pictures
 
 CARD = Card(
     name="mit300",

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deepsal.data.card import Archive, Card
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.osie import nus_layout
-from deepsal.data.release import dataset, split
+from deepsal.data.datasets.card import Archive, Card
+from deepsal.data.datasets.osie import nus_layout
+from deepsal.data.datasets.reading import dataset, split
 
 CARD = Card(
     name="eyecrowd",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepsal.data.saccades import fixations
+from deepsal.data.datasets.fixation_detection import fixations
 
 
 def walk(seed: int, count: int = 720) -> NDArray[np.float64]:

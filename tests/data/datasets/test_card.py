@@ -1,4 +1,4 @@
-from deepsal.data.card import Archive, Card, Cards
+from deepsal.data.datasets.card import Archive, Card, Cards
 
 CARD = Card(
     "toy", "Toy", None, "Nobody 2020", 3, None, 2, 1.5, None, 24.0, 8.0, "1/1/1", (Archive("a"),)
