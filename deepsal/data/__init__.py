@@ -17,9 +17,9 @@ from deepsal.data.datasets.osie import osie as osie
 from deepsal.data.datasets.pascal_s import pascal_s as pascal_s
 from deepsal.data.datasets.salicon import salicon as salicon
 from deepsal.data.datasets.toronto import toronto as toronto
+from deepsal.data.download.fetch import fetch as fetch
+from deepsal.data.download.fetch import fetched as fetched
 from deepsal.data.export import export as export
-from deepsal.data.fetch import fetch as fetch
-from deepsal.data.fetch import fetched as fetched
 from deepsal.data.folder import folder as folder
 from deepsal.data.hdf5 import hdf5 as hdf5
 from deepsal.data.index import cards as cards

@@ -15,7 +15,7 @@ import torch
 
 from deepsal.data import SaliencyDataset, fetch
 from deepsal.data.augment import Augment
-from deepsal.data.releases import ARCHIVES, REPOSITORIES, registry
+from deepsal.data.download.addresses import ARCHIVES, REPOSITORIES, registry
 from deepsal.data.saliency_images import SaliencyImages
 from tests.data.fakes import FAKES
 
@@ -158,7 +158,9 @@ def refetch(serving: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             assert set(files) <= set(registry(name)), "no such file in the release"
             serving.files |= {f"/{name}/{f}": path.read_bytes() for f, path in files.items()}
             sums = {f: hashlib.sha256(path.read_bytes()).hexdigest() for f, path in files.items()}
-            monkeypatch.setattr(import_module("deepsal.data.fetch"), "registry", lambda _: sums)
+            monkeypatch.setattr(
+                import_module("deepsal.data.download.fetch"), "registry", lambda _: sums
+            )
             monkeypatch.setitem(REPOSITORIES, name, f"{serving.url}/{name}")
         else:
             assert [a.file for a in ARCHIVES[name]] == list(archives)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deepsal.data import download, fetch, fetched
-from deepsal.data.releases import ARCHIVES, REPOSITORIES, Archive
+from deepsal.data import fetch, fetched
+from deepsal.data.download import resumable
+from deepsal.data.download.addresses import ARCHIVES, REPOSITORIES, Archive
 from tests.data.conftest import Server, zipped
 
 BYTES = bytes(range(256)) * 2000
@@ -21,7 +22,7 @@ def server(serving: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     for name, content in files.items():
         serving.files[f"/toy/{name}"] = content
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    monkeypatch.setattr(import_module("deepsal.data.fetch"), "registry", lambda _: sums)
+    monkeypatch.setattr(import_module("deepsal.data.download.fetch"), "registry", lambda _: sums)
     monkeypatch.setitem(REPOSITORIES, "toy", f"{serving.url}/toy")
     content = zipped({"ALL/1.txt": b"one", "ALL/2.bin": os.urandom(900_000)})
     serving.files["/all.zip"] = content
@@ -82,7 +83,7 @@ def test_a_broken_connection_is_taken_up_by_itself(server: Server, tmp_path: Pat
 def test_an_interrupted_fetch_goes_on_where_it_stopped(
     ranges: bool, server: Server, tmp_path: Path
 ) -> None:
-    server.breaks, server.ranges = download.TRIES, ranges
+    server.breaks, server.ranges = resumable.TRIES, ranges
     with pytest.raises(OSError, match=r"all\.zip broke off, \d+ bytes are here .*again to go on"):
         fetch("big", tmp_path)
     assert not (tmp_path / "big").exists()

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from deepsal.data.download import Resumed
+from deepsal.data.download.resumable import Resumed
 
 
 def test_an_address_that_cannot_be_reached_is_named_after_three_tries(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepsal.data.releases import ARCHIVES, REPOSITORIES, registry
+from deepsal.data.download.addresses import ARCHIVES, REPOSITORIES, registry
 
 
 def test_every_file_of_a_repository_has_a_checksum_and_a_plain_path() -> None:

@@ -15,9 +15,16 @@ from pooch.hashes import file_hash
 from pooch.utils import get_logger
 from rich.progress import Progress
 
-from deepsal.data.download import Resumed
-from deepsal.data.releases import ARCHIVES, GITHUB, PLACES, REPOSITORIES, Archive, registry
-from deepsal.data.unpack import unpack
+from deepsal.data.download.addresses import (
+    ARCHIVES,
+    GITHUB,
+    PLACES,
+    REPOSITORIES,
+    Archive,
+    registry,
+)
+from deepsal.data.download.resumable import Resumed
+from deepsal.data.download.unpack import unpack
 
 log = logging.getLogger(__name__)
 

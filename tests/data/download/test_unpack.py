@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deepsal.data.unpack import unpack
+from deepsal.data.download.unpack import unpack
 
 
 def tarred(file: Path, *names: str, kind: bytes = tarfile.REGTYPE) -> Path:
