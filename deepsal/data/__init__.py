@@ -19,9 +19,9 @@ from deepsal.data.datasets.salicon import salicon as salicon
 from deepsal.data.datasets.toronto import toronto as toronto
 from deepsal.data.download.fetch import fetch as fetch
 from deepsal.data.download.fetch import fetched as fetched
-from deepsal.data.export import export as export
-from deepsal.data.folder import folder as folder
-from deepsal.data.hdf5 import hdf5 as hdf5
+from deepsal.data.formats.csv_folder import folder as folder
+from deepsal.data.formats.export import export as export
+from deepsal.data.formats.pysaliency_hdf5 import hdf5 as hdf5
 from deepsal.data.index import cards as cards
 from deepsal.data.mixture import mix as mix
 from deepsal.data.popout import popout as popout

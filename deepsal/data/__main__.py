@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from deepsal.data.check import check
 from deepsal.data.download.fetch import fetch
-from deepsal.data.export import export
+from deepsal.data.formats.export import export
 from deepsal.data.index import cards, load
 from deepsal.data.popout import CONTRASTS, battery
 from deepsal.data.sheet import arrays_sheet, save, sheet

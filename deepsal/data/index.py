@@ -26,7 +26,7 @@ from deepsal.data.datasets.salicon import CARD as SALICON
 from deepsal.data.datasets.salicon import salicon
 from deepsal.data.datasets.toronto import CARD as TORONTO
 from deepsal.data.datasets.toronto import toronto
-from deepsal.data.folder import folder
+from deepsal.data.formats.csv_folder import folder
 
 RELEASES: Mapping[str, tuple[Card, Callable[[Path], SaliencyDataset]]] = MappingProxyType(
     {

@@ -1,0 +1,1 @@
+"""File formats for fixations: a folder of CSV files and pysaliency's HDF5."""
