@@ -1,6 +1,5 @@
 """Saliency data: stimuli with fixations as coordinates, and the batches made of them."""
 
-from deepsal.data.check import check as check
 from deepsal.data.datamodule import SaliencyDataModule as SaliencyDataModule
 from deepsal.data.dataset import Batch as Batch
 from deepsal.data.dataset import SaliencyDataset as SaliencyDataset
@@ -23,5 +22,6 @@ from deepsal.data.formats.csv_folder import folder as folder
 from deepsal.data.formats.export import export as export
 from deepsal.data.formats.pysaliency_hdf5 import hdf5 as hdf5
 from deepsal.data.index import cards as cards
+from deepsal.data.inspect.check import check as check
 from deepsal.data.mixture import mix as mix
 from deepsal.data.popout import popout as popout

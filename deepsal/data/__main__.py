@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from deepsal.data.check import check
 from deepsal.data.download.fetch import fetch
 from deepsal.data.formats.export import export
 from deepsal.data.index import cards, load
+from deepsal.data.inspect.check import check
+from deepsal.data.inspect.contact_sheet import arrays_sheet, save, sheet
 from deepsal.data.popout import CONTRASTS, battery
-from deepsal.data.sheet import arrays_sheet, save, sheet
 
 
 class Command(NamedTuple):

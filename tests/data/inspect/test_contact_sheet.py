@@ -8,8 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus
+from deepsal.data.inspect.contact_sheet import BOX, DOTS, GAP, LINE, arrays_sheet, save, sheet
 from deepsal.data.popout import battery
-from deepsal.data.sheet import BOX, DOTS, GAP, LINE, arrays_sheet, save, sheet
 
 
 def grey(size: tuple[int, int]) -> Tensor:

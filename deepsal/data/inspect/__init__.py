@@ -1,0 +1,1 @@
+"""Inspection of a data set: checks for faults and a contact sheet."""
