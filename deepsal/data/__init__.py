@@ -24,4 +24,4 @@ from deepsal.data.formats.pysaliency_hdf5 import hdf5 as hdf5
 from deepsal.data.index import cards as cards
 from deepsal.data.inspect.check import check as check
 from deepsal.data.mixture import mix as mix
-from deepsal.data.popout import popout as popout
+from deepsal.data.popout.popout import popout as popout

@@ -12,7 +12,7 @@ from deepsal.data.formats.export import export
 from deepsal.data.index import cards, load
 from deepsal.data.inspect.check import check
 from deepsal.data.inspect.contact_sheet import arrays_sheet, save, sheet
-from deepsal.data.popout import CONTRASTS, battery
+from deepsal.data.popout.popout import CONTRASTS, battery
 
 
 class Command(NamedTuple):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from deepsal.data.popout import battery
+from deepsal.data.popout.popout import battery
 from deepsal.metrics.visual_search import fixations_to_target, target_scores
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from deepsal.data.array import Array
 from deepsal.data.dataset import SaliencyDataset, Stimulus
+from deepsal.data.popout.search_array import Array
 
 COLUMNS, BOX, GAP, LINE = 6, (240, 180), 8, 18
 PAPER, INK = "white", "#333333"

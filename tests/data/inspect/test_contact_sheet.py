@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus
 from deepsal.data.inspect.contact_sheet import BOX, DOTS, GAP, LINE, arrays_sheet, save, sheet
-from deepsal.data.popout import battery
+from deepsal.data.popout.popout import battery
 
 
 def grey(size: tuple[int, int]) -> Tensor:

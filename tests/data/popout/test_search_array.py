@@ -3,9 +3,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from deepsal.data.array import Array, Look
-from deepsal.data.feature import FEATURES
-from deepsal.data.popout import battery
+from deepsal.data.popout.features import FEATURES
+from deepsal.data.popout.popout import battery
+from deepsal.data.popout.search_array import Array, Look
 
 SIZE = (96, 128)
 

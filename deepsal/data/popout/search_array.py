@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from deepsal.data.feature import COLOURS, FEATURES, Items
+from deepsal.data.popout.features import COLOURS, FEATURES, Items
 
 SUPERSAMPLE = 4
 

@@ -10,9 +10,9 @@ from functools import partial
 
 import numpy as np
 
-from deepsal.data.array import Array, Look
 from deepsal.data.dataset import SaliencyDataset, Stimulus
-from deepsal.data.feature import FEATURES
+from deepsal.data.popout.features import FEATURES
+from deepsal.data.popout.search_array import Array, Look
 
 CONTRASTS = (1 / 7, 2 / 7, 3 / 7, 4 / 7, 5 / 7, 6 / 7, 1.0)
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from deepsal.data import popout
-from deepsal.data.popout import battery
+from deepsal.data.popout.popout import battery
 
 SIZE = (96, 128)
 

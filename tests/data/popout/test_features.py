@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepsal.data.feature import COLOURS, FEATURES, Items, bar, disc_to_triangle, lab, ring
+from deepsal.data.popout.features import COLOURS, FEATURES, Items, bar, disc_to_triangle, lab, ring
 
 
 def items(ground: int = 120) -> Items:

@@ -1,0 +1,1 @@
+"""Synthetic pop-out search arrays."""
