@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
-from deepsal.models import cut
+from deepsal.models.stages import RESNET, VGG, resnet, timm_stages, vgg
 from deepsal.models.weights import IMAGENET, OFFLINE, fill, load
 from deepsal.vocabulary import STAGES
 
@@ -98,19 +98,19 @@ def backbone(name: str, weights: str | None, model: str | None = None) -> Backbo
     """
     model = model or name
     network: Any
-    if model in cut.VGG or model in cut.RESNET:
+    if model in VGG or model in RESNET:
         network = getattr(torchvision_models, model)(weights=None)
-        stages = cut.vgg(network, model) if model in cut.VGG else cut.resnet(network)
+        stages = vgg(network, model) if model in VGG else resnet(network)
         found = load(model, weights)
     elif _is_timm(model):
         network = _timm(model, pretrained=weights == "timm")
         ends = [str(info["module"]) for info in network.feature_info]
-        stages = cut.timm_stages(network, ends, model)
+        stages = timm_stages(network, ends, model)
         config = network.pretrained_cfg
         found = load(model, None if weights == "timm" else weights)
         found = found._replace(mean=config["mean"], std=config["std"])
     else:
-        known = [*cut.VGG, *cut.RESNET]
+        known = [*VGG, *RESNET]
         raise ValueError(f"no backbone {model!r}; the choices are {known} and timm's models")
     fill(network, stages, found)
     return Backbone(stages, found.mean, found.std, name)

@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 from torchvision.models import ResNet18_Weights, resnet18, vgg16
 
-from deepsal.models import Backbone, backbone, cut
+from deepsal.models import Backbone, backbone
+from deepsal.models.stages import vgg
 from deepsal.models.weights import CAFFE_MEAN, IMAGENET, Weights, fill, keras_vgg16, load
 
 OFFLINE = r"weights=null .*efficientnet_lite0.*weights=FILE"
@@ -155,7 +156,7 @@ def test_a_keras_network_gives_the_features_keras_would(h5: Path, kernels: Kerne
         network = vgg16(weights=None)
     network.features.to_empty(device="cpu")
     network.classifier = nn.Identity()
-    found, stages = load("vgg16", str(h5)), cut.vgg(network, "vgg16")
+    found, stages = load("vgg16", str(h5)), vgg(network, "vgg16")
     fill(network, stages, found)
     image = torch.rand(1, 3, 32, 48)
     features = Backbone(stages, found.mean, found.std)(image)

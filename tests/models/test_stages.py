@@ -6,7 +6,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from deepsal.models import Backbone, backbone, cut
+from deepsal.models import Backbone, backbone
+from deepsal.models.stages import RESNET, VGG, resnet, timm_stages, vgg
 
 NETWORKS = {
     "alexnet": ([64, 192, 384, 256, 256], [4, 8, 16, 16, 16]),
@@ -22,12 +23,12 @@ STAGES = ["conv1", "conv2", "conv3", "conv4", "conv5"]
 
 
 def test_every_row_of_the_tables_is_tested() -> None:
-    assert {*cut.VGG, *cut.RESNET} <= set(NETWORKS)
+    assert {*VGG, *RESNET} <= set(NETWORKS)
 
 
 def shaped(name: str) -> Backbone:
     """Without its numbers where the network is cut by a table: a VGG has half a gigabyte."""
-    with torch.device("meta" if name in {*cut.VGG, *cut.RESNET} else "cpu"):
+    with torch.device("meta" if name in {*VGG, *RESNET} else "cpu"):
         return backbone(name, None)
 
 
@@ -70,7 +71,7 @@ def composed(stages: list[nn.Module], image: Tensor) -> Tensor:
     return nn.Sequential(*stages)(image)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("name", cut.VGG)
+@pytest.mark.parametrize("name", VGG)
 def test_the_stages_of_a_vgg_are_the_network_itself(name: str) -> None:
     with torch.device("meta"):
         network = getattr(torchvision.models, name)(weights=None)
@@ -80,17 +81,17 @@ def test_the_stages_of_a_vgg_are_the_network_itself(name: str) -> None:
         nn.init.normal_(weights, std=0.05)
     image = torch.randn(1, 3, 70, 67)
     expected = network.features(image)
-    stages = cut.vgg(network, name)
+    stages = vgg(network, name)
     assert torch.equal(network.features[-1](composed(stages, image)), expected)
     assert expected.std() > 0
 
 
-@pytest.mark.parametrize("name", cut.RESNET)
+@pytest.mark.parametrize("name", RESNET)
 def test_the_stages_of_a_resnet_are_the_network_itself(name: str) -> None:
     torch.manual_seed(0)
     network = getattr(torchvision.models, name)(weights=None).eval()
     image = torch.randn(2, 3, 70, 67)
-    maps = composed(cut.resnet(network), image)
+    maps = composed(resnet(network), image)
     assert torch.allclose(network.fc(network.avgpool(maps).flatten(1)), network(image), atol=1e-5)
 
 
@@ -99,7 +100,7 @@ def test_the_stages_of_a_timm_network_give_its_own_features(name: str) -> None:
     torch.manual_seed(0)
     network: Any = timm.create_model(name).eval()
     ends = [str(info["module"]) for info in network.feature_info]
-    stages = cut.timm_stages(network, ends, name)
+    stages = timm_stages(network, ends, name)
     network.eval()
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
@@ -140,11 +141,11 @@ class Skipping(nn.Module):
 def test_a_network_that_is_no_plain_chain_is_refused() -> None:
     ends = ["first", "second", "third", "fourth", "fifth"]
     with pytest.raises(ValueError, match="toy is not a plain chain"):
-        cut.timm_stages(Skipping(), ends, "toy")
+        timm_stages(Skipping(), ends, "toy")
 
 
 def test_cutting_leaves_no_hook_and_no_eval_mode_behind() -> None:
     network: Any = timm.create_model("mobilenetv3_small_100")
-    cut.timm_stages(network, [str(f["module"]) for f in network.feature_info], "toy")
+    timm_stages(network, [str(f["module"]) for f in network.feature_info], "toy")
     assert not any(module._forward_hooks for module in network.modules())
     assert all(module.training for module in network.modules())
