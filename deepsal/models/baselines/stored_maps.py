@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from typing_extensions import override
 
-from deepsal.models.baselines import FLOOR, Baseline, Image, Map, to_log_density
+from deepsal.models.baselines.baseline import FLOOR, Baseline, Image, Map, to_log_density
 
 PICTURES = (".png", ".jpg", ".jpeg")
 SMALLEST = 1e-7

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from typing_extensions import override
 
-from deepsal.models.baselines import Baseline, Image, Map, to_log_density
-from deepsal.models.channels import opponency, orientation, pyramid, resized, unit
+from deepsal.models.baselines.baseline import Baseline, Image, Map, to_log_density
+from deepsal.models.baselines.early_vision import opponency, orientation, pyramid, resized, unit
 
 LEVELS = (2, 3, 4)
 SPREAD_ACTIVATION, SPREAD_NORMALISATION = 0.15, 0.06

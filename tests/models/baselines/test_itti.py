@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from deepsal.models import GBVS, Itti
-from deepsal.models.baselines import Baseline
-from deepsal.models.itti import promoted
+from deepsal.models.baselines.baseline import Baseline
+from deepsal.models.baselines.itti import promoted
 
 ROWS, COLUMNS, PITCH = 4, 5, 48
 

@@ -5,7 +5,7 @@ import torch
 from deepsal.data import SaliencyDataset, Stimulus
 from deepsal.metrics.functional import auc, cc, nss
 from deepsal.models import Centre, Uniform
-from deepsal.models.baselines import BANDWIDTHS, to_log_density
+from deepsal.models.baselines.baseline import BANDWIDTHS, to_log_density
 
 SIZES = [(24, 32), (33, 71), (200, 120)]
 SPLITS = {"train": range(20), "val": range(0), "test": range(0)}

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from deepsal.models import GBVS
-from deepsal.models.gbvs import SMALLEST, activation, normalisation
+from deepsal.models.baselines.gbvs import SMALLEST, activation, normalisation
 
 
 def iterated(weights: Tensor, steps: int = 3000) -> Tensor:

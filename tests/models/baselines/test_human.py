@@ -11,7 +11,7 @@ from deepsal.data import SaliencyDataset, Stimulus
 from deepsal.data.fixation_maps import blur, rasterise
 from deepsal.metrics.scoring import scores
 from deepsal.models import Human
-from deepsal.models.human import BANDWIDTHS
+from deepsal.models.baselines.human import BANDWIDTHS
 
 SIZE = (60, 80)
 SIGMA = 4.0

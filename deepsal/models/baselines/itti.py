@@ -8,8 +8,15 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 from typing_extensions import override
 
-from deepsal.models.baselines import Baseline, Image, Map, to_log_density
-from deepsal.models.channels import Stack, opponency, orientation, pyramid, resized, unit
+from deepsal.models.baselines.baseline import Baseline, Image, Map, to_log_density
+from deepsal.models.baselines.early_vision import (
+    Stack,
+    opponency,
+    orientation,
+    pyramid,
+    resized,
+    unit,
+)
 
 LEVELS = 9
 CENTRES, DELTAS = (2, 3, 4), (3, 4)
@@ -26,7 +33,7 @@ class Itti(Baseline):
     level 4; the mean of the three `promoted` channels. Colour is |RG(c) − RG(s)|, double opponency;
     so red
     among green bars of the same contrast does not stand out. What the paper leaves open of the
-    Gabors is in `deepsal.models.channels`.
+    Gabors is in `deepsal.models.baselines.early_vision`.
 
     Args:
         longest: pixels of the longer side that the image is resized to.

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from deepsal.models.channels import ORIENTATIONS, opponency, orientation, pyramid, resized, unit
+from deepsal.models.baselines.early_vision import (
+    ORIENTATIONS,
+    opponency,
+    orientation,
+    pyramid,
+    resized,
+    unit,
+)
 
 
 def colour(r: float, g: float, b: float) -> torch.Tensor:

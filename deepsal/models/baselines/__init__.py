@@ -1,0 +1,1 @@
+"""Baselines: centre, observers, Itti-Koch, GBVS and stored maps."""
