@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deepsal.report import compare, comparison, layout, page, paper, seeds, workspace
+from deepsal.report import compare, comparison, layout, page, seeds, wandb_workspace
+from deepsal.report.figures import paper
 from deepsal.vocabulary import STAGES
 
 
@@ -65,9 +66,9 @@ def of_project(arguments: Sequence[str]) -> str:
     parser.add_argument("--project", required=True)
     parser.add_argument("--entity", required=True, help="W&B user or team")
     parser.add_argument("--stages", nargs="+", default=STAGES)
-    parser.add_argument("--sources", nargs="+", default=workspace.SOURCES)
+    parser.add_argument("--sources", nargs="+", default=wandb_workspace.SOURCES)
     given = parser.parse_args(arguments)
-    made = workspace.workspace(given.project, given.entity, given.stages, given.sources)
+    made = wandb_workspace.workspace(given.project, given.entity, given.stages, given.sources)
     return str(made.save().url)
 
 

@@ -13,10 +13,11 @@ def report_run(folder: Path, title: str) -> None:
         folder: the run folder.
         title: of the figure.
     """
-    from deepsal.report import page, pictures, tables
+    from deepsal.report import page, tables
+    from deepsal.report.figures import change
 
-    change, summary = partial(pictures.change, folder, title), partial(tables.summary, folder)
-    _try(folder, change, partial(page.write, folder), summary)
+    draw_change, summary = partial(change.change, folder, title), partial(tables.summary, folder)
+    _try(folder, draw_change, partial(page.write, folder), summary)
 
 
 def report_sweep(folder: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from deepsal.report import paper
+from deepsal.report.figures import paper
 from tests.report.test_comparison import sweep
 from tests.report.test_evolution import stored
 

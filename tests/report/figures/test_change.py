@@ -2,7 +2,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from deepsal.report.pictures import change
+from deepsal.report.figures.change import change
 from deepsal.rf import store
 from tests.report.test_tables import found
 

@@ -17,7 +17,7 @@ from deepsal.callbacks import (
     watch_fields,
 )
 from deepsal.report.__main__ import main
-from deepsal.report.workspace import VARIED, workspace
+from deepsal.report.wandb_workspace import VARIED, workspace
 from tests.conftest import datamodule, task
 
 # wandb_workspaces 0.4.13 still uses pydantic's old decorators
