@@ -17,11 +17,11 @@ from deepsal.data.dataset import Sample
 from deepsal.rf import measure, sources, store
 from deepsal.rf.compare import activations, cka
 from deepsal.rf.fields import Fields, fields
+from deepsal.rf.geometry import Geometry, geometry
 from deepsal.rf.methods import METHODS
+from deepsal.rf.patches import TopK
 from deepsal.rf.portrait import moved
 from deepsal.rf.probes import disks
-from deepsal.rf.theory import Geometry, geometry
-from deepsal.rf.topk import TopK
 from deepsal.rf.tuning import ssi
 from deepsal.vocabulary import STAGES
 

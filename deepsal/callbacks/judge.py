@@ -15,9 +15,9 @@ from torch import nn
 
 from deepsal.callbacks.field_snapshot import Images
 from deepsal.rf import nulls, store
+from deepsal.rf.geometry import geometry
 from deepsal.rf.portrait import Portrait, portrait
 from deepsal.rf.rule import Row
-from deepsal.rf.theory import geometry
 from deepsal.rf.verdict import WITHDRAWN, verdict
 from deepsal.statistics import Interval
 from deepsal.vocabulary import STAGES

@@ -10,8 +10,8 @@ from typing_extensions import override
 from deepsal.callbacks.log import log_picture
 from deepsal.callbacks.prediction_gallery import keep_gallery
 from deepsal.data.dataset import Sample
+from deepsal.rf.hooks import undisturbed
 from deepsal.rf.plot import png
-from deepsal.rf.units import undisturbed
 
 COLUMNS = ("image", "fixations", "ground truth", "prediction")
 

@@ -16,13 +16,13 @@ from deepsal.rf.fields import Fields as Fields
 from deepsal.rf.fields import fields as fields
 from deepsal.rf.fit import centre_surround as centre_surround
 from deepsal.rf.fit import fit as fit
+from deepsal.rf.geometry import Geometry as Geometry
+from deepsal.rf.geometry import chain as chain
+from deepsal.rf.geometry import geometry as geometry
 from deepsal.rf.methods import METHODS as METHODS
+from deepsal.rf.patches import TopK as TopK
 from deepsal.rf.portrait import Portrait as Portrait
 from deepsal.rf.portrait import portrait as portrait
 from deepsal.rf.probes import probe as probe
-from deepsal.rf.theory import Geometry as Geometry
-from deepsal.rf.theory import chain as chain
-from deepsal.rf.theory import geometry as geometry
-from deepsal.rf.topk import TopK as TopK
 from deepsal.rf.tuning import tuning as tuning
 from deepsal.rf.verdict import verdict as verdict

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepsal.rf.crop import Indices
-from deepsal.rf.theory import Geometry
+from deepsal.rf.geometry import Geometry
 from deepsal.rf.windowed import Box
 
 

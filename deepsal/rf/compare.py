@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 from torch import Tensor, nn
 
-from deepsal.rf.units import layer, undisturbed
+from deepsal.rf.hooks import layer, undisturbed
 
 
 def gain(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:

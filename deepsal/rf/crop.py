@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.theory import Geometry
+from deepsal.rf.geometry import Geometry
 
 Indices = NDArray[np.int64]
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from deepsal.rf.align import Aligned
 from deepsal.rf.extraction import ENGINES, Extraction
+from deepsal.rf.geometry import Geometry
+from deepsal.rf.geometry import geometry as measured
+from deepsal.rf.hooks import generator, undisturbed
 from deepsal.rf.methods import METHODS
-from deepsal.rf.theory import Geometry
-from deepsal.rf.theory import geometry as measured
-from deepsal.rf.units import generator, undisturbed
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from captum.attr import (
 )
 from torch import Tensor
 
+from deepsal.rf.hooks import layer, overridable
 from deepsal.rf.lean import Lean, NotSharedError
 from deepsal.rf.probe import Answer, Probe, Question, Selector
-from deepsal.rf.units import layer, overridable
 from deepsal.rf.windowed import Box, Windowed
 
 NOISE = 0.1

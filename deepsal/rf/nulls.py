@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.theory import chain
-from deepsal.rf.units import generator
+from deepsal.rf.geometry import chain
+from deepsal.rf.hooks import generator
 
 
 def untrained(network: nn.Module, seed: int) -> nn.Module:

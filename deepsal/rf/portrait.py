@@ -14,13 +14,13 @@ from deepsal.rf.clamp import clamp
 from deepsal.rf.compare import activations
 from deepsal.rf.fields import Fields, fields
 from deepsal.rf.fit import centre_surround, fit
+from deepsal.rf.geometry import Geometry
+from deepsal.rf.geometry import geometry as measured
+from deepsal.rf.hooks import undisturbed
 from deepsal.rf.probes import probe
 from deepsal.rf.reinject import activation, at_contrast, controls
 from deepsal.rf.sources import middle
-from deepsal.rf.theory import Geometry
-from deepsal.rf.theory import geometry as measured
 from deepsal.rf.tuning import tuning
-from deepsal.rf.units import undisturbed
 
 Values = NDArray[np.float64]
 VALUES = (0.5, 3.0)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.units import layer, rectified, until
+from deepsal.rf.hooks import layer, rectified, until
 from deepsal.rf.windowed import Box
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from deepsal.rf import stimuli
+from deepsal.rf.geometry import Geometry
+from deepsal.rf.geometry import geometry as measured
+from deepsal.rf.hooks import undisturbed
 from deepsal.rf.shown import Answer, Shown, Values
-from deepsal.rf.theory import Geometry
-from deepsal.rf.theory import geometry as measured
-from deepsal.rf.units import undisturbed
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from deepsal.rf import stimuli
 from deepsal.rf.arithmetic import in_force
 from deepsal.rf.crop import crop
+from deepsal.rf.geometry import Geometry
 from deepsal.rf.memory import batch_size, run_in_batches
 from deepsal.rf.probe import Probe
 from deepsal.rf.sources import blank
-from deepsal.rf.theory import Geometry
 
 Values = NDArray[np.float64]
 Answer = NDArray[np.float32]

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.theory import Geometry
-from deepsal.rf.topk import TopK
-from deepsal.rf.units import undisturbed
+from deepsal.rf.geometry import Geometry
+from deepsal.rf.hooks import undisturbed
+from deepsal.rf.patches import TopK
 
 GREY = 0.5
 

@@ -14,10 +14,10 @@ from deepsal.callbacks import WatchReceptiveFields
 from deepsal.rf import fields, geometry, store
 from deepsal.rf.align import Aligned
 from deepsal.rf.extraction import Extraction
+from deepsal.rf.hooks import undisturbed
 from deepsal.rf.methods import METHODS
 from deepsal.rf.probe import Answer, Probe, Question
 from deepsal.rf.sources import middle
-from deepsal.rf.units import undisturbed
 from tests.conftest import backbone, datamodule, task
 
 pytestmark = pytest.mark.gpu

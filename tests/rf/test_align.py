@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from deepsal.rf.align import Aligned
 from deepsal.rf.fields import fields
-from deepsal.rf.theory import Geometry
+from deepsal.rf.geometry import Geometry
 from deepsal.rf.windowed import Box
 
 GEOMETRY = Geometry((3, 3), (1, 1), (1, 1))

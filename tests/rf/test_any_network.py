@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from deepsal.rf.fields import Fields, fields
+from deepsal.rf.geometry import geometry
+from deepsal.rf.hooks import undisturbed
 from deepsal.rf.probe import Probe
-from deepsal.rf.theory import geometry
-from deepsal.rf.units import undisturbed
 from tests.conftest import backbone
 from tests.rf.test_crop import unsettle
 from tests.rf.test_fields import middle

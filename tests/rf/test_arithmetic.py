@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from deepsal.rf.arithmetic import OPERATORS, cuda, cudnn, full_precision, in_force
-from deepsal.rf.units import undisturbed
+from deepsal.rf.hooks import undisturbed
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import cfgs, make_layers
 
 from deepsal.rf.clamp import clamp
-from deepsal.rf.theory import chain
+from deepsal.rf.geometry import chain
 from tests.conftest import backbone
 
 

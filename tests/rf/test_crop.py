@@ -8,8 +8,8 @@ from torchvision.models.vgg import cfgs, make_layers
 from torchvision.ops import SqueezeExcitation
 
 from deepsal.rf.crop import crop
-from deepsal.rf.theory import geometry
-from deepsal.rf.units import layer, undisturbed, until
+from deepsal.rf.geometry import geometry
+from deepsal.rf.hooks import layer, undisturbed, until
 from tests.conftest import backbone, stage
 
 

@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepsal.rf import extraction
 from deepsal.rf.fields import Fields, fields
+from deepsal.rf.geometry import geometry
 from deepsal.rf.methods import METHODS
-from deepsal.rf.theory import geometry
 from tests.conftest import arrays_equal, backbone
 
 aten = torch.ops.aten

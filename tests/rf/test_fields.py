@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from deepsal.rf.fields import fields
+from deepsal.rf.geometry import Geometry, geometry
 from deepsal.rf.methods import METHODS
-from deepsal.rf.theory import Geometry, geometry
 from tests.conftest import arrays_equal, backbone, difference_of_gaussians
 
 SIDE = 15

@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 from torchvision.models import resnet18
 
+from deepsal.rf.hooks import layer, undisturbed, until
 from deepsal.rf.lean import Lean, NotSharedError, wanted
-from deepsal.rf.units import layer, undisturbed, until
 from deepsal.rf.windowed import Box, Windowed
 
 aten = torch.ops.aten

@@ -18,9 +18,9 @@ from torchvision.models import resnet18
 
 from deepsal.rf.crop import Crop, crop
 from deepsal.rf.fields import Fields, fields
+from deepsal.rf.geometry import geometry
+from deepsal.rf.hooks import undisturbed
 from deepsal.rf.methods import METHODS, OCCLUDER
-from deepsal.rf.theory import geometry
-from deepsal.rf.units import undisturbed
 from tests.conftest import arrays_equal, difference_of_gaussians
 from tests.rf.test_crop import unsettle
 from tests.rf.test_fields import SIDE, Planted, middle

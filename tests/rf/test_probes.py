@@ -5,10 +5,10 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_small
 
 from deepsal.rf import stimuli
+from deepsal.rf.geometry import Geometry, geometry
+from deepsal.rf.hooks import undisturbed
 from deepsal.rf.probe import Probe
 from deepsal.rf.probes import Responses, battery, probe
-from deepsal.rf.theory import Geometry, geometry
-from deepsal.rf.units import undisturbed
 from tests.conftest import arrays_equal, backbone
 
 BATTERIES = "disks", "annuli", "spots", "gratings", "edges", "colours"

@@ -2,10 +2,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from deepsal.rf.geometry import geometry
+from deepsal.rf.hooks import undisturbed
 from deepsal.rf.probes import disks, probe
 from deepsal.rf.shown import Shown
-from deepsal.rf.theory import geometry
-from deepsal.rf.units import undisturbed
 from tests.conftest import backbone
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from deepsal.rf import sources
-from deepsal.rf.theory import geometry
+from deepsal.rf.geometry import geometry
 from tests.conftest import arrays_equal, backbone
 
 

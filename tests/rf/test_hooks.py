@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torchvision.models import resnet18, vgg11
 
 from deepsal.rf.fields import fields
-from deepsal.rf.theory import geometry
-from deepsal.rf.units import layer, overridable, rectified, undisturbed, until
+from deepsal.rf.geometry import geometry
+from deepsal.rf.hooks import layer, overridable, rectified, undisturbed, until
 from tests.conftest import backbone
 
 

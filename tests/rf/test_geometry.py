@@ -7,7 +7,7 @@ from torchvision.models import alexnet, mobilenet_v3_small, resnet18, resnet50, 
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import cfgs, make_layers
 
-from deepsal.rf.theory import Geometry, chain, geometry
+from deepsal.rf.geometry import Geometry, chain, geometry
 from tests.conftest import backbone
 
 

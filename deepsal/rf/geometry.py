@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.backends import cudnn
 
-from deepsal.rf.units import layer, undisturbed, until
+from deepsal.rf.hooks import layer, undisturbed, until
 
 STRIP = 64
 SHORTEST, LONGEST = 128, 4096

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler, TensorDataset
 
-from deepsal.rf.topk import Best, TopK
+from deepsal.rf.patches import Best, TopK
 from tests.conftest import backbone
 
 UNITS = {"conv1": [0, 3], "conv4": [1, 2, 5]}

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.units import layer
+from deepsal.rf.hooks import layer
 
 
 class Best(NamedTuple):
