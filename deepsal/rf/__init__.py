@@ -4,12 +4,12 @@ from deepsal.rf import compare as compare
 from deepsal.rf import measure as measure
 from deepsal.rf import nulls as nulls
 from deepsal.rf import plot as plot
-from deepsal.rf import render as render
 from deepsal.rf import shape as shape
 from deepsal.rf import sheet as sheet
 from deepsal.rf import sources as sources
 from deepsal.rf import store as store
-from deepsal.rf.clamp import clamp as clamp
+from deepsal.rf.backprojection import rendering as rendering
+from deepsal.rf.backprojection.clamp import clamp as clamp
 from deepsal.rf.crop import Crop as Crop
 from deepsal.rf.crop import crop as crop
 from deepsal.rf.fields import Fields as Fields

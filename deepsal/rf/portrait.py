@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.rf import measure, shape
-from deepsal.rf.clamp import clamp
+from deepsal.rf.backprojection.clamp import clamp
+from deepsal.rf.backprojection.reinjection import activation, at_contrast, controls
 from deepsal.rf.compare import activations
 from deepsal.rf.fields import Fields, fields
 from deepsal.rf.fit import centre_surround, fit
@@ -18,7 +19,6 @@ from deepsal.rf.geometry import Geometry
 from deepsal.rf.geometry import geometry as measured
 from deepsal.rf.hooks import undisturbed
 from deepsal.rf.probes import probe
-from deepsal.rf.reinject import activation, at_contrast, controls
 from deepsal.rf.sources import middle
 from deepsal.rf.tuning import tuning
 

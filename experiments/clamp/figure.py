@@ -19,8 +19,8 @@ from torch import nn
 
 from deepsal.models import STAGES, Backbone, backbone, trained
 from deepsal.rf import measure, nulls
-from deepsal.rf.clamp import clamp
-from deepsal.rf.render import clip, scale, wrap
+from deepsal.rf.backprojection.clamp import clamp
+from deepsal.rf.backprojection.rendering import clip, scale, wrap
 
 VALUES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 BRIGHT = 250

@@ -4,8 +4,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from deepsal.rf.clamp import clamp
-from deepsal.rf.render import clip, scale, wrap
+from deepsal.rf.backprojection.clamp import clamp
+from deepsal.rf.backprojection.rendering import clip, scale, wrap
 
 SWEEP = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.clamp import clamp
-from deepsal.rf.reinject import activation, phase_scrambled
+from deepsal.rf.backprojection.clamp import clamp
+from deepsal.rf.backprojection.reinjection import activation, phase_scrambled
 
 
 def planted() -> nn.Sequential:

@@ -11,7 +11,7 @@ from torchvision.models import alexnet
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import cfgs, make_layers
 
-from deepsal.rf.clamp import clamp
+from deepsal.rf.backprojection.clamp import clamp
 from deepsal.rf.geometry import chain
 from tests.conftest import backbone
 
@@ -180,7 +180,9 @@ def test_a_batch_is_its_units_one_by_one(monkeypatch: pytest.MonkeyPatch) -> Non
     chained, units = features("D", 2), [7, 3, 3, 120]
     alone = np.concatenate([clamp(chained, [unit]) for unit in units])
     assert np.abs(alone[0] - alone[1]).max() > 0.1 * alone.max()
-    monkeypatch.setattr(importlib.import_module("deepsal.rf.clamp"), "PIXELS", 3 * 20 * 20)
+    monkeypatch.setattr(
+        importlib.import_module("deepsal.rf.backprojection.clamp"), "PIXELS", 3 * 20 * 20
+    )
     together = clamp(chained, units)
     assert np.allclose(together, alone, atol=1e-6 * alone.max())
     assert clamp(chained, []).shape == (0, *alone.shape[1:])

@@ -1,0 +1,1 @@
+"""Backprojection of a clamped unit, and the response to its re-injection."""
