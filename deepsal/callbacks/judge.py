@@ -14,11 +14,12 @@ from rich.table import Table
 from torch import nn
 
 from deepsal.callbacks.field_snapshot import Images
-from deepsal.rf import nulls, store
+from deepsal.rf import store
+from deepsal.rf.claims import controls
+from deepsal.rf.claims.measurements import Portrait, portrait
+from deepsal.rf.claims.verdict import WITHDRAWN, verdict
 from deepsal.rf.geometry import geometry
-from deepsal.rf.portrait import Portrait, portrait
 from deepsal.rf.rule import Row
-from deepsal.rf.verdict import WITHDRAWN, verdict
 from deepsal.statistics import Interval
 from deepsal.vocabulary import STAGES
 
@@ -80,7 +81,7 @@ class Judge:
         untouched = set(prints) == {prints[0]}
         then = draw("the network before training", before)
         now = [then if untouched else draw("the network after training", a) for a in after]
-        made = nulls.every(before, self.another, self.seeds)
+        made = controls.every(before, self.another, self.seeds)
         others = {name: draw(name, network) for name, network in made.items()}
         rows = verdict(then, now, others)
         rows = [row for row in rows if not (untouched and row.claim in CHANGES)]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepsal.rf import measure, plot, store
+from deepsal.rf.claims.measurements import moved
 from deepsal.rf.geometry import Geometry
-from deepsal.rf.portrait import moved
 from deepsal.rf.tuning import preferred, size_curve, ssi
 
 Values = NDArray[np.float64]

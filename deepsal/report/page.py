@@ -15,8 +15,8 @@ from deepsal.report.header import header, options
 from deepsal.report.history import at_steps, curves
 from deepsal.report.predictions import address, gallery
 from deepsal.report.rendering import render
+from deepsal.rf.claims.verdict import WITHDRAWN
 from deepsal.rf.plot import COLOURS
-from deepsal.rf.verdict import WITHDRAWN
 from deepsal.statistics import interval
 from deepsal.vocabulary import LOWER, MEASURES, SCORES
 

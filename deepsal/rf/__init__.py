@@ -2,7 +2,6 @@
 
 from deepsal.rf import compare as compare
 from deepsal.rf import measure as measure
-from deepsal.rf import nulls as nulls
 from deepsal.rf import plot as plot
 from deepsal.rf import shape as shape
 from deepsal.rf import sheet as sheet
@@ -10,6 +9,10 @@ from deepsal.rf import sources as sources
 from deepsal.rf import store as store
 from deepsal.rf.backprojection import rendering as rendering
 from deepsal.rf.backprojection.clamp import clamp as clamp
+from deepsal.rf.claims import controls as controls
+from deepsal.rf.claims.measurements import Portrait as Portrait
+from deepsal.rf.claims.measurements import portrait as portrait
+from deepsal.rf.claims.verdict import verdict as verdict
 from deepsal.rf.crop import Crop as Crop
 from deepsal.rf.crop import crop as crop
 from deepsal.rf.fields import Fields as Fields
@@ -21,8 +24,5 @@ from deepsal.rf.geometry import chain as chain
 from deepsal.rf.geometry import geometry as geometry
 from deepsal.rf.methods import METHODS as METHODS
 from deepsal.rf.patches import TopK as TopK
-from deepsal.rf.portrait import Portrait as Portrait
-from deepsal.rf.portrait import portrait as portrait
 from deepsal.rf.probes import probe as probe
 from deepsal.rf.tuning import tuning as tuning
-from deepsal.rf.verdict import verdict as verdict

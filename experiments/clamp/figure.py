@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepsal.models import STAGES, Backbone, backbone, trained
-from deepsal.rf import measure, nulls
+from deepsal.rf import measure
 from deepsal.rf.backprojection.clamp import clamp
 from deepsal.rf.backprojection.rendering import clip, scale, wrap
+from deepsal.rf.claims import controls
 
 VALUES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 BRIGHT = 250
@@ -37,7 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     before = backbone("vgg16", arguments.before).eval()
     after = trained(before, arguments.after)
-    networks = {"untrained": nulls.untrained(before, seed=0), "original": before, "tuned": after}
+    networks = {"untrained": controls.untrained(before, seed=0), "original": before, "tuned": after}
     maps = {name: sweep(pooled(network, 5)) for name, network in networks.items()}
     table(maps).to_csv(arguments.to / "expected.csv", index=False, float_format="%.6g")
     draw_sweep(maps).savefig(arguments.to / "sweep.png")

@@ -5,8 +5,8 @@ from torch import nn
 
 from deepsal.rf import fields, geometry, sources
 from deepsal.rf.backprojection.reinjection import activation, at_contrast
+from deepsal.rf.claims.measurements import numbers, portrait
 from deepsal.rf.geometry import Geometry
-from deepsal.rf.portrait import numbers, portrait
 from tests.conftest import difference_of_gaussians
 
 UNITS = {"0": [0, 1], "2": [3, 0]}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from deepsal.rf.portrait import Portrait
+from deepsal.rf.claims.measurements import Portrait
 from deepsal.rf.rule import MOST, Row, Values, beside, over
 
 SAME = 1e-3

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepsal.rf import patterns
-from deepsal.rf.portrait import Portrait
+from deepsal.rf.claims import rules
+from deepsal.rf.claims.measurements import Portrait
 from deepsal.rf.rule import Row
 
 UNITS = 20
@@ -42,41 +42,41 @@ def measured(rows: Iterator[Row]) -> dict[str, Row]:
     ],
 )
 def test_a_pattern_must_widen_to_spread(width: Any, outcome: str) -> None:
-    (row,) = patterns.spread([drawn(BEFORE)], [drawn(BEFORE, width)], "conv5")
+    (row,) = rules.spread([drawn(BEFORE)], [drawn(BEFORE, width)], "conv5")
     assert (row.claim, row.outcome) == ("P4", outcome)
     assert (row.null, row.null_estimate) == ("before", 1)
 
 
 def test_a_pattern_that_excites_its_own_unit_alone_supports_both_halves() -> None:
     after = drawn(np.eye(UNITS) + 1)
-    rows = measured(patterns.excites([drawn(BEFORE + 1)], [after], "conv5"))
+    rows = measured(rules.excites([drawn(BEFORE + 1)], [after], "conv5"))
     assert {row.claim for row in rows.values()} == {"P5"}
     assert (rows["own unit"].effect.estimate, rows["own unit"].outcome) == (1, "supported")
     assert rows["own unit"].null_estimate == 0
     assert (rows["inhibited"].effect.estimate, rows["inhibited"].outcome) == (1, "supported")
     assert [rows[f"over {name}"].effect.estimate for name in ("blank", "others")] == [1, 1]
     assert {rows[name].outcome for name in rows if name.startswith("over ")} == {""}
-    back = measured(patterns.excites([after], [drawn(BEFORE)], "conv5"))
+    back = measured(rules.excites([after], [drawn(BEFORE)], "conv5"))
     assert back["own unit"].outcome == "not supported"
 
 
 def test_what_was_so_before_is_not_what_training_did() -> None:
     same = drawn(np.eye(UNITS) + 1)
-    rows = measured(patterns.excites([same], [same], "conv5"))
+    rows = measured(rules.excites([same], [same], "conv5"))
     assert rows["own unit"].outcome == rows["inhibited"].outcome == "undecided"
 
 
 def test_a_unit_that_noise_or_another_pattern_excites_as_much_does_not_count() -> None:
     after = drawn(np.eye(UNITS) + 1, noise=3.0)
-    rows = measured(patterns.excites([drawn(BEFORE)], [after], "conv5"))
+    rows = measured(rules.excites([drawn(BEFORE)], [after], "conv5"))
     assert rows["over noise"].effect.estimate == 0
     assert rows["over scrambled"].effect.estimate == 1
-    alike = measured(patterns.excites([drawn(BEFORE)], [drawn(np.ones((UNITS, UNITS)))], "conv5"))
+    alike = measured(rules.excites([drawn(BEFORE)], [drawn(np.ones((UNITS, UNITS)))], "conv5"))
     assert alike["over others"].effect.estimate == 0
 
 
 def test_all_that_answers_more_than_to_a_blank_is_not_inhibited() -> None:
-    rows = measured(patterns.excites([drawn(BEFORE)], [drawn(BEFORE, blank=0.0)], "conv5"))
+    rows = measured(rules.excites([drawn(BEFORE)], [drawn(BEFORE, blank=0.0)], "conv5"))
     assert (rows["inhibited"].effect.estimate, rows["inhibited"].outcome) == (0, "not supported")
 
 
@@ -86,5 +86,5 @@ def test_units_are_channels_of_the_map() -> None:
         units={"conv5": [19, 18, 17, 16, 15, 14, 13, 12]},
         control={name: np.full((8, UNITS), 1.5) for name in ("blank", "noise", "scrambled")},
     )
-    rows = measured(patterns.excites([after], [after], "conv5"))
+    rows = measured(rules.excites([after], [after], "conv5"))
     assert rows["own unit"].effect.estimate == rows["over blank"].effect.estimate == 1

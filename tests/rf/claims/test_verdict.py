@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from deepsal.rf.portrait import Portrait
+from deepsal.rf.claims.measurements import Portrait
+from deepsal.rf.claims.verdict import verdict
 from deepsal.rf.rule import Row
-from deepsal.rf.verdict import verdict
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 UNITS = 20

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from deepsal.rf import patterns
+from deepsal.rf.claims import rules
+from deepsal.rf.claims.measurements import Portrait
 from deepsal.rf.compare import cka, cosine, gain, shift
 from deepsal.rf.kernels import displacement
-from deepsal.rf.portrait import Portrait
 from deepsal.rf.rule import MOST, Row, Values, beside, over
 from deepsal.rf.shape import redundancy
 from deepsal.statistics import Interval, holm, interval, wilcoxon
@@ -77,8 +77,8 @@ def verdict(
         *_shapes(befores, afters, nulls, stages[-DEEP:]),
     ]
     if all(p.pattern is not None for p in [*befores, *afters]):
-        rows += [*patterns.spread(befores, afters, stages[-1])]
-        rows += [*patterns.excites(befores, afters, stages[-1])]
+        rows += [*rules.spread(befores, afters, stages[-1])]
+        rows += [*rules.excites(befores, afters, stages[-1])]
     adjusted = iter(holm(np.array([row.p for row in rows])).tolist())
     return [row._replace(p=next(adjusted)) for row in rows]
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18, vgg11
 from torchvision.ops import FrozenBatchNorm2d
 
-from deepsal.rf.nulls import every, geometric_sigma, ones, shuffled, untrained
+from deepsal.rf.claims.controls import every, geometric_sigma, ones, shuffled, untrained
 
 
 def toy() -> nn.Sequential:

@@ -1,0 +1,1 @@
+"""Claims about fine-tuning: measurements, controls, decision rules and the verdict."""
