@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from deepsal.rf import measure, plot, sheet, store
-from deepsal.rf.fields import Fields
+from deepsal.rf.mapping.gradient_fields import Fields
 
 STRIPS = 12
 ROWS = 8

@@ -17,9 +17,9 @@ from deepsal.data.dataset import Sample
 from deepsal.rf import measure, sources, store
 from deepsal.rf.claims.measurements import moved
 from deepsal.rf.compare import activations, cka
-from deepsal.rf.fields import Fields, fields
 from deepsal.rf.geometry import Geometry, geometry
-from deepsal.rf.methods import METHODS
+from deepsal.rf.mapping.gradient_fields import Fields, fields
+from deepsal.rf.mapping.methods import METHODS
 from deepsal.rf.patches import TopK
 from deepsal.rf.probes import disks
 from deepsal.rf.tuning import ssi

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from deepsal.rf import stimuli
 from deepsal.rf.arithmetic import in_force
-from deepsal.rf.crop import crop
 from deepsal.rf.geometry import Geometry
+from deepsal.rf.mapping.crop import crop
+from deepsal.rf.mapping.readout import Probe
 from deepsal.rf.memory import batch_size, run_in_batches
-from deepsal.rf.probe import Probe
 from deepsal.rf.sources import blank
 
 Values = NDArray[np.float64]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from deepsal.rf.fields import Fields
+from deepsal.rf.mapping.gradient_fields import Fields
 
 MEMBERS = tuple(member.name for member in dataclasses.fields(Fields))
 

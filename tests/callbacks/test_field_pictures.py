@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deepsal.callbacks import field_pictures
 from deepsal.rf import store
-from deepsal.rf.fields import Fields
+from deepsal.rf.mapping.gradient_fields import Fields
 
 
 def found(scale: float) -> Fields:

@@ -12,11 +12,11 @@ from torchvision.models import vgg16
 
 from deepsal.callbacks import WatchReceptiveFields
 from deepsal.rf import fields, geometry, store
-from deepsal.rf.align import Aligned
-from deepsal.rf.extraction import Extraction
 from deepsal.rf.hooks import undisturbed
-from deepsal.rf.methods import METHODS
-from deepsal.rf.probe import Answer, Probe, Question
+from deepsal.rf.mapping.align import Aligned
+from deepsal.rf.mapping.extraction import Extraction
+from deepsal.rf.mapping.methods import METHODS
+from deepsal.rf.mapping.readout import Answer, Probe, Question
 from deepsal.rf.sources import middle
 from tests.conftest import backbone, datamodule, task
 

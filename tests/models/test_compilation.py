@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deepsal.models.compilation import CompiledForward
-from deepsal.rf.fields import fields
+from deepsal.rf.mapping.gradient_fields import fields
 from deepsal.task import SaliencyTask
 from tests import conftest
 from tests.test_task import fit

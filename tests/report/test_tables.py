@@ -7,7 +7,7 @@ from rich.console import Console
 from deepsal.metrics.scoring import SCORES
 from deepsal.report import scores, tables
 from deepsal.rf import store
-from deepsal.rf.fields import Fields
+from deepsal.rf.mapping.gradient_fields import Fields
 
 
 def found(scale: float, dead: bool = False) -> Fields:

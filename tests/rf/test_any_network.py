@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision import models
 
-from deepsal.rf.fields import Fields, fields
 from deepsal.rf.geometry import geometry
 from deepsal.rf.hooks import undisturbed
-from deepsal.rf.probe import Probe
+from deepsal.rf.mapping.gradient_fields import Fields, fields
+from deepsal.rf.mapping.readout import Probe
 from tests.conftest import backbone
-from tests.rf.test_crop import unsettle
-from tests.rf.test_fields import middle
+from tests.rf.mapping.test_crop import unsettle
+from tests.rf.mapping.test_gradient_fields import middle
 
 
 def answers(

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18, vgg11
 
-from deepsal.rf.fields import fields
 from deepsal.rf.geometry import geometry
 from deepsal.rf.hooks import layer, overridable, rectified, undisturbed, until
+from deepsal.rf.mapping.gradient_fields import fields
 from tests.conftest import backbone
 
 

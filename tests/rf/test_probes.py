@@ -7,7 +7,7 @@ from torchvision.models import mobilenet_v3_small
 from deepsal.rf import stimuli
 from deepsal.rf.geometry import Geometry, geometry
 from deepsal.rf.hooks import undisturbed
-from deepsal.rf.probe import Probe
+from deepsal.rf.mapping.readout import Probe
 from deepsal.rf.probes import Responses, battery, probe
 from tests.conftest import arrays_equal, backbone
 

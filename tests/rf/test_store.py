@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from deepsal.rf import store
-from deepsal.rf.fields import Fields
+from deepsal.rf.mapping.gradient_fields import Fields
 from tests.conftest import arrays_equal, backbone
 
 

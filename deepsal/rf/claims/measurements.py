@@ -13,11 +13,11 @@ from deepsal.rf import measure, shape
 from deepsal.rf.backprojection.clamp import clamp
 from deepsal.rf.backprojection.reinjection import activation, at_contrast, controls
 from deepsal.rf.compare import activations
-from deepsal.rf.fields import Fields, fields
 from deepsal.rf.fit import centre_surround, fit
 from deepsal.rf.geometry import Geometry
 from deepsal.rf.geometry import geometry as measured
 from deepsal.rf.hooks import undisturbed
+from deepsal.rf.mapping.gradient_fields import Fields, fields
 from deepsal.rf.probes import probe
 from deepsal.rf.sources import middle
 from deepsal.rf.tuning import tuning

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deepsal.rf.hooks import layer, rectified, until
-from deepsal.rf.windowed import Box
+from deepsal.rf.mapping.engine.windowed_gradient import Box
 
 
 class Probe(nn.Module):

@@ -4,10 +4,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.align import Aligned
-from deepsal.rf.fields import fields
 from deepsal.rf.geometry import Geometry
-from deepsal.rf.windowed import Box
+from deepsal.rf.mapping.align import Aligned
+from deepsal.rf.mapping.engine.windowed_gradient import Box
+from deepsal.rf.mapping.gradient_fields import fields
 
 GEOMETRY = Geometry((3, 3), (1, 1), (1, 1))
 AT = np.array([[4, 5]])

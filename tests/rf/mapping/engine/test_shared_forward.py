@@ -10,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.models import resnet18
 
 from deepsal.rf.hooks import layer, undisturbed, until
-from deepsal.rf.lean import Lean, NotSharedError, wanted
-from deepsal.rf.windowed import Box, Windowed
+from deepsal.rf.mapping.engine.shared_forward import Lean, NotSharedError, wanted
+from deepsal.rf.mapping.engine.windowed_gradient import Box, Windowed
 
 aten = torch.ops.aten
 SIZE = (24, 32)

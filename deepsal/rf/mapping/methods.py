@@ -16,9 +16,9 @@ from captum.attr import (
 from torch import Tensor
 
 from deepsal.rf.hooks import layer, overridable
-from deepsal.rf.lean import Lean, NotSharedError
-from deepsal.rf.probe import Answer, Probe, Question, Selector
-from deepsal.rf.windowed import Box, Windowed
+from deepsal.rf.mapping.engine.shared_forward import Lean, NotSharedError
+from deepsal.rf.mapping.engine.windowed_gradient import Box, Windowed
+from deepsal.rf.mapping.readout import Answer, Probe, Question, Selector
 
 NOISE = 0.1
 OCCLUDER = 8

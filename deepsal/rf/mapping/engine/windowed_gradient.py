@@ -33,7 +33,7 @@ ELEMENTWISE = {
 }
 """Operators that take a gradient of 0 to 0, cell by cell."""
 RULES: dict[Any, Callable[..., Any]] = {}
-"""Other operators (`deepsal.rf.backward`); a rule may return NotImplemented."""
+"""Other operators (`windowed_operators`); a rule may return NotImplemented."""
 
 
 class Box(NamedTuple):

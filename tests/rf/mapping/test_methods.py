@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from deepsal.rf.crop import Crop, crop
-from deepsal.rf.fields import Fields, fields
 from deepsal.rf.geometry import geometry
 from deepsal.rf.hooks import undisturbed
-from deepsal.rf.methods import METHODS, OCCLUDER
+from deepsal.rf.mapping.crop import Crop, crop
+from deepsal.rf.mapping.gradient_fields import Fields, fields
+from deepsal.rf.mapping.methods import METHODS, OCCLUDER
 from tests.conftest import arrays_equal, difference_of_gaussians
-from tests.rf.test_crop import unsettle
-from tests.rf.test_fields import SIDE, Planted, middle
+from tests.rf.mapping.test_crop import unsettle
+from tests.rf.mapping.test_gradient_fields import SIDE, Planted, middle
 
 TRUTH = difference_of_gaussians(SIDE, 0.732)
 NEGATIVE = 0.538

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepsal.rf.windowed import Box, Windowed, box
+from deepsal.rf.mapping.engine.windowed_gradient import Box, Windowed, box
 
 aten = torch.ops.aten
 SIZE = (9, 12)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepsal.rf.windowed import RULES, Box, Windowed, box
+from deepsal.rf.mapping.engine.windowed_gradient import RULES, Box, Windowed, box
 
 aten = torch.ops.aten
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from deepsal.rf.backward import convolution
-from deepsal.rf.windowed import Box, box
+from deepsal.rf.mapping.engine.windowed_gradient import Box, box
+from deepsal.rf.mapping.engine.windowed_operators import convolution
 
 aten = torch.ops.aten
 SAMPLEWISE = {
@@ -60,7 +60,7 @@ class Lean(TorchDispatchMode):
     """Runs Captum's forward and backward passes with the same result and less work.
 
     A batch that is one image expanded (stride 0) stays one image through the forward pass. In the
-    backward pass gradients are carried as windows (`deepsal.rf.windowed`).
+    backward pass gradients are carried as windows (`deepsal.rf.mapping.engine.windowed_gradient`).
 
     Args:
         needed: per convolution, in the order in which they run, the part of its input whose

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deepsal.rf import extraction
-from deepsal.rf.fields import Fields, fields
 from deepsal.rf.geometry import geometry
-from deepsal.rf.methods import METHODS
+from deepsal.rf.mapping import extraction
+from deepsal.rf.mapping.gradient_fields import Fields, fields
+from deepsal.rf.mapping.methods import METHODS
 from tests.conftest import arrays_equal, backbone
 
 aten = torch.ops.aten

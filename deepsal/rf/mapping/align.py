@@ -5,9 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepsal.rf.crop import Indices
 from deepsal.rf.geometry import Geometry
-from deepsal.rf.windowed import Box
+from deepsal.rf.mapping.crop import Indices
+from deepsal.rf.mapping.engine.windowed_gradient import Box
 
 
 class Aligned:

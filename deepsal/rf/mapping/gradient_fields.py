@@ -8,12 +8,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.align import Aligned
-from deepsal.rf.extraction import ENGINES, Extraction
 from deepsal.rf.geometry import Geometry
 from deepsal.rf.geometry import geometry as measured
 from deepsal.rf.hooks import generator, undisturbed
-from deepsal.rf.methods import METHODS
+from deepsal.rf.mapping.align import Aligned
+from deepsal.rf.mapping.extraction import ENGINES, Extraction
+from deepsal.rf.mapping.methods import METHODS
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def fields(
     being the unit before its rectifier: a silent unit has one too, and a surround shows. `sta`
     and `integrated` keep the sign as well; `guided`, `deconv`, `occlusion`, `absolute_occlusion`
     and `erf` make pictures that must not be read as evidence of a surround; `smooth` averages the
-    gradient over noise too. See `deepsal.rf.methods`.
+    gradient over noise too. See `deepsal.rf.mapping.methods`.
 
     The network is put in eval mode and left as it was. Pixels beyond an image count as 0, so an
     image smaller than the field shows that part of the field that lies in it.

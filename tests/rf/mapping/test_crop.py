@@ -7,9 +7,9 @@ from torchvision.models import resnet18
 from torchvision.models.vgg import cfgs, make_layers
 from torchvision.ops import SqueezeExcitation
 
-from deepsal.rf.crop import crop
 from deepsal.rf.geometry import geometry
 from deepsal.rf.hooks import layer, undisturbed, until
+from deepsal.rf.mapping.crop import crop
 from tests.conftest import backbone, stage
 
 

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepsal.rf.backward import convolution
-from deepsal.rf.lean import Lean
-from deepsal.rf.windowed import Box, Windowed
-from tests.rf.test_windowed import random, same
+from deepsal.rf.mapping.engine.shared_forward import Lean
+from deepsal.rf.mapping.engine.windowed_gradient import Box, Windowed
+from deepsal.rf.mapping.engine.windowed_operators import convolution
+from tests.rf.mapping.engine.test_windowed_gradient import random, same
 
 aten = torch.ops.aten
 SIZE = (13, 17)

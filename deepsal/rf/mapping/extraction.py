@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.align import Aligned
 from deepsal.rf.arithmetic import in_force
-from deepsal.rf.crop import Indices, crops
-from deepsal.rf.lean import wanted
+from deepsal.rf.mapping.align import Aligned
+from deepsal.rf.mapping.crop import Indices, crops
+from deepsal.rf.mapping.engine.shared_forward import wanted
+from deepsal.rf.mapping.engine.windowed_gradient import Box
+from deepsal.rf.mapping.methods import BACKWARD, METHODS, REPEATING
+from deepsal.rf.mapping.readout import Answer, Probe, Question
 from deepsal.rf.memory import batch_size, run_in_batches
-from deepsal.rf.methods import BACKWARD, METHODS, REPEATING
-from deepsal.rf.probe import Answer, Probe, Question
-from deepsal.rf.windowed import Box
 
 ENGINES = ("auto", "windowed", "batch")
 FASTER: dict[tuple[object, ...], bool] = {}

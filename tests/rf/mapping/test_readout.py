@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.probe import Probe, Question, Selector
+from deepsal.rf.mapping.readout import Probe, Question, Selector
 from tests.conftest import backbone
 
 

@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from deepsal.rf.fields import fields
 from deepsal.rf.geometry import Geometry, geometry
-from deepsal.rf.methods import METHODS
+from deepsal.rf.mapping.gradient_fields import fields
+from deepsal.rf.mapping.methods import METHODS
 from tests.conftest import arrays_equal, backbone, difference_of_gaussians
 
 SIDE = 15

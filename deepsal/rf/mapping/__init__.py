@@ -1,0 +1,1 @@
+"""Receptive field mapping: gradient methods, alignment and cropping."""
