@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from deepsal.rf import measure, plot, sheet, store
+from deepsal.rf import plot, sheet, store
 from deepsal.rf.mapping.gradient_fields import Fields
+from deepsal.rf.measures import profile
 
 STRIPS = 12
 ROWS = 8
@@ -51,8 +52,8 @@ def evolution(folder: Path, stage: str, source: str, degree: float | None) -> di
     sigma, what = about["stages"][stage]["sigma"], _what(about, source)
     headings = [_spoken(checkpoint) for checkpoint in found.checkpoints]
     strips = sheet.evolution(found.field, units, headings, f"{stage}: {what}", sigma, degree)
-    radius, profile = measure.radial_profile(measure.smoothed(found.field[-1], sigma))
-    lines = sheet.profiles(profile, radius, units, f"{stage}, {headings[-1]}: {what}", degree)
+    radius, means = profile.radial_profile(profile.smoothed(found.field[-1], sigma))
+    lines = sheet.profiles(means, radius, units, f"{stage}, {headings[-1]}: {what}", degree)
     return {
         f"rf/{stage}/evolution": _save(strips, folder, f"{stage}-evolution"),
         f"rf/{stage}/profile": _save(lines, folder, f"{stage}-profile"),

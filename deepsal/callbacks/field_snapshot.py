@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from deepsal.callbacks import field_pictures
 from deepsal.data.dataset import Sample
-from deepsal.rf import measure, sources, store
+from deepsal.rf import sources, store
 from deepsal.rf.claims.measurements import moved
-from deepsal.rf.compare import activations, cka
 from deepsal.rf.geometry import Geometry, geometry
 from deepsal.rf.mapping.gradient_fields import Fields, fields
 from deepsal.rf.mapping.methods import METHODS
+from deepsal.rf.measures import profile
+from deepsal.rf.measures.similarity import activations, cka
 from deepsal.rf.patches import TopK
 from deepsal.rf.probes import disks
 from deepsal.rf.tuning import ssi
@@ -138,9 +139,9 @@ class Look:
         each |= self._sizes(network, images)
         for stage in self.stages:
             numbers |= {
-                f"rf/{stage}/{m}": measure.median(each[f"{stage}/measure/{m}"]) for m in WATCHED
+                f"rf/{stage}/{m}": profile.median(each[f"{stage}/measure/{m}"]) for m in WATCHED
             }
-            numbers[f"rf/{stage}/ssi"] = measure.median(ssi(each[f"{stage}/disks"]))
+            numbers[f"rf/{stage}/ssi"] = profile.median(ssi(each[f"{stage}/disks"]))
         if checkpoint.startswith("epoch="):
             numbers |= self._similar(network, images)
         store.save(self.file(checkpoint), found, {**self._about(network), **about}, each)
@@ -250,4 +251,4 @@ class Look:
         }
 
     def _sigma(self, stage: str) -> float:
-        return measure.checkerboard(self.geometry[stage].stride[0])
+        return profile.checkerboard(self.geometry[stage].stride[0])

@@ -32,7 +32,7 @@ class WatchReceptiveFields(pl.Callback):
     `fields/test.npz`), a grid per stage and source, and at the end each stage's evolution, radial
     profiles and strongest patches. Logs, per stage, medians over units: `rf/conv4/correlation`
     (with epoch 0, first source, both smoothed by a quarter of the stride), `rf/conv4/extent`
-    (pixels), `rf/conv4/csi` and `rf/conv4/k` (`deepsal.rf.shape`, `deepsal.rf.fit`),
+    (pixels), `rf/conv4/csi` and `rf/conv4/k` (`deepsal.rf.measures.shape`, `deepsal.rf.fit`),
     `rf/conv4/ssi` (disks on grey, `deepsal.rf.tuning`),
     `rf/conv4/dead` (share of units without a top patch); and `rf/conv4/cka_to_start`, how alike
     the stage represents 16 validation images at epoch 0 and now.

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepsal.rf import measure, plot, store
+from deepsal.rf import plot, store
 from deepsal.rf.claims.measurements import moved
 from deepsal.rf.geometry import Geometry
+from deepsal.rf.measures import profile
 from deepsal.rf.tuning import preferred, size_curve, ssi
 
 Values = NDArray[np.float64]
@@ -78,11 +79,11 @@ def _stage(
     found = store.evolution(folder / "fields", f"{name}/{source}")
     of_stage: dict[str, object] = about[-1]["stages"][name]  # type: ignore[index]
     sigma = float(of_stage["sigma"])  # type: ignore[arg-type]
-    blurred = [measure.smoothed(field, sigma) for field in found.field]
-    maps = np.stack([measure.luminance(field) for field in blurred])
+    blurred = [profile.smoothed(field, sigma) for field in found.field]
+    maps = np.stack([profile.luminance(field) for field in blurred])
     side = max(plot.shown_side(m) for m in maps)
     picture, peak = pictured(maps, side, min(side, CELL))
-    profiles = [measure.radial_profile(field) for field in blurred]
+    profiles = [profile.radial_profile(field) for field in blurred]
     radius = profiles[0][0]
     shown = radius <= max(0.75 * side, 2)
     pairs = {key: _pair(of_stage[key]) for key in ("size", "stride", "offset")}

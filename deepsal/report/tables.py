@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from deepsal.report import scores
-from deepsal.rf import measure, store
+from deepsal.rf import store
+from deepsal.rf.measures import profile
 from deepsal.vocabulary import LOWER, SCORES
 
 
@@ -83,10 +84,10 @@ def field_changes(folder: Path) -> list[FieldChange]:
 
 def _change(first: Path, last: Path, stage: str, sigma: float) -> FieldChange:
     before, after = (store.load(file, f"{stage}/fixed").field for file in (first, last))
-    moved = measure.correlation(*(measure.smoothed(f, sigma) for f in (before, after)))
-    extent = measure.median(measure.extent(before)), measure.median(measure.extent(after))
+    moved = profile.correlation(*(profile.smoothed(f, sigma) for f in (before, after)))
+    extent = profile.median(profile.extent(before)), profile.median(profile.extent(after))
     dead = float(np.mean(store.load(last, f"{stage}/topk").count == 0))
-    return FieldChange(stage, len(after), measure.median(moved), extent, dead)
+    return FieldChange(stage, len(after), profile.median(moved), extent, dead)
 
 
 def field_table(folder: Path) -> Table | None:

@@ -1,9 +1,6 @@
 """Receptive fields of any `nn.Module`: exact crops, signed fields, probes, measures, a verdict."""
 
-from deepsal.rf import compare as compare
-from deepsal.rf import measure as measure
 from deepsal.rf import plot as plot
-from deepsal.rf import shape as shape
 from deepsal.rf import sheet as sheet
 from deepsal.rf import sources as sources
 from deepsal.rf import store as store
@@ -13,8 +10,6 @@ from deepsal.rf.claims import controls as controls
 from deepsal.rf.claims.measurements import Portrait as Portrait
 from deepsal.rf.claims.measurements import portrait as portrait
 from deepsal.rf.claims.verdict import verdict as verdict
-from deepsal.rf.fit import centre_surround as centre_surround
-from deepsal.rf.fit import fit as fit
 from deepsal.rf.geometry import Geometry as Geometry
 from deepsal.rf.geometry import chain as chain
 from deepsal.rf.geometry import geometry as geometry
@@ -23,6 +18,11 @@ from deepsal.rf.mapping.crop import crop as crop
 from deepsal.rf.mapping.gradient_fields import Fields as Fields
 from deepsal.rf.mapping.gradient_fields import fields as fields
 from deepsal.rf.mapping.methods import METHODS as METHODS
+from deepsal.rf.measures import profile as profile
+from deepsal.rf.measures import shape as shape
+from deepsal.rf.measures import similarity as similarity
+from deepsal.rf.measures.fit import centre_surround as centre_surround
+from deepsal.rf.measures.fit import fit as fit
 from deepsal.rf.patches import TopK as TopK
 from deepsal.rf.probes import probe as probe
 from deepsal.rf.tuning import tuning as tuning

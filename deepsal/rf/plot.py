@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from deepsal.rf.measure import luminance, smoothed
+from deepsal.rf.measures.profile import luminance, smoothed
 
 SHOWN = 0.98
 SIGNED = "red + / blue −"

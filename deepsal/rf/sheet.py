@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deepsal.rf.measure import luminance, smoothed
+from deepsal.rf.measures.profile import luminance, smoothed
 from deepsal.rf.plot import (
     DPI,
     GAP,

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepsal.models import STAGES, Backbone, backbone, trained
-from deepsal.rf import measure
 from deepsal.rf.backprojection.clamp import clamp
 from deepsal.rf.backprojection.rendering import clip, scale, wrap
 from deepsal.rf.claims import controls
+from deepsal.rf.measures import profile
 
 VALUES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 BRIGHT = 250
@@ -62,7 +62,7 @@ def table(maps: dict[str, NDArray[np.float32]]) -> pd.DataFrame:
     """Return per network and c: the maximum, the width, and how far m(c) is from 2c·m(0.5)."""
     rows = []
     for name, found in maps.items():
-        widths = measure.extent(found)
+        widths = profile.extent(found)
         for c, pattern, width in zip(VALUES, found, widths, strict=True):
             away = np.abs(pattern - found[0] * (c / VALUES[0])).max() / pattern.max()
             row = {"network": name, "c": c, "maximum": pattern.max(), "width": width}

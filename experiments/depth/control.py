@@ -21,7 +21,8 @@ from torch import Tensor
 
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import STAGES, Backbone, backbone
-from deepsal.rf import fields, geometry, measure, store
+from deepsal.rf import fields, geometry, store
+from deepsal.rf.measures import profile
 
 PREFIX = "network.backbone."
 State = Mapping[str, Tensor]
@@ -52,8 +53,8 @@ def compare(network: Backbone, job: Path, images: Tensor, state: State) -> dict[
         side = before.field.shape[-1]
         found = fields(network, stage, images, before.patches, before.units.tolist(), known, side)
         sigma = store.about(job / "fields" / "epoch=000.npz")["stages"][stage]["sigma"]
-        pair = (measure.smoothed(f, sigma) for f in (found.field, before.field))
-        row[stage] = round(measure.median(measure.correlation(*pair)), 4)
+        pair = (profile.smoothed(f, sigma) for f in (found.field, before.field))
+        row[stage] = round(profile.median(profile.correlation(*pair)), 4)
     return row
 
 

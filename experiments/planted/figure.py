@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from deepsal.rf import centre_surround, fit, shape
+from deepsal.rf import centre_surround, fit
+from deepsal.rf.measures import shape
 
 SHAPES = ("dog .3", "dog .55", "dog .9", "gaussian", "gabor", "noise")
 SIDE = {2: 61, 4: 101, 8: 161}

@@ -12,7 +12,7 @@ from torch.nn.functional import conv_transpose2d
 
 from deepsal.rf.geometry import chain
 from deepsal.rf.hooks import undisturbed
-from deepsal.rf.measure import Field
+from deepsal.rf.measures.profile import Field
 
 PIXELS = 1 << 19  # of canvases at a time: a map of 64 channels on them takes 128 MiB
 RECTIFY = ("every", "inner", "none")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.rf.hooks import undisturbed
-from deepsal.rf.measure import Field
+from deepsal.rf.measures.profile import Field
 
 
 def activation(

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.measure import Field
+from deepsal.rf.measures.profile import Field
 
 
 def wrap(pattern: Field) -> NDArray[np.uint8]:

@@ -9,15 +9,15 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf import measure, shape
 from deepsal.rf.backprojection.clamp import clamp
 from deepsal.rf.backprojection.reinjection import activation, at_contrast, controls
-from deepsal.rf.compare import activations
-from deepsal.rf.fit import centre_surround, fit
 from deepsal.rf.geometry import Geometry
 from deepsal.rf.geometry import geometry as measured
 from deepsal.rf.hooks import undisturbed
 from deepsal.rf.mapping.gradient_fields import Fields, fields
+from deepsal.rf.measures import profile, shape
+from deepsal.rf.measures.fit import centre_surround, fit
+from deepsal.rf.measures.similarity import activations
 from deepsal.rf.probes import probe
 from deepsal.rf.sources import middle
 from deepsal.rf.tuning import tuning
@@ -115,7 +115,7 @@ def portrait(
     last = made.units[[*units][-1]]
     small, pattern = (clamp(chain, last, value) for value in VALUES)
     with np.errstate(invalid="ignore"):  # NaN for a unit that draws nothing
-        spread = measure.extent(pattern) / measure.extent(small)
+        spread = profile.extent(pattern) / profile.extent(small)
     pooled, image = nn.Sequential(*chain), at_contrast(pattern, _contrast(network, chain, images))
     return replace(
         made,
@@ -140,12 +140,12 @@ def numbers(
         half: (2, U, 3, h, w), the same fields from two halves of the images; shapes are then
             fitted on one and tested on the other.
     """
-    sigma = measure.checkerboard(geometry.stride[0])
-    w = measure.smoothed(field, sigma)
+    sigma = profile.checkerboard(geometry.stride[0])
+    w = profile.smoothed(field, sigma)
     if half is None:
         fits = fit(w)
     else:
-        one, other = (measure.smoothed(part, sigma) for part in half)
+        one, other = (profile.smoothed(part, sigma) for part in half)
         fits = fit(one, other=other)
     known = np.isfinite(w).all((1, 2, 3))
     return {
@@ -153,7 +153,7 @@ def numbers(
         "k": fits.k,
         "opponency": shape.opponency(w),
         "surround": shape.surround_index(w),
-        "extent": measure.extent(w),
+        "extent": profile.extent(w),
         "anisotropy": shape.anisotropy(w),
         "centre_surround": np.where(known, centre_surround(fits), np.nan),
     }
@@ -172,9 +172,9 @@ def moved(
         start: the same units' fields before.
         geometry: of the layer.
     """
-    sigma = measure.checkerboard(geometry.stride[0])
-    alike = measure.correlation(*(measure.smoothed(w, sigma) for w in (field, start)))
-    found = {"correlation": alike, **numbers(field, geometry), "extent": measure.extent(field)}
+    sigma = profile.checkerboard(geometry.stride[0])
+    alike = profile.correlation(*(profile.smoothed(w, sigma) for w in (field, start)))
+    found = {"correlation": alike, **numbers(field, geometry), "extent": profile.extent(field)}
     return {key: np.asarray(values, np.float64) for key, values in found.items()}
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.centre import Field, Values, boxes, centre, signed
-from deepsal.rf.curves import (
+from deepsal.rf.measures.centre import Field, Values, boxes, centre, signed
+from deepsal.rf.measures.least_squares import (
     DOG,
     GABOR,
     GAUSSIAN,

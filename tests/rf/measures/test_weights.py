@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.kernels import displacement, mean_weight
+from deepsal.rf.measures.weights import displacement, mean_weight
 
 
 def test_a_planted_displacement_is_that_of_its_layer_alone() -> None:

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from deepsal.rf.fit import MODELS, _correlation_area, centre_surround, fit
+from deepsal.rf.measures.fit import MODELS, _correlation_area, centre_surround, fit
 
 Maps = NDArray[np.float64]
 SIDES = {2: 45, 4: 81, 8: 161}

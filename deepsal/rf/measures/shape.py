@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepsal.rf.centre import Field, Values, centre, signed
+from deepsal.rf.measures.centre import Field, Values, centre, signed
 
 FINE = 0.05
 

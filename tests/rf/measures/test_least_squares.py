@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from deepsal.rf.curves import (
+from deepsal.rf.measures.least_squares import (
     AT,
     DOG,
     GABOR,

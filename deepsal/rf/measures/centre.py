@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.measure import luminance
+from deepsal.rf.measures.profile import luminance
 
 Field = NDArray[np.float32] | NDArray[np.float64]
 """(U, 3, h, w) or, as luminance, (U, h, w); NaN for a unit without a field."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepsal.rf.centre import boxes, centre, signed
+from deepsal.rf.measures.centre import boxes, centre, signed
 
 Maps = NDArray[np.float64]
 

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepsal.rf.measure import correlation, extent, luminance, median, radial_profile, smoothed
+from deepsal.rf.measures.profile import (
+    correlation,
+    extent,
+    luminance,
+    median,
+    radial_profile,
+    smoothed,
+)
 
 
 def gaussian(sigma: float, side: int = 41) -> NDArray[np.float32]:

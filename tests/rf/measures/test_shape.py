@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepsal.rf import shape
+from deepsal.rf.measures import shape
 
 Maps = NDArray[np.float64]
 MEASURES = [

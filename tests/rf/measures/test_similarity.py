@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torchvision.models import resnet18
 
-from deepsal.rf.compare import activations, cka, cosine, gain, shift
+from deepsal.rf.measures.similarity import activations, cka, cosine, gain, shift
 
 
 def noise(*shape: int, seed: int = 0) -> NDArray[np.float64]:

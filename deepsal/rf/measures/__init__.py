@@ -1,0 +1,1 @@
+"""Measures of a receptive field: profile, centre, shape, fitted models, similarity."""
