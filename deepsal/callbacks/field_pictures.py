@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from deepsal.rf import plot, sheet, store
+from deepsal.rf import store
 from deepsal.rf.mapping.gradient_fields import Fields
 from deepsal.rf.measures import profile
+from deepsal.rf.plot import grid, sheets
 
 STRIPS = 12
 ROWS = 8
@@ -38,7 +39,7 @@ def grids(
         stage, source = name.split("/")
         title = f"{stage}, {_spoken(file.stem)}: {_what(about, source)}"
         sigma = about["stages"][stage]["sigma"]
-        figure = plot.grid(fields.field, fields.units.tolist(), title, sigma, degree)
+        figure = grid.grid(fields.field, fields.units.tolist(), title, sigma, degree)
         pictures[f"rf/{name}"] = _save(figure, folder, f"{stage}-{source}/{file.stem}")
     return pictures
 
@@ -51,9 +52,9 @@ def evolution(folder: Path, stage: str, source: str, degree: float | None) -> di
     about = store.about(last)
     sigma, what = about["stages"][stage]["sigma"], _what(about, source)
     headings = [_spoken(checkpoint) for checkpoint in found.checkpoints]
-    strips = sheet.evolution(found.field, units, headings, f"{stage}: {what}", sigma, degree)
+    strips = sheets.evolution(found.field, units, headings, f"{stage}: {what}", sigma, degree)
     radius, means = profile.radial_profile(profile.smoothed(found.field[-1], sigma))
-    lines = sheet.profiles(means, radius, units, f"{stage}, {headings[-1]}: {what}", degree)
+    lines = sheets.profiles(means, radius, units, f"{stage}, {headings[-1]}: {what}", degree)
     return {
         f"rf/{stage}/evolution": _save(strips, folder, f"{stage}-evolution"),
         f"rf/{stage}/profile": _save(lines, folder, f"{stage}-profile"),
@@ -80,14 +81,14 @@ def sheet_of(
     shown = min(int(max(size) * AROUND) if size else LARGEST, LARGEST, height, width)
     patches, centre = fields.patches, fields.centre
     present = patches[..., 0] >= 0
-    cut = np.full((*present.shape, shown, shown, 3), plot.GREY, dtype=np.uint8)
+    cut = np.full((*present.shape, shown, shown, 3), grid.GREY, dtype=np.uint8)
     for u, k in np.argwhere(present):
         cut[u, k] = _cut(image(int(patches[u, k, 0])), centre[u, k], shown)
     _save_small(cut, folder / "figures" / "fields" / f"{stage}-patches.webp")
     cut, present, units = cut[:ROWS], present[:ROWS], fields.units[:ROWS].tolist()
     outline = (size[0], size[1]) if size else (height, width)
     title = f"{stage}, {_spoken(file.stem)}: strongest patches"
-    figure = sheet.patches(cut, outline, units, title, present, degree)
+    figure = sheets.patches(cut, outline, units, title, present, degree)
     return {f"rf/{stage}/patches": _save(figure, folder, f"{stage}-patches")}
 
 
@@ -128,6 +129,6 @@ def _save(figure: Figure, folder: Path, name: str) -> Path:
     file = folder / "figures" / "fields" / f"{name}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    partial.write_bytes(plot.png(figure))
+    partial.write_bytes(grid.png(figure))
     os.replace(partial, file)
     return file

@@ -11,7 +11,7 @@ from deepsal.callbacks.log import log_picture
 from deepsal.callbacks.prediction_gallery import keep_gallery
 from deepsal.data.dataset import Sample
 from deepsal.rf.hooks import undisturbed
-from deepsal.rf.plot import png
+from deepsal.rf.plot.grid import png
 
 COLUMNS = ("image", "fixations", "ground truth", "prediction")
 

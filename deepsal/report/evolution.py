@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepsal.rf import plot, store
+from deepsal.rf import store
 from deepsal.rf.claims.measurements import moved
 from deepsal.rf.geometry import Geometry
 from deepsal.rf.measures import profile
+from deepsal.rf.plot import grid
 from deepsal.rf.tuning import preferred, size_curve, ssi
 
 Values = NDArray[np.float64]
@@ -81,7 +82,7 @@ def _stage(
     sigma = float(of_stage["sigma"])  # type: ignore[arg-type]
     blurred = [profile.smoothed(field, sigma) for field in found.field]
     maps = np.stack([profile.luminance(field) for field in blurred])
-    side = max(plot.shown_side(m) for m in maps)
+    side = max(grid.shown_side(m) for m in maps)
     picture, peak = pictured(maps, side, min(side, CELL))
     profiles = [profile.radial_profile(field) for field in blurred]
     radius = profiles[0][0]
@@ -131,7 +132,7 @@ def _sizes(files: Sequence[Path], name: str) -> Sizes | None:
 def pictured(maps: NDArray[np.float32], side: int, size: int) -> tuple[NDArray[np.uint8], Values]:
     """Return the middle of luminance fields (T, U, h, w) as grey pictures, and their peaks."""
     alive = np.asarray(np.isfinite(maps).all((-2, -1)))
-    rows, columns = (plot.covering(n, side, size) for n in maps.shape[-2:])
+    rows, columns = (grid.covering(n, side, size) for n in maps.shape[-2:])
     w = rows @ np.where(alive[..., None, None], maps, 0) @ columns.T
     peak = np.abs(w).max((-2, -1)).astype(np.float64)
     scaled = w / np.where(peak > 0, peak, 1)[..., None, None]
@@ -147,7 +148,7 @@ def sprite(picture: NDArray[np.uint8], cell: int) -> tuple[bytes, int]:
     """
     checkpoints, units, side = picture.shape[:3]
     size = min(side, cell, WEBP // max(checkpoints, units))
-    shrink = plot.covering(side, side, size)
+    shrink = grid.covering(side, side, size)
     small = np.rint(shrink @ picture.astype(np.float32) @ shrink.T).astype(np.uint8)
     sheet = small.transpose(0, 2, 1, 3).reshape(checkpoints * size, units * size)
     buffer = io.BytesIO()

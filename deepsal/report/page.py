@@ -16,7 +16,7 @@ from deepsal.report.history import at_steps, curves
 from deepsal.report.predictions import address, gallery
 from deepsal.report.rendering import render
 from deepsal.rf.claims.verdict import WITHDRAWN
-from deepsal.rf.plot import COLOURS
+from deepsal.rf.plot.grid import COLOURS
 from deepsal.statistics import interval
 from deepsal.vocabulary import LOWER, MEASURES, SCORES
 

@@ -1,7 +1,5 @@
 """Receptive fields of any `nn.Module`: exact crops, signed fields, probes, measures, a verdict."""
 
-from deepsal.rf import plot as plot
-from deepsal.rf import sheet as sheet
 from deepsal.rf import sources as sources
 from deepsal.rf import store as store
 from deepsal.rf.backprojection import rendering as rendering
@@ -24,5 +22,7 @@ from deepsal.rf.measures import similarity as similarity
 from deepsal.rf.measures.fit import centre_surround as centre_surround
 from deepsal.rf.measures.fit import fit as fit
 from deepsal.rf.patches import TopK as TopK
+from deepsal.rf.plot import grid as grid
+from deepsal.rf.plot import sheets as sheets
 from deepsal.rf.probes import probe as probe
 from deepsal.rf.tuning import tuning as tuning

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from deepsal.rf import plot, store
+from deepsal.rf import store
+from deepsal.rf.plot import grid
 
 
 def change(folder: Path, title: str) -> Path | None:
@@ -27,9 +28,9 @@ def change(folder: Path, title: str) -> Path | None:
     labels = tuple(f"epoch {store.about(file)['epoch']}" for file in (files[0], files[-1]))
     smooth = {stage: about["sigma"] for stage, about in stages.items()}
     units = min(12, *(len(field) for field in after.values()))
-    figure = plot.change(before, after, (labels[0], labels[1]), title, smooth, units)
+    figure = grid.change(before, after, (labels[0], labels[1]), title, smooth, units)
     picture = folder / "figures" / "change.png"
     partial = picture.with_name(".change.partial")
-    partial.write_bytes(plot.png(figure))
+    partial.write_bytes(grid.png(figure))
     os.replace(partial, picture)
     return picture

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from deepsal.report import evolution
 from deepsal.report.comparison import Job, depths, found, mean_interval
 from deepsal.report.evolution import Stage
-from deepsal.rf.plot import COLOURS
+from deepsal.rf.plot.grid import COLOURS
 from deepsal.statistics import interval
 from deepsal.vocabulary import MEASURES, SCORES
 

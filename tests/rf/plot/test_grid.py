@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import find_objects, gaussian_filter, label
 
-from deepsal.rf.plot import (
+from deepsal.rf.plot.grid import (
     COLOURS,
     DPI,
     GREY,

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepsal.rf import sheet
-from deepsal.rf.plot import COLOURS, GREY, TILE, Board, png
+from deepsal.rf.plot import sheets
+from deepsal.rf.plot.grid import COLOURS, GREY, TILE, Board, png
 
 RED, WHITE = COLOURS[254], COLOURS[127]
-YELLOW = np.array(sheet.YELLOW)
+YELLOW = np.array(sheets.YELLOW)
 
 
 class Spied:
@@ -59,7 +59,7 @@ def growing(gains: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def test_a_unit_has_one_scale_at_all_checkpoints_and_its_own(spied: Spied) -> None:
     gains = np.array([[1, 0.001], [-1, 0.004], [4, 0.003]], np.float32)
-    figure = sheet.evolution(growing(gains), [3, 8], ["epoch 0", "epoch 1", "epoch 2"], "conv1")
+    figure = sheets.evolution(growing(gains), [3, 8], ["epoch 0", "epoch 1", "epoch 2"], "conv1")
     shown = {place: tile[TILE // 2, TILE // 2].tolist() for place, tile in spied.tiles.items()}
     share = {(0, 0): 1 / 4, (0, 1): -1 / 4, (0, 2): 1, (1, 0): 1 / 4, (1, 1): 1, (1, 2): 3 / 4}
     expected = {place: COLOURS[round(127 * (1 + s))].tolist() for place, s in share.items()}
@@ -69,7 +69,7 @@ def test_a_unit_has_one_scale_at_all_checkpoints_and_its_own(spied: Spied) -> No
 
 def test_rows_are_units_and_columns_checkpoints(spied: Spied) -> None:
     fields = growing(np.ones((3, 2), np.float32))
-    seen = picture(sheet.evolution(fields, [3, 512], ["before", "epoch 1", "epoch 2"], "conv1"))
+    seen = picture(sheets.evolution(fields, [3, 512], ["before", "epoch 1", "epoch 2"], "conv1"))
     left, top = spied.boards[0].left, spied.boards[0].top
     assert len(left) == 3
     for y in top:
@@ -86,7 +86,7 @@ def test_rows_are_units_and_columns_checkpoints(spied: Spied) -> None:
 
 def test_a_unit_that_dies_is_grey_from_then_on_and_keeps_its_scale(spied: Spied) -> None:
     gains = np.array([[1, np.nan], [2, np.nan], [np.nan, np.nan]], np.float32)
-    sheet.evolution(growing(gains), [0, 1], ["a", "b", "c"], "conv1")
+    sheets.evolution(growing(gains), [0, 1], ["a", "b", "c"], "conv1")
     dead = {place for place, tile in spied.tiles.items() if (tile[0, 0] == GREY).all()}
     assert dead == {(0, 2), (1, 0), (1, 1), (1, 2)}
     assert (spied.tiles[0, 1] == RED).all()
@@ -96,7 +96,7 @@ def test_the_shown_side_is_common_and_cuts_no_checkpoint(spied: Spied) -> None:
     fields = np.zeros((2, 1, 3, 21, 21), np.float32)
     fields[0, ..., 9:12, 9:12] = 1
     fields[1, ..., 6:15, 6:15] = 1
-    figure = sheet.evolution(fields, [0], ["a", "b"], "conv1", degree=10.0)
+    figure = sheets.evolution(fields, [0], ["a", "b"], "conv1", degree=10.0)
     assert "panel 9 px" in figure.texts[-1].get_text()
     assert (spied.tiles[0, 1] == RED).all()
     red = (spied.tiles[0, 0] == RED).all(-1)
@@ -106,7 +106,7 @@ def test_the_shown_side_is_common_and_cuts_no_checkpoint(spied: Spied) -> None:
 
 def test_a_long_heading_is_broken_above_its_column(spied: Spied) -> None:
     fields = growing(np.ones((2, 1), np.float32))
-    sheet.evolution(fields, [0], ["before", "after 12400 steps of conv4"], "conv1")
+    sheets.evolution(fields, [0], ["before", "after 12400 steps of conv4"], "conv1")
     first, last = spied.words["after 12400"], spied.words["steps of conv4"]
     assert first[0] == last[0]
     assert first[1] < last[1] == spied.words["before"][1]
@@ -115,15 +115,15 @@ def test_a_long_heading_is_broken_above_its_column(spied: Spied) -> None:
 def test_fields_units_and_checkpoints_must_go_together() -> None:
     fields = growing(np.ones((2, 2), np.float32))
     with pytest.raises(ValueError, match="zip"):
-        sheet.evolution(fields, [0], ["a", "b"], "conv1")
+        sheets.evolution(fields, [0], ["a", "b"], "conv1")
     with pytest.raises(ValueError, match="zip"):
-        sheet.evolution(fields, [0, 1], ["a"], "conv1")
+        sheets.evolution(fields, [0, 1], ["a"], "conv1")
 
 
 def drawn(value: int, shape: tuple[int, int], outline: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the picture of one flat patch."""
     images = np.full((1, 1, *shape, 3), value, np.uint8)
-    figure = sheet.patches(images, outline, [0], "conv1", np.ones((1, 1), bool))
+    figure = sheets.patches(images, outline, [0], "conv1", np.ones((1, 1), bool))
     return picture(figure)
 
 
@@ -155,11 +155,11 @@ def test_the_box_is_seen_on_dark_and_on_light(value: int, spied: Spied) -> None:
 def test_a_field_larger_than_the_patch_is_cut_and_the_note_says_so(spied: Spied) -> None:
     images = np.full((1, 1, 24, 46, 3), 100, np.uint8)
     present = np.ones((1, 1), bool)
-    note = sheet.patches(images, (851, 20), [0], "conv5", present).texts[-1].get_text()
+    note = sheets.patches(images, (851, 20), [0], "conv5", present).texts[-1].get_text()
     assert "851 × 20 px, cut at the patch" in note.replace("\n", " ")
     (top, _), (bottom, _) = extremes((spied.tiles[0, 0] == YELLOW).all(-1))
     assert (top, bottom) == (22 - 1, 70)
-    note = sheet.patches(images, (24, 20), [0], "conv5", present).texts[-1].get_text()
+    note = sheets.patches(images, (24, 20), [0], "conv5", present).texts[-1].get_text()
     assert "cut" not in note
 
 
@@ -175,14 +175,14 @@ def test_an_oblong_patch_stands_on_white_with_its_box_in_the_middle(spied: Spied
 
 def test_a_patch_keeps_its_colours_and_its_orientation(spied: Spied) -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 1, 46, 46, 3), np.uint8)
-    sheet.patches(image, (4, 4), [0], "conv1", np.ones((1, 1), bool))
+    sheets.patches(image, (4, 4), [0], "conv1", np.ones((1, 1), bool))
     assert np.array_equal(spied.tiles[0, 0][:40:2, :40:2], image[0, 0, :20, :20])
 
 
 def test_a_missing_patch_is_grey_and_has_no_box(spied: Spied) -> None:
     images = np.full((2, 3, 46, 46, 3), 100, np.uint8)
     present = np.array([[True, True, False], [False, False, False]])
-    figure = sheet.patches(images, (10, 10), [4, 9], "conv1", present, degree=20.0)
+    figure = sheets.patches(images, (10, 10), [4, 9], "conv1", present, degree=20.0)
     grey = {place for place, tile in spied.tiles.items() if (tile == GREY).all()}
     assert grey == {(0, 2), (1, 0), (1, 1), (1, 2)}
     assert "grey: no patch" in figure.texts[-1].get_text().replace("\n", " ")
@@ -195,7 +195,7 @@ DOG = np.exp(-(RADIUS**2) / 4) - 0.4 * np.exp(-(RADIUS**2) / 16)
 
 def test_few_units_have_an_axis_each_and_fill_it() -> None:
     profile = np.stack([5 * DOG, -DOG, np.full(9, np.nan), 0 * DOG, DOG])
-    figure = sheet.profiles(profile, RADIUS, [3, 5, 7, 9, 11], "conv1")
+    figure = sheets.profiles(profile, RADIUS, [3, 5, 7, 9, 11], "conv1")
     assert len(figure.axes) == 5
     first, second, dead, silent = (axis.lines for axis in figure.axes[:4])
     assert np.asarray(first[-1].get_ydata()) == pytest.approx(DOG / DOG[0])
@@ -214,12 +214,12 @@ def test_few_units_have_an_axis_each_and_fill_it() -> None:
 
 
 def test_degrees_stand_above_where_they_are_known() -> None:
-    figure = sheet.profiles(DOG[None], RADIUS, [0], "conv1", degree=4.0)
+    figure = sheets.profiles(DOG[None], RADIUS, [0], "conv1", degree=4.0)
     picture(figure)
     (above,) = figure.axes[0].child_axes
     assert above.get_xlim() == pytest.approx((0, 2))
     assert "degrees" in figure.get_supxlabel()
-    plain = sheet.profiles(DOG[None], RADIUS, [0], "conv1")
+    plain = sheets.profiles(DOG[None], RADIUS, [0], "conv1")
     assert not plain.axes[0].child_axes
     assert "degrees" not in plain.get_supxlabel()
 
@@ -227,7 +227,7 @@ def test_degrees_stand_above_where_they_are_known() -> None:
 def test_many_units_share_an_axis_with_median_and_quartiles() -> None:
     rng = np.random.default_rng(0)
     profile = np.concatenate([rng.normal(size=(20, 9)), np.full((2, 9), np.nan)])
-    figure = sheet.profiles(profile, RADIUS, list(range(22)), "conv1")
+    figure = sheets.profiles(profile, RADIUS, list(range(22)), "conv1")
     (axis,) = figure.axes
     scaled = profile[:20] / np.abs(profile[:20]).max(1, keepdims=True)
     assert len(axis.lines) == 1 + 20 + 1
@@ -243,6 +243,6 @@ def test_many_units_share_an_axis_with_median_and_quartiles() -> None:
 
 
 def test_all_dead_is_said() -> None:
-    figure = sheet.profiles(np.full((20, 9), np.nan), RADIUS, list(range(20)), "conv1")
+    figure = sheets.profiles(np.full((20, 9), np.nan), RADIUS, list(range(20)), "conv1")
     assert [text.get_text() for text in figure.axes[0].texts] == ["all dead"]
     picture(figure)

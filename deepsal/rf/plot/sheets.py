@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from deepsal.rf.measures.profile import luminance, smoothed
-from deepsal.rf.plot import (
+from deepsal.rf.plot.grid import (
     DPI,
     GAP,
     GREY,
