@@ -22,8 +22,8 @@ from deepsal.rf.mapping.methods import METHODS
 from deepsal.rf.measures import profile
 from deepsal.rf.measures.similarity import activations, cka
 from deepsal.rf.patches import TopK
-from deepsal.rf.probes import disks
-from deepsal.rf.tuning import ssi
+from deepsal.rf.tuning.battery import disks
+from deepsal.rf.tuning.indices import ssi
 from deepsal.vocabulary import STAGES
 
 SOURCES = ("fixed", "topk", "blank", "noise")

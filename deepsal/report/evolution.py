@@ -14,7 +14,7 @@ from deepsal.rf.claims.measurements import moved
 from deepsal.rf.geometry import Geometry
 from deepsal.rf.measures import profile
 from deepsal.rf.plot import grid
-from deepsal.rf.tuning import preferred, size_curve, ssi
+from deepsal.rf.tuning.indices import preferred, size_curve, ssi
 
 Values = NDArray[np.float64]
 CELL = 96

@@ -24,5 +24,5 @@ from deepsal.rf.measures.fit import fit as fit
 from deepsal.rf.patches import TopK as TopK
 from deepsal.rf.plot import grid as grid
 from deepsal.rf.plot import sheets as sheets
-from deepsal.rf.probes import probe as probe
-from deepsal.rf.tuning import tuning as tuning
+from deepsal.rf.tuning.battery import probe as probe
+from deepsal.rf.tuning.indices import tuning as tuning

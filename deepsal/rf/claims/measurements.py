@@ -18,9 +18,9 @@ from deepsal.rf.mapping.gradient_fields import Fields, fields
 from deepsal.rf.measures import profile, shape
 from deepsal.rf.measures.fit import centre_surround, fit
 from deepsal.rf.measures.similarity import activations
-from deepsal.rf.probes import probe
 from deepsal.rf.sources import middle
-from deepsal.rf.tuning import tuning
+from deepsal.rf.tuning.battery import probe
+from deepsal.rf.tuning.indices import tuning
 
 Values = NDArray[np.float64]
 VALUES = (0.5, 3.0)

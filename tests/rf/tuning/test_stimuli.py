@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepsal.rf import stimuli
+from deepsal.rf.tuning import stimuli
 
 SIZE, CENTRE = (41, 50), (19.3, 24.8)
 ROUND: dict[str, Callable[..., Tensor]] = {

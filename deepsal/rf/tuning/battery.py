@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf import stimuli
 from deepsal.rf.geometry import Geometry
 from deepsal.rf.geometry import geometry as measured
 from deepsal.rf.hooks import undisturbed
-from deepsal.rf.shown import Answer, Shown, Values
+from deepsal.rf.tuning import stimuli
+from deepsal.rf.tuning.recording import Answer, Shown, Values
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from torch import nn
 
 from deepsal.rf.geometry import geometry
 from deepsal.rf.hooks import undisturbed
-from deepsal.rf.probes import disks, probe
-from deepsal.rf.shown import Shown
+from deepsal.rf.tuning.battery import disks, probe
+from deepsal.rf.tuning.recording import Shown
 from tests.conftest import backbone
 
 

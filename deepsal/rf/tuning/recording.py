@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf import stimuli
 from deepsal.rf.arithmetic import in_force
 from deepsal.rf.geometry import Geometry
 from deepsal.rf.mapping.crop import crop
 from deepsal.rf.mapping.readout import Probe
 from deepsal.rf.memory import batch_size, run_in_batches
 from deepsal.rf.sources import blank
+from deepsal.rf.tuning import stimuli
 
 Values = NDArray[np.float64]
 Answer = NDArray[np.float32]

@@ -6,8 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.probes import Responses, probe
-from deepsal.rf.tuning import colour_opponency, preferred, selectivity, size_curve, ssi, tuning
+from deepsal.rf.tuning.battery import Responses, probe
+from deepsal.rf.tuning.indices import (
+    colour_opponency,
+    preferred,
+    selectivity,
+    size_curve,
+    ssi,
+    tuning,
+)
 from deepsal.statistics import interval
 
 SIDE = 31

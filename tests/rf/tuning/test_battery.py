@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_small
 
-from deepsal.rf import stimuli
 from deepsal.rf.geometry import Geometry, geometry
 from deepsal.rf.hooks import undisturbed
 from deepsal.rf.mapping.readout import Probe
-from deepsal.rf.probes import Responses, battery, probe
+from deepsal.rf.tuning import stimuli
+from deepsal.rf.tuning.battery import Responses, battery, probe
 from tests.conftest import arrays_equal, backbone
 
 BATTERIES = "disks", "annuli", "spots", "gratings", "edges", "colours"

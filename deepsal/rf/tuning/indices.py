@@ -1,7 +1,7 @@
 """Numbers about responses to simple stimuli: size, sign, orientation, frequency and colour tuning.
 
-Responses are those of `deepsal.rf.probes`: before the rectifier, less that to grey, so a negative
-response is inhibition. A unit that nothing excites has no tuning: NaN, never 0.
+Responses are those of `deepsal.rf.tuning.battery`: before the rectifier, less that to grey, so a
+negative response is inhibition. A unit that nothing excites has no tuning: NaN, never 0.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.probes import Responses
+from deepsal.rf.tuning.battery import Responses
 
 Values = NDArray[np.float64]
 Answer = NDArray[np.floating[Any]]
@@ -119,7 +119,7 @@ def selectivity(curve: Answer, orientation: Values) -> tuple[Values, Values]:
 
 
 def colour_opponency(colours: Answer) -> Values:
-    """Return (C − L)/(C + L) of answers (U, 3, …) to the axes of `deepsal.rf.stimuli`, (U,).
+    """Return (C − L)/(C + L) of answers (U, 3, …) to the axes of `deepsal.rf.tuning.stimuli`, (U,).
 
     L and C are the strongest excitation, max(R, 0), along luminance and along red-green or
     blue-yellow: −1 for a unit blind to colour, 1 for one that answers to nothing else, 0 for one

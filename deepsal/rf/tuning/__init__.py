@@ -1,0 +1,1 @@
+"""Tuning of units: stimulus battery, recorded responses, tuning indices."""
