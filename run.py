@@ -26,9 +26,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from deepsal import precision
-from deepsal.jobs import devices, process, requeue, search
-from deepsal.jobs import folder as state
-from deepsal.report import automatic, origin
+from deepsal.jobs import devices, requeue, search
+from deepsal.report import automatic
+from deepsal.runs import folder as state
+from deepsal.runs import process, provenance
 
 PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
@@ -76,15 +77,15 @@ def _checked(node: Any, path: str) -> Any:
 
 def execute(config: DictConfig, folder: Path, last: Path | None = None) -> float | None:
     """Build, and do the verbs; return the score. `last` is the checkpoint the fit goes on from."""
-    from deepsal.jobs import verbs
+    from deepsal.runs import steps
 
-    verbs.begin(config.do, config.seed)
+    steps.begin(config.do, config.seed)
     precision.check_accelerator(config.trainer.accelerator)
     if last is None:  # a run that is resumed keeps its precision, even where it is slow
         precision.check_precision(config.trainer.precision, config.trainer.accelerator)
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    return verbs.do(build(config), plain, folder, last)  # type: ignore[arg-type]
+    return steps.do(build(config), plain, folder, last)  # type: ignore[arg-type]
 
 
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")
@@ -98,8 +99,8 @@ def main(config: DictConfig) -> float | None:
     text = OmegaConf.to_yaml(config, resolve=True)
 
     def prepare() -> None:
-        origin.check_folder(folder)
-        origin.record(folder, Path(__file__).parent, hydra_config.overrides.task)
+        provenance.check_folder(folder)
+        provenance.record(folder, Path(__file__).parent, hydra_config.overrides.task)
 
     if hydra_config.mode == RunMode.RUN:
         if process.first_rank():

@@ -77,7 +77,7 @@ def test_one_network_is_built_not_two(tmp_path: Path) -> None:
     [
         "optim.optimizer._target_=os.system",
         "optim.optimizer._target_=torch.os.system",
-        "optim.optimizer._target_=deepsal.report.origin.subprocess.run",
+        "optim.optimizer._target_=deepsal.runs.provenance.subprocess.run",
         "+data.extra=[{_target_: os.system, command: ls}]",
     ],
 )

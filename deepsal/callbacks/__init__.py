@@ -1,7 +1,5 @@
 """Callbacks that look at a training, and what they write to."""
 
-from deepsal.callbacks.export import Export as Export
-from deepsal.callbacks.judge import Judge as Judge
 from deepsal.callbacks.keep import Checkpoints as Checkpoints
 from deepsal.callbacks.keep import Last as Last
 from deepsal.callbacks.keep import best as best
@@ -13,3 +11,5 @@ from deepsal.callbacks.requeue import Preempted as Preempted
 from deepsal.callbacks.requeue import Requeue as Requeue
 from deepsal.callbacks.show_predictions import ShowPredictions as ShowPredictions
 from deepsal.callbacks.watch_fields import WatchReceptiveFields as WatchReceptiveFields
+from deepsal.runs.claims import Judge as Judge
+from deepsal.runs.export import Export as Export

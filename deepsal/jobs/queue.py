@@ -12,9 +12,9 @@ from submitit.local import local
 from submitit.slurm import slurm
 from typing_extensions import override
 
-from deepsal.jobs import folder as state
 from deepsal.jobs import search
-from deepsal.jobs.folder import Job
+from deepsal.runs import folder as state
+from deepsal.runs.folder import Job
 
 ENDED = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE"),

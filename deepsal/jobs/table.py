@@ -6,7 +6,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from deepsal.jobs.folder import Job
+from deepsal.runs.folder import Job
 
 
 def show(jobs: Sequence[Job], metric: str, console: Console | None = None) -> int:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from deepsal.report import scores
+from deepsal.runs import score_files
 from deepsal.statistics import holm, wilcoxon
 from deepsal.vocabulary import LOWER, SCORES
 
@@ -80,7 +80,7 @@ def read(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     for name in ("scores.json", "scores.csv"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}: name the folder of a tested run")
-    return scores.read(folder), pd.read_csv(folder / "scores.csv", index_col="name")
+    return score_files.read(folder), pd.read_csv(folder / "scores.csv", index_col="name")
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from deepsal import atomic
-from deepsal.report import scores
 from deepsal.report.header import options, status, took
 from deepsal.report.history import logged
 from deepsal.report.rendering import render
+from deepsal.runs import score_files
 from deepsal.vocabulary import DEPTHS, LOWER, MEASURES, SCORES
 
 ECHOES = "task.", "callbacks.", "logger.", "names.", "rf.folder", "probe.folder", "trainer.default"
@@ -171,7 +171,7 @@ def _shaded(
 
 def job(folder: Path, root: Path) -> Job:
     """Read one run folder; names and addresses are from `root`."""
-    means = scores.read(folder)["scores"].get("run", {}) if _has(folder, "scores.json") else {}
+    means = score_files.read(folder)["scores"].get("run", {}) if _has(folder, "scores.json") else {}
     address = Path(os.path.relpath(folder / "report.html", root)).as_posix()
     return Job(
         Path(os.path.relpath(folder, root)).as_posix(),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deepsal import atomic
-from deepsal.report import evolution, scores
+from deepsal.report import evolution
 from deepsal.report.chart import Chart, Line, chart
 from deepsal.report.evolution import Stage, Values
 from deepsal.report.header import header, options
@@ -17,6 +17,7 @@ from deepsal.report.predictions import address, gallery
 from deepsal.report.rendering import render
 from deepsal.rf.claims.verdict import WITHDRAWN
 from deepsal.rf.plot.grid import COLOURS
+from deepsal.runs import score_files
 from deepsal.statistics import interval
 from deepsal.vocabulary import LOWER, MEASURES, SCORES
 
@@ -65,7 +66,7 @@ def write(folder: Path, beside: Sequence[Path] = ()) -> Path:
 def _fixed(folder: Path, beside: Sequence[Path]) -> dict[str, Any]:
     file = folder / "verdict.json"
     verdict = json.loads(file.read_text())["rows"] if file.is_file() else []
-    test = scores.read(folder) if (folder / "scores.json").is_file() else None
+    test = score_files.read(folder) if (folder / "scores.json").is_file() else None
     if test:
         test["scores"] |= baselines(folder, beside)
     return {
@@ -91,10 +92,10 @@ def baselines(folder: Path, beside: Sequence[Path] = ()) -> dict[str, Any]:
     Raises:
         ValueError: one of `beside` was scored on other images or by other definitions.
     """
-    mine, found = scores.read(folder), {}
+    mine, found = score_files.read(folder), {}
     near = [file.parent for file in sorted(folder.absolute().parent.glob("*/scores.json"))]
     for other in [*near, *beside]:
-        theirs, config = scores.read(other), options(other)
+        theirs, config = score_files.read(other), options(other)
         name = config.get("network", {}).get("name", "saliency")
         alike = all(mine[k] == theirs[k] for k in ("dataset", "images", "protocol", "maps"))
         if other in beside and not alike:

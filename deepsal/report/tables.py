@@ -9,9 +9,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from deepsal.report import scores
 from deepsal.rf import store
 from deepsal.rf.measures import profile
+from deepsal.runs import score_files
 from deepsal.vocabulary import LOWER, SCORES
 
 
@@ -43,7 +43,7 @@ def summary(folder: Path, console: Console | None = None) -> None:
 
 def score_table(folder: Path) -> Table:
     """Return the mean scores of a run and its baselines, ± half a 95 % interval over images."""
-    found = scores.read(folder)
+    found = score_files.read(folder)
     title = f"Test scores, {found['dataset']}, {found['images']} images at their own size"
     table = Table(title=title, box=SIMPLE, title_style="bold", title_justify="left", pad_edge=False)
     table.add_column("")

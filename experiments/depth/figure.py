@@ -12,7 +12,8 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from deepsal.report import scores, tables
+from deepsal.report import tables
+from deepsal.runs import score_files
 from deepsal.vocabulary import DEPTHS, STAGES
 
 SCORES = ("nss", "cc", "kl", "sim", "auc")
@@ -24,7 +25,7 @@ def collect(folder: Path) -> pd.DataFrame:
     rows = []
     for job in sorted(p.parent for p in folder.glob("*/scores.json")):
         config = yaml.safe_load((job / ".hydra" / "config.yaml").read_text())
-        found = scores.read(job)["scores"]
+        found = score_files.read(job)["scores"]
         row = {"depth": config["finetune"]["name"], "seed": config["seed"]}
         row |= {score: round(found["run"][score]["mean"], 4) for score in SCORES}
         row |= {f"centre_{score}": round(found["centre"][score]["mean"], 4) for score in SHOWN}

@@ -13,10 +13,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from deepsal.callbacks import Judge, judge
+from deepsal.callbacks import Judge
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import backbone, trained
 from deepsal.rf.rule import Row
+from deepsal.runs import claims
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
     after = [trained(before, job / "checkpoints" / "best.ckpt") for job in jobs]
     with tempfile.TemporaryDirectory() as folder:
         rows = Judge(folder)(before, after, SaliencyDataModule(osie(arguments.data)).images["val"])
-    judge.show(rows)
+    claims.show(rows)
     written(rows).to_csv(arguments.to, index=False, float_format="%.4g")
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from deepsal.jobs.process import settle
+from deepsal.runs.process import settle
 from tests.bench import fields, loading, pipeline, scores, training
 from tests.bench.harness import ROOT, keep, show
 

@@ -17,7 +17,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from deepsal.report.origin import processor
+from deepsal.runs.provenance import processor
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "captum")

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from deepsal.jobs.process import environment
+from deepsal.runs.process import environment
 from tests.chaos.runs import ROOT, TINY
 
 SWEPT = ("backbone=", "rf.units=", "trainer.max_epochs=")

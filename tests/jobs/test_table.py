@@ -1,8 +1,8 @@
 import pytest
 from rich.console import Console
 
-from deepsal.jobs.folder import Job
 from deepsal.jobs.table import show
+from deepsal.runs.folder import Job
 
 
 def test_the_table_fits_80_columns_and_a_failure_is_the_exit_code(

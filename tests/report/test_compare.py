@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from scipy.stats import wilcoxon
 
-from deepsal.report import compare, layout, scores
+from deepsal.report import compare, layout
 from deepsal.report.compare import Comparison
+from deepsal.runs import score_files
 from deepsal.statistics import holm
 
 
@@ -27,7 +28,7 @@ def run(
         for i in range(images)
     ]
     own.shuffle(rows)  # images are matched by name, not by place
-    scores.write(folder, rows, "OSIE 2014", protocol)
+    score_files.write(folder, rows, "OSIE 2014", protocol)
     return folder
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepsal.report import comparison, scores
+from deepsal.report import comparison
+from deepsal.runs import score_files
 
 MEASURES = {"correlation": 0.5, "csi": 0.2}
 
@@ -25,7 +26,9 @@ def job(folder: Path, backbone: str, depth: str, nss: float | None, ended: str =
     (folder / "config.yaml").write_text(json.dumps(config))
     (folder / "status").write_text(f"{ended}\n")
     if nss is not None:
-        scores.write(folder, [{"name": str(i), "nss": nss, "cc": 0.5} for i in range(3)], "OSIE")
+        score_files.write(
+            folder, [{"name": str(i), "nss": nss, "cc": 0.5} for i in range(3)], "OSIE"
+        )
         row = {f"rf/{stage}/{m}": v for stage in ("conv1", "conv2") for m, v in MEASURES.items()}
         pd.DataFrame([{"epoch": 0, "step": 0, **row}]).to_csv(folder / "metrics.csv", index=False)
         (folder / "report.html").write_text("")

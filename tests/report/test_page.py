@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deepsal.report import page, scores
+from deepsal.report import page
+from deepsal.runs import score_files
 from tests.report.test_evolution import stored
 from tests.report.test_history import logged
 from tests.report.test_predictions import kept
@@ -30,7 +31,7 @@ def run_folder(folder: Path, name: str = "a run", epochs: int = 3) -> Path:
     kept(folder, f"{name}.jpg")
     value = {"nss": 2.0, "cc": 0.5, "kl": 0.4, "sim": 0.6, "auc": 0.8}
     rows = [{"name": str(i), **value, **{f"centre_{k}": 0.1 for k in value}} for i in range(3)]
-    scores.write(folder, rows, f"data of {name}")
+    score_files.write(folder, rows, f"data of {name}")
     row = {**ROW, "effect": {**ROW["effect"], "high": 0.99}}  # type: ignore[dict-item]
     (folder / "verdict.json").write_text(json.dumps({"rows": [row, {**row, "outcome": ""}]}))
     text = {"name": name, "backbone": {"name": "toy"}, "finetune": {"name": "all"}}
@@ -109,7 +110,7 @@ def test_baselines_scored_alike_stand_beside_the_run(tmp_path: Path) -> None:
         ("far", "human", "data of a run"),
     ]:
         (tmp_path / place).mkdir()
-        scores.write(tmp_path / place, rows, data)
+        score_files.write(tmp_path / place, rows, data)
         config = {"name": name, "network": {"name": name}}
         (tmp_path / place / "config.yaml").write_text(json.dumps(config))
     assert [*page.baselines(folder)] == ["itti"]

@@ -5,9 +5,10 @@ import numpy as np
 from rich.console import Console
 
 from deepsal.metrics.scoring import SCORES
-from deepsal.report import scores, tables
+from deepsal.report import tables
 from deepsal.rf import store
 from deepsal.rf.mapping.gradient_fields import Fields
+from deepsal.runs import score_files
 
 
 def found(scale: float, dead: bool = False) -> Fields:
@@ -35,7 +36,7 @@ def printed(folder: Path) -> str:
 def test_the_end_of_a_run_fits_eighty_columns_and_says_what_was_found(tmp_path: Path) -> None:
     row = {f"{m}{s}": 0.5 for m in ("", "centre_", "chance_") for s in SCORES}
     row |= {"nss": 3.04, "kl": 0.46}
-    scores.write(tmp_path, [{"name": "a", **row}, {"name": "b", **row}], "OSIE")
+    score_files.write(tmp_path, [{"name": "a", **row}, {"name": "b", **row}], "OSIE")
     about = {"epoch": 6, "stages": {"conv4": {"sigma": 2.0}}}
     first, last = found(0.0), found(40.0, dead=True)
     store.save(
@@ -64,7 +65,7 @@ def test_the_end_of_a_run_fits_eighty_columns_and_says_what_was_found(tmp_path: 
 
 def test_eight_scores_fit_eighty_columns_too(tmp_path: Path) -> None:
     row = {f"{m}{s}": 0.5 for m in ("", "centre_", "chance_") for s in (*SCORES, "emd")}
-    scores.write(tmp_path, [{"name": "a", **row}, {"name": "b", **row, "ig": -0.9}], "OSIE")
+    score_files.write(tmp_path, [{"name": "a", **row}, {"name": "b", **row, "ig": -0.9}], "OSIE")
     text = printed(tmp_path)
     assert "EMD↓" in text
     assert "…" not in text

@@ -3,7 +3,7 @@ import warnings
 
 import pytest
 
-from deepsal.jobs import process
+from deepsal.runs import process
 
 
 def test_no_rank_of_a_training_reaches_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from deepsal.jobs.process import first_rank
+from deepsal.runs.process import first_rank
 
 MADE = ("fields", "figures", "checkpoints")
 """What a training leaves in its folder beside its tables."""

@@ -9,11 +9,11 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from deepsal.callbacks import judge
-from deepsal.callbacks.judge import Judge
 from deepsal.models import Backbone
 from deepsal.rf import store
 from deepsal.rf.rule import Row
+from deepsal.runs import claims
+from deepsal.runs.claims import Judge
 from deepsal.statistics import Interval
 from tests.conftest import backbone, datamodule
 
@@ -68,7 +68,7 @@ def test_weights_for_another_task_are_one_more_null(
         seen.extend(found)
         return []
 
-    monkeypatch.setattr(judge, "verdict", decide)
+    monkeypatch.setattr(claims, "verdict", decide)
     before, other = backbone().eval(), moved(backbone())
     made = Judge(tmp_path, stages=["conv1"], units=3, window=15, seeds=[0], another=other)
     made(before, [moved(before)], datamodule().images["val"])
@@ -81,7 +81,7 @@ def test_the_table_fits_80_columns() -> None:
     page = StringIO()
     effect = Interval(-0.123, -0.456, -0.111, 96)
     row = Row("P3", "conv5", "centre-surround", effect, "untrained", -0.001, 0.5, "not supported")
-    judge.show([row, row._replace(outcome="undecided")], Console(file=page, width=80))
+    claims.show([row, row._replace(outcome="undecided")], Console(file=page, width=80))
     text = page.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     for word in ("P3", "-0.12 [-0.46, -0.11]", "96", "-0.00 untrained", "not supported"):

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from deepsal.jobs import folder as state
-from deepsal.jobs.folder import Job
+from deepsal.runs import folder as state
+from deepsal.runs.folder import Job
 
 
 def made(folder: Path, config: str = "seed: 0\n") -> Path:

@@ -8,9 +8,9 @@ from PIL import Image
 from torch import Tensor
 
 from deepsal.callbacks import Export
-from deepsal.callbacks.export import levels
 from deepsal.metrics.functional import auc, cc, nss
 from deepsal.models import Maps
+from deepsal.runs.export import levels
 from tests.conftest import datamodule
 
 

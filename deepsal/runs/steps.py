@@ -10,11 +10,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from deepsal.callbacks import WeightsAndBiases, judge
+from deepsal.callbacks import WeightsAndBiases
 from deepsal.callbacks.log import log_numbers
 from deepsal.models import trained
-from deepsal.report import scores
 from deepsal.rf.memory import is_out_of_memory
+from deepsal.runs import claims, score_files
 
 VERBS = ("fit", "test", "probe", "export")
 TOO_LARGE = (
@@ -66,15 +66,15 @@ def do(
             rows = gathered(task.rows, len(data.images["test"]), trainer.world_size)
             if trainer.is_global_zero:
                 of = data.images["test"].dataset.name
-                scores.write(folder, rows, of, task.score.protocol, task.score.maps)
+                score_files.write(folder, rows, of, task.score.protocol, task.score.maps)
             found = trainer.callback_metrics["test/nss"].item() if found is None else found
         best = trainer.checkpoint_callback.best_model_path or config["ckpt"]
         if before and trainer.is_global_zero:
             after = trained(before, best) if best else before
             networks = [n.to(trainer.strategy.root_device) for n in (before, after)]
             rows = objects["probe"](networks[0], networks[1:], data.images["val"])
-            log_numbers(trainer, judge.scalars(rows))
-            judge.show(rows)
+            log_numbers(trainer, claims.scalars(rows))
+            claims.show(rows)
         if "export" in verbs and trainer.is_global_zero:
             if best:
                 task.load_state_dict(torch.load(best, "cpu", weights_only=True)["state_dict"])
