@@ -26,10 +26,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from deepsal import precision
-from deepsal.jobs import devices, requeue, search
 from deepsal.report import automatic
 from deepsal.runs import folder as state
 from deepsal.runs import process, provenance
+from deepsal.sweeps import gpu_locks, optuna_search, requeue
 
 PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
@@ -39,7 +39,7 @@ JOBS: list[state.Job] = []
 """What the jobs of a sweep came to."""
 
 OmegaConf.register_new_resolver("fastest_precision", precision.fastest, replace=True)
-OmegaConf.register_new_resolver("direction", search.direction, replace=True)
+OmegaConf.register_new_resolver("direction", optuna_search.direction, replace=True)
 
 
 def build(config: DictConfig) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def main(config: DictConfig) -> float | None:
     """Run one job in its folder; each job of a sweep gets a process of its own."""
     folder, hydra_config = Path(config.output_dir), HydraConfig.get()
     if requeue.inside("local"):
-        devices.restore()
+        gpu_locks.restore()
     if hydra_config.mode == RunMode.MULTIRUN:
         keep_precision(config, folder)
     text = OmegaConf.to_yaml(config, resolve=True)
@@ -117,7 +117,7 @@ def main(config: DictConfig) -> float | None:
     with ExitStack() as held:
         if requeue.inside("local"):
             trainer = config.trainer
-            chosen = held.enter_context(devices.lent(trainer.accelerator, trainer.devices))
+            chosen = held.enter_context(gpu_locks.lent(trainer.accelerator, trainer.devices))
             os.environ.update(chosen)
         fresh = process.environment(os.environ)
         for name in os.environ.keys() - fresh.keys():
@@ -197,16 +197,16 @@ def door() -> int:
     process.settle()
     given = [argument for argument in sys.argv[1:] if argument.startswith("resume=")]
     if not given:
-        os.environ[search.VARIABLE] = search.prefix(sys.argv)
+        os.environ[optuna_search.VARIABLE] = optuna_search.prefix(sys.argv)
         if find_spec("submitit"):
-            from deepsal.jobs import queue
+            from deepsal.sweeps import submitit_jobs
 
-            queue.listen(heard)
-            devices.remember()
+            submitit_jobs.listen(heard)
+            gpu_locks.remember()
         main()
-        from deepsal.jobs import table
+        from deepsal.sweeps import job_table
 
-        return table.show(JOBS, "score") if JOBS else 0
+        return job_table.show(JOBS, "score") if JOBS else 0
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         others = [argument for argument in sys.argv[1:] if argument != given[0]]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from deepsal.callbacks.requeue import SIGNAL
-from deepsal.jobs.requeue import LEFT
+from deepsal.sweeps.requeue import LEFT
 from tests.support import ROOT, SMALL
 
 LONG = [*SMALL, "logger=csv", "rf=none", "trainer.max_epochs=10000"]

@@ -15,8 +15,8 @@ import torch
 
 from deepsal.callbacks.keep import newest, whole
 from deepsal.callbacks.requeue import SIGNAL
-from deepsal.jobs.requeue import LEFT
 from deepsal.runs.process import environment
+from deepsal.sweeps.requeue import LEFT
 
 ROOT = Path(__file__).parents[2]
 TINY = [

@@ -2,8 +2,8 @@ import json
 import os
 from pathlib import Path
 
-from deepsal.jobs.queue import Lost, Watcher, _job, named
 from deepsal.runs import folder as state
+from deepsal.sweeps.submitit_jobs import Lost, Watcher, _job, named
 
 
 def test_states_come_from_squeue_and_a_forgotten_job_has_ended() -> None:

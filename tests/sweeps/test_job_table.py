@@ -1,8 +1,8 @@
 import pytest
 from rich.console import Console
 
-from deepsal.jobs.table import show
 from deepsal.runs.folder import Job
+from deepsal.sweeps.job_table import show
 
 
 def test_the_table_fits_80_columns_and_a_failure_is_the_exit_code(

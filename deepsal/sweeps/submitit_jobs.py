@@ -12,9 +12,9 @@ from submitit.local import local
 from submitit.slurm import slurm
 from typing_extensions import override
 
-from deepsal.jobs import search
 from deepsal.runs import folder as state
 from deepsal.runs.folder import Job
+from deepsal.sweeps import optuna_search
 
 ENDED = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE"),
@@ -99,7 +99,7 @@ def _result(task: core.Job[Any]) -> Any:
 def _folder(sweep: Path, job: core.Job[Any]) -> Path:
     """Return the run folder of a job; one that never ran has none, but a name."""
     overrides, _, number, *_ = job.submission().args
-    number = f"{os.environ.get(search.VARIABLE, '')}{number}"
+    number = f"{os.environ.get(optuna_search.VARIABLE, '')}{number}"
     return next(sweep.glob(f"{number}-*"), sweep / named(number, overrides))
 
 

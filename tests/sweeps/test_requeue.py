@@ -10,7 +10,7 @@ import pytest
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
-from deepsal.jobs import requeue
+from deepsal.sweeps import requeue
 
 HEAD = "import pathlib, signal, sys, time; seen = []; file = pathlib.Path(sys.argv[1]);"
 LEAVE = f"{HEAD} signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75));"

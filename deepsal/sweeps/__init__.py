@@ -1,0 +1,1 @@
+"""Sweeps: cluster jobs, GPU locks, hyperparameter search and the table of jobs."""
