@@ -25,11 +25,11 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from deepsal import precision
 from deepsal.report import automatic
 from deepsal.runs import folder as state
 from deepsal.runs import process, provenance
 from deepsal.sweeps import gpu_locks, optuna_search, requeue
+from deepsal.training import precision
 
 PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from deepsal import hardware
 from deepsal.data import SaliencyDataModule, popout
-from deepsal.losses import SaliencyLoss
 from deepsal.models import Backbone, Finetune, Readout, SaliencyNetwork
-from deepsal.task import SaliencyTask, one_cycle
+from deepsal.training.losses import SaliencyLoss
+from deepsal.training.task import SaliencyTask, one_cycle
 
 HERE = Path(__file__).parent
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import run
 from deepsal.models import Maps
-from deepsal.task import SaliencyTask
+from deepsal.training.task import SaliencyTask
 from tests.support import ROOT, SMALL, built, composed
 
 TINY = [*SMALL, "logger=csv", "rf=none", "trainer.accelerator=cpu"]

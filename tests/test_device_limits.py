@@ -9,7 +9,7 @@ from hydra import initialize_config_dir
 from hydra.errors import CompactHydraException
 
 import run
-from deepsal.task import SaliencyTask
+from deepsal.training.task import SaliencyTask
 from tests.support import ROOT, SMALL, composed
 from tests.test_hardware import A100
 from tests.test_startup import TINY, start

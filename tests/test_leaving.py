@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from deepsal.callbacks.requeue import SIGNAL
 from deepsal.sweeps.requeue import LEFT
+from deepsal.training.preemption import SIGNAL
 from tests.support import ROOT, SMALL
 
 LONG = [*SMALL, "logger=csv", "rf=none", "trainer.max_epochs=10000"]

@@ -8,7 +8,7 @@ import torch
 from hydra import initialize_config_dir
 
 import run
-from deepsal.task import SaliencyTask
+from deepsal.training.task import SaliencyTask
 from tests.support import ROOT, SMALL, launch, write_config
 
 OPTIONS = [*SMALL, "logger=csv", "rf=none", "trainer.max_epochs=2"]

@@ -11,7 +11,7 @@ from hydra.errors import InstantiationException, MissingConfigException
 
 import run
 from deepsal.rf import store
-from deepsal.task import SaliencyTask
+from deepsal.training.task import SaliencyTask
 from tests.support import ROOT, SMALL, built, composed, launch
 
 GROUPS = sorted(folder for folder in (ROOT / "conf").iterdir() if folder.is_dir())

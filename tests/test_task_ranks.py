@@ -9,9 +9,9 @@ import torch
 
 from deepsal.callbacks import csv_logger
 from deepsal.data import SaliencyDataModule, popout
-from deepsal.losses import SaliencyLoss
 from deepsal.models import Finetune, Readout, SaliencyNetwork
-from deepsal.task import SaliencyTask
+from deepsal.training.losses import SaliencyLoss
+from deepsal.training.task import SaliencyTask
 from tests.conftest import backbone
 
 IMAGES = 8

@@ -14,7 +14,7 @@ from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import backbone
 from deepsal.rf import fields, geometry, store
 from deepsal.rf.sources import middle
-from deepsal.task import SaliencyTask
+from deepsal.training.task import SaliencyTask
 from tests import conftest
 from tests.tf32 import Tf32
 

@@ -7,11 +7,11 @@ import torch
 from matplotlib.figure import Figure
 from typing_extensions import override
 
-from deepsal.callbacks.log import log_picture
 from deepsal.callbacks.prediction_gallery import keep_gallery
 from deepsal.data.dataset import Sample
 from deepsal.rf.hooks import undisturbed
 from deepsal.rf.plot.grid import png
+from deepsal.training.wandb_log import log_picture
 
 COLUMNS = ("image", "fixations", "ground truth", "prediction")
 

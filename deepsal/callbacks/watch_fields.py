@@ -11,10 +11,10 @@ import torch
 from typing_extensions import override
 
 from deepsal.callbacks.field_snapshot import Images, Look
-from deepsal.callbacks.log import log_numbers, log_picture
 from deepsal.rf.hooks import undisturbed
 from deepsal.rf.memory import is_out_of_memory
 from deepsal.rf.patches import TopK
+from deepsal.training.wandb_log import log_numbers, log_picture
 from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ import torch
 from typing_extensions import override
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, osie, popout
-from deepsal.losses import SaliencyLoss
 from deepsal.models import Finetune, Readout, SaliencyNetwork, backbone
-from deepsal.precision import fastest
-from deepsal.task import SaliencyTask
+from deepsal.training.losses import SaliencyLoss
+from deepsal.training.precision import fastest
+from deepsal.training.task import SaliencyTask
 from tests.bench.harness import Row
 from tests.bench.training import written
 

@@ -14,10 +14,10 @@ from torchvision.transforms import v2
 from deepsal.data import SaliencyDataModule, SaliencyDataset, osie, popout
 from deepsal.data.dataset import Stimulus, read_image
 from deepsal.data.fixation_maps import blur, rasterise
-from deepsal.losses import SaliencyLoss
 from deepsal.models import Finetune, Readout, SaliencyNetwork, backbone
-from deepsal.precision import fastest
-from deepsal.task import SaliencyTask
+from deepsal.training.losses import SaliencyLoss
+from deepsal.training.precision import fastest
+from deepsal.training.task import SaliencyTask
 from tests.bench.harness import Row, side_by_side
 
 SIZE = (192, 256)

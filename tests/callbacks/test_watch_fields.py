@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from deepsal.callbacks import ShowPredictions, WatchReceptiveFields, csv_logger
 from deepsal.rf import fields, store
-from deepsal.task import SaliencyTask
+from deepsal.training.task import SaliencyTask
 from tests.conftest import datamodule, task
 
 STAGES = ["conv1", "conv3", "conv5"]

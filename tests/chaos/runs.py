@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from deepsal.callbacks.keep import newest, whole
-from deepsal.callbacks.requeue import SIGNAL
 from deepsal.runs.process import environment
 from deepsal.sweeps.requeue import LEFT
+from deepsal.training.checkpoints import newest, whole
+from deepsal.training.preemption import SIGNAL
 
 ROOT = Path(__file__).parents[2]
 TINY = [

@@ -8,11 +8,11 @@ import torch
 from deepsal.callbacks import Checkpoints, Last, Preempted, Requeue, newest
 from deepsal.data import SaliencyDataModule, popout
 from deepsal.data.device_cache import DeviceImages, choose_device_cache, free_memory
-from tests.callbacks.test_requeue import Tell
 from tests.conftest import task
 from tests.data.test_cache import files
 from tests.data.test_datamodule import dataset, equal
 from tests.data.test_resumable_loader import all_equal, epochs
+from tests.training.test_preemption import Tell
 
 CPU = torch.device("cpu")
 SIZE = (13, 17)  # mirrored cells have other borders

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from deepsal.models.compilation import CompiledForward
 from deepsal.rf.mapping.gradient_fields import fields
-from deepsal.task import SaliencyTask
+from deepsal.training.task import SaliencyTask
 from tests import conftest
-from tests.test_task import fit
+from tests.training.test_task import fit
 
 IMAGE = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 SIZE = (64, 96)

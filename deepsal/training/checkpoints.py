@@ -13,7 +13,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 from typing_extensions import override
 
-from deepsal.callbacks.record import Record
+from deepsal.training.csv_log import Record
 from deepsal.vocabulary import DIRECTION
 
 

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from deepsal.callbacks import Checkpoints, Last, best, csv_logger, newest
-from deepsal.callbacks.keep import previous, random_state, restore
+from deepsal.training.checkpoints import previous, random_state, restore
 from tests import conftest
 from tests.callbacks.test_watch_fields import fit
 

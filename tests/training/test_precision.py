@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepsal import hardware, precision
-from deepsal.precision import check_accelerator, check_precision, fastest
+from deepsal import hardware
+from deepsal.training import precision
+from deepsal.training.precision import check_accelerator, check_precision, fastest
 from tests.test_hardware import A100, V100
 
 GPUS = {"Ampere": [A100], "Volta": [V100], "both": [A100, V100], None: []}

@@ -6,7 +6,7 @@ import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 
-from deepsal.callbacks.progress import Bars, EpochLines, progress
+from deepsal.training.progress import Bars, EpochLines, progress
 from tests.callbacks.test_watch_fields import fit
 
 

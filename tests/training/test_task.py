@@ -13,7 +13,7 @@ from deepsal.data.fixation_maps import rasterise
 from deepsal.metrics import functional
 from deepsal.metrics.scoring import Scoring, scores
 from deepsal.models import Centre, Human, Maps
-from deepsal.task import SaliencyTask
+from deepsal.training.task import SaliencyTask
 from deepsal.vocabulary import DEPTHS
 from tests.conftest import datamodule, task
 

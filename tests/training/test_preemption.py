@@ -9,9 +9,9 @@ from pytorch_lightning.strategies import Strategy
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from deepsal.callbacks import Preempted, Requeue
-from deepsal.callbacks.requeue import SIGNAL
-from tests.callbacks.test_keep import train
+from deepsal.training.preemption import SIGNAL
 from tests.callbacks.test_watch_fields import fit
+from tests.training.test_checkpoints import train
 
 
 class Tell(pl.Callback):

@@ -10,11 +10,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from typing_extensions import override
 
-from deepsal.losses import SaliencyLoss, StepTerms
 from deepsal.metrics.scoring import SaliencyMetrics, Scoring
 from deepsal.models import Baseline, Centre, Finetune, Human, SaliencyNetwork, Uniform
 from deepsal.models.compilation import CompiledForward
 from deepsal.rf.arithmetic import full_precision
+from deepsal.training.losses import SaliencyLoss, StepTerms
 
 
 @runtime_checkable

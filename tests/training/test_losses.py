@@ -4,8 +4,8 @@ import pytest
 import torch
 import yaml
 
-from deepsal.losses import SaliencyLoss, StepTerms
 from deepsal.metrics import functional
+from deepsal.training.losses import SaliencyLoss, StepTerms
 
 PRESETS = sorted((Path(__file__).parents[1] / "conf" / "loss").glob("*.yaml"))
 RECIPES = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from typing_extensions import override
 
-from deepsal.callbacks.keep import Last
+from deepsal.training.checkpoints import Last
 
 SIGNAL = signal.SIGUSR2
 """What submitit asks Slurm to send before the time is up."""
