@@ -44,7 +44,7 @@ OmegaConf.register_new_resolver("direction", optuna_search.direction, replace=Tr
 
 def build(config: DictConfig) -> dict[str, Any]:
     """Make the objects a configuration describes: task, data, callbacks, logger, trainer."""
-    from deepsal.callbacks import Checkpoints
+    from deepsal.training.checkpoints import Checkpoints
 
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
@@ -152,7 +152,7 @@ def resume(folder: Path, *others: str) -> float | None:
     if job := state.finished(folder, (folder / "config.yaml").read_text()):
         print(f"{folder} is done already")
         return job.score
-    from deepsal.callbacks import newest
+    from deepsal.training.checkpoints import newest
 
     config.output_dir = str(folder)
     last, torn = newest(folder)
@@ -165,7 +165,7 @@ def resume(folder: Path, *others: str) -> float | None:
 
 def run(config: DictConfig, folder: Path, last: Path | None = None) -> float | None:
     """Run one job in its folder; `status` there says how it ended."""
-    from deepsal.callbacks import Preempted
+    from deepsal.training.preemption import Preempted
 
     try:
         state.tell(folder, "running")

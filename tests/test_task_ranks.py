@@ -7,9 +7,9 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from deepsal.callbacks import csv_logger
 from deepsal.data import SaliencyDataModule, popout
 from deepsal.models import Finetune, Readout, SaliencyNetwork
+from deepsal.training.csv_log import csv_logger
 from deepsal.training.losses import SaliencyLoss
 from deepsal.training.task import SaliencyTask
 from tests.conftest import backbone

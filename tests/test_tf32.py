@@ -9,11 +9,12 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from deepsal.callbacks import Judge, WatchReceptiveFields
+from deepsal.callbacks import WatchReceptiveFields
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import backbone
 from deepsal.rf import fields, geometry, store
 from deepsal.rf.sources import middle
+from deepsal.runs.claims import Judge
 from deepsal.training.task import SaliencyTask
 from tests import conftest
 from tests.tf32 import Tf32

@@ -10,11 +10,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from deepsal.callbacks import WeightsAndBiases
 from deepsal.models import trained
 from deepsal.rf.memory import is_out_of_memory
 from deepsal.runs import claims, score_files
-from deepsal.training.wandb_log import log_numbers
+from deepsal.training.wandb_log import WeightsAndBiases, log_numbers
 
 VERBS = ("fit", "test", "probe", "export")
 TOO_LARGE = (

@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from deepsal.callbacks import Judge
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import backbone, trained
 from deepsal.rf.rule import Row
 from deepsal.runs import claims
+from deepsal.runs.claims import Judge
 
 
 def main() -> None:

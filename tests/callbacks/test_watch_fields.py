@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from deepsal.callbacks import ShowPredictions, WatchReceptiveFields, csv_logger
+from deepsal.callbacks import ShowPredictions, WatchReceptiveFields
 from deepsal.rf import fields, store
+from deepsal.training.csv_log import csv_logger
 from deepsal.training.task import SaliencyTask
 from tests.conftest import datamodule, task
 

@@ -5,9 +5,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from deepsal.callbacks import Checkpoints, Last, Preempted, Requeue, newest
 from deepsal.data import SaliencyDataModule, popout
 from deepsal.data.device_cache import DeviceImages, choose_device_cache, free_memory
+from deepsal.training.checkpoints import Checkpoints, Last, newest
+from deepsal.training.preemption import Preempted, Requeue
 from tests.conftest import task
 from tests.data.test_cache import files
 from tests.data.test_datamodule import dataset, equal

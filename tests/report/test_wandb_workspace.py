@@ -9,15 +9,10 @@ import pytest
 import yaml
 from pytorch_lightning import Trainer
 
-from deepsal.callbacks import (
-    ShowPredictions,
-    WatchReceptiveFields,
-    csv_logger,
-    show_predictions,
-    watch_fields,
-)
+from deepsal.callbacks import ShowPredictions, WatchReceptiveFields, show_predictions, watch_fields
 from deepsal.report.__main__ import main
 from deepsal.report.wandb_workspace import VARIED, workspace
+from deepsal.training.csv_log import csv_logger
 from tests.conftest import datamodule, task
 
 # wandb_workspaces 0.4.13 still uses pydantic's old decorators

@@ -7,10 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deepsal.callbacks import Export
 from deepsal.metrics.functional import auc, cc, nss
 from deepsal.models import Maps
-from deepsal.runs.export import levels
+from deepsal.runs.export import Export, levels
 from tests.conftest import datamodule
 
 

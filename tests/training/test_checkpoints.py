@@ -6,8 +6,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from deepsal.callbacks import Checkpoints, Last, best, csv_logger, newest
-from deepsal.training.checkpoints import previous, random_state, restore
+from deepsal.training.checkpoints import (
+    Checkpoints,
+    Last,
+    best,
+    newest,
+    previous,
+    random_state,
+    restore,
+)
+from deepsal.training.csv_log import csv_logger
 from tests import conftest
 from tests.callbacks.test_watch_fields import fit
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from deepsal.callbacks import csv_logger
+from deepsal.training.csv_log import csv_logger
 
 
 def write(folder: Path, steps: range, **more: float) -> None:

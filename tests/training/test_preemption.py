@@ -8,8 +8,7 @@ import torch
 from pytorch_lightning.strategies import Strategy
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from deepsal.callbacks import Preempted, Requeue
-from deepsal.training.preemption import SIGNAL
+from deepsal.training.preemption import SIGNAL, Preempted, Requeue
 from tests.callbacks.test_watch_fields import fit
 from tests.training.test_checkpoints import train
 

@@ -7,12 +7,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from deepsal.callbacks import Export
 from deepsal.data import SaliencyDataModule, popout
 from deepsal.data.fixation_maps import rasterise
 from deepsal.metrics import functional
 from deepsal.metrics.scoring import Scoring, scores
 from deepsal.models import Centre, Human, Maps
+from deepsal.runs.export import Export
 from deepsal.training.task import SaliencyTask
 from deepsal.vocabulary import DEPTHS
 from tests.conftest import datamodule, task

@@ -11,7 +11,9 @@ import pytorch_lightning as pl
 import wandb
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
-from deepsal.callbacks import ShowPredictions, WatchReceptiveFields, WeightsAndBiases, csv_logger
+from deepsal.callbacks import ShowPredictions, WatchReceptiveFields
+from deepsal.training.csv_log import csv_logger
+from deepsal.training.wandb_log import WeightsAndBiases
 from tests.conftest import datamodule, task
 
 

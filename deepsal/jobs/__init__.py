@@ -1,1 +1,0 @@
-"""Jobs of a sweep: their folders, processes and devices, and what a job does in its process."""
