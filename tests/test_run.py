@@ -178,7 +178,7 @@ def test_a_page_that_cannot_be_drawn_does_not_undo_a_done_run(
     def refuse(folder: Path) -> None:
         raise MemoryError(f"no page of {folder.name}")
 
-    monkeypatch.setattr("deepsal.report.page.write", refuse)
+    monkeypatch.setattr("deepsal.report.page.run_page.write", refuse)
     config = composed(tmp_path, *SMALL, "logger=csv", "do=[]")
     (tmp_path / "config.yaml").write_text("")
     run.run(config, tmp_path)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deepsal.report import compare, comparison, layout, page, seeds, wandb_workspace
+from deepsal.report import compare, layout, seeds, wandb_workspace
 from deepsal.report.figures import paper
+from deepsal.report.page import run_page, sweep_page
 from deepsal.vocabulary import STAGES
 
 
@@ -19,7 +20,7 @@ def of_run(arguments: Sequence[str]) -> Path:
     more = "tested baselines to show beside it, besides those next to it"
     parser.add_argument("--beside", nargs="+", type=Path, default=[], metavar="RUN", help=more)
     given = parser.parse_args(arguments)
-    return page.write(given.run, given.beside)
+    return run_page.write(given.run, given.beside)
 
 
 def of_sweep(arguments: Sequence[str]) -> Path:
@@ -27,7 +28,7 @@ def of_sweep(arguments: Sequence[str]) -> Path:
     about = "One page of all runs below a folder."
     parser = argparse.ArgumentParser(prog="deepsal.report sweep", description=about)
     parser.add_argument("folder", type=Path, help="holds run folders")
-    return comparison.write(parser.parse_args(arguments).folder)
+    return sweep_page.write(parser.parse_args(arguments).folder)
 
 
 def of_runs(arguments: Sequence[str]) -> Path | None:
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("command", choices=[*COMMANDS])
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="COMMAND --help says more")
     if arguments and arguments[0] not in COMMANDS and (folder := Path(arguments[0])).is_dir():
-        arguments = ["page" if comparison.is_run(folder) else "sweep", *arguments]
+        arguments = ["page" if sweep_page.is_run(folder) else "sweep", *arguments]
     given = parser.parse_args(arguments)
     try:
         made = COMMANDS[given.command](given.rest)

@@ -13,11 +13,12 @@ def report_run(folder: Path, title: str) -> None:
         folder: the run folder.
         title: of the figure.
     """
-    from deepsal.report import page, tables
+    from deepsal.report import tables
     from deepsal.report.figures import change
+    from deepsal.report.page import run_page
 
     draw_change, summary = partial(change.change, folder, title), partial(tables.summary, folder)
-    _try(folder, draw_change, partial(page.write, folder), summary)
+    _try(folder, draw_change, partial(run_page.write, folder), summary)
 
 
 def report_sweep(folder: Path) -> None:
@@ -27,9 +28,9 @@ def report_sweep(folder: Path) -> None:
         folder: of the sweep.
     """
     if any(folder.glob("*/status")):
-        from deepsal.report import comparison
+        from deepsal.report.page import sweep_page
 
-        _try(folder, partial(comparison.write, folder))
+        _try(folder, partial(sweep_page.write, folder))
 
 
 def _try(folder: Path, *parts: Callable[[], object]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import t
 
 from deepsal.report.compare import Comparison, best, compare, p_values, read
-from deepsal.report.comparison import job
+from deepsal.report.page.sweep_page import job
 
 
 def over_seeds(folders: Sequence[Path]) -> Comparison:

@@ -4,7 +4,7 @@ import pytest
 
 from deepsal.report.__main__ import main
 from deepsal.runs import score_files
-from tests.report.test_comparison import sweep
+from tests.report.page.test_sweep_page import sweep
 
 
 def test_a_command_writes_its_page_and_says_where(

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from deepsal.report import comparison, page
-from tests.report.test_comparison import sweep
-from tests.report.test_page import HOSTILE, run_folder
+from deepsal.report.page import run_page, sweep_page
+from tests.report.page.test_run_page import HOSTILE, run_folder
+from tests.report.page.test_sweep_page import sweep
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 wait = pytest.importorskip("selenium.webdriver.support.wait")
@@ -41,8 +41,8 @@ def driver() -> Iterator[Any]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     return {
-        "run": page.write(run_folder(folder / "run", HOSTILE)),
-        "sweep": comparison.write(sweep(folder)),
+        "run": run_page.write(run_folder(folder / "run", HOSTILE)),
+        "sweep": sweep_page.write(sweep(folder)),
     }
 
 

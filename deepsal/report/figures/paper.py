@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deepsal.report import evolution
-from deepsal.report.comparison import Job, depths, found, mean_interval
-from deepsal.report.evolution import Stage
+from deepsal.report.page import field_data
+from deepsal.report.page.field_data import Stage
+from deepsal.report.page.sweep_page import Job, depths, found, mean_interval
 from deepsal.rf.plot.grid import COLOURS
 from deepsal.statistics import interval
 from deepsal.vocabulary import MEASURES, SCORES
@@ -52,7 +52,7 @@ def write(folder: Path) -> list[Path]:
         FileNotFoundError: neither a run with fields nor a folder of runs.
     """
     with mpl.rc_context(STYLE):
-        stages = evolution.stages(folder)
+        stages = field_data.stages(folder)
         made = of_run(stages) if stages else of_sweep(found(folder))
         if not made:
             raise FileNotFoundError(f"{folder} holds neither fields/ nor runs of several depths")

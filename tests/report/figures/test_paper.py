@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from deepsal.report.figures import paper
-from tests.report.test_comparison import sweep
-from tests.report.test_evolution import stored
+from tests.report.page.test_field_data import stored
+from tests.report.page.test_sweep_page import sweep
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from deepsal.report import page
+from deepsal.report.page import run_page
 from deepsal.runs import score_files
-from tests.report.test_evolution import stored
-from tests.report.test_history import logged
-from tests.report.test_predictions import kept
+from tests.report.page.test_field_data import stored
+from tests.report.page.test_gallery import kept
+from tests.report.page.test_training_curves import logged
 
 HOSTILE = "<script>alert('x')</script>\"'&{{ 7*7 }}" + "long" * 100
 ROW = {
@@ -42,7 +42,7 @@ def run_folder(folder: Path, name: str = "a run", epochs: int = 3) -> Path:
 
 
 def test_one_file_shows_everything_and_asks_for_nothing(tmp_path: Path) -> None:
-    file = page.write(run_folder(tmp_path / "run"))
+    file = run_page.write(run_folder(tmp_path / "run"))
     text = file.read_text()
     assert file == tmp_path / "run" / "report.html"
     parts = re.findall(r'<section id="(\w+)"', text)
@@ -58,7 +58,7 @@ def test_one_file_shows_everything_and_asks_for_nothing(tmp_path: Path) -> None:
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
-    text = page.write(run_folder(tmp_path / "run", HOSTILE)).read_text()
+    text = run_page.write(run_folder(tmp_path / "run", HOSTILE)).read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
     assert "{{ 7*7 }}" in text
@@ -66,7 +66,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 
 
 def test_the_scripts_data_are_what_was_stored(tmp_path: Path) -> None:
-    text = page.write(run_folder(tmp_path / "run")).read_text()
+    text = run_page.write(run_folder(tmp_path / "run")).read_text()
     found = re.search(r'id="data">(.*?)</script>', text, re.S)
     assert found
     data = json.loads(found.group(1))
@@ -85,19 +85,19 @@ def test_a_page_shrinks_its_pictures_until_it_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = run_folder(tmp_path / "run")
-    whole = page.write(folder).stat().st_size
-    monkeypatch.setattr(page, "CELLS", (9, 5, 2))
-    monkeypatch.setattr(page, "LARGEST", whole - 200)
-    assert page.write(folder).stat().st_size <= whole - 200
+    whole = run_page.write(folder).stat().st_size
+    monkeypatch.setattr(run_page, "CELLS", (9, 5, 2))
+    monkeypatch.setattr(run_page, "LARGEST", whole - 200)
+    assert run_page.write(folder).stat().st_size <= whole - 200
 
 
 def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("name: bare\n")
-    text = page.write(tmp_path).read_text()
+    text = run_page.write(tmp_path).read_text()
     assert re.findall(r'<section id="(\w+)"', text) == ["options"]
     assert "<script" not in text
     with pytest.raises(FileNotFoundError, match="no run folder"):
-        page.write(tmp_path / "nowhere")
+        run_page.write(tmp_path / "nowhere")
 
 
 def test_baselines_scored_alike_stand_beside_the_run(tmp_path: Path) -> None:
@@ -113,10 +113,10 @@ def test_baselines_scored_alike_stand_beside_the_run(tmp_path: Path) -> None:
         score_files.write(tmp_path / place, rows, data)
         config = {"name": name, "network": {"name": name}}
         (tmp_path / place / "config.yaml").write_text(json.dumps(config))
-    assert [*page.baselines(folder)] == ["itti"]
-    text = page.write(folder, [tmp_path / "far"]).read_text()
+    assert [*run_page.baselines(folder)] == ["itti"]
+    text = run_page.write(folder, [tmp_path / "far"]).read_text()
     assert re.findall(r'<th scope="row">(\w+)</th>', text)[:4] == ["run", "centre", "itti", "human"]
     assert "<b>1.250</b>" in text
     assert "AUC-Borji" not in text, "nobody was scored by it"
     with pytest.raises(ValueError, match="b was not scored as"):
-        page.write(folder, [tmp_path / "runs" / "b"])
+        run_page.write(folder, [tmp_path / "runs" / "b"])

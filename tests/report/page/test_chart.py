@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepsal.report.chart import APART, BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, chart
+from deepsal.report.page.chart import APART, BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, chart
 
 
 def test_points_lie_in_the_frame_and_where_their_ticks_say() -> None:

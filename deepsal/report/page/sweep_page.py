@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from deepsal import atomic
-from deepsal.report.header import options, status, took
-from deepsal.report.history import logged
-from deepsal.report.rendering import render
+from deepsal.report.page.header import options, status, took
+from deepsal.report.page.rendering import render
+from deepsal.report.page.training_curves import logged
 from deepsal.runs import score_files
 from deepsal.vocabulary import DEPTHS, LOWER, MEASURES, SCORES
 

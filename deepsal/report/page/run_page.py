@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from deepsal import atomic
-from deepsal.report import evolution
-from deepsal.report.chart import Chart, Line, chart
-from deepsal.report.evolution import Stage, Values
-from deepsal.report.header import header, options
-from deepsal.report.history import at_steps, curves
-from deepsal.report.predictions import address, gallery
-from deepsal.report.rendering import render
+from deepsal.report.page import field_data
+from deepsal.report.page.chart import Chart, Line, chart
+from deepsal.report.page.field_data import Stage, Values
+from deepsal.report.page.gallery import address, gallery
+from deepsal.report.page.header import header, options
+from deepsal.report.page.rendering import render
+from deepsal.report.page.training_curves import at_steps, curves
 from deepsal.rf.claims.verdict import WITHDRAWN
 from deepsal.rf.plot.grid import COLOURS
 from deepsal.runs import score_files
@@ -50,7 +50,7 @@ def write(folder: Path, beside: Sequence[Path] = ()) -> Path:
         raise FileNotFoundError(
             f"{folder} is no run folder: it holds neither config.yaml nor fields/"
         )
-    stages = evolution.stages(folder)
+    stages = field_data.stages(folder)
     parts = {
         **_fixed(folder, beside),
         "stages": stages,
@@ -135,7 +135,7 @@ def stage_curves(folder: Path, stages: Sequence[Stage]) -> list[Chart]:
 
 def plain(stage: Stage, cell: int) -> dict[str, Any]:
     """Return a stage as JSON values; NaN becomes null."""
-    sprite, size = evolution.sprite(stage.picture, cell)
+    sprite, size = field_data.sprite(stage.picture, cell)
     return {
         "name": stage.name,
         "units": stage.units,

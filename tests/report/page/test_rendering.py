@@ -3,7 +3,7 @@ import re
 import pytest
 from jinja2 import UndefinedError
 
-from deepsal.report.rendering import render
+from deepsal.report.page.rendering import render
 
 SWEEP = {"folder": "<b>depths</b>", "jobs": [], "columns": [], "cells": [], "score_names": {}}
 SWEEP |= {"lower": (), "heats": [], "unfinished": []}

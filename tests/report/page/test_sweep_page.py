@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepsal.report import comparison
+from deepsal.report.page import sweep_page
 from deepsal.runs import score_files
 
 MEASURES = {"correlation": 0.5, "csi": 0.2}
@@ -44,11 +44,11 @@ def sweep(folder: Path, name: str = "sweep") -> Path:
 
 
 def test_jobs_differ_in_their_options_only(tmp_path: Path) -> None:
-    jobs = comparison.found(sweep(tmp_path))
+    jobs = sweep_page.found(sweep(tmp_path))
     names = [job.name for job in jobs]
     assert names[0] == "0-vgg16-conv5"
     assert names[-1] == "10-bad", "job 10 after job 3"
-    columns = comparison.differences([job.options for job in jobs])
+    columns = sweep_page.differences([job.options for job in jobs])
     assert columns == {
         "backbone": ["vgg16", "vgg16", "resnet50", "resnet50", "alexnet"],
         "finetune": ["conv5", "all", "conv5", "all", "all"],
@@ -58,8 +58,8 @@ def test_jobs_differ_in_their_options_only(tmp_path: Path) -> None:
 
 
 def test_backbone_times_depth_is_a_table_of_means(tmp_path: Path) -> None:
-    jobs = comparison.found(sweep(tmp_path))
-    heats = {heat.title: heat for heat in comparison.heats(jobs, [job.name for job in jobs])}
+    jobs = sweep_page.found(sweep(tmp_path))
+    heats = {heat.title: heat for heat in sweep_page.heats(jobs, [job.name for job in jobs])}
     nss = heats["Test NSS: backbone × depth"]
     assert nss.columns == ["conv5", "all"]
     assert nss.rows[0][0] == "vgg16"
@@ -72,7 +72,7 @@ def test_backbone_times_depth_is_a_table_of_means(tmp_path: Path) -> None:
 
 
 def test_the_page_links_runs_and_tells_why_jobs_failed(tmp_path: Path) -> None:
-    text = comparison.write(sweep(tmp_path, "a <b>sweep</b>")).read_text()
+    text = sweep_page.write(sweep(tmp_path, "a <b>sweep</b>")).read_text()
     assert 'href="1-vgg16-all/report.html"' in text
     assert text.count("<a href=") == 4 + 3, "four runs and the page's own parts"
     assert "failed: ValueError: &lt;b&gt;no&lt;/b&gt; such file" in text
@@ -87,18 +87,18 @@ def test_seeds_are_averaged_and_other_files_passed_over(tmp_path: Path) -> None:
     wandb = folder / "11-vgg16-all" / "wandb" / "files"
     wandb.mkdir(parents=True)
     (wandb / "config.yaml").write_text("a: 1")
-    jobs = comparison.found(folder)
+    jobs = sweep_page.found(folder)
     assert len(jobs) == 6
-    nss = comparison.heats(jobs, [job.name for job in jobs])[0]
+    nss = sweep_page.heats(jobs, [job.name for job in jobs])[0]
     assert np.array(nss.rows[0][1][1]) == pytest.approx([3.0, 2 / 3])
 
 
 def test_a_job_that_failed_at_once_is_listed(tmp_path: Path) -> None:
     (tmp_path / "0-bad" / ".hydra").mkdir(parents=True)
     (tmp_path / "0-bad" / "status").write_text("failed: OSError: disk full\n")
-    assert "failed: OSError: disk full" in comparison.write(tmp_path).read_text()
+    assert "failed: OSError: disk full" in sweep_page.write(tmp_path).read_text()
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no run folders"):
-        comparison.write(tmp_path)
+        sweep_page.write(tmp_path)

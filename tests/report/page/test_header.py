@@ -3,7 +3,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from deepsal.report.header import header, options, took
+from deepsal.report.page.header import header, options, took
 
 CONFIG = """
 name: a-run

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deepsal.report.predictions import gallery, webp
+from deepsal.report.page.gallery import gallery, webp
 from deepsal.rf import store
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepsal.report.chart import Chart, Line, chart
+from deepsal.report.page.chart import Chart, Line, chart
 
 SPOKEN = {"loss": "loss", "nss": "NSS", "cc": "CC", "kl": "KL", "sim": "SIM", "auc": "AUC"}
 MOST = 200
