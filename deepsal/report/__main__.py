@@ -7,9 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deepsal.report import compare, layout, seeds, wandb_workspace
+from deepsal.report import wandb_workspace
 from deepsal.report.figures import paper
 from deepsal.report.page import run_page, sweep_page
+from deepsal.report.tables import formats, runs, seeds
 from deepsal.vocabulary import STAGES
 
 
@@ -43,12 +44,12 @@ def of_runs(arguments: Sequence[str]) -> Path | None:
         "--seeds", action="store_true", help="one row for runs but for their seed alike"
     )
     given = parser.parse_args(arguments)
-    read = seeds.over_seeds if given.seeds else compare.compare
-    found = read([run for folder in given.runs for run in compare.tested(folder)])
+    read = seeds.over_seeds if given.seeds else runs.compare
+    found = read([run for folder in given.runs for run in runs.tested(folder)])
     if given.to is None:
-        layout.show(found, Console(highlight=False))
+        formats.show(found, Console(highlight=False))
         return None
-    layout.save(found, given.to)
+    formats.save(found, given.to)
     return Path(given.to)
 
 

@@ -13,11 +13,11 @@ def report_run(folder: Path, title: str) -> None:
         folder: the run folder.
         title: of the figure.
     """
-    from deepsal.report import tables
     from deepsal.report.figures import change
     from deepsal.report.page import run_page
+    from deepsal.report.tables import terminal
 
-    draw_change, summary = partial(change.change, folder, title), partial(tables.summary, folder)
+    draw_change, summary = partial(change.change, folder, title), partial(terminal.summary, folder)
     _try(folder, draw_change, partial(run_page.write, folder), summary)
 
 

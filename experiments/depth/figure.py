@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from deepsal.report import tables
+from deepsal.report.tables import terminal
 from deepsal.runs import score_files
 from deepsal.vocabulary import DEPTHS, STAGES
 
@@ -29,7 +29,7 @@ def collect(folder: Path) -> pd.DataFrame:
         row = {"depth": config["finetune"]["name"], "seed": config["seed"]}
         row |= {score: round(found["run"][score]["mean"], 4) for score in SCORES}
         row |= {f"centre_{score}": round(found["centre"][score]["mean"], 4) for score in SHOWN}
-        row |= {s.stage: round(s.correlation, 4) for s in tables.field_changes(job)}
+        row |= {s.stage: round(s.correlation, 4) for s in terminal.field_changes(job)}
         rows.append(row)
     if not rows:
         raise FileNotFoundError(f"{folder} holds no finished job (*/scores.json)")

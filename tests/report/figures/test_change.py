@@ -4,7 +4,7 @@ from PIL import Image
 
 from deepsal.report.figures.change import change
 from deepsal.rf import store
-from tests.report.test_tables import found
+from tests.report.tables.test_terminal import found
 
 
 def saved(folder: Path, epoch: int, scale: float) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from deepsal.report.page import field_data
 from deepsal.rf import store
-from tests.report.test_tables import found
+from tests.report.tables.test_terminal import found
 
 STAGE = {"sigma": 0.0, "size": [9, 9], "stride": [2, 2], "offset": [2, 2]}
 

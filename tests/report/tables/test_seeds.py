@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from deepsal.report.layout import markdown
-from deepsal.report.seeds import over_seeds
-from tests.report.test_compare import run
+from deepsal.report.tables.formats import markdown
+from deepsal.report.tables.seeds import over_seeds
+from tests.report.tables.test_runs import run
 
 
 def seeded(folder: Path, loss: str, gain: float, seed: int) -> Path:

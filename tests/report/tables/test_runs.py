@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from scipy.stats import wilcoxon
 
-from deepsal.report import compare, layout
-from deepsal.report.compare import Comparison
+from deepsal.report.tables import formats, runs
+from deepsal.report.tables.runs import Comparison
 from deepsal.runs import score_files
 from deepsal.statistics import holm
 
@@ -37,7 +37,7 @@ def three(folder: Path) -> list[Path]:
 
 
 def found(folder: Path) -> Comparison:
-    return compare.compare(three(folder))
+    return runs.compare(three(folder))
 
 
 def test_pairs_of_runs_are_tested_image_by_image(tmp_path: Path) -> None:
@@ -54,13 +54,13 @@ def test_pairs_of_runs_are_tested_image_by_image(tmp_path: Path) -> None:
 def test_runs_must_be_scored_alike(tmp_path: Path) -> None:
     first = run(tmp_path / "a", 0.0, 1)
     with pytest.raises(ValueError, match=r"a has protocol tuebingen, b has mit"):
-        compare.compare([first, run(tmp_path / "b", 0.0, 1, "mit")])
+        runs.compare([first, run(tmp_path / "b", 0.0, 1, "mit")])
     with pytest.raises(ValueError, match=r"images 40.* 30"):
-        compare.compare([first, run(tmp_path / "c", 0.0, 1, images=30)])
+        runs.compare([first, run(tmp_path / "c", 0.0, 1, images=30)])
     with pytest.raises(FileNotFoundError, match=r"nothing has no scores\.json"):
-        compare.compare([first, tmp_path / "nothing"])
+        runs.compare([first, tmp_path / "nothing"])
     with pytest.raises(ValueError, match="twice"):
-        compare.compare([first, first])
+        runs.compare([first, first])
 
 
 def test_equal_runs_and_images_without_a_score(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_equal_runs_and_images_without_a_score(tmp_path: Path) -> None:
     table = pd.read_csv(folders[1] / "scores.csv")
     table.loc[0, "nss"] = np.nan
     table.to_csv(folders[1] / "scores.csv", index=False)
-    result = compare.compare(folders)
+    result = runs.compare(folders)
     assert np.isnan(result.p["nss"]["a", "b"])
-    assert layout.markdown(result).count("**") == 8
+    assert formats.markdown(result).count("**") == 8
 
 
 def test_folders_of_one_name_are_told_apart_and_old_runs_can_be_read(tmp_path: Path) -> None:
@@ -79,16 +79,16 @@ def test_folders_of_one_name_are_told_apart_and_old_runs_can_be_read(tmp_path: P
         about = json.loads((folder / "scores.json").read_text())
         del about["protocol"], about["maps"], about["ig_over"]
         (folder / "scores.json").write_text(json.dumps(about))
-    assert compare.compare(folders).runs == ["mon/x", "tue/x"]
+    assert runs.compare(folders).runs == ["mon/x", "tue/x"]
 
 
 def test_where_nothing_can_be_tested_only_the_best_is_best(tmp_path: Path) -> None:
     folders = [run(tmp_path / n, g, s, images=3) for n, g, s in (("a", 0.0, 1), ("b", 0.5, 2))]
-    result = compare.compare(folders)
+    result = runs.compare(folders)
     assert np.isnan(result.p["nss"]["a", "b"])
-    assert compare.is_best(result, "nss", "b")
-    assert not compare.is_best(result, "nss", "a")
-    assert not compare.is_best(result, "nss", "centre")
+    assert runs.is_best(result, "nss", "b")
+    assert not runs.is_best(result, "nss", "a")
+    assert not runs.is_best(result, "nss", "centre")
 
 
 def test_baselines_that_differ_say_whose_they_are(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_baselines_that_differ_say_whose_they_are(tmp_path: Path) -> None:
     about = json.loads((folders[1] / "scores.json").read_text())
     about["scores"]["centre"]["nss"]["mean"] = 1.5
     (folders[1] / "scores.json").write_text(json.dumps(about))
-    result = compare.compare(folders)
+    result = runs.compare(folders)
     assert [*result.means] == ["a", "b_2", "c", "centre", "centre of b_2"]
     assert result.means["centre of b_2"]["nss"]["mean"] == 1.5
 
@@ -104,6 +104,6 @@ def test_baselines_that_differ_say_whose_they_are(tmp_path: Path) -> None:
 def test_a_folder_of_runs_stands_for_the_tested_ones(tmp_path: Path) -> None:
     folders = three(tmp_path)
     (tmp_path / "untested").mkdir()
-    assert compare.tested(tmp_path) == folders
-    assert compare.tested(folders[0]) == folders[:1]
-    assert compare.tested(tmp_path / "untested") == [tmp_path / "untested"]
+    assert runs.tested(tmp_path) == folders
+    assert runs.tested(folders[0]) == folders[:1]
+    assert runs.tested(tmp_path / "untested") == [tmp_path / "untested"]

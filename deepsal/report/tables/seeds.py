@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
-from deepsal.report.compare import Comparison, best, compare, p_values, read
 from deepsal.report.page.sweep_page import job
+from deepsal.report.tables.runs import Comparison, best, compare, p_values, read
 
 
 def over_seeds(folders: Sequence[Path]) -> Comparison:

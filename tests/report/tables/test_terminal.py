@@ -5,7 +5,7 @@ import numpy as np
 from rich.console import Console
 
 from deepsal.metrics.scoring import SCORES
-from deepsal.report import tables
+from deepsal.report.tables import terminal
 from deepsal.rf import store
 from deepsal.rf.mapping.gradient_fields import Fields
 from deepsal.runs import score_files
@@ -29,7 +29,7 @@ def found(scale: float, dead: bool = False) -> Fields:
 
 def printed(folder: Path) -> str:
     out = io.StringIO()
-    tables.summary(folder, Console(file=out, width=80, highlight=False))
+    terminal.summary(folder, Console(file=out, width=80, highlight=False))
     return out.getvalue()
 
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deepsal.report.compare import LEVEL, Comparison, is_best, p_best
-from deepsal.report.tables import cell
+from deepsal.report.tables.runs import LEVEL, Comparison, is_best, p_best
+from deepsal.report.tables.terminal import cell
 from deepsal.vocabulary import LOWER, SCORES
 
 BOLD = f"Bold: the best run, and runs that do not differ from it (p ≥ {LEVEL})."
