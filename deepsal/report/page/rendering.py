@@ -12,10 +12,10 @@ def render(template: str, data: Mapping[str, Any]) -> str:
     """Fill a template of this package; every value is escaped.
 
     Args:
-        template: file name in `deepsal/report/templates`.
+        template: file name in `deepsal/report/page/templates`.
         data: the template's variables; one that is missing is an error.
     """
-    loader = PackageLoader("deepsal.report", "templates")
+    loader = PackageLoader("deepsal.report.page", "templates")
     environment = Environment(
         loader=loader,
         autoescape=True,
