@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import captum
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.callbacks import field_pictures
-from deepsal.data.dataset import Sample
+from deepsal.data.batch import Images
 from deepsal.rf import sources, store
 from deepsal.rf.claims.measurements import moved
 from deepsal.rf.geometry import Geometry, geometry
@@ -31,16 +31,6 @@ WATCHED = ("correlation", "extent", "csi", "k")
 """Measures whose median over units is logged; all are stored with the fields, unit by unit."""
 COMPARED = 16
 """Images on which activations are compared with the first look's."""
-
-
-@runtime_checkable
-class Images(Protocol):
-    """A data set of samples of one size, and its pixels per degree of visual angle, if known."""
-
-    degree: float | None
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> Sample: ...
 
 
 class Look:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.callbacks.field_snapshot import Images
+from deepsal.data.batch import Images
 from deepsal.rf import store
 
 Predict = Callable[[Tensor, tuple[int, int], list[str]], Tensor]

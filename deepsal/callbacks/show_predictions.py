@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from typing_extensions import override
 
 from deepsal.callbacks.prediction_gallery import keep_gallery
-from deepsal.data.dataset import Sample
+from deepsal.data.batch import Sample
 from deepsal.rf.hooks import undisturbed
 from deepsal.rf.plot.grid import png
 from deepsal.training.wandb_log import log_picture

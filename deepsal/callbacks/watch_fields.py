@@ -10,7 +10,8 @@ import pytorch_lightning as pl
 import torch
 from typing_extensions import override
 
-from deepsal.callbacks.field_snapshot import Images, Look
+from deepsal.callbacks.field_snapshot import Look
+from deepsal.data.batch import Images
 from deepsal.rf.hooks import undisturbed
 from deepsal.rf.memory import is_out_of_memory
 from deepsal.rf.patches import TopK

@@ -1,9 +1,9 @@
 """Saliency data: stimuli with fixations as coordinates, and the batches made of them."""
 
+from deepsal.data.batch import Batch as Batch
+from deepsal.data.batch import Sample as Sample
 from deepsal.data.datamodule import SaliencyDataModule as SaliencyDataModule
-from deepsal.data.dataset import Batch as Batch
 from deepsal.data.dataset import SaliencyDataset as SaliencyDataset
-from deepsal.data.dataset import Sample as Sample
 from deepsal.data.dataset import Stimulus as Stimulus
 from deepsal.data.datasets.card import Card as Card
 from deepsal.data.datasets.cat2000 import cat2000 as cat2000

@@ -10,8 +10,9 @@ from pytorch_lightning.trainer.states import TrainerFn, TrainerStatus
 from typing_extensions import override
 
 from deepsal.data.augment import Augment
+from deepsal.data.batch import Batch
 from deepsal.data.cache import Cache
-from deepsal.data.dataset import Batch, SaliencyDataset
+from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.device_cache import DeviceImages, choose_device_cache, free_memory
 from deepsal.data.resumable_loader import EpochSampler, Loader, run_seed, usual_workers
 from deepsal.data.saliency_images import SaliencyImages

@@ -7,20 +7,16 @@ image until they are rasterised; nothing resizes them as an image.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from deepsal.data.fixation_maps import rasterise
 
 SPLITS = ("train", "val", "test")
-UNREADABLE = (UnidentifiedImageError, OSError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -131,107 +127,3 @@ def _check(dataset: str, stimulus: Stimulus, hidden: bool) -> None:
             f"{where}: {outside.any(1).sum()} fixations lie off the image, first ({x:g}, {y:g}); "
             "coordinates are 0-based pixels of the image as stored"
         )
-
-
-class Sample(NamedTuple):
-    """One image as a network sees it, and its ground truth at the resolution it is scored at.
-
-    image: float (3, h, w) in [0, 1] · fixations: counts (H, W) · density: (H, W), sums to one, or
-    zeros where a benchmark keeps the fixations · points: float64 (N, 2), in pixels of `size` ·
-    size: (height, width) of the stored image.
-    """
-
-    image: Float[Tensor, "3 h w"]
-    fixations: Float[Tensor, "H W"]
-    density: Float[Tensor, "H W"]
-    points: Float[Tensor, "N 2"]
-    name: str
-    size: tuple[int, int]
-
-
-class Draw(NamedTuple):
-    """The position of an image in its split, and the seed of the augmentation of this one view."""
-
-    position: int
-    seed: int
-
-
-class Batch(NamedTuple):
-    """Samples of one size, stacked; the ragged points stay a list on the CPU.
-
-    Until it is on the device that uses it, the image is uint8 in [0, 255]: a quarter of the bytes.
-    """
-
-    image: Float[Tensor, "B 3 h w"] | UInt8[Tensor, "B 3 h w"]
-    fixations: Float[Tensor, "B H W"]
-    density: Float[Tensor, "B H W"]
-    points: list[Tensor]
-    name: list[str]
-    size: list[tuple[int, int]]
-
-    def on(self, device: torch.device) -> "Batch":
-        """Return the batch on a device, its image in [0, 1]; copies to a GPU do not wait."""
-        at: dict[str, Any] = {"device": device, "non_blocking": device.type == "cuda"}
-        image = self.image.to(**at)
-        if not image.is_floating_point():
-            image = image / image.new_full((), 255)  # a plain 255 is multiplied by 1/255 on a GPU
-        return self._replace(
-            image=image, fixations=self.fixations.to(**at), density=self.density.to(**at)
-        )
-
-    def pin_memory(self) -> "Batch":
-        """Return the batch with its stacked tensors in memory that a GPU copies from by itself."""
-        return self._replace(
-            image=self.image.pin_memory(),
-            fixations=self.fixations.pin_memory(),
-            density=self.density.pin_memory(),
-        )
-
-
-def collate(samples: Sequence[Sample], fixations: Tensor | None = None) -> Batch:
-    """Stack samples into a `Batch`; fixations that are given are stacked already."""
-    images, counts, density, points, name, size = zip(*samples, strict=True)
-    return Batch(
-        torch.stack(images),
-        torch.stack(counts) if fixations is None else fixations,
-        torch.stack(density),
-        list(points),
-        list(name),
-        list(size),
-    )
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) from the file's header; raises as `read_image` does."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except FileNotFoundError:
-        raise
-    except UNREADABLE as error:
-        raise ValueError(f"{path} is not a readable image: {error}") from error
-
-
-def read_image(path: Path) -> UInt8[Tensor, "3 H W"]:
-    """Return the image as uint8 RGB.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is truncated, no image or huge (above 179 million pixels); the message
-            names it.
-    """
-    try:
-        with Image.open(path) as image:
-            return torch.from_numpy(np.array(_rgb(image))).permute(2, 0, 1).contiguous()
-    except FileNotFoundError:
-        raise
-    except UNREADABLE as error:
-        raise ValueError(f"{path} is not a readable image: {error}") from error
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
-        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")

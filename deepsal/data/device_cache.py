@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from deepsal.data.augment import Augment
-from deepsal.data.dataset import Batch, Draw, Sample
+from deepsal.data.batch import Batch, Draw, Sample
 from deepsal.data.resumable_loader import as_it_is
 from deepsal.data.saliency_images import SaliencyImages
 

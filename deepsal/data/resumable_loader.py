@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 from typing_extensions import override
 
-from deepsal.data.dataset import Batch, Draw
+from deepsal.data.batch import Batch, Draw
 
 SHARED = Path("/dev/shm")
 """What processes of Linux share their memory in; a container may have no more than 64 MB."""

@@ -10,8 +10,9 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from deepsal.data.augment import Augment, View
+from deepsal.data.batch import Batch, Draw, Sample, collate
 from deepsal.data.cache import Cache
-from deepsal.data.dataset import Batch, Draw, SaliencyDataset, Sample, collate
+from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.fixation_maps import blur, rasterise
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from deepsal.callbacks.field_snapshot import Images
+from deepsal.data.batch import Images
 from deepsal.rf import store
 from deepsal.rf.claims import controls
 from deepsal.rf.claims.measurements import Portrait, portrait

@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from deepsal.data.dataset import Sample, read_image
+from deepsal.data.batch import Sample
+from deepsal.data.image_files import read_image
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 HDF5 = (".hdf5", ".h5")

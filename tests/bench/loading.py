@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, osie
-from deepsal.data.dataset import Sample, collate
+from deepsal.data.batch import Sample, collate
 from deepsal.data.fixation_maps import blur, rasterise
 from tests.bench.harness import Row, side_by_side
 from tests.bench.training import written

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, osie, popout
-from deepsal.data.dataset import Stimulus, read_image
+from deepsal.data.dataset import Stimulus
 from deepsal.data.fixation_maps import blur, rasterise
+from deepsal.data.image_files import read_image
 from deepsal.models import Finetune, Readout, SaliencyNetwork, backbone
 from deepsal.training.losses import SaliencyLoss
 from deepsal.training.precision import fastest

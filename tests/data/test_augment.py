@@ -7,7 +7,7 @@ from torch import Tensor
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, Stimulus
 from deepsal.data.augment import Augment, View
-from deepsal.data.dataset import Sample
+from deepsal.data.batch import Sample
 
 SIZE = (60, 88)
 POINT = (37, 21)

@@ -12,8 +12,9 @@ from PIL import Image
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, Stimulus, popout
 from deepsal.data import cache as module
+from deepsal.data.batch import Sample
 from deepsal.data.cache import Cache, Kept
-from deepsal.data.dataset import Sample, read_image
+from deepsal.data.image_files import read_image
 
 SIZE = (12, 16)
 

@@ -1,7 +1,7 @@
 import torch
 
 from deepsal.data import SaliencyDataModule, popout
-from deepsal.data.dataset import Draw
+from deepsal.data.batch import Draw
 
 
 def images(**options: float) -> SaliencyDataModule:

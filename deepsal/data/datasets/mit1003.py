@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from deepsal.data.dataset import SaliencyDataset, image_size
+from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.datasets.card import Archive, Card
 from deepsal.data.datasets.fixation_detection import fixations
 from deepsal.data.datasets.reading import dataset, folders, found, pictures, reading, stimulus
+from deepsal.data.image_files import image_size
 
 PLACE = "http://people.csail.mit.edu/tjudd/WherePeopleLook"
 CARD = Card(

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.data.dataset import SaliencyDataset, Stimulus, image_size, read_image
+from deepsal.data.dataset import SaliencyDataset, Stimulus
 from deepsal.data.datasets.card import Card
+from deepsal.data.image_files import image_size, read_image
 
 OFF, NAN = "off the image", "not a number"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepsal.data.dataset import SPLITS, SaliencyDataset, Stimulus, image_size, read_image
+from deepsal.data.dataset import SPLITS, SaliencyDataset, Stimulus
+from deepsal.data.image_files import image_size, read_image
 
 COLUMNS = {
     "images.csv": ["image", "width", "height"],

@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 from PIL import Image
 
-from deepsal.data.dataset import SaliencyDataset, Stimulus, read_image
+from deepsal.data.dataset import SaliencyDataset, Stimulus
+from deepsal.data.image_files import read_image
 
 
 def export(dataset: SaliencyDataset, to: Path) -> None:

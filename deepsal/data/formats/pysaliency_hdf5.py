@@ -13,8 +13,9 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepsal.data.dataset import SaliencyDataset, Stimulus, image_size, read_image
+from deepsal.data.dataset import SaliencyDataset, Stimulus
 from deepsal.data.datasets.reading import kept, reading, split, tell
+from deepsal.data.image_files import image_size, read_image
 
 
 class _Fixations(NamedTuple):

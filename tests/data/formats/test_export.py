@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from deepsal.data import export, folder, popout
-from deepsal.data.dataset import SaliencyDataset, Stimulus, read_image
+from deepsal.data.dataset import SaliencyDataset, Stimulus
+from deepsal.data.image_files import read_image
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepsal.data import check
-from deepsal.data.dataset import SaliencyDataset, Stimulus, read_image
+from deepsal.data.dataset import SaliencyDataset, Stimulus
+from deepsal.data.image_files import read_image
 
 SPLITS = {"train": [0, 1], "val": [2], "test": [3]}
 

@@ -1,0 +1,86 @@
+"""Samples of a data set and the batches made of them."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+
+class Sample(NamedTuple):
+    """One image as a network sees it, and its ground truth at the resolution it is scored at.
+
+    image: float (3, h, w) in [0, 1] · fixations: counts (H, W) · density: (H, W), sums to one, or
+    zeros where a benchmark keeps the fixations · points: float64 (N, 2), in pixels of `size` ·
+    size: (height, width) of the stored image.
+    """
+
+    image: Float[Tensor, "3 h w"]
+    fixations: Float[Tensor, "H W"]
+    density: Float[Tensor, "H W"]
+    points: Float[Tensor, "N 2"]
+    name: str
+    size: tuple[int, int]
+
+
+class Draw(NamedTuple):
+    """The position of an image in its split, and the seed of the augmentation of this one view."""
+
+    position: int
+    seed: int
+
+
+class Batch(NamedTuple):
+    """Samples of one size, stacked; the ragged points stay a list on the CPU.
+
+    Until it is on the device that uses it, the image is uint8 in [0, 255]: a quarter of the bytes.
+    """
+
+    image: Float[Tensor, "B 3 h w"] | UInt8[Tensor, "B 3 h w"]
+    fixations: Float[Tensor, "B H W"]
+    density: Float[Tensor, "B H W"]
+    points: list[Tensor]
+    name: list[str]
+    size: list[tuple[int, int]]
+
+    def on(self, device: torch.device) -> "Batch":
+        """Return the batch on a device, its image in [0, 1]; copies to a GPU do not wait."""
+        at: dict[str, Any] = {"device": device, "non_blocking": device.type == "cuda"}
+        image = self.image.to(**at)
+        if not image.is_floating_point():
+            image = image / image.new_full((), 255)  # a plain 255 is multiplied by 1/255 on a GPU
+        return self._replace(
+            image=image, fixations=self.fixations.to(**at), density=self.density.to(**at)
+        )
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch with its stacked tensors in memory that a GPU copies from by itself."""
+        return self._replace(
+            image=self.image.pin_memory(),
+            fixations=self.fixations.pin_memory(),
+            density=self.density.pin_memory(),
+        )
+
+
+def collate(samples: Sequence[Sample], fixations: Tensor | None = None) -> Batch:
+    """Stack samples into a `Batch`; fixations that are given are stacked already."""
+    images, counts, density, points, name, size = zip(*samples, strict=True)
+    return Batch(
+        torch.stack(images),
+        torch.stack(counts) if fixations is None else fixations,
+        torch.stack(density),
+        list(points),
+        list(name),
+        list(size),
+    )
+
+
+@runtime_checkable
+class Images(Protocol):
+    """A data set of samples of one size, and its pixels per degree of visual angle, if known."""
+
+    degree: float | None
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Sample: ...

@@ -1,0 +1,47 @@
+"""Image files: their size and their pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+UNREADABLE = (UnidentifiedImageError, OSError, Image.DecompressionBombError)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) from the file's header; raises as `read_image` does."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is not a readable image: {error}") from error
+
+
+def read_image(path: Path) -> UInt8[Tensor, "3 H W"]:
+    """Return the image as uint8 RGB.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated, no image or huge (above 179 million pixels); the message
+            names it.
+    """
+    try:
+        with Image.open(path) as image:
+            return torch.from_numpy(np.array(_rgb(image))).permute(2, 0, 1).contiguous()
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is not a readable image: {error}") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
+        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")

@@ -1,0 +1,19 @@
+import torch
+
+from deepsal.data.batch import Sample, collate
+
+
+def test_collate_stacks_maps_and_keeps_ragged_points_apart() -> None:
+    image, counts = torch.rand(3, 4, 4), torch.ones(4, 4)
+    points = torch.rand(5, 2), torch.rand(2, 2)
+    batch = collate(
+        [
+            Sample(image, counts, counts / 16, p, n, (6, 8))
+            for p, n in zip(points, "ab", strict=True)
+        ]
+    )
+    assert batch.image.shape == (2, 3, 4, 4)
+    assert batch.fixations.shape == batch.density.shape == (2, 4, 4)
+    assert [len(p) for p in batch.points] == [5, 2]
+    assert batch.name == ["a", "b"]
+    assert batch.size == [(6, 8), (6, 8)]

@@ -1,0 +1,96 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepsal.data.image_files import image_size, read_image
+
+
+def pixels(height: int = 40, width: int = 50) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("mode", "file"),
+    [
+        ("L", "a.png"),
+        ("L", "a.jpg"),
+        ("1", "a.png"),
+        ("P", "a.png"),
+        ("P", "a.gif"),
+        ("LA", "a.png"),
+        ("RGBA", "a.png"),
+        ("CMYK", "a.jpg"),
+        ("CMYK", "a.tif"),
+        ("I;16", "a.png"),
+        ("I;16", "a.tif"),
+    ],
+)
+def test_every_kind_of_image_becomes_rgb_bytes(mode: str, file: str, tmp_path: Path) -> None:
+    grey = Image.fromarray(pixels()).convert("L")
+    stored = (
+        Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+        if mode == "I;16"
+        else Image.fromarray(pixels()).convert(mode)
+    )
+    stored.save(tmp_path / file)
+    image = read_image(tmp_path / file)
+    assert image.dtype == torch.uint8
+    assert image.shape == (3, *image_size(tmp_path / file)) == (3, 40, 50)
+    assert image.unique().numel() > 1
+
+
+def test_colours_arrive_as_stored(tmp_path: Path) -> None:
+    Image.fromarray(pixels()).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png").permute(1, 2, 0).numpy(), pixels())
+
+
+def test_sixteen_bits_are_scaled_to_eight_and_not_clipped(tmp_path: Path) -> None:
+    ramp = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(ramp * 257).save(tmp_path / "deep.png")
+    assert np.array_equal(read_image(tmp_path / "deep.png")[0].numpy(), ramp)
+
+
+def test_a_palette_with_transparency_is_read(tmp_path: Path) -> None:
+    palette = Image.fromarray(pixels()).convert("P")
+    palette.save(tmp_path / "icon.png", transparency=bytes(range(256)))
+    assert read_image(tmp_path / "icon.png").shape == (3, 40, 50)
+
+
+@pytest.mark.parametrize("extension", ["jpg", "png"])
+@pytest.mark.parametrize("kept", [0, 10, 500, 0.5, 0.9])
+def test_a_truncated_image_names_the_file(extension: str, kept: float, tmp_path: Path) -> None:
+    file = tmp_path / f"cut.{extension}"
+    Image.fromarray(pixels()).save(file)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: round(kept * len(whole)) if isinstance(kept, float) else kept])
+    with pytest.raises(ValueError, match=rf"cut\.{extension} is not a readable image"):
+        read_image(file)
+
+
+def test_a_text_file_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "note.jpg").write_text("see attachment")
+    for read in (read_image, image_size):
+        with pytest.raises(ValueError, match=r"note\.jpg is not a readable image"):
+            read(tmp_path / "note.jpg")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    for read in (read_image, image_size):
+        with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg"):
+            read(tmp_path / "nowhere.jpg")
+
+
+@pytest.mark.parametrize("read", [image_size, read_image])
+def test_a_huge_image_is_named(
+    read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "poster.png"
+    Image.new("L", (50, 40)).save(file)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
+    with pytest.raises(ValueError, match=r"poster\.png is not a readable image: .*2000 pixels"):
+        read(file)
