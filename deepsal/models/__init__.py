@@ -4,8 +4,8 @@ from deepsal.models.backbone import Backbone as Backbone
 from deepsal.models.backbone import backbone as backbone
 from deepsal.models.backbone import trained as trained
 from deepsal.models.baselines.baseline import Baseline as Baseline
-from deepsal.models.baselines.baseline import Centre as Centre
-from deepsal.models.baselines.baseline import Uniform as Uniform
+from deepsal.models.baselines.centre import Centre as Centre
+from deepsal.models.baselines.centre import Uniform as Uniform
 from deepsal.models.baselines.gbvs import GBVS as GBVS
 from deepsal.models.baselines.human import Human as Human
 from deepsal.models.baselines.itti import Itti as Itti

@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from deepsal.models.baselines.baseline import Baseline, Centre, Dataset, Image, Map
+from deepsal.models.baselines.baseline import Baseline, Dataset, Image, Map
+from deepsal.models.baselines.centre import Centre
 
 BANDWIDTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
 WEIGHTS = (0.01, 0.03, 0.1, 0.2, 0.4)
