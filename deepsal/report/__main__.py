@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deepsal.report import wandb_workspace
+from deepsal.report import run_folders, wandb_workspace
 from deepsal.report.figures import paper
 from deepsal.report.page import run_page, sweep_page
 from deepsal.report.tables import formats, runs, seeds
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("command", choices=[*COMMANDS])
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="COMMAND --help says more")
     if arguments and arguments[0] not in COMMANDS and (folder := Path(arguments[0])).is_dir():
-        arguments = ["page" if sweep_page.is_run(folder) else "sweep", *arguments]
+        arguments = ["page" if run_folders.is_run(folder) else "sweep", *arguments]
     given = parser.parse_args(arguments)
     try:
         made = COMMANDS[given.command](given.rest)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from deepsal.report.page import field_data
 from deepsal.report.page.field_data import Stage
-from deepsal.report.page.sweep_page import Job, depths, found, mean_interval
+from deepsal.report.run_folders import Job, depths, found, mean_interval
 from deepsal.rf.plot.grid import COLOURS
 from deepsal.statistics import interval
 from deepsal.vocabulary import MEASURES, SCORES

@@ -1,11 +1,9 @@
 """What was trained, on what, how long, with which code and machine: the head of a page."""
 
-import json
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
+from deepsal.report.run_folders import _json, options, status, took
 
 
 class Header(NamedTuple):
@@ -24,19 +22,6 @@ def header(folder: Path) -> Header:
     text = (folder / "config.yaml").read_text() if config else ""
     name = str(config.get("name", folder.name))
     return Header(name, status(folder), _facts(folder, config, origin), text)
-
-
-def options(folder: Path) -> dict[str, Any]:
-    """Return a run's `config.yaml`, {} where it has none."""
-    file = folder / "config.yaml"
-    found = yaml.safe_load(file.read_text()) if file.is_file() else None
-    return found if isinstance(found, dict) else {}
-
-
-def status(folder: Path) -> str:
-    """Return how a run ended, in its own words."""
-    file = folder / "status"
-    return file.read_text().strip() if file.is_file() else "unknown"
 
 
 def _facts(folder: Path, config: dict[str, Any], origin: dict[str, Any]) -> list[tuple[str, str]]:
@@ -66,31 +51,6 @@ def _facts(folder: Path, config: dict[str, Any], origin: dict[str, Any]) -> list
     return [(label, str(value)) for label, value in found if value not in (None, "")]
 
 
-def took(folder: Path) -> str | None:
-    """Return how long a run took, from its start to when it said how it ended."""
-    begun = _json(folder / "origin.json").get("started")
-    file = folder / "status"
-    if not isinstance(begun, str) or not file.is_file() or status(folder) == "running":
-        return None
-    return spoken(file.stat().st_mtime - datetime.fromisoformat(begun).timestamp())
-
-
-def spoken(seconds: float) -> str | None:
-    """Say a duration in its two largest units.
-
-    >>> spoken(59.4), spoken(754.0), spoken(7384.0)
-    ('59 s', '12 min 34 s', '2 h 3 min')
-    """
-    if seconds < 0:
-        return None
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def _started(origin: dict[str, Any]) -> str | None:
     begun = origin.get("started")
     return begun[:16].replace("T", " ") + " UTC" if isinstance(begun, str) else None
@@ -109,8 +69,3 @@ def _name(config: dict[str, Any], group: str) -> Any:
 
 def _size(size: Any) -> str | None:
     return " × ".join(map(str, size)) + " px" if isinstance(size, list) else None
-
-
-def _json(file: Path) -> dict[str, Any]:
-    found = json.loads(file.read_text()) if file.is_file() else {}
-    return found if isinstance(found, dict) else {}

@@ -12,9 +12,10 @@ from deepsal.report.page import field_data
 from deepsal.report.page.chart import Chart, Line, chart
 from deepsal.report.page.field_data import Stage, Values
 from deepsal.report.page.gallery import address, gallery
-from deepsal.report.page.header import header, options
+from deepsal.report.page.header import header
 from deepsal.report.page.rendering import render
 from deepsal.report.page.training_curves import at_steps, curves
+from deepsal.report.run_folders import options
 from deepsal.rf.claims.verdict import WITHDRAWN
 from deepsal.rf.plot.grid import COLOURS
 from deepsal.runs import score_files

@@ -1,38 +1,21 @@
 """One HTML file per sweep, or of any set of runs: what differs, what they scored, what changed."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from deepsal import atomic
-from deepsal.report.page.header import options, status, took
 from deepsal.report.page.rendering import render
-from deepsal.report.page.training_curves import logged
-from deepsal.runs import score_files
-from deepsal.vocabulary import DEPTHS, LOWER, MEASURES, SCORES
-
-ECHOES = "task.", "callbacks.", "logger.", "names.", "rf.folder", "probe.folder", "trainer.default"
-"""Options that repeat others, or name the run's own folder."""
-
-
-class Job(NamedTuple):
-    """A run beside others.
-
-    name: of its folder, from the common one · page: address of its page, which a run writes right
-    after it is done, or None · status: how it ended · options: `{dotted key: value}` · scores:
-    `{score: mean, low, high, count}` · fields: `{measure: {stage: median}}` at the last checkpoint.
-    """
-
-    name: str
-    page: str | None
-    status: str
-    took: str | None
-    options: dict[str, Any]
-    scores: dict[str, dict[str, float]]
-    fields: dict[str, dict[str, float]]
+from deepsal.report.run_folders import (
+    Job,
+    _depth,
+    _of,
+    _place,
+    depths,
+    found,
+)
+from deepsal.vocabulary import LOWER, MEASURES, SCORES
 
 
 class Heat(NamedTuple):
@@ -70,12 +53,6 @@ def write(folder: Path) -> Path:
         "unfinished": [job for job in jobs if job.status != "done"],
     }
     return atomic.write_text(folder / "report.html", render("sweep.html", data))
-
-
-def found(folder: Path) -> list[Job]:
-    """Return the runs below a folder, job 10 after job 9."""
-    places = [file.parent for file in folder.rglob("status") if is_run(file.parent)]
-    return [job(place, folder) for place in sorted(places, key=_order)]
 
 
 def differences(options: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -138,23 +115,6 @@ def heats(jobs: Sequence[Job], labels: Sequence[str]) -> list[Heat]:
     return [table for table in tables if any(cell for _, row in table.rows for cell in row)]
 
 
-def depths(jobs: Sequence[Job]) -> list[str]:
-    """Return the depths of runs, from nothing learns to everything does."""
-    return sorted(dict.fromkeys(_of(job, "finetune.name") for job in jobs), key=_depth)
-
-
-def mean_interval(
-    jobs: Sequence[Job], backbone: str, depth: str, score: str
-) -> tuple[float, float, float]:
-    """Return the mean over the runs of a backbone and depth; the interval over images of one run.
-
-    Several runs (seeds) have no interval here: NaN.
-    """
-    runs = [job.scores[score] for job in jobs if _place(job) == (backbone, depth) and job.scores]
-    mean = sum(run["mean"] for run in runs) / len(runs) if runs else math.nan
-    return (mean, runs[0]["low"], runs[0]["high"]) if len(runs) == 1 else (mean, math.nan, math.nan)
-
-
 def _shaded(
     title: str, corner: str, columns: list[str], rows: Sequence[tuple[str, list[float]]]
 ) -> Heat:
@@ -169,78 +129,6 @@ def _shaded(
     return Heat(title, corner, columns, [(name, [cell(v) for v in row]) for name, row in rows])
 
 
-def job(folder: Path, root: Path) -> Job:
-    """Read one run folder; names and addresses are from `root`."""
-    means = score_files.read(folder)["scores"].get("run", {}) if _has(folder, "scores.json") else {}
-    address = Path(os.path.relpath(folder / "report.html", root)).as_posix()
-    return Job(
-        Path(os.path.relpath(folder, root)).as_posix(),
-        quote(address) if _has(folder, "report.html") or status(folder) == "done" else None,
-        status(folder),
-        took(folder),
-        {
-            key: value
-            for key, value in _flat(options(folder)).items()
-            if _telling(key, value, folder)
-        },
-        means,
-        _fields(folder),
-    )
-
-
-def _fields(folder: Path) -> dict[str, dict[str, float]]:
-    """Return the last logged value of each measure of each stage."""
-    table = logged(folder)
-    fields: dict[str, dict[str, float]] = {}
-    for column in table.columns:
-        parts = column.split("/")
-        values = table[column].dropna()
-        if len(parts) == 3 and parts[0] == "rf" and parts[2] in MEASURES and len(values):
-            fields.setdefault(parts[2], {})[parts[1]] = float(values.iloc[-1])
-    return fields
-
-
-def _telling(key: str, value: Any, folder: Path) -> bool:
-    own = key in ("name", "output_dir") or folder.name in str(value)
-    nested = key.startswith(("network.backbone.", "network.decoder."))
-    return not own and not nested and not key.startswith(ECHOES)
-
-
-def _flat(node: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {path: node}
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flat(value, f"{path}.{key}" if path else str(key))
-    return flat
-
-
 def _mean(found: Sequence[Mapping[str, Mapping[str, float]]], score: str) -> float:
     values = [means[score]["mean"] for means in found if score in means]
     return sum(values) / len(values) if values else math.nan
-
-
-def _of(job: Job, key: str) -> str:
-    return str(job.options.get(key, ""))
-
-
-def _place(job: Job) -> tuple[str, str]:
-    return _of(job, "backbone.name"), _of(job, "finetune.name")
-
-
-def _depth(name: str) -> tuple[int, str]:
-    return (DEPTHS.index(name) if name in DEPTHS else len(DEPTHS), name)
-
-
-def is_run(folder: Path) -> bool:
-    """Tell a run's folder, also of one that failed before it wrote its configuration."""
-    return _has(folder, "config.yaml") or (folder / ".hydra").is_dir()
-
-
-def _has(folder: Path, name: str) -> bool:
-    return (folder / name).is_file()
-
-
-def _order(place: Path) -> tuple[str, int, str]:
-    number = place.name.split("-")[0]
-    return str(place.parent), int(number) if number.isdigit() else -1, place.name

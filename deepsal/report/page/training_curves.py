@@ -6,18 +6,11 @@ import numpy as np
 import pandas as pd
 
 from deepsal.report.page.chart import Chart, Line, chart
+from deepsal.report.run_folders import logged
 
 SPOKEN = {"loss": "loss", "nss": "NSS", "cc": "CC", "kl": "KL", "sim": "SIM", "auc": "AUC"}
 MOST = 200
 """Points of a line; more are averaged in groups."""
-
-
-def logged(folder: Path) -> pd.DataFrame:
-    """Return a run's `metrics.csv`, empty where there is none or it holds nothing."""
-    file = folder / "metrics.csv"
-    if not file.is_file() or not file.stat().st_size:
-        return pd.DataFrame({"epoch": [], "step": []})
-    return pd.read_csv(file)
 
 
 def steps_per_epoch(table: pd.DataFrame) -> float:

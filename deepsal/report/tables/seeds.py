@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
-from deepsal.report.page.sweep_page import job
+from deepsal.report.run_folders import job
 from deepsal.report.tables.runs import Comparison, best, compare, p_values, read
 
 

@@ -3,7 +3,8 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from deepsal.report.page.header import header, options, took
+from deepsal.report.page.header import header
+from deepsal.report.run_folders import options, took
 
 CONFIG = """
 name: a-run

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepsal.report import run_folders
 from deepsal.report.page import sweep_page
 from deepsal.runs import score_files
 
@@ -44,7 +45,7 @@ def sweep(folder: Path, name: str = "sweep") -> Path:
 
 
 def test_jobs_differ_in_their_options_only(tmp_path: Path) -> None:
-    jobs = sweep_page.found(sweep(tmp_path))
+    jobs = run_folders.found(sweep(tmp_path))
     names = [job.name for job in jobs]
     assert names[0] == "0-vgg16-conv5"
     assert names[-1] == "10-bad", "job 10 after job 3"
@@ -58,7 +59,7 @@ def test_jobs_differ_in_their_options_only(tmp_path: Path) -> None:
 
 
 def test_backbone_times_depth_is_a_table_of_means(tmp_path: Path) -> None:
-    jobs = sweep_page.found(sweep(tmp_path))
+    jobs = run_folders.found(sweep(tmp_path))
     heats = {heat.title: heat for heat in sweep_page.heats(jobs, [job.name for job in jobs])}
     nss = heats["Test NSS: backbone × depth"]
     assert nss.columns == ["conv5", "all"]
@@ -87,7 +88,7 @@ def test_seeds_are_averaged_and_other_files_passed_over(tmp_path: Path) -> None:
     wandb = folder / "11-vgg16-all" / "wandb" / "files"
     wandb.mkdir(parents=True)
     (wandb / "config.yaml").write_text("a: 1")
-    jobs = sweep_page.found(folder)
+    jobs = run_folders.found(folder)
     assert len(jobs) == 6
     nss = sweep_page.heats(jobs, [job.name for job in jobs])[0]
     assert np.array(nss.rows[0][1][1]) == pytest.approx([3.0, 2 / 3])

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepsal.report import run_folders
 from deepsal.report.page import training_curves
 
 
@@ -20,7 +21,7 @@ def logged(folder: Path, steps: int = 30, epochs: int = 2) -> None:
 
 def test_training_and_validation_share_an_axis_of_epochs(tmp_path: Path) -> None:
     logged(tmp_path)
-    assert training_curves.steps_per_epoch(training_curves.logged(tmp_path)) == 30
+    assert training_curves.steps_per_epoch(run_folders.logged(tmp_path)) == 30
     charts = {chart.title: chart for chart in training_curves.curves(tmp_path)}
     assert [*charts] == ["loss", "NSS"]
     assert charts["loss"].names == ["train", "val"]

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from deepsal.report import run_folders
+
+
+def write_run(folder: Path, status: str = "done", metrics: str = "") -> None:
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("finetune: {name: conv4}\nbackbone: {name: vgg16}\n")
+    (folder / "status").write_text(f"{status}\n")
+    (folder / "metrics.csv").write_text(metrics)
+
+
+def test_runs_are_listed_by_number_with_their_last_fields(tmp_path: Path) -> None:
+    table = "epoch,step,rf/conv4/csi\n0,1,0.25\n1,2,0.5\n2,3,\n"
+    write_run(tmp_path / "10-later")
+    write_run(tmp_path / "9-earlier", "failed: ValueError: no", table)
+    (tmp_path / "11-nothing").mkdir()
+    earlier, later = run_folders.found(tmp_path)
+    assert (earlier.name, later.name) == ("9-earlier", "10-later")
+    assert (earlier.status, later.status) == ("failed: ValueError: no", "done")
+    assert earlier.fields == {"csi": {"conv4": 0.5}}
+    assert later.fields == {}
+    assert earlier.page is None
+
+
+@pytest.mark.parametrize("metrics", [None, ""])
+def test_a_run_that_logged_nothing_has_an_empty_table(metrics: str | None, tmp_path: Path) -> None:
+    if metrics is not None:
+        (tmp_path / "metrics.csv").write_text(metrics)
+    assert run_folders.logged(tmp_path).empty
