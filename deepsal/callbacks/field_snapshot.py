@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from deepsal.callbacks import field_pictures
 from deepsal.data.batch import Images
 from deepsal.rf import sources, store
-from deepsal.rf.claims.measurements import moved
 from deepsal.rf.geometry import Geometry, geometry
 from deepsal.rf.mapping.gradient_fields import Fields, fields
 from deepsal.rf.mapping.methods import METHODS
 from deepsal.rf.measures import profile
 from deepsal.rf.measures.similarity import activations, cka
+from deepsal.rf.measures.summary import moved
 from deepsal.rf.patches import TopK
 from deepsal.rf.tuning.battery import disks
 from deepsal.rf.tuning.indices import ssi

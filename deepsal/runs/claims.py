@@ -17,9 +17,9 @@ from deepsal.data.batch import Images
 from deepsal.rf import store
 from deepsal.rf.claims import controls
 from deepsal.rf.claims.measurements import Portrait, portrait
+from deepsal.rf.claims.rules import Row
 from deepsal.rf.claims.verdict import WITHDRAWN, verdict
 from deepsal.rf.geometry import geometry
-from deepsal.rf.rule import Row
 from deepsal.statistics import Interval
 from deepsal.vocabulary import STAGES
 

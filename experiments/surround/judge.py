@@ -15,7 +15,7 @@ import yaml
 
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import backbone, trained
-from deepsal.rf.rule import Row
+from deepsal.rf.claims.rules import Row
 from deepsal.runs import claims
 from deepsal.runs.claims import Judge
 

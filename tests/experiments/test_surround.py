@@ -6,7 +6,7 @@ import torch
 import yaml
 from torch import nn
 
-from deepsal.rf.rule import Row
+from deepsal.rf.claims.rules import Row
 from deepsal.statistics import Interval
 from tests.conftest import backbone
 

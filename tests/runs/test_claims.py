@@ -11,7 +11,7 @@ from torch import nn
 
 from deepsal.models import Backbone
 from deepsal.rf import store
-from deepsal.rf.rule import Row
+from deepsal.rf.claims.rules import Row
 from deepsal.runs import claims
 from deepsal.runs.claims import Judge
 from deepsal.statistics import Interval

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepsal.rf import store
-from deepsal.rf.claims.measurements import moved
 from deepsal.rf.geometry import Geometry
 from deepsal.rf.measures import profile
+from deepsal.rf.measures.summary import moved
 from deepsal.rf.plot import grid
 from deepsal.rf.tuning.indices import preferred, size_curve, ssi
 

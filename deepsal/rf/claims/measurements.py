@@ -15,14 +15,13 @@ from deepsal.rf.geometry import Geometry
 from deepsal.rf.geometry import geometry as measured
 from deepsal.rf.hooks import undisturbed
 from deepsal.rf.mapping.gradient_fields import Fields, fields
-from deepsal.rf.measures import profile, shape
-from deepsal.rf.measures.fit import centre_surround, fit
+from deepsal.rf.measures import profile
 from deepsal.rf.measures.similarity import activations
+from deepsal.rf.measures.summary import Values, numbers
 from deepsal.rf.sources import middle
 from deepsal.rf.tuning.battery import probe
 from deepsal.rf.tuning.indices import tuning
 
-Values = NDArray[np.float64]
 VALUES = (0.5, 3.0)
 """Of the clamp, the ends of figure 4.6 of He & Pugeault 2018."""
 
@@ -124,58 +123,6 @@ def portrait(
         reinjected=activation(pooled, image),
         control=controls(pooled, image),
     )
-
-
-def numbers(
-    field: NDArray[np.float32], geometry: Geometry, half: NDArray[np.float32] | None = None
-) -> dict[str, Values]:
-    """Return the measures of fields, `{measure: (U,)}`, after a blur of a quarter of the stride.
-
-    csi, opponency, surround and anisotropy (`shape`), extent (`measure`), k and centre_surround, 1
-    or 0 by the rule of `fit.centre_surround`.
-
-    Args:
-        field: (U, 3, h, w).
-        geometry: of the layer.
-        half: (2, U, 3, h, w), the same fields from two halves of the images; shapes are then
-            fitted on one and tested on the other.
-    """
-    sigma = profile.checkerboard(geometry.stride[0])
-    w = profile.smoothed(field, sigma)
-    if half is None:
-        fits = fit(w)
-    else:
-        one, other = (profile.smoothed(part, sigma) for part in half)
-        fits = fit(one, other=other)
-    known = np.isfinite(w).all((1, 2, 3))
-    return {
-        "csi": shape.csi(w),
-        "k": fits.k,
-        "opponency": shape.opponency(w),
-        "surround": shape.surround_index(w),
-        "extent": profile.extent(w),
-        "anisotropy": shape.anisotropy(w),
-        "centre_surround": np.where(known, centre_surround(fits), np.nan),
-    }
-
-
-def moved(
-    field: NDArray[np.float32], start: NDArray[np.float32], geometry: Geometry
-) -> dict[str, Values]:
-    """Return the `numbers` of fields, and how far they have moved, `{measure: (U,)}`.
-
-    correlation: with the same units' fields at the start, both blurred (`measure`) · extent: of the
-    fields as they are, without a blur.
-
-    Args:
-        field: (U, 3, h, w).
-        start: the same units' fields before.
-        geometry: of the layer.
-    """
-    sigma = profile.checkerboard(geometry.stride[0])
-    alike = profile.correlation(*(profile.smoothed(w, sigma) for w in (field, start)))
-    found = {"correlation": alike, **numbers(field, geometry), "extent": profile.extent(field)}
-    return {key: np.asarray(values, np.float64) for key, values in found.items()}
 
 
 def _contrast(network: nn.Module, chain: Sequence[nn.Module], images: Tensor) -> float:

@@ -6,10 +6,10 @@ import numpy as np
 
 from deepsal.rf.claims import rules
 from deepsal.rf.claims.measurements import Portrait
+from deepsal.rf.claims.rules import MOST, Row, Values, beside, over
 from deepsal.rf.measures.shape import redundancy
 from deepsal.rf.measures.similarity import cka, cosine, gain, shift
 from deepsal.rf.measures.weights import displacement
-from deepsal.rf.rule import MOST, Row, Values, beside, over
 from deepsal.statistics import Interval, holm, interval, wilcoxon
 
 ALIKE, UNLIKE = 0.9, 0.5

@@ -5,9 +5,7 @@ from torch import nn
 
 from deepsal.rf import fields, geometry, sources
 from deepsal.rf.backprojection.reinjection import activation, at_contrast
-from deepsal.rf.claims.measurements import numbers, portrait
-from deepsal.rf.geometry import Geometry
-from tests.conftest import difference_of_gaussians
+from deepsal.rf.claims.measurements import portrait
 
 UNITS = {"0": [0, 1], "2": [3, 0]}
 
@@ -42,24 +40,6 @@ def test_every_measure_has_a_number_per_unit() -> None:
     assert wanted <= set(made.measures["2"])
     assert {len(values) for values in made.measures["2"].values()} == {2}
     assert made.activation["2"].shape == (4 * 16, 4)
-
-
-def test_a_planted_surround_is_measured_and_a_blob_is_not() -> None:
-    at = torch.arange(41) - 20.0
-    blob = torch.exp(-(at[:, None].square() + at.square()) / 18)
-    kernels = torch.stack([difference_of_gaussians(41, 0.9), blob / blob.sum()])
-    shown = kernels[:, None].expand(-1, 3, -1, -1).numpy().astype(np.float32)
-    noise = np.random.default_rng(0).normal(0, 1e-3, (2, *shown.shape)).astype(np.float32)
-    found = numbers(shown, Geometry((41, 41), (1, 1), (20, 20)), shown + noise)
-    assert found["centre_surround"].tolist() == [1, 0]
-    assert found["csi"][0] > 0.6 > 0.1 > found["csi"][1]
-    assert found["k"][0] == pytest.approx(0.9, abs=0.05)
-
-
-def test_a_unit_without_a_field_has_no_numbers() -> None:
-    gone = np.full((1, 3, 9, 9), np.nan, np.float32)
-    found = numbers(gone, Geometry((9, 9), (1, 1), (4, 4)))
-    assert all(np.isnan(values).all() for values in found.values())
 
 
 def test_a_chain_also_has_patterns() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from deepsal.rf.claims.measurements import Portrait
+from deepsal.rf.claims.rules import Row
 from deepsal.rf.claims.verdict import verdict
-from deepsal.rf.rule import Row
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 UNITS = 20
