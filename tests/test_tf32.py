@@ -13,7 +13,7 @@ from deepsal.callbacks import WatchReceptiveFields
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import backbone
 from deepsal.rf import fields, geometry, store
-from deepsal.rf.sources import middle
+from deepsal.rf.patches import middle
 from deepsal.runs.claims import Judge
 from deepsal.training.task import SaliencyTask
 from tests import conftest

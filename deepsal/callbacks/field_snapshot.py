@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from deepsal.callbacks import field_pictures
 from deepsal.data.batch import Images
-from deepsal.rf import sources, store
+from deepsal.rf import store
 from deepsal.rf.geometry import Geometry, geometry
 from deepsal.rf.mapping.gradient_fields import Fields, fields
 from deepsal.rf.mapping.methods import METHODS
 from deepsal.rf.measures import profile
 from deepsal.rf.measures.similarity import activations, cka
 from deepsal.rf.measures.summary import moved
-from deepsal.rf.patches import TopK
+from deepsal.rf.patches import TopK, blank, middle, noise
 from deepsal.rf.tuning.battery import disks
 from deepsal.rf.tuning.indices import ssi
 from deepsal.vocabulary import STAGES
@@ -159,7 +159,7 @@ class Look:
         if source == "topk":
             patches = topk.patches(f"backbone.{stage}")
         else:
-            patches = sources.middle(
+            patches = middle(
                 len(self.units[stage]),
                 1 if source == "blank" else count,
                 self.geometry[stage],
@@ -169,9 +169,9 @@ class Look:
             ids = sorted({i for i in patches[..., 0].ravel().tolist() if i >= 0}) or [0]
             images = torch.stack([self._image(dataset, i) for i in ids]) / 255
         else:
-            made = sources.blank if source == "blank" else None
+            made = blank if source == "blank" else None
             ids = list(range(1 if made else count))
-            images = made((height, width)) if made else sources.noise(count, (height, width))
+            images = made((height, width)) if made else noise(count, (height, width))
         local = patches.copy()
         local[..., 0] = np.where(patches[..., 0] < 0, -1, np.searchsorted(ids, patches[..., 0]))
         found = fields(

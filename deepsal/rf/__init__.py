@@ -1,6 +1,5 @@
 """Receptive fields of any `nn.Module`: exact crops, signed fields, probes, measures, a verdict."""
 
-from deepsal.rf import sources as sources
 from deepsal.rf import store as store
 from deepsal.rf.backprojection import rendering as rendering
 from deepsal.rf.backprojection.clamp import clamp as clamp

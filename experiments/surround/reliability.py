@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import backbone
 from deepsal.rf import fields, geometry
-from deepsal.rf.sources import middle
+from deepsal.rf.patches import middle
 
 PATCHES = (4, 8, 32)
 SPLITS = 50

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from deepsal.callbacks.field_snapshot import Look
-from deepsal.rf import fields, geometry, sources, store
+from deepsal.rf import fields, geometry, store
+from deepsal.rf.patches import middle
 from tests.conftest import datamodule, task
 
 
@@ -28,7 +29,7 @@ def test_a_look_stores_what_the_library_finds_and_says_how(tmp_path: Path) -> No
     looking = look(tmp_path, sources=["fixed"])
     numbers, pictures = looking(network, images, looking.topk(), "epoch=000", {"dataset": "toy"})
     known = geometry(network, "backbone.conv3")
-    patches = sources.middle(3, 2, known, (64, 96))
+    patches = middle(3, 2, known, (64, 96))
     whole = np.stack([images[i].image for i in range(2)])
     expected = fields(
         network, "backbone.conv3", images[0].image.new_tensor(whole), patches, range(3), known, 33

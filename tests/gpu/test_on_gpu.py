@@ -17,7 +17,7 @@ from deepsal.rf.mapping.align import Aligned
 from deepsal.rf.mapping.extraction import Extraction
 from deepsal.rf.mapping.methods import METHODS
 from deepsal.rf.mapping.readout import Answer, Probe, Question
-from deepsal.rf.sources import middle
+from deepsal.rf.patches import middle
 from tests.conftest import backbone, datamodule, task
 
 pytestmark = pytest.mark.gpu

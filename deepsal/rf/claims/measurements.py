@@ -18,7 +18,7 @@ from deepsal.rf.mapping.gradient_fields import Fields, fields
 from deepsal.rf.measures import profile
 from deepsal.rf.measures.similarity import activations
 from deepsal.rf.measures.summary import Values, numbers
-from deepsal.rf.sources import middle
+from deepsal.rf.patches import middle
 from deepsal.rf.tuning.battery import probe
 from deepsal.rf.tuning.indices import tuning
 

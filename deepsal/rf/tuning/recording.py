@@ -12,7 +12,7 @@ from deepsal.rf.geometry import Geometry
 from deepsal.rf.mapping.crop import crop
 from deepsal.rf.mapping.readout import Probe
 from deepsal.rf.memory import batch_size, run_in_batches
-from deepsal.rf.sources import blank
+from deepsal.rf.patches import blank
 from deepsal.rf.tuning import stimuli
 
 Values = NDArray[np.float64]

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepsal.rf.sources import GREY
+from deepsal.rf.patches import GREY
 
 Values = Sequence[float] | NDArray[np.floating[Any]]
 Size = tuple[int, int]

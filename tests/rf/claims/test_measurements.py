@@ -3,9 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from deepsal.rf import fields, geometry, sources
+from deepsal.rf import fields, geometry
 from deepsal.rf.backprojection.reinjection import activation, at_contrast
 from deepsal.rf.claims.measurements import portrait
+from deepsal.rf.patches import middle
 
 UNITS = {"0": [0, 1], "2": [3, 0]}
 
@@ -25,7 +26,7 @@ def test_fields_are_those_of_all_images_in_the_middle_and_their_halves() -> None
     net, shown = network(), images(5)
     made = portrait(net, UNITS, shown, window=None)
     known = geometry(net, "2")
-    patches = sources.middle(2, 5, known, (24, 24))
+    patches = middle(2, 5, known, (24, 24))
     whole = fields(net, "2", shown, patches, [3, 0], known)
     assert np.allclose(made.field["2"], whole.field, atol=1e-7)
     odd = fields(net, "2", shown[1::2], patches[:, :2], [3, 0], known)
