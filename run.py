@@ -35,23 +35,23 @@ PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
 SAID = (ValueError, OSError, FloatingPointError, ImportError, MemoryError, OmegaConfBaseException)
 """Errors whose message is enough: no traceback."""
-JOBS: list[state.Job] = []
+JOBS: list[state.JobOutcome] = []
 """What the jobs of a sweep came to."""
 
-OmegaConf.register_new_resolver("fastest_precision", precision.fastest, replace=True)
-OmegaConf.register_new_resolver("direction", optuna_search.direction, replace=True)
+OmegaConf.register_new_resolver("fastest_precision", precision.fastest_precision, replace=True)
+OmegaConf.register_new_resolver("direction", optuna_search.optuna_direction, replace=True)
 
 
 def build(config: DictConfig) -> dict[str, Any]:
     """Make the objects a configuration describes: task, data, callbacks, logger, trainer."""
-    from deepsal.training.checkpoints import Checkpoints
+    from deepsal.training.checkpoints import AtomicCheckpointIO
 
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     objects = instantiate({part: _checked(plain[part], part) for part in PARTS}, _convert_="all")
     callbacks = [callback for callback in objects["callbacks"].values() if callback]
     loggers = [*objects["logger"].values()]
-    plugins = [Checkpoints(), *objects["trainer"].keywords.pop("plugins", [])]
+    plugins = [AtomicCheckpointIO(), *objects["trainer"].keywords.pop("plugins", [])]
     trainer = objects["trainer"](callbacks=callbacks, logger=loggers, plugins=plugins)
     return {**objects, "trainer": trainer}
 
@@ -79,33 +79,33 @@ def execute(config: DictConfig, folder: Path, last: Path | None = None) -> float
     """Build, and do the verbs; return the score. `last` is the checkpoint the fit goes on from."""
     from deepsal.runs import steps
 
-    steps.begin(config.do, config.seed)
+    steps.prepare_run(config.do, config.seed)
     precision.check_accelerator(config.trainer.accelerator)
     if last is None:  # a run that is resumed keeps its precision, even where it is slow
         precision.check_precision(config.trainer.precision, config.trainer.accelerator)
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    return steps.do(build(config), plain, folder, last)  # type: ignore[arg-type]
+    return steps.run_steps(build(config), plain, folder, last)  # type: ignore[arg-type]
 
 
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")
 def main(config: DictConfig) -> float | None:
     """Run one job in its folder; each job of a sweep gets a process of its own."""
     folder, hydra_config = Path(config.output_dir), HydraConfig.get()
-    if requeue.inside("local"):
-        gpu_locks.restore()
+    if requeue.is_submitit_job("local"):
+        gpu_locks.restore_visible_devices()
     if hydra_config.mode == RunMode.MULTIRUN:
         keep_precision(config, folder)
     text = OmegaConf.to_yaml(config, resolve=True)
 
     def prepare() -> None:
-        provenance.check_folder(folder)
-        provenance.record(folder, Path(__file__).parent, hydra_config.overrides.task)
+        provenance.check_folder_writable(folder)
+        provenance.write_provenance(folder, Path(__file__).parent, hydra_config.overrides.task)
 
     if hydra_config.mode == RunMode.RUN:
-        if process.first_rank():
+        if process.is_first_rank():
             try:
-                state.vacant(folder, config.do)
+                state.refuse_used_folder(folder, config.do)
                 prepare()
             except OSError as error:
                 raise CompactHydraException(f"{type(error).__name__}: {error}") from error
@@ -115,15 +115,19 @@ def main(config: DictConfig) -> float | None:
     command = [sys.executable, __file__, f"resume={folder.absolute()}"]
     grace = hydra_config.launcher.get("signal_delay_s", 60) / 2
     with ExitStack() as held:
-        if requeue.inside("local"):
+        if requeue.is_submitit_job("local"):
             trainer = config.trainer
-            chosen = held.enter_context(gpu_locks.lent(trainer.accelerator, trainer.devices))
+            chosen = held.enter_context(
+                gpu_locks.lock_devices(trainer.accelerator, trainer.devices)
+            )
             os.environ.update(chosen)
-        fresh = process.environment(os.environ)
+        fresh = process.fresh_environment(os.environ)
         for name in os.environ.keys() - fresh.keys():
             del os.environ[name]
-        job = state.work(folder, text, prepare, lambda: requeue.watched(command, fresh, grace))
-    if not requeue.inside():
+        job = state.run_job(
+            folder, text, prepare, lambda: requeue.run_until_preempted(command, fresh, grace)
+        )
+    if not requeue.is_submitit_job():
         heard(job, Path(hydra_config.sweep.dir))
     return job.score
 
@@ -135,7 +139,7 @@ def keep_precision(config: DictConfig, folder: Path) -> None:
         config.trainer.precision = OmegaConf.select(OmegaConf.load(written), "trainer.precision")
 
 
-def heard(job: state.Job, sweep: Path) -> None:
+def heard(job: state.JobOutcome, sweep: Path) -> None:
     """Note how a job of a sweep ended, and write the sweep's page as far as it has come."""
     JOBS.append(job)
     automatic.report_sweep(sweep)
@@ -149,64 +153,66 @@ def resume(folder: Path, *others: str) -> float | None:
         raise FileNotFoundError(f"resume={folder}: no config.yaml there; give a run's folder")
     config = OmegaConf.load(folder / "config.yaml")
     assert isinstance(config, DictConfig)
-    if job := state.finished(folder, (folder / "config.yaml").read_text()):
+    if job := state.outcome_if_done(folder, (folder / "config.yaml").read_text()):
         print(f"{folder} is done already")
         return job.score
-    from deepsal.training.checkpoints import newest
+    from deepsal.training.checkpoints import newest_checkpoint
 
     config.output_dir = str(folder)
-    last, torn = newest(folder)
-    for path in torn if process.first_rank() else ():
+    last, torn = newest_checkpoint(folder)
+    for path in torn if process.is_first_rank() else ():
         print(f"{path} is damaged and not used")
-    if last is None and process.first_rank():
-        state.clear(folder)
+    if last is None and process.is_first_rank():
+        state.remove_training_outputs(folder)
     return run(config, folder, last)
 
 
 def run(config: DictConfig, folder: Path, last: Path | None = None) -> float | None:
     """Run one job in its folder; `status` there says how it ended."""
-    from deepsal.training.preemption import Preempted
+    from deepsal.training.preemption import RunPreempted
 
     try:
-        state.tell(folder, "running")
+        state.write_status(folder, "running")
         found = execute(config, folder, last)
     except (KeyboardInterrupt, SystemExit):
-        state.tell(folder, "interrupted")
+        state.write_status(folder, "interrupted")
         print(f"interrupted; to go on from the last checkpoint: resume={folder}")
         raise
-    except Preempted as told:
-        state.tell(folder, "preempted")
+    except RunPreempted as told:
+        state.write_status(folder, "preempted")
         print(f"{told}; to go on: resume={folder}")
-        sys.exit(requeue.LEFT)
+        sys.exit(requeue.PREEMPTED_EXIT_CODE)
     except Exception as error:
         while isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
             error = error.__cause__
-        state.tell(folder, f"failed: {type(error).__name__}: {error}")
+        state.write_status(folder, f"failed: {type(error).__name__}: {error}")
         if isinstance(error, SAID):
             raise CompactHydraException(f"{type(error).__name__}: {error}") from error
         raise
-    if process.first_rank():
-        state.finish(folder, found)
-        state.tell(folder, "done")
+    if process.is_first_rank():
+        state.mark_done(folder, found)
+        state.write_status(folder, "done")
         automatic.report_run(folder, f"{config.name} on {config.data.name}")
     return found
 
 
 def door() -> int:
     """Read the command line; return the exit code."""
-    process.settle()
+    process.configure_process()
     given = [argument for argument in sys.argv[1:] if argument.startswith("resume=")]
     if not given:
-        os.environ[optuna_search.VARIABLE] = optuna_search.prefix(sys.argv)
+        os.environ[optuna_search.TRIAL_PREFIX_VARIABLE] = optuna_search.trial_folder_prefix(
+            sys.argv
+        )
         if find_spec("submitit"):
             from deepsal.sweeps import submitit_jobs
 
-            submitit_jobs.listen(heard)
-            gpu_locks.remember()
+            submitit_jobs.patch_submitit(heard)
+            gpu_locks.save_visible_devices()
         main()
         from deepsal.sweeps import job_table
 
-        return job_table.show(JOBS, "score") if JOBS else 0
+        return job_table.print_job_table(JOBS, "score") if JOBS else 0
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         others = [argument for argument in sys.argv[1:] if argument != given[0]]

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-QUERY = "--query-gpu=name,compute_cap,driver_version,uuid"
-ROW = re.compile(r"^(.+), (\d+)\.(\d+), ([\d.]+), (\S+)$", re.MULTILINE)
-CPUINFO = Path("/proc/cpuinfo")
+NVIDIA_SMI_QUERY = "--query-gpu=name,compute_cap,driver_version,uuid"
+NVIDIA_SMI_ROW = re.compile(r"^(.+), (\d+)\.(\d+), ([\d.]+), (\S+)$", re.MULTILINE)
+CPUINFO_FILE = Path("/proc/cpuinfo")
 
 
 class GPU(NamedTuple):
@@ -24,45 +24,45 @@ class GPU(NamedTuple):
     uuid: str
 
 
-def gpus() -> list[GPU]:
+def visible_gpus() -> list[GPU]:
     """Return the NVIDIA GPUs that this process may use, in the order of `nvidia-smi`.
 
     CUDA_VISIBLE_DEVICES selects among them as CUDA does: numbers or beginnings of identifiers, up
     to the first that does not exist. A part of a GPU (MIG) counts as the machine's first GPU.
     The list is empty where `nvidia-smi` is missing or fails.
     """
-    installed = _installed()
+    installed = _installed_gpus()
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return installed
     visible: list[GPU] = []
     for entry in map(str.strip, chosen.split(",")):
-        gpu = next((g for i, g in enumerate(installed) if _names(entry, i, g)), None)
+        gpu = next((g for i, g in enumerate(installed) if _entry_selects(entry, i, g)), None)
         if gpu is None:
             break
         visible.append(gpu)
     return visible
 
 
-def _names(entry: str, index: int, gpu: GPU) -> bool:
+def _entry_selects(entry: str, index: int, gpu: GPU) -> bool:
     whole = entry.startswith("GPU-") and gpu.uuid.startswith(entry)
     return entry == str(index) or whole or entry.startswith("MIG-")
 
 
 @cache
-def _installed() -> list[GPU]:
-    command = ["nvidia-smi", QUERY, "--format=csv,noheader"]
+def _installed_gpus() -> list[GPU]:
+    command = ["nvidia-smi", NVIDIA_SMI_QUERY, "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = ROW.findall(done.stdout)
+    rows = NVIDIA_SMI_ROW.findall(done.stdout)
     return [GPU(name, (int(a), int(b)), driver, uuid) for name, a, b, driver, uuid in rows]
 
 
-def instructions() -> frozenset[str]:
+def cpu_instruction_sets() -> frozenset[str]:
     """Return the instruction sets of the processor, such as `avx2`; none where not on Linux."""
-    text = CPUINFO.read_text() if CPUINFO.is_file() else ""
+    text = CPUINFO_FILE.read_text() if CPUINFO_FILE.is_file() else ""
     flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
     return frozenset(flags[1].split() if flags else ())
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-FEWEST = 8
+MIN_VALUES = 8
 """Units below which there is no interval and no test."""
 
-RESAMPLES = 2000
+BOOTSTRAP_RESAMPLES = 2000
 
 
 class Interval(NamedTuple):
@@ -22,7 +22,7 @@ class Interval(NamedTuple):
     count: int  # type: ignore[assignment]  # hides tuple.count
 
 
-def interval(
+def bootstrap_interval(
     values: NDArray[Any],
     groups: NDArray[Any] | None = None,
     statistic: Callable[..., Any] = np.median,
@@ -63,26 +63,26 @@ def interval(
     estimate = float(statistic(finite)) if count else np.nan
     random = np.random.default_rng(seed)
     if groups is None:
-        if count < FEWEST:
+        if count < MIN_VALUES:
             return Interval(estimate, np.nan, np.nan, count)
         ends = stats.bootstrap(
             (finite,),
             statistic,
-            n_resamples=RESAMPLES,
+            n_resamples=BOOTSTRAP_RESAMPLES,
             confidence_level=level,
             method="percentile",
             rng=random,
         ).confidence_interval
         return Interval(estimate, float(ends.low), float(ends.high), count)
     runs = [finite[groups[known] == group] for group in np.unique(groups)]
-    if len(runs) < 2 or min(map(len, runs)) < FEWEST:
+    if len(runs) < 2 or min(map(len, runs)) < MIN_VALUES:
         return Interval(estimate, np.nan, np.nan, count)
-    drawn = [statistic(_resampled(runs, random)) for _ in range(RESAMPLES)]
+    drawn = [statistic(_resample_runs(runs, random)) for _ in range(BOOTSTRAP_RESAMPLES)]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(estimate, float(low), float(high), count)
 
 
-def wilcoxon(before: NDArray[Any], after: NDArray[Any]) -> float:
+def wilcoxon_test(before: NDArray[Any], after: NDArray[Any]) -> float:
     """Return the two-sided p of Wilcoxon's signed-rank test that units did not move.
 
     Pairs that are not finite are left out, and so are units that did not change (Wilcoxon 1945).
@@ -108,10 +108,10 @@ def wilcoxon(before: NDArray[Any], after: NDArray[Any]) -> float:
     both = np.isfinite(before) & np.isfinite(after)
     change = after[both].astype(np.float64) - before[both]
     change = change[change != 0]
-    return float(stats.wilcoxon(change).pvalue) if len(change) >= FEWEST else np.nan
+    return float(stats.wilcoxon(change).pvalue) if len(change) >= MIN_VALUES else np.nan
 
 
-def holm(p: NDArray[Any]) -> NDArray[np.float64]:
+def holm_correction(p: NDArray[Any]) -> NDArray[np.float64]:
     """Return p-values adjusted for their number: those below α err in at most α of families.
 
     Step-down: p̃_(i) = max_{j≤i} min(1, (m − j + 1) p_(j)), p_(1) the smallest of m; Holm 1979, "A
@@ -136,7 +136,9 @@ def holm(p: NDArray[Any]) -> NDArray[np.float64]:
     return adjusted
 
 
-def _resampled(runs: list[NDArray[np.float64]], random: np.random.Generator) -> NDArray[np.float64]:
+def _resample_runs(
+    runs: list[NDArray[np.float64]], random: np.random.Generator
+) -> NDArray[np.float64]:
     seeds = random.integers(len(runs), size=len(runs))
     return np.concatenate([random.choice(runs[s], len(runs[s])) for s in seeds])
 

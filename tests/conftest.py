@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from deepsal import hardware
-from deepsal.data import SaliencyDataModule, popout
-from deepsal.models import Backbone, Finetune, Readout, SaliencyNetwork
+from deepsal.data import SaliencyDataModule, popout_dataset
+from deepsal.models import Backbone, FinetuneDepth, ReadoutDecoder, SaliencyNetwork
 from deepsal.training.losses import SaliencyLoss
-from deepsal.training.task import SaliencyTask, one_cycle
+from deepsal.training.task import SaliencyTask, one_cycle_schedule
 
 HERE = Path(__file__).parent
 
@@ -53,11 +53,11 @@ def install_gpus(
         (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{listed}\n")
         (folder / "nvidia-smi").chmod(0o755)
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        hardware._installed.cache_clear()
+        hardware._installed_gpus.cache_clear()
 
     install()
     yield install
-    hardware._installed.cache_clear()
+    hardware._installed_gpus.cache_clear()
 
 
 def stage(channels_in: int, channels: int, stride: int = 2) -> nn.Module:
@@ -74,19 +74,19 @@ def backbone(widths: Sequence[int] = (4, 6, 8, 8, 8)) -> Backbone:
 
 def task(depth: str = "all") -> SaliencyTask:
     torch.manual_seed(0)
-    network = SaliencyNetwork(backbone(), partial(Readout, width=8))
+    network = SaliencyNetwork(backbone(), partial(ReadoutDecoder, width=8))
     return SaliencyTask(
         network,
-        Finetune(depth),
+        FinetuneDepth(depth),
         SaliencyLoss(kl=1.0, cc=0.1, nss=0.1),
         partial(torch.optim.AdamW, weight_decay=0.1),
         lr=1e-2,
-        schedule=one_cycle,
+        schedule=one_cycle_schedule,
     )
 
 
 def datamodule(images: tuple[int, int, int] = (8, 6, 3), workers: int = 0) -> SaliencyDataModule:
-    data = popout(images, size=(64, 96))
+    data = popout_dataset(images, size=(64, 96))
     return SaliencyDataModule(data, size=(64, 96), batch_size=4, num_workers=workers)
 
 

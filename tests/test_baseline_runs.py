@@ -12,7 +12,7 @@ from hydra import initialize_config_dir
 from PIL import Image
 
 import run
-from deepsal.models import Maps
+from deepsal.models import StoredMaps
 from deepsal.training.task import SaliencyTask
 from tests.support import ROOT, SMALL, built, composed
 
@@ -74,7 +74,7 @@ def test_the_network_of_a_checkpoint_is_what_is_exported(tmp_path: Path) -> None
     run.execute(composed(tmp_path, *chosen), tmp_path)
     sample = data.images["test"][0]  # type: ignore[attr-defined]
     expected = task.predictor(None)(sample.image[None], sample.size, [sample.name]).exp()[0]
-    maps = Maps(tmp_path / "predictions")
+    maps = StoredMaps(tmp_path / "predictions")
     found = maps(sample.image[None], sample.size, [sample.name]).exp()[0]
     assert np.corrcoef(found.flatten(), expected.flatten())[0, 1] > 0.999
     assert len(list((tmp_path / "predictions").glob("*.png"))) == 3

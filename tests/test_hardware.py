@@ -14,7 +14,7 @@ V100 = "Tesla V100-SXM2-16GB, 7.0, 470.57, GPU-ab2"
 
 def test_gpus_are_read_from_nvidia_smi(install_gpus: Callable[..., None]) -> None:
     install_gpus(A100, V100)
-    first, second = hardware.gpus()
+    first, second = hardware.visible_gpus()
     assert first == ("NVIDIA A100-SXM4-80GB", (8, 0), "550.54.15", "GPU-aa1")
     assert second.capability == (7, 0)
 
@@ -39,32 +39,32 @@ def test_only_visible_gpus_count(
 ) -> None:
     install_gpus(A100, V100)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-    assert [gpu.uuid for gpu in hardware.gpus()] == uuids
+    assert [gpu.uuid for gpu in hardware.visible_gpus()] == uuids
 
 
 @pytest.mark.parametrize("row", ["No devices were found", "Tesla, [N/A], 470.57, GPU-a"])
 def test_what_is_no_gpu_is_not_listed(row: str, install_gpus: Callable[..., None]) -> None:
     install_gpus(row)
-    assert hardware.gpus() == []
+    assert hardware.visible_gpus() == []
 
 
 def test_without_nvidia_smi_or_where_it_fails_there_are_none(
     install_gpus: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_gpus()
-    assert hardware.gpus() == []
+    assert hardware.visible_gpus() == []
     monkeypatch.setenv("PATH", str(tmp_path))
-    hardware._installed.cache_clear()
-    assert hardware.gpus() == []
+    hardware._installed_gpus.cache_clear()
+    assert hardware.visible_gpus() == []
 
 
 def test_instructions_are_those_of_the_processor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "cpuinfo")
-    assert hardware.instructions() == set()
+    monkeypatch.setattr(hardware, "CPUINFO_FILE", tmp_path / "cpuinfo")
+    assert hardware.cpu_instruction_sets() == set()
     (tmp_path / "cpuinfo").write_text("vendor_id : x\nflags\t\t: fpu avx2\nbugs : spectre\n\n")
-    assert hardware.instructions() == {"fpu", "avx2"}
+    assert hardware.cpu_instruction_sets() == {"fpu", "avx2"}
 
 
 def test_the_build_of_torch_is_known_without_importing_it() -> None:

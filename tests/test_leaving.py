@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from deepsal.sweeps.requeue import LEFT
-from deepsal.training.preemption import SIGNAL
+from deepsal.sweeps.requeue import PREEMPTED_EXIT_CODE
+from deepsal.training.preemption import PREEMPTION_SIGNAL
 from tests.support import ROOT, SMALL
 
 LONG = [*SMALL, "logger=csv", "rf=none", "trainer.max_epochs=10000"]
@@ -48,7 +48,7 @@ def test_ctrl_c_leaves_a_usable_checkpoint_and_says_so(tmp_path: Path) -> None:
 
 
 def test_a_cluster_is_left_at_once_and_the_run_says_how_to_go_on(tmp_path: Path) -> None:
-    code, said, checkpoint = told(tmp_path / "run", SIGNAL)
-    assert code == LEFT
+    code, said, checkpoint = told(tmp_path / "run", PREEMPTION_SIGNAL)
+    assert code == PREEMPTED_EXIT_CODE
     assert f"at step {checkpoint['global_step']}; to go on: resume={tmp_path / 'run'}" in said
     assert (tmp_path / "run" / "status").read_text() == "preempted\n"

@@ -110,7 +110,7 @@ def test_the_sweep_of_the_readme_leaves_one_complete_folder_per_job(tmp_path: Pa
         assert (job / "status").read_text() == "done\n"
         for kind in ("best", "last"):
             torch.load(job / "checkpoints" / f"{kind}.ckpt", weights_only=True)
-        assert "conv5/topk" in store.names(job / "fields" / "epoch=001.npz")
+        assert "conv5/topk" in store.entry_names(job / "fields" / "epoch=001.npz")
         assert len(pd.read_csv(job / "scores.csv")) == 2
         scores = json.loads((job / "scores.json").read_text())["scores"]
         assert set(scores) == {"run", "centre", "chance"}
@@ -178,7 +178,7 @@ def test_a_page_that_cannot_be_drawn_does_not_undo_a_done_run(
     def refuse(folder: Path) -> None:
         raise MemoryError(f"no page of {folder.name}")
 
-    monkeypatch.setattr("deepsal.report.page.run_page.write", refuse)
+    monkeypatch.setattr("deepsal.report.page.run_page.write_run_page", refuse)
     config = composed(tmp_path, *SMALL, "logger=csv", "do=[]")
     (tmp_path / "config.yaml").write_text("")
     run.run(config, tmp_path)

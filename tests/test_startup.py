@@ -43,7 +43,7 @@ def start(
     ("arguments", "code", "words"),
     [
         (["--help"], 0, "finetune"),
-        (["--cfg", "job", "data=popout"], 0, "deepsal.data.popout"),
+        (["--cfg", "job", "data=popout"], 0, "deepsal.data.popout_dataset"),
         (["--cfg", "job", "--resolve", "data=popout"], 0, "precision: "),
         (["finetune=conv7"], 1, "conv5"),
         (["resume=nowhere"], 1, "no config.yaml there"),

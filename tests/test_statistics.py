@@ -6,18 +6,20 @@ import pytest
 from numpy.typing import NDArray
 
 from deepsal import statistics
-from deepsal.statistics import holm, interval, wilcoxon
+from deepsal.statistics import bootstrap_interval, holm_correction, wilcoxon_test
 
 
 @pytest.mark.parametrize("statistic", [np.mean, np.median])
 def test_the_interval_covers_the_truth_about_as_often_as_it_says(
     statistic: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+    monkeypatch.setattr(statistics, "BOOTSTRAP_RESAMPLES", 300)
     random = np.random.default_rng(0)
     hits = 0
     for trial in range(200):
-        found = interval(random.normal(3.0, 1.0, 60), statistic=statistic, seed=trial, level=0.9)
+        found = bootstrap_interval(
+            random.normal(3.0, 1.0, 60), statistic=statistic, seed=trial, level=0.9
+        )
         hits += found.low <= 3 <= found.high
     assert 0.84 <= hits / 200 <= 0.96  # 0.9 ± three standard errors of 200 trials
 
@@ -25,15 +27,15 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(
 def test_the_interval_over_seeds_covers_what_differs_between_seeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(statistics, "RESAMPLES", 200)
+    monkeypatch.setattr(statistics, "BOOTSTRAP_RESAMPLES", 200)
     random = np.random.default_rng(0)
     seeds = np.repeat(np.arange(8), 20)
     nested, flat = 0, 0
     for trial in range(100):
         values = random.normal(size=8)[seeds] + 0.3 * random.normal(size=160)
-        found = interval(values, seeds, np.mean, seed=trial)
+        found = bootstrap_interval(values, seeds, np.mean, seed=trial)
         nested += found.low <= 0 <= found.high
-        alone = interval(values, None, np.mean, seed=trial)
+        alone = bootstrap_interval(values, None, np.mean, seed=trial)
         flat += alone.low <= 0 <= alone.high
     assert nested >= 82  # 0.95 less the narrowness of a bootstrap of eight: about 0.9
     assert flat <= 60  # units alone take the seeds' spread for certainty
@@ -42,8 +44,8 @@ def test_the_interval_over_seeds_covers_what_differs_between_seeds(
 def test_seeds_that_agree_give_the_interval_of_the_units() -> None:
     values = np.random.default_rng(0).normal(size=50)
     seeds = np.repeat([0, 1, 2, 3], 50)
-    alone = interval(np.tile(values, 4))
-    nested = interval(np.tile(values, 4), seeds)
+    alone = bootstrap_interval(np.tile(values, 4))
+    nested = bootstrap_interval(np.tile(values, 4), seeds)
     assert nested.estimate == alone.estimate == np.median(values)
     assert (nested.low, nested.high) == pytest.approx((alone.low, alone.high), abs=0.15)
 
@@ -53,7 +55,7 @@ def test_an_interval_repeats_with_its_seed_and_leaves_the_global_generator() -> 
     groups = np.repeat([0, 1], 15)
     state = np.random.get_state(legacy=False)["state"]["key"].copy()
     for by in (None, groups):
-        first, second, other = (interval(values, by, np.mean, seed) for seed in (0, 0, 1))
+        first, second, other = (bootstrap_interval(values, by, np.mean, seed) for seed in (0, 0, 1))
         assert first == second
         assert first != other
     assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], state)
@@ -62,15 +64,15 @@ def test_an_interval_repeats_with_its_seed_and_leaves_the_global_generator() -> 
 def test_a_higher_level_gives_a_wider_interval() -> None:
     values = np.random.default_rng(0).normal(size=40)
     for groups in (None, np.repeat([0, 1], 20)):
-        wide, narrow = (interval(values, groups, level=level) for level in (0.99, 0.5))
+        wide, narrow = (bootstrap_interval(values, groups, level=level) for level in (0.99, 0.5))
         assert wide.low < narrow.low < narrow.high < wide.high
 
 
 def test_values_that_are_not_finite_are_counted_out() -> None:
     values = np.random.default_rng(0).normal(size=20)
     holed = np.concatenate([values, [np.nan, np.inf, -np.inf]])
-    assert interval(holed) == interval(values)
-    assert interval(holed).count == 20
+    assert bootstrap_interval(holed) == bootstrap_interval(values)
+    assert bootstrap_interval(holed).count == 20
 
 
 NONE = np.full(3, np.nan)
@@ -90,22 +92,22 @@ UNEVEN = np.concatenate([np.zeros(9), np.ones(7)])
 def test_too_few_data_give_no_interval(
     values: NDArray[np.float64], groups: NDArray[Any] | None, estimate: float
 ) -> None:
-    found = interval(values, groups)
+    found = bootstrap_interval(values, groups)
     assert found.estimate == estimate
     assert found.count == np.isfinite(values).sum()
     assert np.isnan([found.low, found.high]).all()
 
 
 def test_no_data_give_no_estimate() -> None:
-    assert np.isnan(interval(NONE)[:3]).all()
-    assert interval(NONE).count == 0
+    assert np.isnan(bootstrap_interval(NONE)[:3]).all()
+    assert bootstrap_interval(NONE).count == 0
 
 
 def test_a_change_of_all_units_is_seen_and_noise_is_not() -> None:
     random = np.random.default_rng(0)
     before = random.normal(size=100)
-    assert wilcoxon(before, before + 0.5 + 0.1 * random.normal(size=100)) < 1e-10
-    null = [wilcoxon(before, before + random.normal(size=100)) for _ in range(100)]
+    assert wilcoxon_test(before, before + 0.5 + 0.1 * random.normal(size=100)) < 1e-10
+    null = [wilcoxon_test(before, before + random.normal(size=100)) for _ in range(100)]
     assert np.mean(np.array(null) < 0.05) <= 0.11
 
 
@@ -113,9 +115,9 @@ def test_pairs_that_are_not_finite_or_did_not_change_are_left_out() -> None:
     before = np.arange(10.0)
     after = before + 1 + before / 10
     holed = np.append(before, [np.nan, 1, 5]), np.append(after, [1, np.nan, 5])
-    assert wilcoxon(*holed) == wilcoxon(before, after) == pytest.approx(2 / 2**10)
-    assert np.isnan(wilcoxon(before, before))
-    assert np.isnan(wilcoxon(before[:7], after[:7]))
+    assert wilcoxon_test(*holed) == wilcoxon_test(before, after) == pytest.approx(2 / 2**10)
+    assert np.isnan(wilcoxon_test(before, before))
+    assert np.isnan(wilcoxon_test(before[:7], after[:7]))
 
 
 def test_holm_rejects_what_the_step_down_procedure_rejects() -> None:
@@ -127,26 +129,29 @@ def test_holm_rejects_what_the_step_down_procedure_rejects() -> None:
             if p[i] > 0.05 / (7 - step):
                 break
             rejected[i] = True
-        assert ((holm(p) <= 0.05) == rejected).all()
-        assert (holm(p) >= p).all()
+        assert ((holm_correction(p) <= 0.05) == rejected).all()
+        assert (holm_correction(p) >= p).all()
 
 
 def test_holm_leaves_out_nan_and_stops_at_one() -> None:
-    assert holm(np.array([0.02, np.nan, 0.7, 0.6])) == pytest.approx(
+    assert holm_correction(np.array([0.02, np.nan, 0.7, 0.6])) == pytest.approx(
         [0.06, np.nan, 1, 1], nan_ok=True
     )
-    assert np.isnan(holm(np.array([np.nan]))).all()
-    assert len(holm(np.array([]))) == 0
+    assert np.isnan(holm_correction(np.array([np.nan]))).all()
+    assert len(holm_correction(np.array([]))) == 0
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: interval(np.zeros((2, 9))), "values must be one row"),
-        (lambda: interval(np.zeros(9), np.zeros(8)), "groups must give the seed of each of 9"),
-        (lambda: interval(np.zeros(9), level=95.0), "level must lie between 0 and 1"),
-        (lambda: wilcoxon(np.zeros(9), np.zeros(8)), "of the same units"),
-        (lambda: holm(np.array([0.1, 1.2])), r"p must lie in \[0, 1\]"),
+        (lambda: bootstrap_interval(np.zeros((2, 9))), "values must be one row"),
+        (
+            lambda: bootstrap_interval(np.zeros(9), np.zeros(8)),
+            "groups must give the seed of each of 9",
+        ),
+        (lambda: bootstrap_interval(np.zeros(9), level=95.0), "level must lie between 0 and 1"),
+        (lambda: wilcoxon_test(np.zeros(9), np.zeros(8)), "of the same units"),
+        (lambda: holm_correction(np.array([0.1, 1.2])), r"p must lie in \[0, 1\]"),
     ],
 )
 def test_bad_input_is_named(call: Callable[[], object], message: str) -> None:

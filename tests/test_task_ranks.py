@@ -7,8 +7,8 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from deepsal.data import SaliencyDataModule, popout
-from deepsal.models import Finetune, Readout, SaliencyNetwork
+from deepsal.data import SaliencyDataModule, popout_dataset
+from deepsal.models import FinetuneDepth, ReadoutDecoder, SaliencyNetwork
 from deepsal.training.csv_log import csv_logger
 from deepsal.training.losses import SaliencyLoss
 from deepsal.training.task import SaliencyTask
@@ -20,10 +20,10 @@ IMAGES = 8
 def train(folder: Path, ranks: int) -> dict[str, torch.Tensor]:
     """Fit three epochs of one step each, whose global batch is the whole training set."""
     pl.seed_everything(0, verbose=False)
-    network = SaliencyNetwork(backbone(), partial(Readout, width=8))
+    network = SaliencyNetwork(backbone(), partial(ReadoutDecoder, width=8))
     loss = SaliencyLoss(kl=1.0, cc=0.1, nss=0.1)
-    task = SaliencyTask(network, Finetune("none"), loss, partial(torch.optim.SGD), lr=1e-2)
-    data = popout((IMAGES, 6, 3), size=(64, 96))
+    task = SaliencyTask(network, FinetuneDepth("none"), loss, partial(torch.optim.SGD), lr=1e-2)
+    data = popout_dataset((IMAGES, 6, 3), size=(64, 96))
     trainer = pl.Trainer(
         max_epochs=3,
         accelerator="cpu",

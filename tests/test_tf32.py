@@ -11,10 +11,10 @@ from torch import nn
 
 from deepsal.callbacks import WatchReceptiveFields
 from deepsal.data import SaliencyDataModule, osie
-from deepsal.models import backbone
-from deepsal.rf import fields, geometry, store
-from deepsal.rf.patches import middle
-from deepsal.runs.claims import Judge
+from deepsal.models import build_backbone
+from deepsal.rf import map_receptive_fields, measure_geometry, store
+from deepsal.rf.patches import centred_patches
+from deepsal.runs.claims import ClaimEvaluation
 from deepsal.training.task import SaliencyTask
 from tests import conftest
 from tests.tf32 import Tf32
@@ -82,8 +82,8 @@ def test_a_whole_run_ends_and_its_fields_and_scores_are_those_of_float32(
         torch.backends.cudnn.allow_tf32 = True
     assert task.rows == rows, "the same weights have the same scores"
     one, other = (tmp_path / name / "fields" / "epoch=000.npz" for name in ("tf32", "float32"))
-    for entry in store.names(one):
-        first, second = store.load(one, entry), store.load(other, entry)
+    for entry in store.entry_names(one):
+        first, second = store.load_fields(one, entry), store.load_fields(other, entry)
         assert np.array_equal(first.patches, second.patches), "the strongest ones too"
         assert np.abs(first.field - second.field).max() <= 1e-5 * np.abs(second.field).max()
     pairs = zip(task.parameters(), whole.parameters(), strict=True)
@@ -96,7 +96,7 @@ def test_the_verdict_is_that_of_float32(tmp_path: Path, tf32: Tf32) -> None:
     with torch.no_grad():
         for parameter in after.parameters():
             parameter.mul_(1.1)
-    judge = Judge(tmp_path, ["conv1", "conv3"], units=3, images=4, window=15, seeds=[0])
+    judge = ClaimEvaluation(tmp_path, ["conv1", "conv3"], units=3, images=4, window=15, seeds=[0])
     rounded = judge(before, [after], images)
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -114,17 +114,17 @@ def test_the_verdict_is_that_of_float32(tmp_path: Path, tf32: Tf32) -> None:
 def test_fields_of_a_pre_trained_network_on_osie_are_those_of_float32(
     data_dir: Path, tf32: Tf32
 ) -> None:
-    network = backbone("tf_efficientnet_lite0", "efficientnet_lite0").eval()
+    network = build_backbone("tf_efficientnet_lite0", "efficientnet_lite0").eval()
     samples = SaliencyDataModule(osie(data_dir)).images["val"]
     images = torch.stack([samples[i].image for i in range(2)])
     calls = tf32.rounded
     for layer in ("conv3", "conv4"):
-        known = geometry(network, layer)
-        patches = middle(4, 2, known, (192, 256))
-        rounded = fields(network, layer, images, patches, range(4), known).field
+        known = measure_geometry(network, layer)
+        patches = centred_patches(4, 2, known, (192, 256))
+        rounded = map_receptive_fields(network, layer, images, patches, range(4), known).field
         torch.backends.cudnn.allow_tf32 = False
         try:
-            whole = fields(network, layer, images, patches, range(4), known).field
+            whole = map_receptive_fields(network, layer, images, patches, range(4), known).field
         finally:
             torch.backends.cudnn.allow_tf32 = True
         assert np.abs(rounded - whole).max() <= 1e-5 * np.abs(whole).max()

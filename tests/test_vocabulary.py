@@ -5,14 +5,16 @@ from pathlib import Path
 import yaml
 
 from deepsal import vocabulary
-from deepsal.metrics.scoring import EXTRA, PROTOCOLS, SCORES
+from deepsal.metrics.scoring import DEFAULT_SCORES, OPTIONAL_SCORES, SCORE_PROTOCOLS
 
 CONF = Path(__file__).parents[1] / "conf"
 
 
 def test_every_score_that_is_computed_has_a_label_and_no_other() -> None:
-    assert set(vocabulary.SCORES) == {name for scores in PROTOCOLS.values() for name in scores}
-    assert set(SCORES) | set(EXTRA) <= set(vocabulary.SCORES)
+    assert set(vocabulary.SCORES) == {
+        name for scores in SCORE_PROTOCOLS.values() for name in scores
+    }
+    assert set(DEFAULT_SCORES) | set(OPTIONAL_SCORES) <= set(vocabulary.SCORES)
     assert set(vocabulary.LOWER) < set(vocabulary.SCORES)
 
 

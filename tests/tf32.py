@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deepsal.rf.arithmetic import cuda, cudnn
+from deepsal.rf.arithmetic import CUDA_BACKEND, CUDNN_BACKEND
 
 aten = torch.ops.aten
 CONVOLUTIONS = {aten.convolution.default, aten.convolution_backward.default}
@@ -30,7 +30,13 @@ class Tf32(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run one operator."""
-        switch = cudnn.conv if func in CONVOLUTIONS else cuda.matmul if func in PRODUCTS else None
+        switch = (
+            CUDNN_BACKEND.conv
+            if func in CONVOLUTIONS
+            else CUDA_BACKEND.matmul
+            if func in PRODUCTS
+            else None
+        )
         if switch is not None and switch.fp32_precision == "tf32":
             self.rounded += 1
             args = tuple(map(rounded, args))

@@ -13,27 +13,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.callbacks import field_pictures
-from deepsal.data.batch import Images
+from deepsal.data.batch import FixationImages
 from deepsal.rf import store
-from deepsal.rf.geometry import Geometry, geometry
-from deepsal.rf.mapping.gradient_fields import Fields, fields
-from deepsal.rf.mapping.methods import METHODS
+from deepsal.rf.geometry import FieldGeometry, measure_geometry
+from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
+from deepsal.rf.mapping.methods import FIELD_METHODS
 from deepsal.rf.measures import profile
-from deepsal.rf.measures.similarity import activations, cka
-from deepsal.rf.measures.summary import moved
-from deepsal.rf.patches import TopK, blank, middle, noise
-from deepsal.rf.tuning.battery import disks
-from deepsal.rf.tuning.indices import ssi
+from deepsal.rf.measures.similarity import linear_cka, sample_activations
+from deepsal.rf.measures.summary import field_change_measures
+from deepsal.rf.patches import StrongestPatchRecorder, blank_image, centred_patches, noise_images
+from deepsal.rf.tuning.battery import record_disk_responses
+from deepsal.rf.tuning.indices import surround_suppression_index
 from deepsal.vocabulary import STAGES
 
-SOURCES = ("fixed", "topk", "blank", "noise")
-WATCHED = ("correlation", "extent", "csi", "k")
+PATCH_SOURCES = ("fixed", "topk", "blank", "noise")
+LOGGED_MEASURES = ("correlation", "extent", "csi", "k")
 """Measures whose median over units is logged; all are stored with the fields, unit by unit."""
-COMPARED = 16
+CKA_IMAGES = 16
 """Images on which activations are compared with the first look's."""
 
 
-class Look:
+class FieldSnapshot:
     """Extracts, stores, measures and draws the fields of some units of some stages.
 
     Args:
@@ -44,7 +44,7 @@ class Look:
         sources: of patches: `fixed` (the middle of the first images), `topk` (the strongest
             responses now), `blank` (grey), `noise` (white noise).
         window: side of a stored field in pixels.
-        method: of `deepsal.rf.fields`.
+        method: of `deepsal.rf.map_receptive_fields`.
         components: of the covariance over patches.
     """
 
@@ -61,8 +61,8 @@ class Look:
     ) -> None:
         options = (
             ("stages", stages, STAGES),
-            ("sources", sources, SOURCES),
-            ("method", [method], METHODS),
+            ("sources", sources, PATCH_SOURCES),
+            ("method", [method], FIELD_METHODS),
         )
         for option, given, known in options:
             if unknown := [name for name in given if name not in known]:
@@ -76,8 +76,8 @@ class Look:
         self.method = method
         self.components = components
         self.units: dict[str, list[int]] = {}
-        self.geometry: dict[str, Geometry] = {}
-        self.start: dict[str, Fields] = {}
+        self.geometry: dict[str, FieldGeometry] = {}
+        self.start: dict[str, ReceptiveFields] = {}
         self.images: dict[int, Tensor] = {}
 
     def choose(self, channels: Mapping[str, int]) -> None:
@@ -91,12 +91,14 @@ class Look:
                 )
             self.units[stage] = list(wanted)
         if (first_file := self.file("epoch=000")).is_file():  # a continued run
-            self.start = {s: store.load(first_file, f"{s}/{self.sources[0]}") for s in self.stages}
+            self.start = {
+                s: store.load_fields(first_file, f"{s}/{self.sources[0]}") for s in self.stages
+            }
 
-    def topk(self) -> TopK:
+    def topk(self) -> StrongestPatchRecorder:
         """Return an empty record of the strongest responses."""
         layers = {f"backbone.{stage}": units for stage, units in self.units.items()}
-        return TopK(layers if "topk" in self.sources else {}, self.patches)
+        return StrongestPatchRecorder(layers if "topk" in self.sources else {}, self.patches)
 
     def file(self, checkpoint: str) -> Path:
         """Return where a checkpoint's fields are stored."""
@@ -105,8 +107,8 @@ class Look:
     def __call__(
         self,
         network: nn.Module,
-        images: Images,
-        topk: TopK,
+        images: FixationImages,
+        topk: StrongestPatchRecorder,
         checkpoint: str,
         about: Mapping[str, Any],
     ) -> tuple[dict[str, float], dict[str, Path]]:
@@ -116,8 +118,8 @@ class Look:
             Numbers such as `rf/conv4/extent`, and pictures such as `rf/conv4/fixed`.
         """
         if not self.geometry:
-            self.geometry = {s: geometry(network, f"backbone.{s}") for s in self.stages}
-        found: dict[str, Fields] = {}
+            self.geometry = {s: measure_geometry(network, f"backbone.{s}") for s in self.stages}
+        found: dict[str, ReceptiveFields] = {}
         numbers: dict[str, float] = {}
         each: dict[str, NDArray[Any]] = {}
         for stage in self.stages:
@@ -129,37 +131,45 @@ class Look:
         each |= self._sizes(network, images)
         for stage in self.stages:
             numbers |= {
-                f"rf/{stage}/{m}": profile.median(each[f"{stage}/measure/{m}"]) for m in WATCHED
+                f"rf/{stage}/{m}": profile.finite_median(each[f"{stage}/measure/{m}"])
+                for m in LOGGED_MEASURES
             }
-            numbers[f"rf/{stage}/ssi"] = profile.median(ssi(each[f"{stage}/disks"]))
+            numbers[f"rf/{stage}/ssi"] = profile.finite_median(
+                surround_suppression_index(each[f"{stage}/disks"])
+            )
         if checkpoint.startswith("epoch="):
             numbers |= self._similar(network, images)
-        store.save(self.file(checkpoint), found, {**self._about(network), **about}, each)
-        return numbers, field_pictures.grids(
+        store.save_fields(self.file(checkpoint), found, {**self._about(network), **about}, each)
+        return numbers, field_pictures.draw_field_grids(
             self.folder, found, self.file(checkpoint), images.degree
         )
 
-    def finish(self, images: Images) -> dict[str, Path]:
+    def finish(self, images: FixationImages) -> dict[str, Path]:
         """Draw what takes all checkpoints, or is drawn once; see `field_pictures`."""
         folder, degree = self.folder, images.degree
         pictures: dict[str, Path] = {}
         for stage in self.stages:
-            pictures |= field_pictures.evolution(folder, stage, self.sources[0], degree)
+            pictures |= field_pictures.draw_field_evolution(folder, stage, self.sources[0], degree)
             if "topk" in self.sources:
-                pictures |= field_pictures.sheet_of(
+                pictures |= field_pictures.draw_patch_sheet(
                     folder, stage, partial(self._image, images), degree
                 )
         return pictures
 
     def _fields(
-        self, network: nn.Module, stage: str, source: str, dataset: Images, topk: TopK
-    ) -> Fields:
+        self,
+        network: nn.Module,
+        stage: str,
+        source: str,
+        dataset: FixationImages,
+        topk: StrongestPatchRecorder,
+    ) -> ReceptiveFields:
         height, width = self._image(dataset, 0).shape[-2:]
         count = min(self.patches, len(dataset)) if source == "fixed" else self.patches
         if source == "topk":
             patches = topk.patches(f"backbone.{stage}")
         else:
-            patches = middle(
+            patches = centred_patches(
                 len(self.units[stage]),
                 1 if source == "blank" else count,
                 self.geometry[stage],
@@ -169,12 +179,12 @@ class Look:
             ids = sorted({i for i in patches[..., 0].ravel().tolist() if i >= 0}) or [0]
             images = torch.stack([self._image(dataset, i) for i in ids]) / 255
         else:
-            made = blank if source == "blank" else None
+            made = blank_image if source == "blank" else None
             ids = list(range(1 if made else count))
-            images = made((height, width)) if made else noise(count, (height, width))
+            images = made((height, width)) if made else noise_images(count, (height, width))
         local = patches.copy()
         local[..., 0] = np.where(patches[..., 0] < 0, -1, np.searchsorted(ids, patches[..., 0]))
-        found = fields(
+        found = map_receptive_fields(
             network,
             f"backbone.{stage}",
             images,
@@ -187,41 +197,43 @@ class Look:
         )
         return replace(found, patches=patches)
 
-    def _image(self, dataset: Images, index: int) -> Tensor:
+    def _image(self, dataset: FixationImages, index: int) -> Tensor:
         if index not in self.images:
             self.images[index] = (dataset[index].image * 255).round().byte()
         return self.images[index]
 
-    def _measures(self, stage: str, found: Mapping[str, Fields]) -> dict[str, NDArray[Any]]:
+    def _measures(
+        self, stage: str, found: Mapping[str, ReceptiveFields]
+    ) -> dict[str, NDArray[Any]]:
         """Return the measures of each unit, such as `conv4/measure/csi`."""
         now = found[f"{stage}/{self.sources[0]}"]
         start = self.start.setdefault(stage, now)
-        measures = moved(now.field, start.field, self.geometry[stage])
+        measures = field_change_measures(now.field, start.field, self.geometry[stage])
         return {f"{stage}/measure/{name}": values for name, values in measures.items()}
 
-    def _sizes(self, network: nn.Module, dataset: Images) -> dict[str, NDArray[Any]]:
+    def _sizes(self, network: nn.Module, dataset: FixationImages) -> dict[str, NDArray[Any]]:
         """Measure what units answer to disks of growing size: `conv4/disks`, `conv4/radius`."""
         names = {stage: f"backbone.{stage}" for stage in self.stages}
         height, width = self._image(dataset, 0).shape[-2:]
         known = {names[stage]: of_stage for stage, of_stage in self.geometry.items()}
-        shown = disks(network, [*names.values()], (height, width), known)
+        shown = record_disk_responses(network, [*names.values()], (height, width), known)
         found: dict[str, NDArray[Any]] = {}
         for stage, name in names.items():
             found[f"{stage}/radius"], answers = shown[name]
             found[f"{stage}/disks"] = answers[self.units[stage]]
         return found
 
-    def _similar(self, network: nn.Module, dataset: Images) -> dict[str, float]:
+    def _similar(self, network: nn.Module, dataset: FixationImages) -> dict[str, float]:
         """Compare what stages respond to some images with what they did at the first look."""
         names = [f"backbone.{stage}" for stage in self.stages]
-        images = [self._image(dataset, i) for i in range(min(COMPARED, len(dataset)))]
-        now = activations(network, names, torch.stack(images) / 255)
+        images = [self._image(dataset, i) for i in range(min(CKA_IMAGES, len(dataset)))]
+        now = sample_activations(network, names, torch.stack(images) / 255)
         first = self.folder / "fields" / "activation.npz"
         if not first.is_file():
-            store.keep(first, now)
+            store.save_arrays(first, now)
         with np.load(first) as start:
             return {
-                f"rf/{stage}/cka_to_start": cka(start[name], now[name])
+                f"rf/{stage}/cka_to_start": linear_cka(start[name], now[name])
                 for stage, name in zip(self.stages, names, strict=True)
             }
 
@@ -235,10 +247,10 @@ class Look:
                 stage: {**asdict(of_stage), "sigma": self._sigma(stage)}
                 for stage, of_stage in self.geometry.items()
             },
-            "weights": store.fingerprint(network),
+            "weights": store.weights_fingerprint(network),
             "torch": torch.__version__,
             "captum": captum.__version__,
         }
 
     def _sigma(self, stage: str) -> float:
-        return profile.checkerboard(self.geometry[stage].stride[0])
+        return profile.checkerboard_sigma(self.geometry[stage].stride[0])

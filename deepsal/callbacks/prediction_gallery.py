@@ -11,16 +11,16 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.data.batch import Images
+from deepsal.data.batch import FixationImages
 from deepsal.rf import store
 
-Predict = Callable[[Tensor, tuple[int, int], list[str]], Tensor]
-EACH = 3
-SIDE = 320
+DensityPredictor = Callable[[Tensor, tuple[int, int], list[str]], Tensor]
+IMAGES_PER_RANK = 3
+LONGEST_SIDE = 320
 """Longest side of a kept picture, pixels."""
 
 
-def chosen(values: Sequence[float], each: int = EACH) -> dict[str, list[int]]:
+def best_median_worst(values: Sequence[float], each: int = IMAGES_PER_RANK) -> dict[str, list[int]]:
     """Return the positions of the best, the middle and the worst scores, no position twice.
 
     Scores that are not finite are passed over; with few scores the middle goes first, then the
@@ -38,8 +38,11 @@ def chosen(values: Sequence[float], each: int = EACH) -> dict[str, list[int]]:
     return {"best": best, "median": middle[start : start + each], "worst": worst}
 
 
-def keep_gallery(
-    file: Path, predict: Predict, images: Images, scores: Sequence[tuple[int, float]]
+def write_gallery(
+    file: Path,
+    predict: DensityPredictor,
+    images: FixationImages,
+    scores: Sequence[tuple[int, float]],
 ) -> None:
     """Predict again the best, middle and worst images by NSS, and write them to one file.
 
@@ -53,7 +56,7 @@ def keep_gallery(
         images: the test images.
         scores: (position in `images`, NSS) of every scored image.
     """
-    picked = chosen([score for _, score in scores])
+    picked = best_median_worst([score for _, score in scores])
     about: list[dict[str, Any]] = []
     pictures, truths, predictions = [], [], []
     for rank, places in picked.items():
@@ -62,10 +65,10 @@ def keep_gallery(
             sample = images[position]
             height, width = sample.image.shape[-2:]
             density = predict(sample.image[None], (height, width), [sample.name]).exp()
-            size = _fitting(height, width)
-            pictures.append(_small(sample.image, size).transpose(1, 2, 0))
-            truths.append(_small(_scaled(sample.density[None]), size)[0])
-            predictions.append(_small(_scaled(density), size)[0])
+            size = _shrunk_size(height, width)
+            pictures.append(_resize_to_uint8(sample.image, size).transpose(1, 2, 0))
+            truths.append(_resize_to_uint8(_divide_by_maximum(sample.density[None]), size)[0])
+            predictions.append(_resize_to_uint8(_divide_by_maximum(density), size)[0])
             points = (sample.points.numpy() + 0.5) / (sample.size[1], sample.size[0])
             row = {"name": sample.name, "rank": rank, "nss": score}
             about.append({**row, "fixations": points.round(4).tolist()})
@@ -76,18 +79,18 @@ def keep_gallery(
             "prediction": np.stack(predictions),
             "about": np.array(json.dumps(about)),
         }
-        store.keep(file, arrays)
+        store.save_arrays(file, arrays)
 
 
-def _fitting(height: int, width: int) -> tuple[int, int]:
-    shrink = min(1.0, SIDE / max(height, width))
+def _shrunk_size(height: int, width: int) -> tuple[int, int]:
+    shrink = min(1.0, LONGEST_SIDE / max(height, width))
     return max(round(height * shrink), 1), max(round(width * shrink), 1)
 
 
-def _scaled(density: Float[Tensor, "1 H W"]) -> Float[Tensor, "1 H W"]:
+def _divide_by_maximum(density: Float[Tensor, "1 H W"]) -> Float[Tensor, "1 H W"]:
     return density / density.max().clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def _small(picture: Float[Tensor, "c H W"], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _resize_to_uint8(picture: Float[Tensor, "c H W"], size: tuple[int, int]) -> NDArray[np.uint8]:
     shrunk = nn.functional.interpolate(picture[None], size, mode="bilinear", antialias=True)[0]
     return np.asarray((shrunk.clamp(0, 1) * 255).round().byte().numpy())

@@ -7,13 +7,13 @@ import torch
 from matplotlib.figure import Figure
 from typing_extensions import override
 
-from deepsal.callbacks.prediction_gallery import keep_gallery
+from deepsal.callbacks.prediction_gallery import write_gallery
 from deepsal.data.batch import Sample
-from deepsal.rf.hooks import undisturbed
-from deepsal.rf.plot.grid import png
-from deepsal.training.wandb_log import log_picture
+from deepsal.rf.hooks import temporary_eval_mode
+from deepsal.rf.plot.grid import png_bytes
+from deepsal.training.wandb_log import log_figure
 
-COLUMNS = ("image", "fixations", "ground truth", "prediction")
+PANEL_TITLES = ("image", "fixations", "ground truth", "prediction")
 
 
 class ShowPredictions(pl.Callback):
@@ -44,13 +44,15 @@ class ShowPredictions(pl.Callback):
         samples = [dataset[i] for i in range(min(self.images, len(dataset)))]
         network = pl_module.network
         assert isinstance(network, torch.nn.Module)
-        with undisturbed(network), torch.no_grad():
+        with temporary_eval_mode(network), torch.no_grad():
             image = torch.stack([sample.image for sample in samples])
             prediction = network(image.to(pl_module.device)).exp().cpu()
         file = self.folder / "figures" / "predictions" / f"epoch={epoch:03d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(png(panels(samples, prediction, f"validation, epoch {epoch}")))
-        log_picture(trainer, "val/predictions", file)
+        file.write_bytes(
+            png_bytes(draw_prediction_panels(samples, prediction, f"validation, epoch {epoch}"))
+        )
+        log_figure(trainer, "val/predictions", file)
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -61,10 +63,10 @@ class ShowPredictions(pl.Callback):
         assert callable(predict)
         scores = [(i * trainer.world_size, float(row["nss"])) for i, row in enumerate(rows)]
         dataset = trainer.datamodule.images["test"]
-        keep_gallery(self.folder / "gallery.npz", predict, dataset, scores)
+        write_gallery(self.folder / "gallery.npz", predict, dataset, scores)
 
 
-def panels(samples: list[Sample], prediction: torch.Tensor, title: str) -> Figure:
+def draw_prediction_panels(samples: list[Sample], prediction: torch.Tensor, title: str) -> Figure:
     """Draw one row per image; truth and prediction (B, H, W) each from 0 to their maximum."""
     height, width = samples[0].image.shape[-2:]
     figure = Figure(
@@ -82,7 +84,7 @@ def panels(samples: list[Sample], prediction: torch.Tensor, title: str) -> Figur
         row[1].set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
         row[2].imshow(sample.density.numpy(), cmap="inferno", vmin=0)
         row[3].imshow(predicted.numpy(), cmap="inferno", vmin=0)
-    for axis, name in zip(axes[0], COLUMNS, strict=True):
+    for axis, name in zip(axes[0], PANEL_TITLES, strict=True):
         axis.set_title(name, fontsize=8, pad=3)
     for axis in axes.ravel():
         axis.axis("off")

@@ -10,12 +10,12 @@ import pytorch_lightning as pl
 import torch
 from typing_extensions import override
 
-from deepsal.callbacks.field_snapshot import Look
-from deepsal.data.batch import Images
-from deepsal.rf.hooks import undisturbed
+from deepsal.callbacks.field_snapshot import FieldSnapshot
+from deepsal.data.batch import FixationImages
+from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.memory import is_out_of_memory
-from deepsal.rf.patches import TopK
-from deepsal.training.wandb_log import log_numbers, log_picture
+from deepsal.rf.patches import StrongestPatchRecorder
+from deepsal.training.wandb_log import log_figure, log_numbers
 from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)
@@ -33,8 +33,9 @@ class WatchReceptiveFields(pl.Callback):
     `fields/test.npz`), a grid per stage and source, and at the end each stage's evolution, radial
     profiles and strongest patches. Logs, per stage, medians over units: `rf/conv4/correlation`
     (with epoch 0, first source, both smoothed by a quarter of the stride), `rf/conv4/extent`
-    (pixels), `rf/conv4/csi` and `rf/conv4/k` (`deepsal.rf.measures.shape`, `deepsal.rf.fit`),
-    `rf/conv4/ssi` (disks on grey, `deepsal.rf.tuning`),
+    (pixels), `rf/conv4/csi` and `rf/conv4/k` (`deepsal.rf.measures.shape`,
+    `deepsal.rf.fit_field_models`),
+    `rf/conv4/ssi` (disks on grey, `deepsal.rf.tuning_indices`),
     `rf/conv4/dead` (share of units without a top patch); and `rf/conv4/cka_to_start`, how alike
     the stage represents 16 validation images at epoch 0 and now.
 
@@ -49,7 +50,7 @@ class WatchReceptiveFields(pl.Callback):
         every_n_epochs: how often; the last epoch is always watched.
         window: side of a stored field in pixels.
         sources: of patches: fixed, topk, blank, noise; changes are measured on the first.
-        method: see `deepsal.rf.fields`.
+        method: see `deepsal.rf.map_receptive_fields`.
         components: leading components of the covariance over patches to store.
     """
 
@@ -65,7 +66,9 @@ class WatchReceptiveFields(pl.Callback):
         method: str = "gradient",
         components: int = 0,
     ) -> None:
-        self.look = Look(Path(folder), stages, units, patches, sources, window, method, components)
+        self.look = FieldSnapshot(
+            Path(folder), stages, units, patches, sources, window, method, components
+        )
         self.every_n_epochs = every_n_epochs
         self.seconds = self.began = 0.0
         self.blind = False
@@ -73,7 +76,7 @@ class WatchReceptiveFields(pl.Callback):
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.began = time.monotonic()
-        self.look.choose(_network(pl_module).backbone.channels)
+        self.look.choose(_saliency_network(pl_module).backbone.channels)
         if not self.look.start and trainer.is_global_zero:
             self.blind = trainer.current_epoch > 0  # continued after a first look that failed
             if not self.blind:
@@ -93,8 +96,8 @@ class WatchReceptiveFields(pl.Callback):
         if self.blind or not trainer.is_global_zero:
             return
         began = time.monotonic()
-        for key, picture in self.look.finish(_images(trainer)).items():
-            log_picture(trainer, key, picture)
+        for key, picture in self.look.finish(_validation_images(trainer)).items():
+            log_figure(trainer, key, picture)
         self.seconds += time.monotonic() - began
         if not self.began:  # continued after its last epoch: only the pictures were missing
             return
@@ -109,14 +112,14 @@ class WatchReceptiveFields(pl.Callback):
         units = any(True for _ in pl_module.parameters())  # baselines have none
         trained = self.look.units or self.look.file("epoch=000").is_file()  # here, or before a cut
         if trainer.is_global_zero and units and not trained and not self.blind:
-            self.look.choose(_network(pl_module).backbone.channels)
+            self.look.choose(_saliency_network(pl_module).backbone.channels)
             self._look(trainer, pl_module, None)
 
-    def _stream(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> TopK:
+    def _stream(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> StrongestPatchRecorder:
         """Return the strongest responses to all validation images."""
-        network, topk = _network(pl_module), self.look.topk()
+        network, topk = _saliency_network(pl_module), self.look.topk()
         loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        with undisturbed(network), torch.no_grad(), topk.hooked(network):
+        with temporary_eval_mode(network), torch.no_grad(), topk.hooked(network):
             seen = 0
             for batch in loader if topk.units else ():
                 topk.next(range(seen, seen + len(batch.image)))
@@ -139,7 +142,7 @@ class WatchReceptiveFields(pl.Callback):
         try:
             topk = self._stream(trainer, pl_module)
             numbers, pictures = self.look(
-                _network(pl_module), _images(trainer), topk, checkpoint, about
+                _saliency_network(pl_module), _validation_images(trainer), topk, checkpoint, about
             )
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -153,15 +156,15 @@ class WatchReceptiveFields(pl.Callback):
             )
         log_numbers(trainer, numbers)
         for key, picture in pictures.items():
-            log_picture(trainer, key, picture)
+            log_figure(trainer, key, picture)
         self.seconds += time.monotonic() - began
         return bool(numbers)
 
 
-def _network(pl_module: pl.LightningModule) -> Any:
+def _saliency_network(pl_module: pl.LightningModule) -> Any:
     return pl_module.network
 
 
-def _images(trainer: pl.Trainer) -> Images:
-    images: Images = trainer.datamodule.images["val"]  # type: ignore[attr-defined]
+def _validation_images(trainer: pl.Trainer) -> FixationImages:
+    images: FixationImages = trainer.datamodule.images["val"]  # type: ignore[attr-defined]
     return images

@@ -8,15 +8,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torchvision.transforms import v2
 
-TRIES = 20
-ADJUSTMENTS = (
+MAX_CROP_ATTEMPTS = 20
+COLOUR_ADJUSTMENTS = (
     v2.functional.adjust_brightness,
     v2.functional.adjust_contrast,
     v2.functional.adjust_saturation,
 )
 
 
-class View(NamedTuple):
+class ImageView(NamedTuple):
     """An image as it is shown once.
 
     image: uint8 (3, h, w) · points: float64 (N, 2), in pixels of `size` · size: (height, width) ·
@@ -32,7 +32,7 @@ class View(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Augment:
+class RandomAugmentation:
     """Crop, flip and colour, each drawn anew for every image.
 
     A crop keeps the image's proportions; of windows that lose too many fixations another is drawn,
@@ -58,7 +58,7 @@ class Augment:
             if not smallest <= (value := getattr(self, name)) <= 1:
                 raise ValueError(f"data.{name}={value} must lie between {smallest:g} and 1")
 
-    def __call__(self, view: View, generator: torch.Generator | None = None) -> View:
+    def __call__(self, view: ImageView, generator: torch.Generator | None = None) -> ImageView:
         """Return the view changed.
 
         Args:
@@ -68,7 +68,7 @@ class Augment:
         if self.crop < 1:
             view = self._cropped(view, generator)
         if self.mirrors(generator):
-            view = _mirrored(view)
+            view = _flip_view(view)
         if self.colour:
             view = view._replace(image=self._coloured(view.image, generator))
         return view
@@ -83,14 +83,14 @@ class Augment:
         """Change brightness, contrast and saturation, in random order."""
         factors = 1 + self.colour * (2 * torch.rand(3, generator=generator) - 1)
         for i in torch.randperm(3, generator=generator).tolist():
-            image = ADJUSTMENTS[i](image, float(factors[i]))
+            image = COLOUR_ADJUSTMENTS[i](image, float(factors[i]))
         return image
 
-    def _cropped(self, view: View, generator: torch.Generator | None) -> View:
+    def _cropped(self, view: ImageView, generator: torch.Generator | None) -> ImageView:
         height, width = view.image.shape[1:]
         scale = (height / view.size[0], width / view.size[1])
         points = (view.points + 0.5) * torch.tensor(scale[::-1], dtype=torch.float64) - 0.5
-        for _ in range(TRIES):
+        for _ in range(MAX_CROP_ATTEMPTS):
             side, down, across = torch.rand(3, generator=generator).tolist()
             part = self.crop + (1 - self.crop) * side
             h, w = max(1, round(part * height)), max(1, round(part * width))
@@ -99,11 +99,11 @@ class Augment:
             inside = ((moved >= -0.5) & (moved < torch.tensor([w - 0.5, h - 0.5]))).all(1)
             if inside.sum() >= max(1, self.keep * len(points)):
                 image = view.image[:, top : top + h, left : left + w]
-                return View(image, moved[inside], (h, w), scale)
+                return ImageView(image, moved[inside], (h, w), scale)
         return view
 
 
-def _mirrored(view: View) -> View:
+def _flip_view(view: ImageView) -> ImageView:
     points = view.points.clone()
     points[:, 0] = view.size[1] - 1 - points[:, 0]
     return view._replace(image=view.image.flip(-1), points=points, mirrored=True)

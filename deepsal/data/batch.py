@@ -24,7 +24,7 @@ class Sample(NamedTuple):
     size: tuple[int, int]
 
 
-class Draw(NamedTuple):
+class SeededIndex(NamedTuple):
     """The position of an image in its split, and the seed of the augmentation of this one view."""
 
     position: int
@@ -63,7 +63,7 @@ class Batch(NamedTuple):
         )
 
 
-def collate(samples: Sequence[Sample], fixations: Tensor | None = None) -> Batch:
+def collate_samples(samples: Sequence[Sample], fixations: Tensor | None = None) -> Batch:
     """Stack samples into a `Batch`; fixations that are given are stacked already."""
     images, counts, density, points, name, size = zip(*samples, strict=True)
     return Batch(
@@ -77,7 +77,7 @@ def collate(samples: Sequence[Sample], fixations: Tensor | None = None) -> Batch
 
 
 @runtime_checkable
-class Images(Protocol):
+class FixationImages(Protocol):
     """A data set of samples of one size, and its pixels per degree of visual angle, if known."""
 
     degree: float | None

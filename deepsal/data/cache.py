@@ -25,11 +25,11 @@ from torch import Tensor
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus
 
-LIBRARIES = ("pillow", "torch", "torchvision")
-THERE = 1 << 32
+DECODING_LIBRARIES = ("pillow", "torch", "torchvision")
+WRITTEN_FLAG = 1 << 32
 
 
-class Kept:
+class SharedRecords:
     """Tensors of one shape which several processes share, made once and then only read.
 
     Args:
@@ -62,7 +62,7 @@ class Kept:
         record = self.records[index]
         if index not in self.checked:
             mark = os.pread(self.descriptor or 0, 8, 8 * index)
-            if int.from_bytes(mark, "little") != THERE | zlib.crc32(record):
+            if int.from_bytes(mark, "little") != WRITTEN_FLAG | zlib.crc32(record):
                 return None
             self.checked.add(index)
         found: Tensor = torch.from_numpy(record).view(self.dtype).view(self.shape)
@@ -77,10 +77,12 @@ class Kept:
         if self.full or (self.descriptor is None and not self._open()):
             return
         data: Any = record.contiguous().view(-1).view(torch.uint8).numpy()
-        mark = (THERE | zlib.crc32(data)).to_bytes(8, "little")
+        mark = (WRITTEN_FLAG | zlib.crc32(data)).to_bytes(8, "little")
         try:
-            _write(self.descriptor or 0, memoryview(data), 8 * self.count + index * self.each)
-            _write(self.descriptor or 0, memoryview(mark), 8 * index)
+            _write_at_offset(
+                self.descriptor or 0, memoryview(data), 8 * self.count + index * self.each
+            )
+            _write_at_offset(self.descriptor or 0, memoryview(mark), 8 * index)
         except OSError as error:
             self._give_up(error)
 
@@ -114,7 +116,7 @@ class Kept:
         return self.__dict__ | {"descriptor": None, "records": None, "checked": set()}
 
 
-class Cache:
+class DatasetCache:
     """Where the decoded images and the densities of data sets are kept.
 
     Args:
@@ -126,23 +128,23 @@ class Cache:
     def __init__(self, folder: str | Path | None = None, gib: float = 20.0) -> None:
         self.folder = Path(folder).expanduser() if folder is not None else None
         self.gib = gib
-        self.opened: dict[object, Kept | None] = {}
+        self.opened: dict[object, SharedRecords | None] = {}
 
-    def images(self, dataset: SaliencyDataset, size: tuple[int, int]) -> Kept:
+    def images(self, dataset: SaliencyDataset, size: tuple[int, int]) -> SharedRecords:
         """Return the place for images, uint8 (3, h, w), in the order of the set's stimuli.
 
         It is in memory if a stimulus is not read from a file (generated ones).
         """
         key = "images", id(dataset), size
         if key not in self.opened:
-            sources = [_source(stimulus) for stimulus in dataset.stimuli]
+            sources = [_pixel_fingerprint(stimulus) for stimulus in dataset.stimuli]
             file = self._file("images", (sources, size)) if all(sources) else None
             self.opened[key] = self._kept(len(sources), (3, *size), torch.uint8, file)
         kept = self.opened[key]
         assert kept
         return kept
 
-    def densities(self, dataset: SaliencyDataset, size: tuple[int, int]) -> Kept | None:
+    def densities(self, dataset: SaliencyDataset, size: tuple[int, int]) -> SharedRecords | None:
         """Return the place for densities, float (H, W): of stimulus i at 2i, of its mirror at 2i+1.
 
         None, for densities made anew each time, where the images are in memory.
@@ -163,13 +165,13 @@ class Cache:
     def _file(self, what: str, decides: object) -> Path | None:
         if self.folder is None:
             return None
-        libraries = [(library, version(library)) for library in LIBRARIES]
+        libraries = [(library, version(library)) for library in DECODING_LIBRARIES]
         digest = blake2b(repr((decides, libraries)).encode(), digest_size=16).hexdigest()
         return self.folder / f"{digest}.{what}"
 
     def _kept(
         self, count: int, shape: tuple[int, ...], dtype: torch.dtype, file: Path | None
-    ) -> Kept:
+    ) -> SharedRecords:
         if file:
             needed = count * (8 + dtype.itemsize * int(np.prod(shape)))
             if needed > self.gib * 2**30:
@@ -180,11 +182,11 @@ class Cache:
                 )
                 file = None
             else:
-                _make_room(file, int(self.gib * 2**30) - needed)
-        return Kept(count, shape, dtype, file)
+                _remove_oldest_files(file, int(self.gib * 2**30) - needed)
+        return SharedRecords(count, shape, dtype, file)
 
 
-def _source(stimulus: Stimulus) -> tuple[Any, ...] | None:
+def _pixel_fingerprint(stimulus: Stimulus) -> tuple[Any, ...] | None:
     """Return what decides a stimulus's pixels, or None if it is not read from a file."""
     read = stimulus.read
     if not isinstance(read, partial):
@@ -198,7 +200,7 @@ def _source(stimulus: Stimulus) -> tuple[Any, ...] | None:
     return stimulus.size, read.func.__module__, read.func.__qualname__, rest, about
 
 
-def _make_room(file: Path, rest: int) -> None:
+def _remove_oldest_files(file: Path, rest: int) -> None:
     """Remove the files that were not used for the longest time until the others fit into `rest`."""
     others = []
     for other in [*file.parent.glob("*.images"), *file.parent.glob("*.densities")]:
@@ -214,7 +216,7 @@ def _make_room(file: Path, rest: int) -> None:
             other.unlink(missing_ok=True)
 
 
-def _write(descriptor: int, data: memoryview, offset: int) -> None:
+def _write_at_offset(descriptor: int, data: memoryview, offset: int) -> None:
     while data:
         written = os.pwrite(descriptor, data, offset)
         data, offset = data[written:], offset + written

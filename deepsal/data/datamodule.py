@@ -9,15 +9,15 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn, TrainerStatus
 from typing_extensions import override
 
-from deepsal.data.augment import Augment
+from deepsal.data.augment import RandomAugmentation
 from deepsal.data.batch import Batch
-from deepsal.data.cache import Cache
+from deepsal.data.cache import DatasetCache
 from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.device_cache import DeviceImages, choose_device_cache, free_memory
-from deepsal.data.resumable_loader import EpochSampler, Loader, run_seed, usual_workers
+from deepsal.data.resumable_loader import DeviceLoader, EpochSampler, default_worker_count, run_seed
 from deepsal.data.saliency_images import SaliencyImages
 
-FITTED = ("train", "val")
+FIT_SPLITS = ("train", "val")
 """The splits that a fit goes through again and again."""
 
 
@@ -77,13 +77,13 @@ class SaliencyDataModule(pl.LightningDataModule):
         self.device_images: dict[str, DeviceImages] = {}
         self.used = 0
         height, width = size
-        cache = Cache(cache_dir, cache_gib)
+        cache = DatasetCache(cache_dir, cache_gib)
         self.images = {
             split: SaliencyImages(
                 of,
                 of.splits[split],
                 (height, width),
-                augment=Augment(flip, crop, keep, colour) if split == "train" else None,
+                augment=RandomAugmentation(flip, crop, keep, colour) if split == "train" else None,
                 own_resolution=split == "test",
                 cache=cache,
             )
@@ -93,7 +93,7 @@ class SaliencyDataModule(pl.LightningDataModule):
             }.items()
         }
 
-    def train_dataloader(self) -> Loader:
+    def train_dataloader(self) -> DeviceLoader:
         """Shuffled batches; the last, smaller one is dropped unless it is the only one.
 
         Raises:
@@ -112,11 +112,11 @@ class SaliencyDataModule(pl.LightningDataModule):
         drop_last = len(sampler) >= self.batch_size
         return self._loader("train", self.batch_size, sampler=sampler, drop_last=drop_last)
 
-    def val_dataloader(self) -> Loader:
+    def val_dataloader(self) -> DeviceLoader:
         """Batches in order, truth at the network's size."""
         return self._loader("val", self.val_batch_size)
 
-    def test_dataloader(self) -> Loader:
+    def test_dataloader(self) -> DeviceLoader:
         """One image at a time, truth at the stored image's size."""
         return self._loader("test", 1)
 
@@ -138,7 +138,7 @@ class SaliencyDataModule(pl.LightningDataModule):
             images.release()
         self.device_images, self.cached = {}, None
 
-    def _loader(self, split: str, batch_size: int, **more: Any) -> Loader:
+    def _loader(self, split: str, batch_size: int, **more: Any) -> DeviceLoader:
         device, ranks = torch.device("cpu"), 1
         if self.trainer and self.trainer.state.status == TrainerStatus.RUNNING:
             device, ranks = self.trainer.strategy.root_device, self.trainer.num_devices
@@ -146,10 +146,10 @@ class SaliencyDataModule(pl.LightningDataModule):
         if workers is None:
             height, width = self.images[split].size
             batch_bytes = batch_size * height * width * (3 + 4 + 4)  # image, counts, density
-            workers = usual_workers(device, ranks, batch_bytes)
+            workers = default_worker_count(device, ranks, batch_bytes)
         images = self._images(split, device, workers)
         on_host = isinstance(images, SaliencyImages)
-        return Loader(
+        return DeviceLoader(
             images,
             batch_size,
             device=device,
@@ -164,10 +164,10 @@ class SaliencyDataModule(pl.LightningDataModule):
     ) -> SaliencyImages | DeviceImages:
         """Return the images of a split, on the device if the option and the memory say so."""
         fitting = not self.trainer or self.trainer.state.fn == TrainerFn.FITTING
-        if split not in FITTED or not fitting:
+        if split not in FIT_SPLITS or not fitting:
             return self.images[split]
         if self.cached is None:
-            fitted = {part: self.images[part] for part in FITTED}
+            fitted = {part: self.images[part] for part in FIT_SPLITS}
             free = free_memory(device)
             self.cached = choose_device_cache(self.device_cache, fitted, device, free)
         if self.cached and split not in self.device_images:

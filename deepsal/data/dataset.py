@@ -14,9 +14,9 @@ from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepsal.data.fixation_maps import rasterise
+from deepsal.data.fixation_maps import rasterise_fixations
 
-SPLITS = ("train", "val", "test")
+SPLIT_NAMES = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class SaliencyDataset:
         if not self.sigma > 0:
             raise ValueError(f"{self.name}: sigma={self.sigma} must be a positive number of pixels")
         for stimulus in self.stimuli:
-            _check(self.name, stimulus, self.hidden)
+            _check_stimulus(self.name, stimulus, self.hidden)
         assigned = [i for split in self.splits.values() for i in split]
         if len(assigned) != len(set(assigned)):
             raise ValueError(f"{self.name}: an image is in two splits; splits must not overlap")
@@ -83,7 +83,7 @@ class SaliencyDataset:
 
     def points(self, split: str) -> NDArray[np.float64]:
         """Return all fixations of a split as fractions (x, y) in [0, 1) of their image, (N, 2)."""
-        return np.concatenate([_fractions(self.stimuli[i]) for i in self.splits[split]])
+        return np.concatenate([_fixation_fractions(self.stimuli[i]) for i in self.splits[split]])
 
     def others(
         self, split: str, name: str, grid: tuple[int, int], images: int | None = None
@@ -102,16 +102,16 @@ class SaliencyDataset:
             rest = [rest[i] for i in random.choice(len(rest), images, replace=False)]
         if not rest:
             return torch.zeros(grid)
-        points = np.concatenate([_fractions(stimulus) for stimulus in rest])
-        return rasterise(torch.from_numpy(points - 0.5), (1, 1), grid)
+        points = np.concatenate([_fixation_fractions(stimulus) for stimulus in rest])
+        return rasterise_fixations(torch.from_numpy(points - 0.5), (1, 1), grid)
 
 
-def _fractions(stimulus: Stimulus) -> NDArray[np.float64]:
+def _fixation_fractions(stimulus: Stimulus) -> NDArray[np.float64]:
     height, width = stimulus.size
     return (stimulus.fixations + 0.5) / (width, height)
 
 
-def _check(dataset: str, stimulus: Stimulus, hidden: bool) -> None:
+def _check_stimulus(dataset: str, stimulus: Stimulus, hidden: bool) -> None:
     points, (height, width) = stimulus.fixations, stimulus.size
     where = f"{dataset}, image {stimulus.name} ({width}x{height})"
     if stimulus.sigma is not None and not stimulus.sigma > 0:

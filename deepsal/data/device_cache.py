@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from deepsal.data.augment import Augment
-from deepsal.data.batch import Batch, Draw, Sample
-from deepsal.data.resumable_loader import as_it_is
+from deepsal.data.augment import RandomAugmentation
+from deepsal.data.batch import Batch, Sample, SeededIndex
+from deepsal.data.resumable_loader import identity_collate
 from deepsal.data.saliency_images import SaliencyImages
 
-FILLED = 32
+DECODE_BATCH_SIZE = 32
 """Images that are decoded at a time."""
 
 
@@ -31,13 +31,13 @@ class DeviceImages(Dataset[Sample]):
     def __init__(self, images: SaliencyImages, device: torch.device, num_workers: int = 0) -> None:
         self.images = images
         count, (height, width) = len(images), images.size
-        views = _views(images)
+        views = _deterministic_views(images)
         self.image = torch.empty(count, 3, height, width, dtype=torch.uint8, device=device)
         self.fixations = torch.empty(len(views) * count, height, width, device=device)
         self.density = torch.empty_like(self.fixations)
         self.points: list[Tensor] = []
         for augment in views:
-            for batch in _batches(images, augment, num_workers):
+            for batch in _ordered_batches(images, augment, num_workers):
                 at = slice(len(self.points), len(self.points) + len(batch.name))
                 if at.stop <= count:  # the first view is as stored
                     self.image[at] = batch.image.to(device)
@@ -48,13 +48,13 @@ class DeviceImages(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitems__(self, draws: Sequence[int | Draw]) -> Batch:
+    def __getitems__(self, draws: Sequence[int | SeededIndex]) -> Batch:
         """Return a batch on the device, its image still uint8.
 
         Args:
             draws: as `SaliencyImages` takes them.
         """
-        index = [draw.position if isinstance(draw, Draw) else draw for draw in draws]
+        index = [draw.position if isinstance(draw, SeededIndex) else draw for draw in draws]
         mirrored = [self._mirrors(draw) for draw in draws]
         truth = [i + len(self) * flipped for i, flipped in zip(index, mirrored, strict=True)]
         about = torch.tensor([index, truth, mirrored])
@@ -75,11 +75,13 @@ class DeviceImages(Dataset[Sample]):
         """Give the memory back; no batch can be asked for afterwards."""
         self.image = self.fixations = self.density = torch.empty(0)
 
-    def _mirrors(self, draw: int | Draw) -> bool:
+    def _mirrors(self, draw: int | SeededIndex) -> bool:
         augment = self.images.augment
         if augment is None:
             return False
-        generator = torch.Generator().manual_seed(draw.seed) if isinstance(draw, Draw) else None
+        generator = (
+            torch.Generator().manual_seed(draw.seed) if isinstance(draw, SeededIndex) else None
+        )
         return augment.mirrors(generator)
 
 
@@ -103,7 +105,7 @@ def choose_device_cache(
     """
     if option is False:
         return False
-    augment, needed = splits["train"].augment, sum(map(_bytes, splits.values()))
+    augment, needed = splits["train"].augment, sum(map(_needed_bytes, splits.values()))
     if augment and (augment.crop < 1 or augment.colour):
         reason = "crops and colours are made anew for every view; set data.crop=1 data.colour=0"
     elif free is not None and needed > free:
@@ -123,27 +125,29 @@ def free_memory(device: torch.device) -> int | None:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
-def _bytes(images: SaliencyImages) -> int:
+def _needed_bytes(images: SaliencyImages) -> int:
     height, width = images.size
-    return len(images) * height * width * (3 + 8 * len(_views(images)))
+    return len(images) * height * width * (3 + 8 * len(_deterministic_views(images)))
 
 
-def _views(images: SaliencyImages) -> list[Augment | None]:
+def _deterministic_views(images: SaliencyImages) -> list[RandomAugmentation | None]:
     """Return what makes the views that are drawn: as stored, and mirrored where that is drawn."""
-    return [None, Augment(flip=1.0)] if images.augment and images.augment.flip else [None]
+    return (
+        [None, RandomAugmentation(flip=1.0)] if images.augment and images.augment.flip else [None]
+    )
 
 
-def _batches(
-    images: SaliencyImages, augment: Augment | None, num_workers: int
+def _ordered_batches(
+    images: SaliencyImages, augment: RandomAugmentation | None, num_workers: int
 ) -> DataLoader[Batch]:
     """Return all images in order; torch's own random state is left as it is."""
     view = copy(images)
     view.augment = augment
     return DataLoader(
         view,  # type: ignore[arg-type]  # its `__getitems__` collates
-        FILLED,
-        sampler=[Draw(i, 0) for i in range(len(images))],
-        collate_fn=as_it_is,
+        DECODE_BATCH_SIZE,
+        sampler=[SeededIndex(i, 0) for i in range(len(images))],
+        collate_fn=identity_collate,
         num_workers=num_workers,
         generator=torch.Generator(),
     )

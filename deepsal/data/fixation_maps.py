@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def rasterise(
+def rasterise_fixations(
     points: Float[Tensor, "N 2"],
     size: tuple[int, int],
     grid: tuple[int, int],
@@ -43,7 +43,9 @@ def rasterise(
     return counts
 
 
-def blur(counts: Float[Tensor, "H W"], sigma: tuple[float, float]) -> Float[Tensor, "H W"]:
+def fixation_density(
+    counts: Float[Tensor, "H W"], sigma: tuple[float, float]
+) -> Float[Tensor, "H W"]:
     """Return the counts convolved with a Gaussian and normalised to a density (sum 1).
 
     Zero beyond the borders, not truncated; `sigma` is (vertical, horizontal) in cells.
@@ -53,12 +55,12 @@ def blur(counts: Float[Tensor, "H W"], sigma: tuple[float, float]) -> Float[Tens
     """
     if counts.sum() <= 0:
         raise ValueError("a map without a fixation has no density")
-    down, across = (_gaussian(n, s) for n, s in zip(counts.shape, sigma, strict=True))
+    down, across = (_gaussian_matrix(n, s) for n, s in zip(counts.shape, sigma, strict=True))
     smooth = down @ counts @ across
     return smooth / smooth.sum()
 
 
 @lru_cache(maxsize=64)
-def _gaussian(n: int, sigma: float) -> Float[Tensor, "n n"]:
+def _gaussian_matrix(n: int, sigma: float) -> Float[Tensor, "n n"]:
     at = torch.arange(n, dtype=torch.float64)
     return torch.exp(-0.5 * ((at[:, None] - at) / sigma).square()).float()

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-UNREADABLE = (UnidentifiedImageError, OSError, Image.DecompressionBombError)
+UNREADABLE_IMAGE_ERRORS = (UnidentifiedImageError, OSError, Image.DecompressionBombError)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -18,7 +18,7 @@ def image_size(path: Path) -> tuple[int, int]:
             return image.height, image.width
     except FileNotFoundError:
         raise
-    except UNREADABLE as error:
+    except UNREADABLE_IMAGE_ERRORS as error:
         raise ValueError(f"{path} is not a readable image: {error}") from error
 
 
@@ -32,14 +32,14 @@ def read_image(path: Path) -> UInt8[Tensor, "3 H W"]:
     """
     try:
         with Image.open(path) as image:
-            return torch.from_numpy(np.array(_rgb(image))).permute(2, 0, 1).contiguous()
+            return torch.from_numpy(np.array(_to_rgb(image))).permute(2, 0, 1).contiguous()
     except FileNotFoundError:
         raise
-    except UNREADABLE as error:
+    except UNREADABLE_IMAGE_ERRORS as error:
         raise ValueError(f"{path} is not a readable image: {error}") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
         image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
     if "transparency" in image.info:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deepsal.data.dataset import SPLITS, SaliencyDataset, Stimulus
+from deepsal.data.dataset import SPLIT_NAMES, SaliencyDataset, Stimulus
 
 
-def mix(
+def mix_datasets(
     datasets: Sequence[SaliencyDataset], weights: Sequence[float] | None = None
 ) -> SaliencyDataset:
     """Return the concatenation of data sets, each split with each split.
@@ -28,7 +28,7 @@ def mix(
         raise ValueError(f"data.dataset.weights={list(weights)} must be one per set of {names}")
     stimuli: list[Stimulus] = []
     chances: list[float] = []
-    splits: dict[str, list[int]] = {split: [] for split in SPLITS}
+    splits: dict[str, list[int]] = {split: [] for split in SPLIT_NAMES}
     for i, dataset in enumerate(datasets):
         first = len(stimuli)
         for stimulus in dataset.stimuli:

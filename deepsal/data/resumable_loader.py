@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 from typing_extensions import override
 
-from deepsal.data.batch import Batch, Draw
+from deepsal.data.batch import Batch, SeededIndex
 
-SHARED = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")
 """What processes of Linux share their memory in; a container may have no more than 64 MB."""
 
 
-class EpochSampler(DistributedSampler[Draw]):
+class EpochSampler(DistributedSampler[SeededIndex]):
     """The training images of each epoch in random order, each with a seed for its augmentation.
 
     Order and seeds are a pure function of (seed, epoch, position), whatever the number of worker
@@ -39,7 +39,7 @@ class EpochSampler(DistributedSampler[Draw]):
     def __init__(
         self, count: int, seed: int, chances: Sequence[float] | None = None, skip: int = 0
     ) -> None:
-        ranks = _distributed()
+        ranks = _is_distributed()
         super().__init__(
             range(count),  # type: ignore[arg-type]  # only its length is used
             num_replicas=distributed.get_world_size() if ranks else 1,
@@ -51,12 +51,12 @@ class EpochSampler(DistributedSampler[Draw]):
         self.skip = skip
 
     @override
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[SeededIndex]:
         draws = self.draws(self.epoch)[self.rank :: self.num_replicas][self.skip :]
         self.epoch, self.skip = self.epoch + 1, 0
         return iter(draws)
 
-    def draws(self, epoch: int) -> list[Draw]:
+    def draws(self, epoch: int) -> list[SeededIndex]:
         """Return the draws of an epoch for all ranks in turn, filled up to equal shares."""
         (state,) = np.random.SeedSequence((self.seed, epoch)).generate_state(1)
         generator = torch.Generator().manual_seed(int(state))
@@ -67,11 +67,11 @@ class EpochSampler(DistributedSampler[Draw]):
         drawn = shuffled.repeat_interleave(until.diff(prepend=until.new_zeros(1)))
         drawn = drawn[torch.randperm(self.count, generator=generator)]
         seeds = torch.randint(2**32, (self.count,), generator=generator)
-        draws = [Draw(*pair) for pair in zip(drawn.tolist(), seeds.tolist(), strict=True)]
+        draws = [SeededIndex(*pair) for pair in zip(drawn.tolist(), seeds.tolist(), strict=True)]
         return (draws * self.num_replicas)[: self.total_size]
 
 
-class Loader(DataLoader[Batch]):
+class DeviceLoader(DataLoader[Batch]):
     """Batches on the device they are used on, with images in [0, 1].
 
     An epoch begins when its first batch is asked for: only then has Lightning told the
@@ -84,7 +84,7 @@ class Loader(DataLoader[Batch]):
     """
 
     def __init__(self, *given: Any, device: torch.device | str = "cpu", **named: Any) -> None:
-        own: dict[str, Any] = {"collate_fn": as_it_is, "generator": torch.Generator()}
+        own: dict[str, Any] = {"collate_fn": identity_collate, "generator": torch.Generator()}
         super().__init__(*given, **own | named)
         self.device = torch.device(device)
 
@@ -97,17 +97,17 @@ class Loader(DataLoader[Batch]):
 def run_seed() -> int:
     """Return the seed of torch's generator, that of the first rank on all ranks."""
     seed = [torch.initial_seed()]
-    if _distributed():
+    if _is_distributed():
         distributed.broadcast_object_list(seed)
     return seed[0]
 
 
-def as_it_is(batch: Any) -> Any:
+def identity_collate(batch: Any) -> Any:
     """Return what a data set has collated already."""
     return batch
 
 
-def usual_workers(device: torch.device, ranks: int = 1, batch_bytes: int = 0) -> int:
+def default_worker_count(device: torch.device, ranks: int = 1, batch_bytes: int = 0) -> int:
     """Return how many loader processes feed a device.
 
     None for a CPU, which has to train itself (and for other devices than NVIDIA's and AMD's); for a
@@ -123,10 +123,10 @@ def usual_workers(device: torch.device, ranks: int = 1, batch_bytes: int = 0) ->
     affinity = getattr(os, "sched_getaffinity", None)  # only on Linux
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     room = 8
-    if batch_bytes and SHARED.is_dir():
-        room = shutil.disk_usage(SHARED).free // (2 * ranks * 3 * batch_bytes)
+    if batch_bytes and SHARED_MEMORY.is_dir():
+        room = shutil.disk_usage(SHARED_MEMORY).free // (2 * ranks * 3 * batch_bytes)
     return max(0, min(8, cores // ranks - 1, room))
 
 
-def _distributed() -> bool:
+def _is_distributed() -> bool:
     return distributed.is_available() and distributed.is_initialized()

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from deepsal.data.augment import Augment, View
-from deepsal.data.batch import Batch, Draw, Sample, collate
-from deepsal.data.cache import Cache
+from deepsal.data.augment import ImageView, RandomAugmentation
+from deepsal.data.batch import Batch, Sample, SeededIndex, collate_samples
+from deepsal.data.cache import DatasetCache
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.fixation_maps import blur, rasterise
+from deepsal.data.fixation_maps import fixation_density, rasterise_fixations
 
 
 class SaliencyImages(Dataset[Sample]):
@@ -40,9 +40,9 @@ class SaliencyImages(Dataset[Sample]):
         dataset: SaliencyDataset,
         positions: Sequence[int],
         size: tuple[int, int],
-        augment: Augment | None = None,
+        augment: RandomAugmentation | None = None,
         own_resolution: bool = False,
-        cache: Cache | None = None,
+        cache: DatasetCache | None = None,
     ) -> None:
         self.dataset = dataset
         self.positions = list(positions)
@@ -52,7 +52,7 @@ class SaliencyImages(Dataset[Sample]):
         self.own_resolution = own_resolution
         of_width = size[1] / self.stimuli[0].size[1] if self.stimuli else 1.0
         self.degree = dataset.degree * of_width if dataset.degree else None
-        cache = cache or Cache()
+        cache = cache or DatasetCache()
         crop = augment.crop if augment else 1.0  # kept larger, so that no crop is magnified
         self.kept_size = (math.ceil(size[0] / crop), math.ceil(size[1] / crop))
         self.images = cache.images(dataset, self.kept_size)
@@ -67,7 +67,7 @@ class SaliencyImages(Dataset[Sample]):
         sample = self._sample(index)
         return sample._replace(image=sample.image / 255)
 
-    def __getitems__(self, draws: Sequence[int | Draw]) -> Batch:
+    def __getitems__(self, draws: Sequence[int | SeededIndex]) -> Batch:
         """Return a batch whose image is uint8; counts are made in their place.
 
         Args:
@@ -79,22 +79,24 @@ class SaliencyImages(Dataset[Sample]):
             self._sample(draw, None if counts is None else counts[i])
             for i, draw in enumerate(draws)
         ]
-        return collate(samples, counts)
+        return collate_samples(samples, counts)
 
-    def _sample(self, draw: int | Draw, counts: Float[Tensor, "H W"] | None = None) -> Sample:
+    def _sample(
+        self, draw: int | SeededIndex, counts: Float[Tensor, "H W"] | None = None
+    ) -> Sample:
         """Return a sample whose image is uint8; `counts` are zeros to count into."""
-        index, seed = draw if isinstance(draw, Draw) else (draw, None)
+        index, seed = draw if isinstance(draw, SeededIndex) else (draw, None)
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         stimulus = self.stimuli[index]
         points = torch.from_numpy(stimulus.fixations)
-        view = View(self._image(index), points, stimulus.size)
+        view = ImageView(self._image(index), points, stimulus.size)
         if self.augment:
             view = self.augment(view, generator)
         image = view.image
         if tuple(image.shape[1:]) != self.size:
             image = v2.functional.resize(image, list(self.size), antialias=True)
         grid = view.size if self.own_resolution else self.size
-        counts = rasterise(view.points, view.size, grid, counts)
+        counts = rasterise_fixations(view.points, view.size, grid, counts)
         density = self._density(index, view, counts)
         return Sample(image, counts, density, view.points, stimulus.name, view.size)
 
@@ -114,7 +116,7 @@ class SaliencyImages(Dataset[Sample]):
         return made
 
     def _density(
-        self, index: int, view: View, counts: Float[Tensor, "H W"]
+        self, index: int, view: ImageView, counts: Float[Tensor, "H W"]
     ) -> Float[Tensor, "H W"]:
         if self.dataset.hidden and not len(view.points):
             return counts
@@ -128,7 +130,7 @@ class SaliencyImages(Dataset[Sample]):
             of_stored * scale * g / v
             for g, v, scale in zip(counts.shape, view.size, view.scale, strict=True)
         ]
-        density = blur(counts, (sigma[0], sigma[1]))
+        density = fixation_density(counts, (sigma[0], sigma[1]))
         if self.densities:
             self.densities.put(place, density)
         return density

@@ -14,17 +14,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deepsal.metrics.earth_mover import transport
-from deepsal.metrics.roc_ranks import below, positions, ranks
+from deepsal.metrics.earth_mover import transport_distance
+from deepsal.metrics.roc_ranks import count_below, count_below_by_sorting, true_positions
 
-Map = Float[Tensor, "B H W"]
-Score = Float[Tensor, " B"]
+MapBatch = Float[Tensor, "B H W"]
+ImageScores = Float[Tensor, " B"]
 
-EPSILON = 2.2204e-16
+KL_EPSILON = 2.2204e-16
 """MATLAB's machine epsilon, the constant of the MIT benchmark's KL."""
 
 
-def kl(log_density: Map, density: Map) -> Score:
+def kl(log_density: MapBatch, density: MapBatch) -> ImageScores:
     """How much of the truth the prediction misses, in nats; lower is better, 0 is perfect.
 
     Σ G·log(ε + G/(P+ε)), the ground truth G first (MIT `KLdiv`, Bylinskii et al. 2018).
@@ -33,11 +33,11 @@ def kl(log_density: Map, density: Map) -> Score:
     >>> kl(uniform.log(), uniform).abs().item() < 1e-6
     True
     """
-    prediction, truth = _wide(log_density).exp(), _wide(density)
-    return (truth * (EPSILON + truth / (prediction + EPSILON)).log()).sum((-2, -1))
+    prediction, truth = _at_least_float32(log_density).exp(), _at_least_float32(density)
+    return (truth * (KL_EPSILON + truth / (prediction + KL_EPSILON)).log()).sum((-2, -1))
 
 
-def cc(log_density: Map, density: Map) -> Score:
+def cc(log_density: MapBatch, density: MapBatch) -> ImageScores:
     """Pearson correlation of the two densities over the pixels of an image; 1 is perfect.
 
     A constant map correlates with nothing: 0, with a gradient of 0.
@@ -46,22 +46,24 @@ def cc(log_density: Map, density: Map) -> Score:
     >>> round(cc((3 * ramp + 2).log(), ramp).item(), 6)
     1.0
     """
-    prediction, per_std = _centred(_scaled(log_density))
-    truth, per_true_std = _centred(_wide(density) * density[0].numel())
+    prediction, per_std = _centred_and_inverse_std(_density_times_pixels(log_density))
+    truth, per_true_std = _centred_and_inverse_std(_at_least_float32(density) * density[0].numel())
     return (prediction * truth).mean((-2, -1)) * per_std * per_true_std
 
 
-def sim(log_density: Map, density: Map) -> Score:
+def sim(log_density: MapBatch, density: MapBatch) -> ImageScores:
     """Overlap Σ min(P, G) of the two densities (histogram intersection); 1 is perfect.
 
     >>> uniform = torch.full((1, 4, 4), 1 / 16)
     >>> sim(uniform.log(), uniform).item()
     1.0
     """
-    return torch.minimum(_wide(log_density).exp(), _wide(density)).sum((-2, -1))
+    return torch.minimum(_at_least_float32(log_density).exp(), _at_least_float32(density)).sum(
+        (-2, -1)
+    )
 
 
-def nss(log_density: Map, fixations: Map) -> Score:
+def nss(log_density: MapBatch, fixations: MapBatch) -> ImageScores:
     """Normalised scanpath saliency: the mean z-score of the density at the fixations.
 
     The standard deviation is the population's (ddof 0). A constant map scores 0, an image without
@@ -71,12 +73,12 @@ def nss(log_density: Map, fixations: Map) -> Score:
     >>> round(nss(density.log(), torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])).item(), 4)
     1.7321
     """
-    counts = _wide(fixations)
-    centred, per_std = _centred(_scaled(log_density))
+    counts = _at_least_float32(fixations)
+    centred, per_std = _centred_and_inverse_std(_density_times_pixels(log_density))
     return (centred * counts).sum((-2, -1)) / counts.sum((-2, -1)) * per_std
 
 
-def auc(log_density: Map, fixations: Map) -> Score:
+def auc(log_density: MapBatch, fixations: MapBatch) -> ImageScores:
     """Area under the ROC curve of fixated against all pixels, exact: no thresholds, ties half.
 
     The mean, over fixations, of the share of pixels with a smaller value; a constant map scores
@@ -86,10 +88,10 @@ def auc(log_density: Map, fixations: Map) -> Score:
     >>> auc(torch.zeros(1, 4, 4), torch.eye(4)[None]).item()
     0.5
     """
-    return torch.stack([_auc(m, f) for m, f in zip(log_density, fixations, strict=True)])
+    return torch.stack([_image_auc(m, f) for m, f in zip(log_density, fixations, strict=True)])
 
 
-def sauc(log_density: Map, fixations: Map, others: Map) -> Score:
+def sauc(log_density: MapBatch, fixations: MapBatch, others: MapBatch) -> ImageScores:
     """AUC of this image's fixations against those of *other* images: a centre prior gains nothing.
 
     Exact, ties half, every fixation of either kind counts as often as it was made
@@ -109,10 +111,12 @@ def sauc(log_density: Map, fixations: Map, others: Map) -> Score:
     0.875
     """
     rows = zip(log_density, fixations, others, strict=True)
-    return torch.stack([_sauc(m, f, o) for m, f, o in rows])
+    return torch.stack([_image_sauc(m, f, o) for m, f, o in rows])
 
 
-def information_gain(log_density: Map, fixations: Map, baseline_log_density: Map) -> Score:
+def information_gain(
+    log_density: MapBatch, fixations: MapBatch, baseline_log_density: MapBatch
+) -> ImageScores:
     """How much better than a baseline the density explains the fixations, in bits per fixation.
 
     The mean of log₂P − log₂B over fixations (Kuemmerer et al. 2015): −∞ where P rules out a pixel
@@ -123,9 +127,9 @@ def information_gain(log_density: Map, fixations: Map, baseline_log_density: Map
     >>> information_gain(sure, torch.tensor([[[3.0, 1.0], [0.0, 0.0]]]), baseline).item()
     1.0
     """
-    at = positions(fixations.flatten().bool())
+    at = true_positions(fixations.flatten().bool())
     log_p, log_b, counts = (
-        _wide(x.flatten()[at]) for x in (log_density, baseline_log_density, fixations)
+        _at_least_float32(x.flatten()[at]) for x in (log_density, baseline_log_density, fixations)
     )
     gain = (log_p - log_b) * counts
     totals = gain.new_zeros(2, len(fixations))
@@ -135,7 +139,7 @@ def information_gain(log_density: Map, fixations: Map, baseline_log_density: Map
     return gained
 
 
-def emd(log_density: Map, density: Map) -> Score:
+def emd(log_density: MapBatch, density: MapBatch) -> ImageScores:
     """Earth mover's distance: how far the prediction's mass lies from the truth's; 0 is perfect.
 
     Both are summed in cells of 32x32 pixels (the factor of the MIT benchmark; cells at the right
@@ -152,52 +156,56 @@ def emd(log_density: Map, density: Map) -> Score:
     >>> emd(left, right).item()
     2.0
     """
-    pairs = zip(_wide(log_density.detach()), _wide(density.detach()), strict=True)
-    return torch.stack([transport((p - p.amax()).exp(), q) for p, q in pairs])
+    pairs = zip(
+        _at_least_float32(log_density.detach()), _at_least_float32(density.detach()), strict=True
+    )
+    return torch.stack([transport_distance((p - p.amax()).exp(), q) for p, q in pairs])
 
 
-def _auc(log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"]) -> Float[Tensor, ""]:
-    pixels = _wide(log_density.detach()).flatten()
-    here = positions(fixations.flatten().bool())
+def _image_auc(
+    log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"]
+) -> Float[Tensor, ""]:
+    pixels = _at_least_float32(log_density.detach()).flatten()
+    here = true_positions(fixations.flatten().bool())
     weights = fixations.flatten()[here].double()
     if not len(weights) or pixels.min().isnan():
         return pixels.new_tensor(math.nan)
-    smaller, equal = below(pixels, pixels[here])
+    smaller, equal = count_below(pixels, pixels[here])
     area: Tensor = ((smaller + equal / 2) * weights).sum() / (len(pixels) * weights.sum())
     return area.to(pixels.dtype)
 
 
-def _sauc(
+def _image_sauc(
     log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"], others: Float[Tensor, "H W"]
 ) -> Float[Tensor, ""]:
-    pixels = _wide(log_density.detach()).flatten()
-    here, there = (positions(x.flatten().bool()) for x in (fixations, others))
+    pixels = _at_least_float32(log_density.detach()).flatten()
+    here, there = (true_positions(x.flatten().bool()) for x in (fixations, others))
     weights, against = fixations.flatten()[here].double(), others.flatten()[there]
     if not len(weights) or not len(against) or pixels.min().isnan():
         return pixels.new_tensor(math.nan)
     if (against % 1).any():
         raise ValueError("others must be whole counts; a resized or blurred fixation map is not")
     negatives = pixels[there].repeat_interleave(against.long())
-    smaller, equal = ranks(negatives, pixels[here])
+    smaller, equal = count_below_by_sorting(negatives, pixels[here])
     area: Tensor = ((smaller + equal / 2) * weights).sum() / (len(negatives) * weights.sum())
     return area.to(pixels.dtype)
 
 
-def _wide(values: Tensor) -> Tensor:
+def _at_least_float32(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def _scaled(log_density: Map) -> Map:
+def _density_times_pixels(log_density: MapBatch) -> MapBatch:
     """Return the density times the number of pixels, whose squares stay in float32's range.
 
     As a power of 2: half the time of torch's `exp` on a CPU.
     """
-    log = _wide(log_density)
+    log = _at_least_float32(log_density)
     pixels = log.new_full((), math.log2(log_density[0].numel()))
     return torch.add(pixels, log, alpha=math.log2(math.e)).exp2()
 
 
-def _centred(values: Map) -> tuple[Map, Score]:
+def _centred_and_inverse_std(values: MapBatch) -> tuple[MapBatch, ImageScores]:
     """Return the values less their mean, and 1 / their standard deviation: 0 for a constant map."""
     flat = values.detach()
     constant = flat.amax((-2, -1)) == flat.amin((-2, -1))

@@ -14,14 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from deepsal.metrics.functional import Map, Score
-from deepsal.metrics.roc_ranks import below
+from deepsal.metrics.functional import ImageScores, MapBatch
+from deepsal.metrics.roc_ranks import count_below
 
-JITTER = 1e-7
-SPLITS = 100
+JUDD_JITTER = 1e-7
+RANDOM_SPLITS = 100
 
 
-def nss_sample(log_density: Map, fixations: Map) -> Score:
+def nss_sample_std(log_density: MapBatch, fixations: MapBatch) -> ImageScores:
     """NSS with the sample's standard deviation (ddof 1) over fixated pixels; 0 for constants.
 
     >>> density = torch.tensor([[[0.7, 0.1], [0.1, 0.1]]])
@@ -35,7 +35,7 @@ def nss_sample(log_density: Map, fixations: Map) -> Score:
     return (z * fixated).sum((-2, -1)) / fixated.sum((-2, -1))
 
 
-def sim_stretched(log_density: Map, density: Map) -> Score:
+def sim_stretched(log_density: MapBatch, density: MapBatch) -> ImageScores:
     """Histogram intersection of two maps that were both stretched to [0, 1] first.
 
     A constant map counts as the uniform density.
@@ -44,11 +44,15 @@ def sim_stretched(log_density: Map, density: Map) -> Score:
     >>> sim_stretched(density.log(), torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])).item()
     1.0
     """
-    one, other = (_density(_stretched(values)) for values in (log_density, density.log()))
+    one, other = (
+        _normalised_density(_stretched(values)) for values in (log_density, density.log())
+    )
     return torch.minimum(one, other).sum((-2, -1))
 
 
-def auc_judd(log_density: Map, fixations: Map, jitter: float = JITTER, seed: int = 0) -> Score:
+def auc_judd(
+    log_density: MapBatch, fixations: MapBatch, jitter: float = JUDD_JITTER, seed: int = 0
+) -> ImageScores:
     """AUC with thresholds at the fixated values, against pixels that were not fixated.
 
     Ties are broken by noise in [0, `jitter`) on the stretched map; `jitter=0` leaves them.
@@ -63,16 +67,20 @@ def auc_judd(log_density: Map, fixations: Map, jitter: float = JITTER, seed: int
         noise = torch.rand(len(pixels), generator=generator, dtype=pixels.dtype)
         pixels = pixels + jitter * noise.to(pixels.device)
         values = pixels[fixated].sort(descending=True).values
-        count = len(pixels) - below(pixels, values)[0]  # pixels at or above each threshold
+        count = len(pixels) - count_below(pixels, values)[0]  # pixels at or above each threshold
         hits = torch.arange(1.0, len(values) + 1, dtype=torch.float64, device=pixels.device)
-        return _area(hits / len(values), (count - hits) / (len(pixels) - len(values)))
+        return _roc_area(hits / len(values), (count - hits) / (len(pixels) - len(values)))
 
-    return _each(score, log_density, fixations)
+    return _score_each_image(score, log_density, fixations)
 
 
 def auc_borji(
-    log_density: Map, fixations: Map, splits: int = SPLITS, step: float = 0.1, seed: int = 0
-) -> Score:
+    log_density: MapBatch,
+    fixations: MapBatch,
+    splits: int = RANDOM_SPLITS,
+    step: float = 0.1,
+    seed: int = 0,
+) -> ImageScores:
     """AUC against as many random pixels as there are fixations, thresholds every `step`.
 
     The mean over `splits` draws with replacement. Coarse steps cost a peaked map much.
@@ -85,19 +93,19 @@ def auc_borji(
     def score(pixels: Tensor, fixated: Tensor) -> Tensor:
         positives = pixels[fixated]
         drawn = torch.randint(len(pixels), (splits, len(positives)), generator=generator)
-        return _stepped(positives, pixels[drawn.to(pixels.device)], step)
+        return _auc_at_steps(positives, pixels[drawn.to(pixels.device)], step)
 
-    return _each(score, log_density, fixations)
+    return _score_each_image(score, log_density, fixations)
 
 
 def auc_shuffled(
-    log_density: Map,
-    fixations: Map,
-    others: Map,
-    splits: int = SPLITS,
+    log_density: MapBatch,
+    fixations: MapBatch,
+    others: MapBatch,
+    splits: int = RANDOM_SPLITS,
     step: float = 0.1,
     seed: int = 0,
-) -> Score:
+) -> ImageScores:
     """AUC against pixels fixated in other images, thresholds every `step`: MATLAB's shuffled AUC.
 
     Each of the `splits` draws takes, without replacement, as many pixels of `others` (the benchmark
@@ -112,12 +120,14 @@ def auc_shuffled(
         positives, pool = pixels[fixated], pixels[elsewhere]
         order = torch.rand(splits, len(pool), generator=generator).argsort(1)
         drawn = order[:, : len(positives)].to(pixels.device)
-        return _stepped(positives, pool[drawn], step)
+        return _auc_at_steps(positives, pool[drawn], step)
 
-    return _each(score, log_density, fixations, others)
+    return _score_each_image(score, log_density, fixations, others)
 
 
-def _each(score: Callable[..., Tensor], log_density: Map, *counts: Map) -> Score:
+def _score_each_image(
+    score: Callable[..., Tensor], log_density: MapBatch, *counts: MapBatch
+) -> ImageScores:
     stretched = _stretched(log_density).flatten(1)
     found = []
     for pixels, *masks in zip(stretched, *(c.flatten(1) > 0 for c in counts), strict=True):
@@ -127,7 +137,7 @@ def _each(score: Callable[..., Tensor], log_density: Map, *counts: Map) -> Score
     return torch.stack(found)
 
 
-def _stretched(log_values: Map) -> Map:
+def _stretched(log_values: MapBatch) -> MapBatch:
     """Return the map stretched to [0, 1], float64 or float32; a constant one becomes 0."""
     wide = log_values if log_values.dtype == torch.float64 else log_values.float()
     values = (wide - wide.amax((-2, -1), keepdim=True)).exp()
@@ -135,13 +145,13 @@ def _stretched(log_values: Map) -> Map:
     return (values - low) / (1 - low).masked_fill(low == 1, 1)
 
 
-def _density(stretched: Map) -> Map:
+def _normalised_density(stretched: MapBatch) -> MapBatch:
     total = stretched.sum((-2, -1), keepdim=True)
     uniform = 1 / stretched[0].numel()
     return torch.where(total > 0, stretched / total.masked_fill(total == 0, 1), uniform)
 
 
-def _area(
+def _roc_area(
     hits: Float[Tensor, "... N"], false_alarms: Float[Tensor, "... N"]
 ) -> Float[Tensor, "..."]:
     hits, false_alarms = (
@@ -151,11 +161,11 @@ def _area(
     return torch.trapezoid(hits, false_alarms)
 
 
-def _stepped(
+def _auc_at_steps(
     positives: Float[Tensor, " P"], negatives: Float[Tensor, "S N"], step: float
 ) -> Float[Tensor, ""]:
     """Mean area over splits, thresholds from the largest multiple of `step` in use down to 0."""
     thresholds = torch.arange(int(1 / step + 1e-9), -1, -1, device=positives.device) * step
     hits = (positives[:, None] >= thresholds).double().mean(0)
     alarms = (negatives[:, :, None] >= thresholds).double().mean(1)
-    return _area(hits.expand_as(alarms), alarms).mean()
+    return _roc_area(hits.expand_as(alarms), alarms).mean()

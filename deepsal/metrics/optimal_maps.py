@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deepsal.metrics.functional import Map
+from deepsal.metrics.functional import MapBatch
 
-SAMPLES = 512
-FIXATIONS = 100
+TRUTH_SAMPLES = 512
+FIXATIONS_PER_SAMPLE = 100
 
 
-def optimal(
-    score: str, log_density: Map, sigma: float, baseline_log_density: Map | None = None
-) -> Map:
+def optimal_map(
+    score: str, log_density: MapBatch, sigma: float, baseline_log_density: MapBatch | None = None
+) -> MapBatch:
     """Return the log of the map that a density should hand to a score, `(B, H, W)`.
 
     The density itself for NSS and IG, its ranks for AUC, its ratio to the baseline for sAUC, the
@@ -42,7 +42,7 @@ def optimal(
     if score in ("nss", "ig"):
         return log_density
     if score in ("auc", "borji"):
-        return _normalised(_ranks(wide).log())
+        return _normalised(_midranks(wide).log())
     if score == "sauc":
         if baseline_log_density is None:
             raise ValueError("the optimal map for sauc is a ratio to a baseline: give one")
@@ -50,11 +50,11 @@ def optimal(
     if score in ("cc", "kl"):
         return _normalised(_blurred(wide.exp(), sigma).log())
     if score == "sim":
-        return torch.stack([_sim(density, sigma) for density in wide.exp()]).log()
+        return torch.stack([_optimal_sim_map(density, sigma) for density in wide.exp()]).log()
     raise ValueError(f"no optimal map for {score!r}; there are nss ig auc borji sauc cc kl sim")
 
 
-def _ranks(values: Map) -> Map:
+def _midranks(values: MapBatch) -> MapBatch:
     """Return midranks from 1: tied pixels share theirs."""
     found = []
     for image in values.flatten(1):
@@ -64,7 +64,7 @@ def _ranks(values: Map) -> Map:
     return torch.stack(found).view_as(values)
 
 
-def _sim(density: Float[Tensor, "H W"], sigma: float) -> Float[Tensor, "H W"]:
+def _optimal_sim_map(density: Float[Tensor, "H W"], sigma: float) -> Float[Tensor, "H W"]:
     """Maximise the expected Σ min(S, G) over truths G drawn from the density, ΣS = 1.
 
     At the optimum every pixel is exceeded by the truth equally often, so S is a pixelwise quantile
@@ -75,15 +75,18 @@ def _sim(density: Float[Tensor, "H W"], sigma: float) -> Float[Tensor, "H W"]:
     rows, columns = -(-height // step), -(-width // step)
     generator = torch.Generator().manual_seed(0)
     drawn = torch.multinomial(
-        density.flatten().cpu(), SAMPLES * FIXATIONS, replacement=True, generator=generator
+        density.flatten().cpu(),
+        TRUTH_SAMPLES * FIXATIONS_PER_SAMPLE,
+        replacement=True,
+        generator=generator,
     )
     cell = drawn // width // step * columns + drawn % width // step
-    image = torch.arange(SAMPLES).repeat_interleave(FIXATIONS)
-    counts = torch.bincount(image * rows * columns + cell, minlength=SAMPLES * rows * columns)
-    truths = _blurred(counts.view(SAMPLES, rows, columns).to(density), sigma / step)
+    image = torch.arange(TRUTH_SAMPLES).repeat_interleave(FIXATIONS_PER_SAMPLE)
+    counts = torch.bincount(image * rows * columns + cell, minlength=TRUTH_SAMPLES * rows * columns)
+    truths = _blurred(counts.view(TRUTH_SAMPLES, rows, columns).to(density), sigma / step)
     ordered = (truths / truths.sum((1, 2), keepdim=True)).sort(0).values
     totals = ordered.sum((1, 2))
-    above = int((totals < 1).sum().clamp(1, SAMPLES - 1))
+    above = int((totals < 1).sum().clamp(1, TRUTH_SAMPLES - 1))
     low, high = ordered[above - 1], ordered[above]
     mix = ((1 - totals[above - 1]) / (totals[above] - totals[above - 1])).clamp(0, 1)
     coarse = low + mix * (high - low)
@@ -93,15 +96,15 @@ def _sim(density: Float[Tensor, "H W"], sigma: float) -> Float[Tensor, "H W"]:
     return fine / fine.sum()
 
 
-def _blurred(maps: Map, sigma: float) -> Map:
-    down, across = (_gaussian(n, sigma).to(maps) for n in maps.shape[-2:])
+def _blurred(maps: MapBatch, sigma: float) -> MapBatch:
+    down, across = (_gaussian_matrix(n, sigma).to(maps) for n in maps.shape[-2:])
     return down @ maps @ across
 
 
-def _gaussian(n: int, sigma: float) -> Float[Tensor, "n n"]:
+def _gaussian_matrix(n: int, sigma: float) -> Float[Tensor, "n n"]:
     at = torch.arange(n, dtype=torch.float64)
     return torch.exp(-0.5 * ((at[:, None] - at) / sigma).square())
 
 
-def _normalised(log_values: Map) -> Map:
+def _normalised(log_values: MapBatch) -> MapBatch:
     return log_values.flatten(1).log_softmax(1).view_as(log_values)

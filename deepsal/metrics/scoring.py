@@ -8,15 +8,15 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from deepsal.metrics import earth_mover, functional, mit_benchmark
-from deepsal.metrics.functional import Map, Score
-from deepsal.metrics.optimal_maps import optimal
+from deepsal.metrics.functional import ImageScores, MapBatch
+from deepsal.metrics.optimal_maps import optimal_map
 
-SCORES = ("nss", "cc", "kl", "sim", "auc", "sauc", "ig")
+DEFAULT_SCORES = ("nss", "cc", "kl", "sim", "auc", "sauc", "ig")
 """The scores in the order in which tables show them."""
-EXTRA = ("emd",)
+OPTIONAL_SCORES = ("emd",)
 """Scores that are slow or need a package of their own: only when asked for."""
 
-NEEDS = {
+SCORE_INPUTS = {
     "nss": ("fixations",),
     "cc": ("density",),
     "kl": ("density",),
@@ -27,27 +27,27 @@ NEEDS = {
     "borji": ("fixations",),
     "emd": ("density",),
 }
-TUEBINGEN: Mapping[str, Callable[..., Score]] = {
-    **{name: getattr(functional, name) for name in SCORES if name != "ig"},
+TUEBINGEN_SCORES: Mapping[str, Callable[..., ImageScores]] = {
+    **{name: getattr(functional, name) for name in DEFAULT_SCORES if name != "ig"},
     "ig": functional.information_gain,
     "emd": functional.emd,
 }
-PROTOCOLS: Mapping[str, Mapping[str, Callable[..., Score]]] = {
-    "tuebingen": TUEBINGEN,
+SCORE_PROTOCOLS: Mapping[str, Mapping[str, Callable[..., ImageScores]]] = {
+    "tuebingen": TUEBINGEN_SCORES,
     "mit": {
-        **TUEBINGEN,
-        "nss": mit_benchmark.nss_sample,
+        **TUEBINGEN_SCORES,
+        "nss": mit_benchmark.nss_sample_std,
         "sim": mit_benchmark.sim_stretched,
         "auc": mit_benchmark.auc_judd,
         "sauc": mit_benchmark.auc_shuffled,
         "borji": mit_benchmark.auc_borji,
     },
 }
-MAPS = ("density", "optimal")
+MAP_KINDS = ("density", "optimal")
 
 
 @dataclass(frozen=True)
-class Scoring:
+class ImageScorer:
     """Which scores, by whose definition, of which map of the predicted density.
 
     Args:
@@ -70,30 +70,30 @@ class Scoring:
 
     def __post_init__(self) -> None:
         for value, choices, option in (
-            (self.protocol, tuple(PROTOCOLS), "protocol"),
-            (self.maps, MAPS, "maps"),
+            (self.protocol, tuple(SCORE_PROTOCOLS), "protocol"),
+            (self.maps, MAP_KINDS, "maps"),
         ):
             if value not in choices:
                 raise ValueError(f"score.{option}={value}: the choices are {list(choices)}")
-        known = PROTOCOLS[self.protocol]
+        known = SCORE_PROTOCOLS[self.protocol]
         if unknown := [name for name in self.names or () if name not in known]:
             raise ValueError(
                 f"unknown scores {unknown}; protocol={self.protocol} has {list(known)}"
             )
         if self.emd or "emd" in (self.names or ()):
-            earth_mover.solver()
+            earth_mover.load_emd_solver()
             if self.maps == "optimal":
                 raise ValueError("score.emd has no optimal map; score it with score.maps=density")
 
     def __call__(
         self,
-        log_density: Map,
-        density: Map,
-        fixations: Map,
-        others: Map | None = None,
-        baseline: Map | None = None,
+        log_density: MapBatch,
+        density: MapBatch,
+        fixations: MapBatch,
+        others: MapBatch | None = None,
+        baseline: MapBatch | None = None,
         sigma: float | None = None,
-    ) -> dict[str, Score]:
+    ) -> dict[str, ImageScores]:
         """Return `{score: (B,)}`; shapes `(B, H, W)`.
 
         Args:
@@ -108,39 +108,41 @@ class Scoring:
             ValueError: a score was named whose inputs are missing.
         """
         given = {"density": density, "fixations": fixations, "others": others, "baseline": baseline}
-        definitions = PROTOCOLS[self.protocol]
-        able = [n for n in definitions if all(given[need] is not None for need in NEEDS[n])]
-        names = [n for n in able if n not in EXTRA] if self.names is None else [*self.names]
+        definitions = SCORE_PROTOCOLS[self.protocol]
+        able = [n for n in definitions if all(given[need] is not None for need in SCORE_INPUTS[n])]
+        names = (
+            [n for n in able if n not in OPTIONAL_SCORES] if self.names is None else [*self.names]
+        )
         names += ["emd"] if self.emd and "emd" not in names else []
         if missing := [name for name in names if name not in able]:
-            raise ValueError(f"{missing} need {[NEEDS[name] for name in missing]}")
+            raise ValueError(f"{missing} need {[SCORE_INPUTS[name] for name in missing]}")
         if self.maps == "optimal" and sigma is None:
             raise ValueError("optimal maps need sigma, the truth's blur in pixels")
         found = {}
         for name in names:
             values = log_density
             if self.maps == "optimal" and sigma is not None:
-                values = optimal(name, log_density, sigma, baseline)
-            found[name] = definitions[name](values, *(given[need] for need in NEEDS[name]))
+                values = optimal_map(name, log_density, sigma, baseline)
+            found[name] = definitions[name](values, *(given[need] for need in SCORE_INPUTS[name]))
         return found
 
 
-def scores(
-    log_density: Map,
-    density: Map,
-    fixations: Map,
+def score_images(
+    log_density: MapBatch,
+    density: MapBatch,
+    fixations: MapBatch,
     names: Sequence[str] | None = None,
-    others: Map | None = None,
-    baseline: Map | None = None,
-) -> dict[str, Score]:
+    others: MapBatch | None = None,
+    baseline: MapBatch | None = None,
+) -> dict[str, ImageScores]:
     """Every named score of each image, `{name: (B,)}`, as `deepsal.metrics.functional` defines it.
 
     None names all that have their inputs: `sauc` needs `others`, `ig` a `baseline`.
     """
-    return Scoring(names=names)(log_density, density, fixations, others, baseline)
+    return ImageScorer(names=names)(log_density, density, fixations, others, baseline)
 
 
-class SaliencyMetrics(Metric):
+class MeanScores(Metric):
     """The mean of each score over all images seen on all ranks.
 
     Sums and counts are the state, so ranks may hold different numbers of images, also none.
@@ -160,14 +162,14 @@ class SaliencyMetrics(Metric):
 
     def update(
         self,
-        log_density: Map,
-        density: Map,
-        fixations: Map,
-        others: Map | None = None,
-        baseline: Map | None = None,
+        log_density: MapBatch,
+        density: MapBatch,
+        fixations: MapBatch,
+        others: MapBatch | None = None,
+        baseline: MapBatch | None = None,
     ) -> None:
         """Add a batch; shapes as in `deepsal.metrics.functional`."""
-        values = scores(log_density, density, fixations, self.names, others, baseline)
+        values = score_images(log_density, density, fixations, self.names, others, baseline)
         table = torch.stack([values[name] for name in self.names]).double()
         known = ~table.isnan()
         self.total += table.nansum(1)

@@ -27,7 +27,7 @@ class TargetScores(NamedTuple):
     fixations: float
 
 
-def target_scores(
+def score_target(
     saliency: Float[Tensor, "H W"],
     target: Bool[Tensor, "H W"],
     distractors: Bool[Tensor, "H W"],

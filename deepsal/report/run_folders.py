@@ -16,29 +16,29 @@ from deepsal.runs import score_files
 from deepsal.vocabulary import DEPTHS, MEASURES
 
 
-def options(folder: Path) -> dict[str, Any]:
+def read_options(folder: Path) -> dict[str, Any]:
     """Return a run's `config.yaml`, {} where it has none."""
     file = folder / "config.yaml"
     found = yaml.safe_load(file.read_text()) if file.is_file() else None
     return found if isinstance(found, dict) else {}
 
 
-def status(folder: Path) -> str:
+def read_status(folder: Path) -> str:
     """Return how a run ended, in its own words."""
     file = folder / "status"
     return file.read_text().strip() if file.is_file() else "unknown"
 
 
-def took(folder: Path) -> str | None:
+def run_duration(folder: Path) -> str | None:
     """Return how long a run took, from its start to when it said how it ended."""
-    begun = _json(folder / "origin.json").get("started")
+    begun = _read_json(folder / "origin.json").get("started")
     file = folder / "status"
-    if not isinstance(begun, str) or not file.is_file() or status(folder) == "running":
+    if not isinstance(begun, str) or not file.is_file() or read_status(folder) == "running":
         return None
-    return spoken(file.stat().st_mtime - datetime.fromisoformat(begun).timestamp())
+    return format_duration(file.stat().st_mtime - datetime.fromisoformat(begun).timestamp())
 
 
-def spoken(seconds: float) -> str | None:
+def format_duration(seconds: float) -> str | None:
     """Say a duration in its two largest units.
 
     >>> spoken(59.4), spoken(754.0), spoken(7384.0)
@@ -54,12 +54,12 @@ def spoken(seconds: float) -> str | None:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, Any]:
     found = json.loads(file.read_text()) if file.is_file() else {}
     return found if isinstance(found, dict) else {}
 
 
-def logged(folder: Path) -> pd.DataFrame:
+def read_metrics_csv(folder: Path) -> pd.DataFrame:
     """Return a run's `metrics.csv`, empty where there is none or it holds nothing."""
     file = folder / "metrics.csv"
     if not file.is_file() or not file.stat().st_size:
@@ -67,11 +67,19 @@ def logged(folder: Path) -> pd.DataFrame:
     return pd.read_csv(file)
 
 
-ECHOES = "task.", "callbacks.", "logger.", "names.", "rf.folder", "probe.folder", "trainer.default"
+REDUNDANT_OPTIONS = (
+    "task.",
+    "callbacks.",
+    "logger.",
+    "names.",
+    "rf.folder",
+    "probe.folder",
+    "trainer.default",
+)
 """Options that repeat others, or name the run's own folder."""
 
 
-class Job(NamedTuple):
+class RunSummary(NamedTuple):
     """A run beside others.
 
     name: of its folder, from the common one · page: address of its page, which a run writes right
@@ -88,51 +96,63 @@ class Job(NamedTuple):
     fields: dict[str, dict[str, float]]
 
 
-def found(folder: Path) -> list[Job]:
+def find_runs(folder: Path) -> list[RunSummary]:
     """Return the runs below a folder, job 10 after job 9."""
-    places = [file.parent for file in folder.rglob("status") if is_run(file.parent)]
-    return [job(place, folder) for place in sorted(places, key=_order)]
+    places = [file.parent for file in folder.rglob("status") if is_run_folder(file.parent)]
+    return [read_run(place, folder) for place in sorted(places, key=_folder_order)]
 
 
-def depths(jobs: Sequence[Job]) -> list[str]:
+def list_depths(jobs: Sequence[RunSummary]) -> list[str]:
     """Return the depths of runs, from nothing learns to everything does."""
-    return sorted(dict.fromkeys(_of(job, "finetune.name") for job in jobs), key=_depth)
+    return sorted(
+        dict.fromkeys(_option_text(job, "finetune.name") for job in jobs), key=_depth_order
+    )
 
 
-def mean_interval(
-    jobs: Sequence[Job], backbone: str, depth: str, score: str
+def mean_with_interval(
+    jobs: Sequence[RunSummary], backbone: str, depth: str, score: str
 ) -> tuple[float, float, float]:
     """Return the mean over the runs of a backbone and depth; the interval over images of one run.
 
     Several runs (seeds) have no interval here: NaN.
     """
-    runs = [job.scores[score] for job in jobs if _place(job) == (backbone, depth) and job.scores]
+    runs = [
+        job.scores[score]
+        for job in jobs
+        if _backbone_and_depth(job) == (backbone, depth) and job.scores
+    ]
     mean = sum(run["mean"] for run in runs) / len(runs) if runs else math.nan
     return (mean, runs[0]["low"], runs[0]["high"]) if len(runs) == 1 else (mean, math.nan, math.nan)
 
 
-def job(folder: Path, root: Path) -> Job:
+def read_run(folder: Path, root: Path) -> RunSummary:
     """Read one run folder; names and addresses are from `root`."""
-    means = score_files.read(folder)["scores"].get("run", {}) if _has(folder, "scores.json") else {}
+    means = (
+        score_files.read_scores(folder)["scores"].get("run", {})
+        if _has_file(folder, "scores.json")
+        else {}
+    )
     address = Path(os.path.relpath(folder / "report.html", root)).as_posix()
-    return Job(
+    return RunSummary(
         Path(os.path.relpath(folder, root)).as_posix(),
-        quote(address) if _has(folder, "report.html") or status(folder) == "done" else None,
-        status(folder),
-        took(folder),
+        quote(address)
+        if _has_file(folder, "report.html") or read_status(folder) == "done"
+        else None,
+        read_status(folder),
+        run_duration(folder),
         {
             key: value
-            for key, value in _flat(options(folder)).items()
-            if _telling(key, value, folder)
+            for key, value in _flatten(read_options(folder)).items()
+            if _describes_run(key, value, folder)
         },
         means,
-        _fields(folder),
+        _last_field_measures(folder),
     )
 
 
-def _fields(folder: Path) -> dict[str, dict[str, float]]:
+def _last_field_measures(folder: Path) -> dict[str, dict[str, float]]:
     """Return the last logged value of each measure of each stage."""
-    table = logged(folder)
+    table = read_metrics_csv(folder)
     fields: dict[str, dict[str, float]] = {}
     for column in table.columns:
         parts = column.split("/")
@@ -142,42 +162,42 @@ def _fields(folder: Path) -> dict[str, dict[str, float]]:
     return fields
 
 
-def _telling(key: str, value: Any, folder: Path) -> bool:
+def _describes_run(key: str, value: Any, folder: Path) -> bool:
     own = key in ("name", "output_dir") or folder.name in str(value)
     nested = key.startswith(("network.backbone.", "network.decoder."))
-    return not own and not nested and not key.startswith(ECHOES)
+    return not own and not nested and not key.startswith(REDUNDANT_OPTIONS)
 
 
-def _flat(node: Any, path: str = "") -> dict[str, Any]:
+def _flatten(node: Any, path: str = "") -> dict[str, Any]:
     if not isinstance(node, dict):
         return {path: node}
     flat: dict[str, Any] = {}
     for key, value in node.items():
-        flat |= _flat(value, f"{path}.{key}" if path else str(key))
+        flat |= _flatten(value, f"{path}.{key}" if path else str(key))
     return flat
 
 
-def _of(job: Job, key: str) -> str:
+def _option_text(job: RunSummary, key: str) -> str:
     return str(job.options.get(key, ""))
 
 
-def _place(job: Job) -> tuple[str, str]:
-    return _of(job, "backbone.name"), _of(job, "finetune.name")
+def _backbone_and_depth(job: RunSummary) -> tuple[str, str]:
+    return _option_text(job, "backbone.name"), _option_text(job, "finetune.name")
 
 
-def _depth(name: str) -> tuple[int, str]:
+def _depth_order(name: str) -> tuple[int, str]:
     return (DEPTHS.index(name) if name in DEPTHS else len(DEPTHS), name)
 
 
-def is_run(folder: Path) -> bool:
+def is_run_folder(folder: Path) -> bool:
     """Tell a run's folder, also of one that failed before it wrote its configuration."""
-    return _has(folder, "config.yaml") or (folder / ".hydra").is_dir()
+    return _has_file(folder, "config.yaml") or (folder / ".hydra").is_dir()
 
 
-def _has(folder: Path, name: str) -> bool:
+def _has_file(folder: Path, name: str) -> bool:
     return (folder / name).is_file()
 
 
-def _order(place: Path) -> tuple[str, int, str]:
+def _folder_order(place: Path) -> tuple[str, int, str]:
     number = place.name.split("-")[0]
     return str(place.parent), int(number) if number.isdigit() else -1, place.name

@@ -5,25 +5,25 @@ from typing import Any
 
 from deepsal.vocabulary import MEASURES, STAGES
 
-SOURCES = ("fixed", "topk")
-LOGGED = {
+PATCH_SOURCES = ("fixed", "topk")
+TRAINING_KEYS = {
     "loss": ("train/loss", "val/loss"),
     "NSS": ("train/nss", "val/nss"),
     "CC": ("train/cc", "val/cc"),
     "KL": ("train/kl", "val/kl"),
 }
-TESTED = ("test/nss", "test/cc", "test/kl", "test/sim", "test/auc", "test/sauc", "test/ig")
-LABELS = {**MEASURES, "dead": "dead units"}
-DRAWN = ("evolution", "profile", "patches")
-VARIED = ("backbone.name", "finetune.name", "loss.name", "seed")
-WIDE, TALL, HALF = 24, 10, 12
+TEST_KEYS = ("test/nss", "test/cc", "test/kl", "test/sim", "test/auc", "test/sauc", "test/ig")
+MEASURE_LABELS = {**MEASURES, "dead": "dead units"}
+FIGURE_KINDS = ("evolution", "profile", "patches")
+SWEEP_OPTIONS = ("backbone.name", "finetune.name", "loss.name", "seed")
+FULL_WIDTH, PANEL_HEIGHT, HALF_WIDTH = 24, 10, 12
 
 
-def workspace(
+def build_workspace(
     project: str,
     entity: str,
     stages: Sequence[str] = STAGES,
-    sources: Sequence[str] = SOURCES,
+    sources: Sequence[str] = PATCH_SOURCES,
     name: str = "deepsal",
 ) -> Any:
     """Return the dashboard, unsaved; every panel shows keys that a run with `rf=standard` logs.
@@ -49,11 +49,16 @@ def workspace(
             "a dashboard needs wandb-workspaces: pip install 'deepsal[dashboard]'"
         ) from error
     made = {
-        "Scores": _scores(panels),
-        "Receptive fields": _fields(panels, stages, sources),
-        "Sweep": _sweep(panels),
+        "Scores": _score_panels(panels),
+        "Receptive fields": _field_panels(panels, stages, sources),
+        "Sweep": _sweep_panels(panels),
         "Predictions": [
-            _media(panels, "Image, fixations, ground truth, prediction", ["val/predictions"], WIDE)
+            _media_panel(
+                panels,
+                "Image, fixations, ground truth, prediction",
+                ["val/predictions"],
+                FULL_WIDTH,
+            )
         ],
     }
     sections = [
@@ -63,35 +68,39 @@ def workspace(
     return workspaces.Workspace(entity=entity, project=project, name=name, sections=sections)
 
 
-def _scores(panels: Any) -> list[Any]:
-    curves = [panels.LinePlot(title=title, x="epoch", y=[*keys]) for title, keys in LOGGED.items()]
-    bars = [panels.BarPlot(title=f"Test {key[5:].upper()}", metrics=[key]) for key in TESTED]
+def _score_panels(panels: Any) -> list[Any]:
+    curves = [
+        panels.LinePlot(title=title, x="epoch", y=[*keys]) for title, keys in TRAINING_KEYS.items()
+    ]
+    bars = [panels.BarPlot(title=f"Test {key[5:].upper()}", metrics=[key]) for key in TEST_KEYS]
     return [*curves, *bars]
 
 
-def _fields(panels: Any, stages: Sequence[str], sources: Sequence[str]) -> list[Any]:
+def _field_panels(panels: Any, stages: Sequence[str], sources: Sequence[str]) -> list[Any]:
     topk = "topk" in sources
-    kinds = [kind for kind in DRAWN if kind != "patches" or topk]
+    kinds = [kind for kind in FIGURE_KINDS if kind != "patches" or topk]
     grids = [
-        _media(panels, f"{stage}: {source} patches", [f"rf/{stage}/{source}"], HALF)
+        _media_panel(panels, f"{stage}: {source} patches", [f"rf/{stage}/{source}"], HALF_WIDTH)
         for stage in stages
         for source in sources
     ]
     curves = [
         panels.LinePlot(title=title, x="epoch", y=[f"rf/{stage}/{measure}" for stage in stages])
-        for measure, title in LABELS.items()
+        for measure, title in MEASURE_LABELS.items()
         if measure != "dead" or topk
     ]
     ends = [
-        _media(panels, f"{stage} at the end", [f"rf/{stage}/{kind}" for kind in kinds], WIDE)
+        _media_panel(
+            panels, f"{stage} at the end", [f"rf/{stage}/{kind}" for kind in kinds], FULL_WIDTH
+        )
         for stage in stages
     ]
     return [*grids, *curves, *ends]
 
 
-def _sweep(panels: Any) -> list[Any]:
+def _sweep_panels(panels: Any) -> list[Any]:
     column = panels.ParallelCoordinatesPlotColumn
-    columns = [column(metric=panels.Config(option)) for option in VARIED]
+    columns = [column(metric=panels.Config(option)) for option in SWEEP_OPTIONS]
     columns += [column(metric=panels.SummaryMetric(key)) for key in ("test/nss", "test/cc")]
     bars = [
         panels.BarPlot(
@@ -103,13 +112,13 @@ def _sweep(panels: Any) -> list[Any]:
         )
         for group, option in (("backbone", "backbone.name"), ("depth", "finetune.name"))
     ]
-    wide = panels.Layout(w=WIDE, h=TALL)
+    wide = panels.Layout(w=FULL_WIDTH, h=PANEL_HEIGHT)
     return [panels.ParallelCoordinatesPlot(columns=columns, layout=wide), *bars]
 
 
-def _media(panels: Any, title: str, keys: list[str], width: int) -> Any:
+def _media_panel(panels: Any, title: str, keys: list[str], width: int) -> Any:
     """Return pictures with a slider over steps."""
-    layout = panels.Layout(w=width, h=TALL)
+    layout = panels.Layout(w=width, h=PANEL_HEIGHT)
     return panels.MediaBrowser(
         title=title, media_keys=keys, mode="gallery", gallery_axis="step", layout=layout
     )

@@ -6,14 +6,21 @@ from typing import Any, NamedTuple
 
 import torch
 
-cuda: Any = torch.backends.cuda
-cudnn: Any = torch.backends.cudnn
-mkldnn: Any = torch.backends.mkldnn
-OPERATORS = (cudnn.conv, cudnn.rnn, cuda.matmul, mkldnn.conv, mkldnn.rnn, mkldnn.matmul)
+CUDA_BACKEND: Any = torch.backends.cuda
+CUDNN_BACKEND: Any = torch.backends.cudnn
+MKLDNN_BACKEND: Any = torch.backends.mkldnn
+PRECISION_SWITCHES = (
+    CUDNN_BACKEND.conv,
+    CUDNN_BACKEND.rnn,
+    CUDA_BACKEND.matmul,
+    MKLDNN_BACKEND.conv,
+    MKLDNN_BACKEND.rnn,
+    MKLDNN_BACKEND.matmul,
+)
 """Torch's switches for what convolutions and matrix products of float32 are computed in."""
 
 
-class Arithmetic(NamedTuple):
+class NumberFormat(NamedTuple):
     """A number format of convolutions, and the relative error to expect after a few layers."""
 
     name: str
@@ -31,16 +38,18 @@ def full_precision(device: str) -> Iterator[None]:
         device: type of the device whose autocast is switched off: cpu, cuda, mps …
     """
     legacy = _legacy_settings()
-    precisions = [operator.fp32_precision for operator in OPERATORS]
+    precisions = [operator.fp32_precision for operator in PRECISION_SWITCHES]
     try:
-        _apply(dict.fromkeys(legacy, False) | {"matmul": "highest"}, ["ieee"] * len(OPERATORS))
+        _apply_settings(
+            dict.fromkeys(legacy, False) | {"matmul": "highest"}, ["ieee"] * len(PRECISION_SWITCHES)
+        )
         with torch.autocast(device, enabled=False):
             yield
     finally:
-        _apply(legacy, precisions)
+        _apply_settings(legacy, precisions)
 
 
-def in_force(dtype: torch.dtype, device: str) -> Arithmetic:
+def current_number_format(dtype: torch.dtype, device: str) -> NumberFormat:
     """Return the arithmetic that convolutions of a type are computed in at present.
 
     >>> with full_precision("cpu"):
@@ -48,29 +57,29 @@ def in_force(dtype: torch.dtype, device: str) -> Arithmetic:
     Arithmetic(name='float32', tolerance=0.001)
     """
     if dtype == torch.bfloat16:
-        return Arithmetic("bfloat16", 0.05)
+        return NumberFormat("bfloat16", 0.05)
     if dtype == torch.float16:
-        return Arithmetic("float16", 0.01)
-    if dtype == torch.float32 and device == "cuda" and cudnn.conv.fp32_precision == "tf32":
-        return Arithmetic("TF32", 0.01)
-    return Arithmetic(str(dtype).removeprefix("torch."), 1e-3)
+        return NumberFormat("float16", 0.01)
+    if dtype == torch.float32 and device == "cuda" and CUDNN_BACKEND.conv.fp32_precision == "tf32":
+        return NumberFormat("TF32", 0.01)
+    return NumberFormat(str(dtype).removeprefix("torch."), 1e-3)
 
 
 def _legacy_settings() -> dict[str, Any]:
     """Return torch's older settings; one that disagrees with the newer ones cannot be read."""
     settings: dict[str, Any] = {}
     with suppress(RuntimeError):
-        settings["cudnn"] = cudnn.allow_tf32
+        settings["cudnn"] = CUDNN_BACKEND.allow_tf32
     with suppress(RuntimeError):
         settings["matmul"] = torch.get_float32_matmul_precision()
     return settings
 
 
-def _apply(legacy: dict[str, Any], precisions: list[str]) -> None:
+def _apply_settings(legacy: dict[str, Any], precisions: list[str]) -> None:
     """Set the older settings, then the newer ones, which the older would change."""
     if "cudnn" in legacy:
-        cudnn.allow_tf32 = legacy["cudnn"]
+        CUDNN_BACKEND.allow_tf32 = legacy["cudnn"]
     if "matmul" in legacy:
         torch.set_float32_matmul_precision(legacy["matmul"])
-    for operator, precision in zip(OPERATORS, precisions, strict=True):
+    for operator, precision in zip(PRECISION_SWITCHES, precisions, strict=True):
         operator.fp32_precision = precision

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.backends import cudnn
 
-from deepsal.rf.hooks import layer, undisturbed, until
+from deepsal.rf.hooks import find_layer, forward_until, temporary_eval_mode
 
-STRIP = 64
-SHORTEST, LONGEST = 128, 4096
-POINTWISE = (
+STRIP_WIDTH = 64
+SHORTEST_STRIP, LONGEST_STRIP = 128, 4096
+POINTWISE_MODULES = (
     *(nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d, nn.LocalResponseNorm),
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish),
     *(nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish),
@@ -24,7 +24,7 @@ POINTWISE = (
 
 
 @dataclass(frozen=True)
-class Geometry:
+class FieldGeometry:
     """The theoretical receptive field of a layer; pairs are (vertical, horizontal).
 
     Unit (v, u) sees the pixels from (v·stride − offset) on, `size` of them. A layer with global
@@ -36,7 +36,7 @@ class Geometry:
     offset: tuple[int, int]
 
 
-def chain(modules: Iterable[nn.Module]) -> Geometry:
+def chain_geometry(modules: Iterable[nn.Module]) -> FieldGeometry:
     """Compute the field at the end of a chain of layers, without running it.
 
     size = Σ (k_l − 1) Π_{i<l} s_i + 1, stride = Π s_l and offset = Σ p_l Π_{i<l} s_i, with kernels
@@ -48,20 +48,20 @@ def chain(modules: Iterable[nn.Module]) -> Geometry:
             in eval mode, dropout), and `nn.Sequential` of these; a network such as `features[:16]`.
 
     Raises:
-        ValueError: a layer of another kind; `geometry` measures any.
+        ValueError: a layer of another kind; `measure_geometry` measures any.
 
     >>> chain([nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)])
     Geometry(size=(11, 11), stride=(4, 4), offset=(5, 5))
     """
     size, stride, offset = (1, 1), (1, 1), (0, 0)
-    for reach, step, before in _links(modules):
+    for reach, step, before in _kernel_steps(modules):
         size = size[0] + reach[0] * stride[0], size[1] + reach[1] * stride[1]
         offset = offset[0] + before[0] * stride[0], offset[1] + before[1] * stride[1]
         stride = step[0] * stride[0], step[1] * stride[1]
-    return Geometry(size, stride, offset)
+    return FieldGeometry(size, stride, offset)
 
 
-def geometry(network: nn.Module, name: str) -> Geometry:
+def measure_geometry(network: nn.Module, name: str) -> FieldGeometry:
     """Measure a layer's theoretical field, whatever the network's graph.
 
     A half-plane of NaN pixels turns exactly those units NaN whose field reaches into it. How many
@@ -74,21 +74,23 @@ def geometry(network: nn.Module, name: str) -> Geometry:
     Raises:
         ValueError: no such layer, or its output is not a map on a regular grid of whole pixels.
     """
-    module = layer(network, name)
+    module = find_layer(network, name)
     tensors = joined(network.parameters(), network.buffers())
     like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
     if like.dtype.itemsize < 4:  # oneDNN pads bfloat16 kernels: a NaN reaches one pixel further
         network, like = deepcopy(network).float(), like.float()
-        module = layer(network, name)
-    with undisturbed(network), torch.no_grad(), _plain_convolutions():
-        run = until(network, module)
-        rows, columns = (_axis(partial(_blinded, run, like, axis)) for axis in (0, 1))
+        module = find_layer(network, name)
+    with temporary_eval_mode(network), torch.no_grad(), _without_cudnn():
+        run = forward_until(network, module)
+        rows, columns = (
+            _measure_axis(partial(_count_nan_units, run, like, axis)) for axis in (0, 1)
+        )
     size = None if rows.size is None or columns.size is None else (rows.size, columns.size)
-    return Geometry(size, (rows.stride, columns.stride), (rows.offset, columns.offset))
+    return FieldGeometry(size, (rows.stride, columns.stride), (rows.offset, columns.offset))
 
 
 @contextmanager
-def _plain_convolutions() -> Iterator[None]:
+def _without_cudnn() -> Iterator[None]:
     # cuDNN may pick Winograd or FFT, which spread a NaN over a whole tile
     enabled, cudnn.enabled = cudnn.enabled, False
     try:
@@ -97,7 +99,7 @@ def _plain_convolutions() -> Iterator[None]:
         cudnn.enabled = enabled
 
 
-class _Axis(NamedTuple):
+class _AxisGeometry(NamedTuple):
     size: int | None
     stride: int
     offset: int
@@ -106,11 +108,11 @@ class _Axis(NamedTuple):
 _Pair = tuple[int, int]
 
 
-def _links(modules: Iterable[nn.Module]) -> Iterator[tuple[_Pair, _Pair, _Pair]]:
+def _kernel_steps(modules: Iterable[nn.Module]) -> Iterator[tuple[_Pair, _Pair, _Pair]]:
     """Yield (dilated kernel − 1, stride, padding before) of the layers that are not pointwise."""
     for module in modules:
         if isinstance(module, nn.Sequential) and _runs_as(module, nn.Sequential):
-            yield from _links(module)  # `children` would count a shared layer once
+            yield from _kernel_steps(module)  # `children` would count a shared layer once
         elif _runs_as(module, nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d) and (
             getattr(module, "padding_mode", "zeros") != "circular"
         ):
@@ -120,8 +122,10 @@ def _links(modules: Iterable[nn.Module]) -> Iterator[tuple[_Pair, _Pair, _Pair]]
             padding = module.padding
             before = named[padding] if isinstance(padding, str) else _pair(padding)
             yield reach, _pair(module.stride), before
-        elif not _runs_as(module, *POINTWISE):
-            raise ValueError(f"no closed form for {module}: measure the layer with `geometry`")
+        elif not _runs_as(module, *POINTWISE_MODULES):
+            raise ValueError(
+                f"no closed form for {module}: measure the layer with `measure_geometry`"
+            )
 
 
 def _runs_as(module: nn.Module, *kinds: type[nn.Module]) -> bool:
@@ -134,11 +138,11 @@ def _pair(value: object) -> _Pair:
     return int(first), int(second)
 
 
-def _blinded(
+def _count_nan_units(
     run: Callable[[Tensor], Tensor], like: Tensor, axis: int, span: int, end: int, pixels: int
 ) -> tuple[int, int]:
     """Blind some pixels at one end of a strip; return (how far in it shows, of how many units)."""
-    image = torch.zeros(1, 3, span, STRIP, device=like.device, dtype=like.dtype)
+    image = torch.zeros(1, 3, span, STRIP_WIDTH, device=like.device, dtype=like.dtype)
     image[:, :, slice(pixels) if end == 0 else slice(span - pixels, None)] = torch.nan
     output = run(image if axis == 0 else image.transpose(2, 3))
     if not isinstance(output, Tensor) or output.dim() != 4:
@@ -149,8 +153,8 @@ def _blinded(
     return int(from_end.nonzero().max()) + 1 if nan.any() else 0, len(nan)
 
 
-def _axis(blinded: Callable[[int, int, int], tuple[int, int]]) -> _Axis:
-    span, units = SHORTEST, blinded(SHORTEST, 0, 0)[1]
+def _measure_axis(blinded: Callable[[int, int, int], tuple[int, int]]) -> _AxisGeometry:
+    span, units = SHORTEST_STRIP, blinded(SHORTEST_STRIP, 0, 0)[1]
     while True:
         half, fewer, span = span, units, 2 * span
         ends = [partial(blinded, span, end) for end in (0, 1)]
@@ -165,12 +169,12 @@ def _axis(blinded: Callable[[int, int, int], tuple[int, int]]) -> _Axis:
             )
             if offset is not None and beyond is not None:
                 size = beyond + offset + stride - (units * stride - span)
-                return _Axis(size, stride, offset)
-        if span == LONGEST:
+                return _AxisGeometry(size, stride, offset)
+        if span == LONGEST_STRIP:
             break
     if local:
         raise ValueError("the layer's units do not lie on a regular grid of whole pixels")
-    return _Axis(None, stride, 0)
+    return _AxisGeometry(None, stride, 0)
 
 
 def _reach(

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from deepsal.rf.arithmetic import full_precision
 
-NONLINEAR = {
+NONLINEAR_OPERATORS = {
     *("relu", "prelu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus", "threshold"),
     *("sigmoid", "tanh", "softmax", "hardtanh", "hardswish", "hardsigmoid", "log_sigmoid_forward"),
     *("prelu_kernel", "rrelu_with_noise", "celu", "glu", "softshrink", "hardshrink"),
@@ -21,28 +21,28 @@ NONLINEAR = {
 }
 
 
-class _ReachedError(Exception):
+class _LayerReachedError(Exception):
     """The probed layer has been computed: the rest of the forward pass is not needed."""
 
 
-def layer(network: nn.Module, name: str) -> nn.Module:
+def find_layer(network: nn.Module, name: str) -> nn.Module:
     """Return a submodule by its dotted name.
 
     Raises:
         ValueError: no such module (the message lists the names at the first wrong step), or the
             network is compiled.
     """
-    module = _plain(network)
+    module = _require_uncompiled(network)
     for step in name.split("."):
         children = dict(module.named_children())
         if step not in children:
             where = type(module).__name__
             raise ValueError(f"no layer {name!r}: {where} has {[*children]}, not {step!r}")
-        module = _plain(children[step])
+        module = _require_uncompiled(children[step])
     return module
 
 
-def _plain(module: nn.Module) -> nn.Module:
+def _require_uncompiled(module: nn.Module) -> nn.Module:
     if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
         raise ValueError(
             f"{type(module).__name__} is compiled, and hooks do not fire in compiled code; look at "
@@ -52,7 +52,7 @@ def _plain(module: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def undisturbed(network: nn.Module) -> Iterator[None]:
+def temporary_eval_mode(network: nn.Module) -> Iterator[None]:
     """Put the network in eval mode with gradients to the input only; restore everything after.
 
     Float32 is computed in full (`full_precision`). Training flags (each module's own),
@@ -87,14 +87,14 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
         np.random.set_state(states[1])
 
 
-def generator(device: torch.device) -> torch.Generator:
+def device_generator(device: torch.device) -> torch.Generator:
     """Return the random generator of one device alone; `torch.manual_seed` seeds all there are."""
     if device.type != "cuda":
         return torch.default_generator
     return torch.cuda.default_generators[device.index or 0]
 
 
-def until(network: nn.Module, module: nn.Module) -> Callable[[Tensor], Tensor]:
+def forward_until(network: nn.Module, module: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return a function that runs the network only as far as `module` and returns its output.
 
     Its hook is registered inside the call, so it fires after those that others (Captum)
@@ -106,12 +106,12 @@ def until(network: nn.Module, module: nn.Module) -> Callable[[Tensor], Tensor]:
 
         def stop(_module: nn.Module, _inputs: object, output: Tensor) -> None:
             reached.append(output)
-            raise _ReachedError
+            raise _LayerReachedError
 
         handle = module.register_forward_hook(stop)
         try:
             network(image)
-        except _ReachedError:
+        except _LayerReachedError:
             return reached[0]
         finally:
             handle.remove()
@@ -120,7 +120,7 @@ def until(network: nn.Module, module: nn.Module) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def rectified(
+def find_final_rectifier(
     network: nn.Module, module: nn.Module, image: Tensor
 ) -> tuple[nn.Module | None, Tensor]:
     """Return the rectifier that a layer ends in, if it does, and the layer's output before it.
@@ -143,7 +143,7 @@ def rectified(
             handles += [m.register_forward_pre_hook(before), m.register_forward_hook(after)]
     try:
         with torch.no_grad():
-            output = until(network, module)(image)
+            output = forward_until(network, module)(image)
     finally:
         for handle in handles:
             handle.remove()
@@ -152,7 +152,7 @@ def rectified(
     return None, output
 
 
-def overridable(network: nn.Module, module: nn.Module, image: Tensor) -> str:
+def unsupported_nonlinearities(network: nn.Module, module: nn.Module, image: Tensor) -> str:
     """Say which nonlinearities up to a layer are not `nn.ReLU` modules; "" if all are.
 
     Captum's guided backpropagation and deconvolution override exactly those, and silently give the
@@ -165,8 +165,8 @@ def overridable(network: nn.Module, module: nn.Module, image: Tensor) -> str:
         if isinstance(m, nn.ReLU)
     ]
     try:
-        with Nonlinearities() as seen, torch.no_grad():
-            until(network, module)(image)
+        with NonlinearityRecorder() as seen, torch.no_grad():
+            forward_until(network, module)(image)
     finally:
         for handle in handles:
             handle.remove()
@@ -176,7 +176,7 @@ def overridable(network: nn.Module, module: nn.Module, image: Tensor) -> str:
     return ", ".join(others)
 
 
-class Nonlinearities(TorchDispatchMode):
+class NonlinearityRecorder(TorchDispatchMode):
     """Lists the nonlinear operators that run; pooling and products are none."""
 
     def __init__(self) -> None:
@@ -188,6 +188,6 @@ class Nonlinearities(TorchDispatchMode):
     ) -> Any:
         """Run one operator."""
         name = func.overloadpacket.__name__.strip("_")
-        if name in NONLINEAR:
+        if name in NONLINEAR_OPERATORS:
             self.names.append(name)
         return func(*args, **kwargs or {})

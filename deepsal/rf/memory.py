@@ -5,11 +5,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-ON_CPU = 16 * 192 * 256
+CPU_PIXELS_PER_PASS = 16 * 192 * 256
 """Pixels per pass on a CPU: its caches hold no more, and more is not faster."""
-LACKING = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+OUT_OF_MEMORY_PHRASES = (
+    "DefaultCPUAllocator",
+    "out of memory",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+)
 """What errors of torch, CUDA, cuBLAS and cuDNN say where memory does not suffice."""
-WORKING = 3
+BYTES_PER_SAVED_BYTE = 3
 """Bytes that a pass needs, per byte that it keeps for the backward pass."""
 
 
@@ -26,8 +31,10 @@ def batch_size(network: nn.Module, run: Callable[[Tensor], Tensor], sample: Tens
     """
     area = sample.shape[-2] * sample.shape[-1]
     if sample.device.type != "cuda":
-        return max(1, ON_CPU // area)
-    return samples_that_fit(WORKING * kept_bytes(network, run, sample), sample.device)
+        return max(1, CPU_PIXELS_PER_PASS // area)
+    return samples_that_fit(
+        BYTES_PER_SAVED_BYTE * saved_tensor_bytes(network, run, sample), sample.device
+    )
 
 
 def samples_that_fit(needed: int, device: torch.device) -> int:
@@ -37,10 +44,10 @@ def samples_that_fit(needed: int, device: torch.device) -> int:
         needed: bytes per sample.
         device: a CUDA device.
     """
-    return 1 << max(0, (free_bytes(device) // 2 // needed).bit_length() - 1)
+    return 1 << max(0, (free_device_bytes(device) // 2 // needed).bit_length() - 1)
 
 
-def kept_bytes(network: nn.Module, run: Callable[[Tensor], Tensor], sample: Tensor) -> int:
+def saved_tensor_bytes(network: nn.Module, run: Callable[[Tensor], Tensor], sample: Tensor) -> int:
     """Return the bytes that the forward pass of one sample keeps for its backward pass.
 
     The sample itself counts, the network's weights do not.
@@ -62,7 +69,7 @@ def kept_bytes(network: nn.Module, run: Callable[[Tensor], Tensor], sample: Tens
     return sum(size for place, size in kept.items() if place not in weights)
 
 
-def free_bytes(device: torch.device) -> int:
+def free_device_bytes(device: torch.device) -> int:
     """Return the free memory of a CUDA device, with what torch holds there unused."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + unused
@@ -75,7 +82,7 @@ def is_out_of_memory(error: Exception) -> bool:
     True
     """
     named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return named or any(words in str(error) for words in LACKING)
+    return named or any(words in str(error) for words in OUT_OF_MEMORY_PHRASES)
 
 
 def run_in_batches(count: int, size: int, run: Callable[[slice], None]) -> int:

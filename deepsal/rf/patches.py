@@ -10,11 +10,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.geometry import Geometry
-from deepsal.rf.hooks import layer, undisturbed
+from deepsal.rf.geometry import FieldGeometry
+from deepsal.rf.hooks import find_layer, temporary_eval_mode
 
 
-class Best(NamedTuple):
+class StrongestResponses(NamedTuple):
     """The strongest responses of each unit: values (U, ≤k), places (U, ≤k, 3), strongest first.
 
     A place is (image, row, column). A value of −∞ is no response: its place is −1.
@@ -23,7 +23,7 @@ class Best(NamedTuple):
     values: Tensor
     places: Tensor
 
-    def with_more(self, values: Tensor, places: Tensor, k: int) -> "Best":
+    def with_more(self, values: Tensor, places: Tensor, k: int) -> "StrongestResponses":
         """Return the k strongest of these and others, each image once (a sampler may repeat it).
 
         Equal responses go by image, the lowest first, so that the order of batches and ranks does
@@ -31,24 +31,26 @@ class Best(NamedTuple):
         """
         values = torch.cat([self.values, values], 1)
         values = values.masked_fill(values.isnan(), -torch.inf)
-        best = Best(values, torch.cat([self.places, places], 1)).strongest()
+        best = StrongestResponses(values, torch.cat([self.places, places], 1)).strongest()
         best = best._at(best.places[..., 0].argsort(dim=1, stable=True))
         image = best.places[..., 0]
         again = torch.zeros_like(image, dtype=torch.bool)
         again[:, 1:] = image[:, 1:] == image[:, :-1]
-        values, places = Best(best.values.masked_fill(again, -torch.inf), best.places).strongest(k)
-        return Best(values, places.masked_fill(values.isneginf()[..., None], -1))
+        values, places = StrongestResponses(
+            best.values.masked_fill(again, -torch.inf), best.places
+        ).strongest(k)
+        return StrongestResponses(values, places.masked_fill(values.isneginf()[..., None], -1))
 
-    def strongest(self, k: int | None = None) -> "Best":
+    def strongest(self, k: int | None = None) -> "StrongestResponses":
         """Return these (the first k of them) with the strongest first; ties keep their order."""
         return self._at(self.values.argsort(dim=1, descending=True, stable=True)[:, :k])
 
-    def _at(self, order: Tensor) -> "Best":
+    def _at(self, order: Tensor) -> "StrongestResponses":
         places = self.places.gather(1, order[..., None].expand(-1, -1, 3))
-        return Best(self.values.gather(1, order), places)
+        return StrongestResponses(self.values.gather(1, order), places)
 
 
-class TopK:
+class StrongestPatchRecorder:
     """Keeps, per unit, the k images with the largest response and where in them it is.
 
     At most one patch per image. `with topk.hooked(network):` listens to forward passes; each is
@@ -63,7 +65,9 @@ class TopK:
         self.units = {name: torch.as_tensor(channels) for name, channels in units.items()}
         self.k = k
         self.best = {
-            name: Best(torch.empty(len(c), 0), torch.empty(len(c), 0, 3, dtype=torch.long))
+            name: StrongestResponses(
+                torch.empty(len(c), 0), torch.empty(len(c), 0, 3, dtype=torch.long)
+            )
             for name, c in units.items()
         }
         self.ids = torch.empty(0, dtype=torch.long)
@@ -75,7 +79,7 @@ class TopK:
     @contextmanager
     def hooked(self, network: nn.Module) -> Iterator[None]:
         """Listen to a network's layers; no hook stays behind."""
-        layers = {name: layer(network, name) for name in self.units}
+        layers = {name: find_layer(network, name) for name in self.units}
         handles = [
             module.register_forward_hook(self._listener(name)) for name, module in layers.items()
         ]
@@ -85,7 +89,7 @@ class TopK:
             for handle in handles:
                 handle.remove()
 
-    def merge(self, others: Sequence[Mapping[str, Best]]) -> None:
+    def merge(self, others: Sequence[Mapping[str, StrongestResponses]]) -> None:
         """Add what other ranks found (their `best`)."""
         for other in others:
             for name, (values, places) in other.items():
@@ -109,22 +113,22 @@ class TopK:
             ids = self.ids.to(where.device, non_blocking=True)[:, None].expand_as(where)
             places = torch.stack([ids, where // width, where % width], 2)
             values = values.masked_fill(values == 0, -torch.inf)
-            before = Best(*(kept.to(output.device) for kept in self.best[name]))
+            before = StrongestResponses(*(kept.to(output.device) for kept in self.best[name]))
             self.best[name] = before.with_more(values.T, places.transpose(0, 1), self.k)
 
         return listen
 
 
-GREY = 0.5
+MID_GREY = 0.5
 
 
-def blank(size: tuple[int, int], value: float = GREY) -> Float[Tensor, "1 3 h w"]:
+def blank_image(size: tuple[int, int], value: float = MID_GREY) -> Float[Tensor, "1 3 h w"]:
     """Return one image of a single grey."""
     return torch.full((1, 3, *size), value)
 
 
-def noise(
-    count: int, size: tuple[int, int], mean: float = GREY, deviation: float = 0.2, seed: int = 0
+def noise_images(
+    count: int, size: tuple[int, int], mean: float = MID_GREY, deviation: float = 0.2, seed: int = 0
 ) -> Float[Tensor, "N 3 h w"]:
     """Return images of Gaussian white noise from a generator of their own; values may leave [0, 1].
 
@@ -139,7 +143,9 @@ def noise(
     return mean + deviation * torch.randn(count, 3, *size, generator=generator)
 
 
-def middle(units: int, images: int, geometry: Geometry, size: tuple[int, int]) -> NDArray[np.int64]:
+def centred_patches(
+    units: int, images: int, geometry: FieldGeometry, size: tuple[int, int]
+) -> NDArray[np.int64]:
     """Return the same patches for every unit, (units, images, 3): the middle of each image.
 
     >>> middle(1, 2, Geometry((11, 11), (4, 4), (2, 2)), (64, 96)).tolist()
@@ -149,7 +155,7 @@ def middle(units: int, images: int, geometry: Geometry, size: tuple[int, int]) -
     return np.array([[[i, *at] for i in range(images)]] * units, dtype=np.int64)
 
 
-def strongest(
+def strongest_patches(
     network: nn.Module,
     name: str,
     images: Float[Tensor, "N 3 H W"],
@@ -167,9 +173,9 @@ def strongest(
         k: patches per unit; −1 fills up where there are fewer.
         batch_size: images per forward pass.
     """
-    topk = TopK({name: units}, k)
+    topk = StrongestPatchRecorder({name: units}, k)
     like = next(network.parameters(), images)
-    with undisturbed(network), torch.no_grad(), topk.hooked(network):
+    with temporary_eval_mode(network), torch.no_grad(), topk.hooked(network):
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             topk.next(range(start, start + len(batch)))

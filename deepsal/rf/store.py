@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from deepsal.rf.mapping.gradient_fields import Fields
+from deepsal.rf.mapping.gradient_fields import ReceptiveFields
 
-MEMBERS = tuple(member.name for member in dataclasses.fields(Fields))
+FIELD_MEMBERS = tuple(member.name for member in dataclasses.fields(ReceptiveFields))
 
 
-class Evolution(NamedTuple):
+class FieldEvolution(NamedTuple):
     """Some units of one layer through training.
 
     field: float32 (T, U, 3, h, w) · units: (U,) channels · checkpoints: T names, in order.
@@ -29,9 +29,9 @@ class Evolution(NamedTuple):
     checkpoints: list[str]
 
 
-def save(
+def save_fields(
     path: Path,
-    fields: Mapping[str, Fields],
+    fields: Mapping[str, ReceptiveFields],
     about: Mapping[str, Any],
     others: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
@@ -44,17 +44,17 @@ def save(
         path: the `.npz` file; its folder is made.
         fields: `{name: fields}`.
         about: what made them (method, epoch, data set, versions …), plain JSON values.
-        others: arrays to keep beside them, such as `conv4/disks`; `beside` reads them.
+        others: arrays to keep beside them, such as `conv4/disks`; `load_stage_arrays` reads them.
     """
     arrays = {
         f"{name}/{member}": getattr(found, member)
         for name, found in fields.items()
-        for member in MEMBERS
+        for member in FIELD_MEMBERS
     }
-    keep(path, {**arrays, **(others or {}), "about": np.array(json.dumps(dict(about)))})
+    save_arrays(path, {**arrays, **(others or {}), "about": np.array(json.dumps(dict(about)))})
 
 
-def keep(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays as one `.npz`, atomically; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -63,7 +63,7 @@ def keep(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     os.replace(partial, path)
 
 
-def load(path: Path, name: str) -> Fields:
+def load_fields(path: Path, name: str) -> ReceptiveFields:
     """Read one entry, such as `conv4/topk`, without reading the others.
 
     Raises:
@@ -72,11 +72,11 @@ def load(path: Path, name: str) -> Fields:
     """
     with np.load(path) as file:
         if f"{name}/field" not in file:
-            raise ValueError(f"{path} has no fields {name!r}; it has {names(path)}")
-        return Fields(**{member: file[f"{name}/{member}"] for member in MEMBERS})
+            raise ValueError(f"{path} has no fields {name!r}; it has {entry_names(path)}")
+        return ReceptiveFields(**{member: file[f"{name}/{member}"] for member in FIELD_MEMBERS})
 
 
-def beside(path: Path, layer: str) -> dict[str, NDArray[Any]]:
+def load_stage_arrays(path: Path, layer: str) -> dict[str, NDArray[Any]]:
     """Read the arrays kept beside a layer's fields: what `conv4/disks` holds is called `disks`."""
     start = f"{layer}/"
     with np.load(path) as file:
@@ -84,7 +84,7 @@ def beside(path: Path, layer: str) -> dict[str, NDArray[Any]]:
         return {name: file[key] for name, key in kept.items() if "/" not in name}
 
 
-def evolution(folder: Path, name: str, units: Sequence[int] | None = None) -> Evolution:
+def load_evolution(folder: Path, name: str, units: Sequence[int] | None = None) -> FieldEvolution:
     """Read what one entry was at every checkpoint of a run, as one array.
 
     Args:
@@ -96,22 +96,22 @@ def evolution(folder: Path, name: str, units: Sequence[int] | None = None) -> Ev
         FileNotFoundError: no checkpoint's fields in the folder.
         ValueError: no such entry or unit, or files that hold different units or windows.
     """
-    files = checkpoints(folder)
-    stored = load(files[0], name).units.tolist()
+    files = field_files(folder)
+    stored = load_fields(files[0], name).units.tolist()
     wanted = list(stored if units is None else units)
     if unknown := [unit for unit in wanted if unit not in stored]:
         raise ValueError(f"{files[0]} has no units {unknown} of {name}; it has {stored}")
     at = [stored.index(unit) for unit in wanted]
     found: list[NDArray[np.float32]] = []
     for file in files:
-        here = load(file, name)
+        here = load_fields(file, name)
         if here.units.tolist() != stored or (found and here.field[at].shape != found[0].shape):
             raise ValueError(f"{file} holds other units or windows of {name} than {files[0]}")
         found.append(here.field[at])
-    return Evolution(np.stack(found), np.asarray(wanted), [file.stem for file in files])
+    return FieldEvolution(np.stack(found), np.asarray(wanted), [file.stem for file in files])
 
 
-def checkpoints(folder: Path) -> list[Path]:
+def field_files(folder: Path) -> list[Path]:
     """Return a run's `epoch=NNN.npz` in order.
 
     Raises:
@@ -123,20 +123,20 @@ def checkpoints(folder: Path) -> list[Path]:
     return files
 
 
-def names(path: Path) -> list[str]:
+def entry_names(path: Path) -> list[str]:
     """Return the entries of a file."""
     with np.load(path) as file:
         return [key.removesuffix("/field") for key in file.files if key.endswith("/field")]
 
 
-def about(path: Path) -> dict[str, Any]:
+def load_description(path: Path) -> dict[str, Any]:
     """Return the description written with the fields."""
     with np.load(path) as file:
         found: dict[str, Any] = json.loads(str(file["about"]))
         return found
 
 
-def fingerprint(network: nn.Module) -> str:
+def weights_fingerprint(network: nn.Module) -> str:
     """Return the SHA-256 of a network's parameters and buffers, names included.
 
     >>> layer = nn.Linear(2, 2)

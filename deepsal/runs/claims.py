@@ -13,24 +13,25 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from deepsal.data.batch import Images
+from deepsal.data.batch import FixationImages
 from deepsal.rf import store
 from deepsal.rf.claims import controls
-from deepsal.rf.claims.measurements import Portrait, portrait
-from deepsal.rf.claims.rules import Row
-from deepsal.rf.claims.verdict import WITHDRAWN, verdict
-from deepsal.rf.geometry import geometry
+from deepsal.rf.claims.measurements import NetworkMeasurements, measure_network
+from deepsal.rf.claims.rules import ClaimRow
+from deepsal.rf.claims.verdict import WITHDRAWAL_NOTE, decide_claims
+from deepsal.rf.geometry import measure_geometry
 from deepsal.statistics import Interval
 from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)
-CHANGES = ("P1", "P2")
+CHANGE_CLAIMS = ("P1", "P2")
 
 
-class Judge:
+class ClaimEvaluation:
     """Measures a backbone in every way, before and after and as its nulls, and decides the claims.
 
-    Leaves `verdict.json` in the run folder. See `deepsal.rf.verdict` for the claims and rules.
+    Leaves `verdict.json` in the run folder. See `deepsal.rf.decide_claims` for the claims and
+    rules.
 
     Args:
         folder: the run folder.
@@ -60,7 +61,7 @@ class Judge:
         self.seeds = list(seeds)
         self.another = another.eval() if another else None
 
-    def __call__(self, before: Any, after: Sequence[Any], images: Images) -> list[Row]:
+    def __call__(self, before: Any, after: Sequence[Any], images: FixationImages) -> list[ClaimRow]:
         """Return the verdict's rows, and write them.
 
         Args:
@@ -70,21 +71,23 @@ class Judge:
             images: the validation images.
         """
         chosen = {stage: self._units(stage, before.channels[stage]) for stage in self.stages}
-        known = {stage: geometry(before, stage) for stage in self.stages}
+        known = {stage: measure_geometry(before, stage) for stage in self.stages}
         shown = torch.stack([images[i].image for i in range(min(self.images, len(images)))])
 
-        def draw(name: str, network: nn.Module) -> Portrait:
+        def draw(name: str, network: nn.Module) -> NetworkMeasurements:
             LOG.info("probing %s", name)
-            return portrait(network, chosen, shown, known, self.window, _chain(network))
+            return measure_network(
+                network, chosen, shown, known, self.window, _clampable_stages(network)
+            )
 
-        prints = [store.fingerprint(network) for network in [before, *after]]
+        prints = [store.weights_fingerprint(network) for network in [before, *after]]
         untouched = set(prints) == {prints[0]}
         then = draw("the network before training", before)
         now = [then if untouched else draw("the network after training", a) for a in after]
-        made = controls.every(before, self.another, self.seeds)
+        made = controls.control_networks(before, self.another, self.seeds)
         others = {name: draw(name, network) for name, network in made.items()}
-        rows = verdict(then, now, others)
-        rows = [row for row in rows if not (untouched and row.claim in CHANGES)]
+        rows = decide_claims(then, now, others)
+        rows = [row for row in rows if not (untouched and row.claim in CHANGE_CLAIMS)]
         self._write(rows, {"before": prints[0], "after": prints[1:]})
         return rows
 
@@ -94,26 +97,26 @@ class Judge:
             raise ValueError(f"probe.units={self.units}: {stage} has units 0 … {channels - 1}")
         return list(wanted)
 
-    def _write(self, rows: Sequence[Row], weights: Mapping[str, Any]) -> None:
+    def _write(self, rows: Sequence[ClaimRow], weights: Mapping[str, Any]) -> None:
         options = {key: value for key, value in vars(self).items() if key != "folder"}
-        options["another"] = self.another and store.fingerprint(self.another)
+        options["another"] = self.another and store.weights_fingerprint(self.another)
         found = [{**row._asdict(), "effect": row.effect._asdict()} for row in rows]
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "verdict.json"
         partial = file.with_suffix(".partial")
         text = json.dumps(
-            {"note": WITHDRAWN, "weights": weights, **options, "rows": found}, indent=1
+            {"note": WITHDRAWAL_NOTE, "weights": weights, **options, "rows": found}, indent=1
         )
         partial.write_text(text.replace("NaN", "null"))
         os.replace(partial, file)
 
 
-def scalars(rows: Sequence[Row]) -> dict[str, float]:
+def logged_effects(rows: Sequence[ClaimRow]) -> dict[str, float]:
     """Return the effects for a logger, such as `probe/conv5/csi`."""
     return {f"probe/{row.stage}/{row.measure}": row.effect.estimate for row in rows}
 
 
-def table(rows: Sequence[Row]) -> Table:
+def verdict_table(rows: Sequence[ClaimRow]) -> Table:
     """Return the verdict for the terminal, 80 columns: what is decided or has a null beside it."""
     made = Table(title="The claims", box=SIMPLE, title_style="bold", title_justify="left")
     made.padding = 0
@@ -123,27 +126,27 @@ def table(rows: Sequence[Row]) -> Table:
         made.add_column(column, justify="right" if right else "left", no_wrap=True)
     for row in (row for row in rows if row.null or row.outcome):
         null = f"{row.null_estimate:.2f} {row.null}" if row.null else ""
-        effect, count = _spoken(row.effect), str(row.effect.count)
+        effect, count = _format_interval(row.effect), str(row.effect.count)
         made.add_row(row.claim, row.stage, row.measure, effect, count, null, row.outcome)
     return made
 
 
-def show(rows: Sequence[Row], console: Console | None = None) -> None:
+def print_verdict(rows: Sequence[ClaimRow], console: Console | None = None) -> None:
     """Print the verdict."""
     console = console or Console(highlight=False)
-    console.print(table(rows))
-    console.print(f"Note: {WITHDRAWN}")
+    console.print(verdict_table(rows))
+    console.print(f"Note: {WITHDRAWAL_NOTE}")
     if others := sorted({row.measure for row in rows if not (row.null or row.outcome)}):
         console.print(f"verdict.json also has {', '.join(others)}")
 
 
-def _spoken(effect: Interval) -> str:
+def _format_interval(effect: Interval) -> str:
     if effect.low != effect.low:
         return f"{effect.estimate:.2f}"
     return f"{effect.estimate:.2f} [{effect.low:.2f}, {effect.high:.2f}]"
 
 
-def _chain(backbone: Any) -> list[nn.Module] | None:
+def _clampable_stages(backbone: Any) -> list[nn.Module] | None:
     """Return a backbone's stages and the pooling of its last, if the clamp is defined for them."""
     plain = (nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Identity)
     stages = [stage for _, stage in backbone.stages()]

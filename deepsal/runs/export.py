@@ -18,28 +18,28 @@ from torchvision.transforms import v2
 from deepsal.data.batch import Sample
 from deepsal.data.image_files import read_image
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-HDF5 = (".hdf5", ".h5")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+HDF5_SUFFIXES = (".hdf5", ".h5")
 
-Predict = Callable[[Tensor, tuple[int, int], list[str]], Tensor]
+DensityPredictor = Callable[[Tensor, tuple[int, int], list[str]], Tensor]
 
 
 @runtime_checkable
-class Images(Protocol):
+class SampleDataset(Protocol):
     """A data set of samples."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Sample: ...
 
 
-class Prediction(NamedTuple):
+class ImagePrediction(NamedTuple):
     """What a network says of an image, at the image's own size."""
 
     name: str
     log_density: Float[Tensor, "H W"]
 
 
-class Export:
+class PredictionExport:
     """Writes a network's predictions for a benchmark's server.
 
     `path` says which: a name that ends in .hdf5 or .h5 is one file of float32 log densities by
@@ -64,7 +64,7 @@ class Export:
         self.images = Path(images) if images else None
         self.size = (size[0], size[1])
 
-    def __call__(self, predict: Predict, images: Images) -> Path:
+    def __call__(self, predict: DensityPredictor, images: SampleDataset) -> Path:
         """Write the predictions and return where they are.
 
         Args:
@@ -75,10 +75,10 @@ class Export:
             raise FileExistsError(f"{self.path} is there already; set export.path to a new name")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(f".{self.path.name}.partial")
-        write = to_hdf5 if self.path.suffix in HDF5 else to_png
+        write = write_hdf5 if self.path.suffix in HDF5_SUFFIXES else write_png_folder
         found = self._given(images) if self.images is None else self._read(self.images)
         try:
-            write(partial, (Prediction(n, predict(i[None], s, [n])[0]) for i, n, s in found))
+            write(partial, (ImagePrediction(n, predict(i[None], s, [n])[0]) for i, n, s in found))
             os.replace(partial, self.path)
         finally:
             if partial.is_dir():
@@ -87,22 +87,22 @@ class Export:
         return self.path
 
     @staticmethod
-    def _given(images: Images) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
+    def _given(images: SampleDataset) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
         for index in range(len(images)):
             sample = images[index]
             yield sample.image, sample.name, sample.size
 
     def _read(self, folder: Path) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
-        files = sorted(f for f in folder.glob("*") if f.suffix.lower() in SUFFIXES)
+        files = sorted(f for f in folder.glob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
-            raise ValueError(f"export.images={folder} holds no image ({', '.join(SUFFIXES)})")
+            raise ValueError(f"export.images={folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
         for file in files:
             image = read_image(file)
             small = v2.functional.resize(image, list(self.size), antialias=True) / 255
             yield small, file.name, (image.shape[1], image.shape[2])
 
 
-def to_hdf5(path: Path, predictions: Iterable[Prediction]) -> None:
+def write_hdf5(path: Path, predictions: Iterable[ImagePrediction]) -> None:
     """Write log densities (natural logarithm, summing to one), float32, one array per image."""
     with h5py.File(path, "w") as file:
         for name, log_density in predictions:
@@ -112,18 +112,18 @@ def to_hdf5(path: Path, predictions: Iterable[Prediction]) -> None:
             file.create_dataset(name, data=values, compression="gzip", shuffle=True)
 
 
-def to_png(folder: Path, predictions: Iterable[Prediction]) -> None:
-    """Write one 8-bit grey PNG per image, `levels` of its density, in the folders of the names."""
+def write_png_folder(folder: Path, predictions: Iterable[ImagePrediction]) -> None:
+    """Write one 8-bit grey PNG per image, `grey_levels` of its density, in its name's folder."""
     folder.mkdir()
     for name, log_density in predictions:
         file = folder / Path(name).with_suffix(".png")
         if file.exists():
             raise ValueError(f"two images would be written as {file.name}; rename one")
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(levels(log_density)).save(file)
+        Image.fromarray(grey_levels(log_density)).save(file)
 
 
-def levels(log_density: Float[Tensor, "H W"]) -> NDArray[np.uint8]:
+def grey_levels(log_density: Float[Tensor, "H W"]) -> NDArray[np.uint8]:
     """Return the density as 0 … 255, its maximum at 255.
 
     Half a level is added before the fraction is cut off: cutting alone would make every pixel half

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from deepsal.runs.process import first_rank
+from deepsal.runs.process import is_first_rank
 
-MADE = ("fields", "figures", "checkpoints")
+TRAINING_OUTPUTS = ("fields", "figures", "checkpoints")
 """What a training leaves in its folder beside its tables."""
 
 
-class Job(NamedTuple):
+class JobOutcome(NamedTuple):
     """How one job of a sweep ended: done, failed or skipped (done before)."""
 
     name: str
@@ -25,13 +25,13 @@ class Job(NamedTuple):
     reason: str = ""
 
 
-def vacant(folder: Path, verbs: Sequence[str]) -> None:
+def refuse_used_folder(folder: Path, verbs: Sequence[str]) -> None:
     """Refuse to train where a training left something, which the new one would mix with.
 
     Raises:
         FileExistsError: it did; the message says how to go on.
     """
-    there = [made for made in MADE if any(folder.glob(f"{made}/[!.]*"))]
+    there = [made for made in TRAINING_OUTPUTS if any(folder.glob(f"{made}/[!.]*"))]
     if "fit" in verbs and there:
         raise FileExistsError(
             f"{folder} holds a training ({', '.join(there)}); resume={folder} goes on with it; "
@@ -39,29 +39,31 @@ def vacant(folder: Path, verbs: Sequence[str]) -> None:
         )
 
 
-def clear(folder: Path) -> None:
+def remove_training_outputs(folder: Path) -> None:
     """Remove what a training left in its folder beside its tables."""
-    for made in MADE:
+    for made in TRAINING_OUTPUTS:
         shutil.rmtree(folder / made, ignore_errors=True)
 
 
-def finish(folder: Path, score: float | None) -> None:
+def mark_done(folder: Path, score: float | None) -> None:
     """Leave the marker `done` in a run folder: the score, and which configuration it is of."""
     config = (folder / "config.yaml").read_text()
-    _replace(folder / "done", json.dumps({"config": _hash(config), "score": score}) + "\n")
+    _replace_text(
+        folder / "done", json.dumps({"config": _config_hash(config), "score": score}) + "\n"
+    )
 
 
-def finished(folder: Path, config: str, name: str = "") -> Job | None:
+def outcome_if_done(folder: Path, config: str, name: str = "") -> JobOutcome | None:
     """Return the job of a folder if it is done with this very configuration, otherwise None."""
     try:
         marker = json.loads((folder / "done").read_text())
-        valid = marker["config"] == _hash(config)
-        return Job(name, "skipped", marker["score"], "done before") if valid else None
+        valid = marker["config"] == _config_hash(config)
+        return JobOutcome(name, "skipped", marker["score"], "done before") if valid else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def ended(folder: Path, config: str, code: int, name: str) -> Job:
+def outcome_of_exit(folder: Path, config: str, code: int, name: str) -> JobOutcome:
     """Return how a process that worked in a folder ended; a killed one's `status` then says so.
 
     Args:
@@ -70,30 +72,30 @@ def ended(folder: Path, config: str, code: int, name: str) -> Job:
         code: the exit code; negative for a signal.
         name: of the job.
     """
-    if code == 0 and (job := finished(folder, config, name)):
+    if code == 0 and (job := outcome_if_done(folder, config, name)):
         return job._replace(how="done", reason="")
     status = folder / "status"
     said = status.read_text().strip() if status.is_file() else ""
     if said in {"", "running"}:
         killed = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         said = f"failed: {killed}"
-        tell(folder, said)
-    return Job(name, "failed", reason=said.removeprefix("failed: "))
+        write_status(folder, said)
+    return JobOutcome(name, "failed", reason=said.removeprefix("failed: "))
 
 
-def tell(folder: Path, how: str) -> None:
+def write_status(folder: Path, how: str) -> None:
     """Write how a run is or ended into `status`, on the first rank."""
-    if first_rank() and folder.is_dir() and os.access(folder, os.W_OK):
-        _replace(folder / "status", f"{how}\n")
+    if is_first_rank() and folder.is_dir() and os.access(folder, os.W_OK):
+        _replace_text(folder / "status", f"{how}\n")
 
 
-def work(
+def run_job(
     folder: Path,
     config: str,
     prepare: Callable[[], None],
     process: Callable[[], int],
     patience: float = 600.0,
-) -> Job:
+) -> JobOutcome:
     """Do a job in its folder unless it is done there; an error is how it ended, not raised.
 
     Args:
@@ -104,30 +106,30 @@ def work(
         patience: seconds that other ranks wait for the first one's `config.yaml`.
     """
     name, written = folder.name, folder / "config.yaml"
-    if job := finished(folder, config, name):
+    if job := outcome_if_done(folder, config, name):
         return job
-    if first_rank():
+    if is_first_rank():
         if written.is_file() and written.read_text() != config:
             reason = "the folder holds another configuration; set another hydra.sweep.dir"
-            return Job(name, "failed", reason=reason)
+            return JobOutcome(name, "failed", reason=reason)
         try:
             prepare()
-            _replace(written, config)
+            _replace_text(written, config)
         except OSError as error:
-            return Job(name, "failed", reason=f"{type(error).__name__}: {error}")
+            return JobOutcome(name, "failed", reason=f"{type(error).__name__}: {error}")
     end = time.monotonic() + patience
     while not (written.is_file() and written.read_text() == config):
         if time.monotonic() > end:
-            return Job(name, "failed", reason=f"the first rank has not written {written}")
+            return JobOutcome(name, "failed", reason=f"the first rank has not written {written}")
         time.sleep(0.5)
-    return ended(folder, config, process(), name)
+    return outcome_of_exit(folder, config, process(), name)
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text)
     os.replace(partial, path)
 
 
-def _hash(config: str) -> str:
+def _config_hash(config: str) -> str:
     return hashlib.sha256(config.encode()).hexdigest()

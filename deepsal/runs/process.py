@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 
-RANKS = (
+RANK_VARIABLES = (
     "LOCAL_RANK",
     "NODE_RANK",
     "GROUP_RANK",
@@ -19,7 +19,7 @@ RANKS = (
     "PL_GLOBAL_SEED",
     "PL_SEED_WORKERS",
 )
-CHATTER = (
+SILENCED_WARNINGS = (
     ".isinstance.treespec, LeafSpec.",  # github.com/Lightning-AI/pytorch-lightning/issues/21326
     "The number of training batches",
     ".*does not have many workers",
@@ -32,16 +32,16 @@ CHATTER = (
 )
 
 
-def environment(variables: Mapping[str, str]) -> dict[str, str]:
+def fresh_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a fresh process: without what a training leaves behind.
 
     >>> environment({"HOME": "/root", "LOCAL_RANK": "0", "MASTER_PORT": "1"})
     {'HOME': '/root'}
     """
-    return {name: value for name, value in variables.items() if name not in RANKS}
+    return {name: value for name, value in variables.items() if name not in RANK_VARIABLES}
 
 
-def first_rank() -> bool:
+def is_first_rank() -> bool:
     """Say whether this process is the first of its job: it alone writes what all share."""
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
         if value := os.environ.get(name):
@@ -49,9 +49,9 @@ def first_rank() -> bool:
     return True
 
 
-def settle() -> None:
+def configure_process() -> None:
     """Silence what needs no attention; keep freed memory, whose page faults slow a CPU training."""
-    for message in CHATTER:
+    for message in SILENCED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

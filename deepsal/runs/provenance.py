@@ -12,12 +12,12 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from deepsal.hardware import gpus, torch_build
+from deepsal.hardware import torch_build, visible_gpus
 
-SPACE = 1 << 30
+MIN_FREE_BYTES = 1 << 30
 
 
-def check_folder(folder: Path) -> None:
+def check_folder_writable(folder: Path) -> None:
     """Make sure, before any work, that the run folder can take a run's files.
 
     Raises:
@@ -34,14 +34,14 @@ def check_folder(folder: Path) -> None:
             "set hydra.run.dir=FOLDER"
         ) from error
     free = shutil.disk_usage(folder).free
-    if free < SPACE:
+    if free < MIN_FREE_BYTES:
         raise OSError(
             f"only {free / 2**20:.0f} MiB are free at {folder}, a run needs 1 GiB; "
             "free some space or set hydra.run.dir=FOLDER"
         )
 
 
-def record(folder: Path, code: Path, overrides: Sequence[str]) -> None:
+def write_provenance(folder: Path, code: Path, overrides: Sequence[str]) -> None:
     """Write `origin.json`, `changes.diff`, `requirements.txt` and `overrides.txt`.
 
     Args:
@@ -49,8 +49,8 @@ def record(folder: Path, code: Path, overrides: Sequence[str]) -> None:
         code: the checkout that runs; outside git the commit is null.
         overrides: the command line's options.
     """
-    commit = _git(code, "rev-parse", "HEAD")
-    changes = _git(code, "diff", "HEAD")
+    commit = _git_output(code, "rev-parse", "HEAD")
+    changes = _git_output(code, "diff", "HEAD")
     about: dict[str, Any] = {
         "commit": commit.strip() if commit else None,
         "dirty": bool(changes),
@@ -59,9 +59,9 @@ def record(folder: Path, code: Path, overrides: Sequence[str]) -> None:
         "python": platform.python_version(),
         "torch": torch_build()["__version__"],
         "machine": platform.platform(),
-        "processor": processor(),
-        "cores": len(_cores()),
-        "gpus": [gpu.name for gpu in gpus()],
+        "processor": cpu_name(),
+        "cores": len(_usable_cores()),
+        "gpus": [gpu.name for gpu in visible_gpus()],
     }
     packages = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()})
     (folder / "origin.json").write_text(json.dumps(about, indent=1))
@@ -70,7 +70,7 @@ def record(folder: Path, code: Path, overrides: Sequence[str]) -> None:
     (folder / "overrides.txt").write_text("\n".join(overrides) + "\n")
 
 
-def _git(code: Path, *command: str) -> str | None:
+def _git_output(code: Path, *command: str) -> str | None:
     try:
         done = subprocess.run(
             ["git", "-C", str(code), *command], capture_output=True, text=True, check=True
@@ -80,7 +80,7 @@ def _git(code: Path, *command: str) -> str | None:
     return done.stdout
 
 
-def processor() -> str:
+def cpu_name() -> str:
     """Return the CPU's model name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
@@ -88,7 +88,7 @@ def processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def _cores() -> Sequence[int]:
+def _usable_cores() -> Sequence[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return range(os.cpu_count() or 1)

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-RESAMPLES = 2000
+BOOTSTRAP_RESAMPLES = 2000
 
 
-def interval(values: NDArray[np.float64], seed: int = 0) -> dict[str, float]:
+def bootstrap_mean_interval(values: NDArray[np.float64], seed: int = 0) -> dict[str, float]:
     """Return mean, 95 % percentile-bootstrap interval over images, and the number with a score.
 
     Images without a score (NaN) are left out; none at all gives NaN.
@@ -24,13 +24,13 @@ def interval(values: NDArray[np.float64], seed: int = 0) -> dict[str, float]:
     known = values[np.isfinite(values)]
     if not len(known):
         return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "count": 0}
-    drawn = np.random.default_rng(seed).integers(len(known), size=(RESAMPLES, len(known)))
+    drawn = np.random.default_rng(seed).integers(len(known), size=(BOOTSTRAP_RESAMPLES, len(known)))
     low, high = np.percentile(known[drawn].mean(1), (2.5, 97.5))
     mean = float(known.mean())
     return {"mean": mean, "low": float(low), "high": float(high), "count": len(known)}
 
 
-def write(
+def write_scores(
     folder: Path,
     rows: Sequence[Mapping[str, Any]],
     dataset: str,
@@ -50,7 +50,9 @@ def write(
     means: dict[str, dict[str, Any]] = {}
     for column in table.columns.drop("name"):
         model, _, score = column.rpartition("_")
-        means.setdefault(model or "run", {})[score] = interval(table[column].to_numpy())
+        means.setdefault(model or "run", {})[score] = bootstrap_mean_interval(
+            table[column].to_numpy()
+        )
     found = {
         "dataset": dataset,
         "images": len(table),
@@ -64,7 +66,7 @@ def write(
     _replace(folder / "scores.json", json.dumps(found, indent=1))
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read_scores(folder: Path) -> dict[str, Any]:
     """Return the contents of a run's `scores.json`."""
     found: dict[str, Any] = json.loads((folder / "scores.json").read_text())
     return found

@@ -11,32 +11,32 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from deepsal.hardware import gpus
+from deepsal.hardware import visible_gpus
 
-VARIABLE = "DEEPSAL_DEVICES"
+DEVICES_VARIABLE = "DEEPSAL_DEVICES"
 """The devices a sweep may use, as CUDA_VISIBLE_DEVICES has them; `all` if it is not set."""
 
 
-def remember() -> None:
+def save_visible_devices() -> None:
     """Keep the choice of devices for the jobs of this process: submitit hides all from them."""
-    os.environ[VARIABLE] = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    os.environ[DEVICES_VARIABLE] = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
 
 
-def restore() -> None:
+def restore_visible_devices() -> None:
     """Make the devices visible again in a job that submitit started."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get(VARIABLE, "all")
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get(DEVICES_VARIABLE, "all")
     if os.environ["CUDA_VISIBLE_DEVICES"] == "all":
         del os.environ["CUDA_VISIBLE_DEVICES"]
 
 
-def visible() -> str:
+def visible_devices() -> str:
     """Return the devices this process may use, such as `0,1`: those chosen, or all."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return ",".join(map(str, range(len(gpus())))) if chosen is None else chosen
+    return ",".join(map(str, range(len(visible_gpus())))) if chosen is None else chosen
 
 
 @contextmanager
-def lent(
+def lock_devices(
     accelerator: str, wanted: int | str | Sequence[int], folder: Path | None = None
 ) -> Iterator[dict[str, str]]:
     """Wait until enough devices are free; yield the variables that let a process see only them.
@@ -51,7 +51,7 @@ def lent(
     Raises:
         ValueError: so many are not visible.
     """
-    names = [name for name in visible().split(",") if name]
+    names = [name for name in visible_devices().split(",") if name]
     if accelerator == "cpu" or not names:
         names, wanted = ["cpu"], 1
     count = len(wanted) if isinstance(wanted, Sequence) and wanted != "auto" else wanted
@@ -64,7 +64,7 @@ def lent(
         with ExitStack() as held:
             mine: list[str] = []
             for name in names:
-                if len(mine) < count and _take(held, folder, name):
+                if len(mine) < count and _acquire_lock(held, folder, name):
                     mine.append(name)
             if len(mine) == count:
                 yield {"CUDA_VISIBLE_DEVICES": "" if mine == ["cpu"] else ",".join(mine)}
@@ -72,7 +72,7 @@ def lent(
         time.sleep(random.uniform(0.1, 0.5))  # all or none: two jobs never wait for each other
 
 
-def _take(held: ExitStack, folder: Path, name: str) -> bool:
+def _acquire_lock(held: ExitStack, folder: Path, name: str) -> bool:
     try:
         held.enter_context(FileLock(folder / f"{name}.lock").acquire(timeout=0))
     except Timeout:

@@ -6,10 +6,10 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from deepsal.runs.folder import Job
+from deepsal.runs.folder import JobOutcome
 
 
-def show(jobs: Sequence[Job], metric: str, console: Console | None = None) -> int:
+def print_job_table(jobs: Sequence[JobOutcome], metric: str, console: Console | None = None) -> int:
     """Print a sweep's jobs at 80 columns, and return its exit code: 1 if one failed."""
     console = console or Console(width=80, highlight=False)
     counts = [f"{sum(j.how == how for j in jobs)} {how}" for how in ("done", "failed", "skipped")]

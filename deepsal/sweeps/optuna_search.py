@@ -5,11 +5,11 @@ from pathlib import Path
 
 from deepsal.vocabulary import DIRECTION
 
-VARIABLE = "DEEPSAL_TRIALS"
+TRIAL_PREFIX_VARIABLE = "DEEPSAL_TRIALS"
 """What the names of run folders begin with."""
 
 
-def direction(metric: str) -> str:
+def optuna_direction(metric: str) -> str:
     """Return what a search does with a metric.
 
     >>> direction("val/nss"), direction("val/kl")
@@ -18,7 +18,7 @@ def direction(metric: str) -> str:
     return f"{DIRECTION.get(metric.removeprefix('val/'), 'max')}imize"
 
 
-def prefix(arguments: Sequence[str]) -> str:
+def trial_folder_prefix(arguments: Sequence[str]) -> str:
     """Return what the folders of these trials begin with: jobs are counted from 0 each time.
 
     Args:

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-LEFT = 75
+PREEMPTED_EXIT_CODE = 75
 """Exit code of a process that left because it was told to (EX_TEMPFAIL)."""
-SIGNAL = signal.SIGUSR2
+PREEMPTION_SIGNAL = signal.SIGUSR2
 
 
-def cluster() -> Any:
+def cluster_environment() -> Any:
     """Return Lightning's `ClusterEnvironment`: Slurm, which submitit requeues, or no cluster."""
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
@@ -24,7 +24,9 @@ def cluster() -> Any:
     return LightningEnvironment()
 
 
-def watched(command: Sequence[str], variables: Mapping[str, str], grace: float = 60.0) -> int:
+def run_until_preempted(
+    command: Sequence[str], variables: Mapping[str, str], grace: float = 60.0
+) -> int:
     """Run a process to its end; return its exit code, or leave to be queued again.
 
     submitit's signal is handed on to the process. If it then ends before its work is done,
@@ -40,15 +42,15 @@ def watched(command: Sequence[str], variables: Mapping[str, str], grace: float =
     """
     told: list[float] = []
     ending: list[int] = []
-    handler = signal.getsignal(SIGNAL)
+    handler = signal.getsignal(PREEMPTION_SIGNAL)
 
     def tell(number: int, frame: FrameType | None) -> None:
         told.append(time.monotonic())
         process.send_signal(number)
 
     process = subprocess.Popen(command, env=variables)
-    signal.signal(SIGNAL, tell)
-    if inside("slurm"):
+    signal.signal(PREEMPTION_SIGNAL, tell)
+    if is_submitit_job("slurm"):
         signal.signal(signal.SIGTERM, lambda number, frame: ending.append(number))
     try:
         while process.poll() is None:
@@ -59,16 +61,16 @@ def watched(command: Sequence[str], variables: Mapping[str, str], grace: float =
         process.kill()
         raise
     finally:
-        signal.signal(SIGNAL, handler)
+        signal.signal(PREEMPTION_SIGNAL, handler)
     if process.returncode == 0 or not (ending or (told and callable(handler))):
         return process.returncode
     if not ending and callable(handler):
-        handler(SIGNAL, None)  # leaves, on the first rank
+        handler(PREEMPTION_SIGNAL, None)  # leaves, on the first rank
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     time.sleep(grace)  # Slurm is ending the job, or queuing it again: this is no result
-    sys.exit(LEFT)
+    sys.exit(PREEMPTED_EXIT_CODE)
 
 
-def inside(*executors: str) -> bool:
+def is_submitit_job(*executors: str) -> bool:
     """Say whether this process is a job that submitit started (with one of these executors)."""
     return os.environ.get("SUBMITIT_EXECUTOR") in (executors or {"local", "slurm"})

@@ -13,11 +13,11 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 from typing_extensions import override
 
-from deepsal.training.csv_log import Record
+from deepsal.training.csv_log import MetricsCsvLogger
 from deepsal.vocabulary import DIRECTION
 
 
-def best(folder: str | Path, metric: str) -> ModelCheckpoint:
+def best_checkpoint(folder: str | Path, metric: str) -> ModelCheckpoint:
     """Keep `checkpoints/best.ckpt`: the epoch with the best validation score.
 
     Args:
@@ -30,7 +30,7 @@ def best(folder: str | Path, metric: str) -> ModelCheckpoint:
     choices = [f"val/{score}" for score in DIRECTION]
     if metric not in choices:
         raise ValueError(f"metric={metric}: the choices are {choices}")
-    return Best(
+    return BestCheckpoint(
         Path(folder) / "checkpoints",
         filename="best",
         monitor=metric,
@@ -39,7 +39,7 @@ def best(folder: str | Path, metric: str) -> ModelCheckpoint:
     )
 
 
-class Best(ModelCheckpoint):
+class BestCheckpoint(ModelCheckpoint):
     """Lightning's, which also remembers the newest score when a run goes on."""
 
     @override
@@ -48,7 +48,7 @@ class Best(ModelCheckpoint):
         self.current_score = state_dict["current_score"]
 
 
-class Last(ModelCheckpoint):
+class LastCheckpoint(ModelCheckpoint):
     """Keep `checkpoints/last.ckpt`: the end of the newest whole epoch, to go on from bit for bit.
 
     A checkpoint also holds the random states of every rank (python, numpy, torch, CUDA) and how
@@ -88,8 +88,8 @@ class Last(ModelCheckpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["random"] = _gathered(trainer, random_state())
-        checkpoint["rows"] = [x.count() for x in trainer.loggers if isinstance(x, Record)]
+        checkpoint["random"] = _gather_from_ranks(trainer, random_state())
+        checkpoint["rows"] = [x.count() for x in trainer.loggers if isinstance(x, MetricsCsvLogger)]
         if self.used:
             checkpoint["cut"] = {"used": self.used}
 
@@ -106,7 +106,7 @@ class Last(ModelCheckpoint):
                     f"{self.dirpath}/last.ckpt and give the command again"
                 )
             states = checkpoint["random"]
-            restore(states[trainer.global_rank % len(states)])
+            restore_random_state(states[trainer.global_rank % len(states)])
             self.rows = next(iter(checkpoint["rows"]), 0)
             if cut:
                 trainer.datamodule.used = cut["used"]  # type: ignore[attr-defined]
@@ -114,11 +114,11 @@ class Last(ModelCheckpoint):
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for logger in trainer.loggers:
-            if isinstance(logger, Record):
+            if isinstance(logger, MetricsCsvLogger):
                 logger.keep(self.rows)
 
 
-class Checkpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint whole or not at all; the `last.ckpt` before it stays beside it.
 
     Whenever the process dies, `last.ckpt` or `last.previous.ckpt` can be loaded.
@@ -136,15 +136,15 @@ class Checkpoints(TorchCheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            if path.name == "last.ckpt" and whole(path):
-                os.replace(path, previous(path))
+            if path.name == "last.ckpt" and is_whole_checkpoint(path):
+                os.replace(path, previous_checkpoint(path))
             os.replace(partial, path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
 
 
-def previous(path: Path) -> Path:
+def previous_checkpoint(path: Path) -> Path:
     """Return where the checkpoint before this one is.
 
     >>> previous(Path("last.ckpt")).name
@@ -153,7 +153,7 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def whole(path: Path) -> bool:
+def is_whole_checkpoint(path: Path) -> bool:
     """Say whether a checkpoint was written to its end and reads as it was written."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -162,7 +162,7 @@ def whole(path: Path) -> bool:
         return False
 
 
-def newest(folder: Path) -> tuple[Path | None, list[Path]]:
+def newest_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
     """Return a run's newest whole checkpoint, if any, and the damaged ones that were passed over.
 
     Args:
@@ -170,14 +170,14 @@ def newest(folder: Path) -> tuple[Path | None, list[Path]]:
     """
     last = folder / "checkpoints" / "last.ckpt"
     torn: list[Path] = []
-    for path in (last, previous(last)):
-        if whole(path):
+    for path in (last, previous_checkpoint(last)):
+        if is_whole_checkpoint(path):
             return path, torn
         torn += [path] if path.exists() else []
     return None, torn
 
 
-def _gathered(trainer: pl.Trainer, mine: Any) -> list[Any]:
+def _gather_from_ranks(trainer: pl.Trainer, mine: Any) -> list[Any]:
     """Return what each rank has."""
     every = [mine] * trainer.world_size
     if trainer.world_size > 1:
@@ -197,7 +197,7 @@ def random_state() -> dict[str, Any]:
     }
 
 
-def restore(state: dict[str, Any]) -> None:
+def restore_random_state(state: dict[str, Any]) -> None:
     """Set every generator to a state that `random_state` returned."""
     version, inner, gauss = state["python"]
     random.setstate((version, tuple(inner), gauss))

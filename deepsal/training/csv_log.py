@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 
-class Rows(ExperimentWriter):
+class CsvRowWriter(ExperimentWriter):
     """Appends rows to a file that may exist already; a new column rewrites it atomically."""
 
     def rows(self) -> list[dict[str, str]]:
@@ -53,7 +53,7 @@ class Rows(ExperimentWriter):
                 self.metrics_keys = list(next(csv.reader(lines), []))
 
 
-class Record(CSVLogger):
+class MetricsCsvLogger(CSVLogger):
     """`metrics.csv` in the run folder; a checkpoint knows how many of its rows it stands for.
 
     Args:
@@ -65,11 +65,11 @@ class Record(CSVLogger):
 
     @property
     @override
-    def experiment(self) -> Rows:
+    def experiment(self) -> CsvRowWriter:
         if self._experiment is None:
             os.makedirs(self.root_dir, exist_ok=True)
-            self._experiment = Rows(log_dir=self.log_dir)
-        assert isinstance(self._experiment, Rows)
+            self._experiment = CsvRowWriter(log_dir=self.log_dir)
+        assert isinstance(self._experiment, CsvRowWriter)
         return self._experiment
 
     def count(self) -> int:
@@ -85,9 +85,9 @@ class Record(CSVLogger):
         self.experiment.keep(count)
 
 
-def csv_logger(folder: str | Path) -> Record:
+def csv_logger(folder: str | Path) -> MetricsCsvLogger:
     """Return the record of a run: `metrics.csv` in its folder."""
     # the folder is not empty (it holds the run's configuration), see
     # https://github.com/Lightning-AI/pytorch-lightning/pull/19446
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists")
-    return Record(folder)
+    return MetricsCsvLogger(folder)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deepsal.metrics import functional
-from deepsal.metrics.functional import Map
+from deepsal.metrics.functional import MapBatch
 
 
 class SaliencyLoss(nn.Module):
@@ -37,7 +37,7 @@ class SaliencyLoss(nn.Module):
             )
 
     def forward(
-        self, log_density: Map, density: Map, fixations: Map, check: bool = True
+        self, log_density: MapBatch, density: MapBatch, fixations: MapBatch, check: bool = True
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and the batch mean of each of its terms (detached, unweighted).
 
@@ -77,7 +77,7 @@ def require_finite(terms: Mapping[str, float]) -> None:
             raise FloatingPointError(f"the loss term {name} is {term}")
 
 
-class StepTerms(NamedTuple):
+class PendingLossTerms(NamedTuple):
     """Terms of a step's loss on their way to the host, which does not wait for them.
 
     values: (n,) on the CPU, once `arrived` has happened · names: of the terms · at: where in the
@@ -90,7 +90,7 @@ class StepTerms(NamedTuple):
     arrived: torch.Event | None
 
     @classmethod
-    def of(cls, terms: Mapping[str, Tensor], at: str) -> "StepTerms":
+    def of(cls, terms: Mapping[str, Tensor], at: str) -> "PendingLossTerms":
         """Begin to copy the terms."""
         values = torch.stack([*terms.values()])
         on_host = values.to("cpu", non_blocking=True)

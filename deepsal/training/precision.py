@@ -2,19 +2,19 @@
 
 from typing import Literal
 
-from deepsal.hardware import gpus, instructions, torch_build
+from deepsal.hardware import cpu_instruction_sets, torch_build, visible_gpus
 
-BF16 = "avx512_bf16", "amx_bf16"
+BFLOAT16_INSTRUCTIONS = "avx512_bf16", "amx_bf16"
 """Instructions of processors that multiply bfloat16; others emulate it, tens of times slower."""
-AMPERE = (8, 0)
+AMPERE_CAPABILITY = (8, 0)
 """Compute capability of the first NVIDIA GPUs that multiply bfloat16."""
-CHOICES = ("32-true", "bf16-mixed", "16-mixed", "64-true")
-HALF = ("bf16-true", "16-true")
-ALIASES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
+PRECISION_CHOICES = ("32-true", "bf16-mixed", "16-mixed", "64-true")
+HALF_PRECISIONS = ("bf16-true", "16-true")
+PRECISION_ALIASES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
 """Lightning's short names."""
 
 
-def fastest(accelerator: str = "auto") -> Literal["bf16-mixed", "32-true"]:
+def fastest_precision(accelerator: str = "auto") -> Literal["bf16-mixed", "32-true"]:
     """Return the fastest precision that does not harm a training, as `trainer.precision` names it.
 
     Mixed bfloat16 on NVIDIA GPUs since Ampere (where torch is built for CUDA) and on processors
@@ -26,10 +26,16 @@ def fastest(accelerator: str = "auto") -> Literal["bf16-mixed", "32-true"]:
     >>> fastest("mps")
     '32-true'
     """
-    if accelerator in {"auto", "gpu", "cuda"} and (visible := gpus()) and torch_build()["cuda"]:
-        supported = all(gpu.capability >= AMPERE for gpu in visible)
+    if (
+        accelerator in {"auto", "gpu", "cuda"}
+        and (visible := visible_gpus())
+        and torch_build()["cuda"]
+    ):
+        supported = all(gpu.capability >= AMPERE_CAPABILITY for gpu in visible)
     else:
-        supported = accelerator in {"auto", "cpu"} and not instructions().isdisjoint(BF16)
+        supported = accelerator in {"auto", "cpu"} and not cpu_instruction_sets().isdisjoint(
+            BFLOAT16_INSTRUCTIONS
+        )
     return "bf16-mixed" if supported else "32-true"
 
 
@@ -41,7 +47,7 @@ def check_accelerator(accelerator: str) -> None:
     Raises:
         ValueError: the message says what to set or to install.
     """
-    listed, asked = gpus(), accelerator in {"gpu", "cuda"}
+    listed, asked = visible_gpus(), accelerator in {"gpu", "cuda"}
     if not (asked or (listed and accelerator == "auto")):
         return
     import torch
@@ -76,20 +82,23 @@ def check_precision(precision: str | int, accelerator: str) -> None:
     Raises:
         ValueError: the message says what to set.
     """
-    name, wrong = ALIASES.get(str(precision), precision), f"trainer.precision={precision}"
-    if name in HALF:
+    name, wrong = PRECISION_ALIASES.get(str(precision), precision), f"trainer.precision={precision}"
+    if name in HALF_PRECISIONS:
         raise ValueError(
             f"{wrong}: half precision is too coarse for densities and scores; "
             "set trainer.precision=bf16-mixed"
         )
-    if name not in CHOICES:
-        raise ValueError(f"{wrong}: the choices are {list(CHOICES)}")
-    device, older = _device(accelerator), [gpu for gpu in gpus() if gpu.capability < AMPERE]
+    if name not in PRECISION_CHOICES:
+        raise ValueError(f"{wrong}: the choices are {list(PRECISION_CHOICES)}")
+    device, older = (
+        _device_kind(accelerator),
+        [gpu for gpu in visible_gpus() if gpu.capability < AMPERE_CAPABILITY],
+    )
     if (name, device) == ("16-mixed", "cpu"):
         raise ValueError(f"{wrong} needs a GPU; set trainer.precision=bf16-mixed or 32-true")
     if (name, device) == ("64-true", "mps"):
         raise ValueError(f"{wrong}: this GPU has no float64; set trainer.precision=32-true")
-    if (name, device) == ("bf16-mixed", "cuda") and older and older == gpus():
+    if (name, device) == ("bf16-mixed", "cuda") and older and older == visible_gpus():
         has = ".".join(map(str, older[0].capability))
         raise ValueError(
             f"{wrong} needs a GPU of compute capability 8.0, the {older[0].name} has {has}; "
@@ -97,7 +106,7 @@ def check_precision(precision: str | int, accelerator: str) -> None:
         )
 
 
-def _device(accelerator: str) -> str:
+def _device_kind(accelerator: str) -> str:
     """Return the kind of device that Lightning takes."""
     import torch
 

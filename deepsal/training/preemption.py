@@ -7,17 +7,17 @@ from typing import Any
 import pytorch_lightning as pl
 from typing_extensions import override
 
-from deepsal.training.checkpoints import Last
+from deepsal.training.checkpoints import LastCheckpoint
 
-SIGNAL = signal.SIGUSR2
+PREEMPTION_SIGNAL = signal.SIGUSR2
 """What submitit asks Slurm to send before the time is up."""
 
 
-class Preempted(Exception):  # noqa: N818  # nothing is wrong
+class RunPreempted(Exception):  # noqa: N818  # nothing is wrong
     """The process was told to leave; the run goes on later from where it was."""
 
 
-class Requeue(pl.Callback):
+class PreemptionCallback(pl.Callback):
     """Save and stop between two batches, on all ranks at the same one, once any got the signal.
 
     The signal only sets a flag: nothing is saved inside a handler. `Last` saves so that the run
@@ -36,7 +36,7 @@ class Requeue(pl.Callback):
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.told = self.leaving = False
-        self.before = signal.signal(SIGNAL, self._tell)
+        self.before = signal.signal(PREEMPTION_SIGNAL, self._tell)
 
     @override
     def on_train_batch_end(
@@ -49,20 +49,22 @@ class Requeue(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self.leaving and batch_idx % trainer.accumulate_grad_batches == 0:
-            last = next((c for c in trainer.checkpoint_callbacks if isinstance(c, Last)), None)
+            last = next(
+                (c for c in trainer.checkpoint_callbacks if isinstance(c, LastCheckpoint)), None
+            )
             if batch_idx and last and trainer.datamodule:  # type: ignore[attr-defined]
                 last.leave(trainer, batch_idx)
-            raise Preempted(f"told to leave at step {trainer.global_step}")
+            raise RunPreempted(f"told to leave at step {trainer.global_step}")
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.leaving:
-            raise Preempted(f"told to leave at step {trainer.global_step}")
+            raise RunPreempted(f"told to leave at step {trainer.global_step}")
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            signal.signal(SIGNAL, self.before)
+            signal.signal(PREEMPTION_SIGNAL, self.before)
 
     def _tell(self, number: int, frame: FrameType | None) -> None:
         self.told = True

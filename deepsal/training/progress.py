@@ -8,15 +8,15 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 from typing_extensions import override
 
-SHOWN = ("train/loss", "val/loss", "val/nss", "val/cc", "val/kl")
+PRINTED_METRICS = ("train/loss", "val/loss", "val/nss", "val/cc", "val/kl")
 
 
-def progress() -> ProgressBar:
+def progress_bar() -> ProgressBar:
     """Return bars with throughput on a terminal, one line per epoch off it (logs stay readable)."""
-    return Bars(leave=True) if sys.stdout.isatty() else EpochLines()
+    return LazyRichProgressBar(leave=True) if sys.stdout.isatty() else EpochLines()
 
 
-class Bars(RichProgressBar):
+class LazyRichProgressBar(RichProgressBar):
     """Lightning's bars, which read the loss only as often as it is logged.
 
     Reading it makes the host wait for a GPU.
@@ -83,7 +83,7 @@ class EpochLines(ProgressBar):
         if self.silent:
             return
         values = trainer.callback_metrics
-        scores = "  ".join(f"{key} {values[key]:.3f}" for key in SHOWN if key in values)
+        scores = "  ".join(f"{key} {values[key]:.3f}" for key in PRINTED_METRICS if key in values)
         rate = self.images / max(self.seconds, 1e-9)
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         print(f"{epoch}  {scores}  {self.seconds:.1f} s  {rate:.0f} images/s", flush=True)  # noqa: T201

@@ -10,15 +10,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from typing_extensions import override
 
-from deepsal.metrics.scoring import SaliencyMetrics, Scoring
-from deepsal.models import Baseline, Centre, Finetune, Human, SaliencyNetwork, Uniform
+from deepsal.metrics.scoring import ImageScorer, MeanScores
+from deepsal.models import Baseline, Centre, FinetuneDepth, HumanCeiling, SaliencyNetwork, Uniform
 from deepsal.models.compilation import CompiledForward
 from deepsal.rf.arithmetic import full_precision
-from deepsal.training.losses import SaliencyLoss, StepTerms
+from deepsal.training.losses import PendingLossTerms, SaliencyLoss
 
 
 @runtime_checkable
-class Batch(Protocol):
+class FixationBatch(Protocol):
     """What a step needs of a batch; see `deepsal.data.Batch`."""
 
     image: Tensor
@@ -51,12 +51,12 @@ class SaliencyTask(pl.LightningModule):
     def __init__(
         self,
         network: SaliencyNetwork | Baseline,
-        finetune: Finetune,
+        finetune: FinetuneDepth,
         loss: SaliencyLoss,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
         lr: float,
         schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
-        score: Scoring | None = None,
+        score: ImageScorer | None = None,
         compile: bool | str = False,
     ) -> None:
         super().__init__()
@@ -67,11 +67,11 @@ class SaliencyTask(pl.LightningModule):
         self.optimizer = optimizer
         self.lr = lr
         self.schedule = schedule
-        self.score = score or Scoring()
-        self.val_scores = SaliencyMetrics()
+        self.score = score or ImageScorer()
+        self.val_scores = MeanScores()
         self.rows: list[dict[str, Any]] = []
         self.baselines: dict[str, nn.Module] = {}
-        self.last_step: StepTerms | None = None
+        self.last_step: PendingLossTerms | None = None
         if not isinstance(network, Baseline):
             finetune.freeze(network)
 
@@ -80,25 +80,25 @@ class SaliencyTask(pl.LightningModule):
         self.network.train()  # Lightning leaves modules in the mode it finds them in
 
     @override
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: FixationBatch, batch_idx: int) -> Tensor:
         self._check_last_step()
         log_density = self._predict(self.compiled or self.network, batch)
         loss: Tensor
         loss, terms = self.loss(log_density, batch.density, batch.fixations, check=False)
         at = f"epoch {self.current_epoch + 1}, step {self.global_step}, images {batch.name}"
-        self.last_step = StepTerms.of(terms, at)
+        self.last_step = PendingLossTerms.of(terms, at)
         count = len(batch.image)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=count)
         self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=count)
         return loss
 
     @override
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: FixationBatch, batch_idx: int) -> None:
         log_density = self._predict(self.compiled or self.network, batch)
         self._check_last_step()
         loss, terms = self.loss(log_density, batch.density, batch.fixations, check=False)
         at = f"the validation of epoch {self.current_epoch + 1}, images {batch.name}"
-        self.last_step = StepTerms.of(terms, at)
+        self.last_step = PendingLossTerms.of(terms, at)
         self.val_scores.update(log_density, batch.density, batch.fixations)
         self.log("val/loss", loss, batch_size=len(batch.image), sync_dist=True)
 
@@ -128,14 +128,16 @@ class SaliencyTask(pl.LightningModule):
             )
         self.baselines = {"centre": Centre().prepare(dataset), "chance": Uniform()}
         if isinstance(self.network, Baseline):
-            self.network.prepare(self._tested if isinstance(self.network, Human) else dataset)
+            self.network.prepare(
+                self._tested if isinstance(self.network, HumanCeiling) else dataset
+            )
 
     @override
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: FixationBatch, batch_idx: int) -> None:
         with full_precision(self.device.type):
             self._test(batch)
 
-    def _test(self, batch: Batch) -> None:
+    def _test(self, batch: FixationBatch) -> None:
         rows: list[dict[str, Any]] = [{"name": name} for name in batch.name]
         others, baseline = self._others(batch), self._predict(self.baselines["centre"], batch)
         for prefix, network in {"": self.network, **self.baselines}.items():
@@ -169,7 +171,7 @@ class SaliencyTask(pl.LightningModule):
             last.check()
 
     def _scores(
-        self, network: nn.Module, batch: Batch, others: Tensor, baseline: Tensor
+        self, network: nn.Module, batch: FixationBatch, others: Tensor, baseline: Tensor
     ) -> dict[str, Tensor]:
         sigma = self._tested.sigma_of(batch.name[0])  # test images come one by one
 
@@ -179,7 +181,7 @@ class SaliencyTask(pl.LightningModule):
             values = self.score(log_density, density, fixations, *of_image, sigma)
             return {name: value.cpu() for name, value in values.items()}
 
-        if isinstance(network, Human):  # its truth is not everybody's fixations
+        if isinstance(network, HumanCeiling):  # its truth is not everybody's fixations
             height, width = batch.density.shape[-2:]
             return network.ceiling(batch.name, (height, width), score)
         return score(self._predict(network, batch), batch.density, batch.fixations)
@@ -205,21 +207,21 @@ class SaliencyTask(pl.LightningModule):
         """The data set whose test images are scored."""
         return self.trainer.datamodule.images["test"].dataset  # type: ignore[attr-defined]
 
-    def _others(self, batch: Batch) -> Tensor:
+    def _others(self, batch: FixationBatch) -> Tensor:
         images = 10 if self.score.protocol == "mit" else None
         height, width = batch.density.shape[-2:]
         counts = [self._tested.others("test", name, (height, width), images) for name in batch.name]
         return torch.stack(counts).to(batch.fixations)
 
     @staticmethod
-    def _predict(network: nn.Module | CompiledForward, batch: Batch) -> Tensor:
+    def _predict(network: nn.Module | CompiledForward, batch: FixationBatch) -> Tensor:
         height, width = batch.density.shape[-2:]
         known = {"name": batch.name} if isinstance(network, Baseline) else {}
         log_density: Tensor = network(batch.image, (height, width), **known)
         return log_density
 
 
-def one_cycle(optimizer: Optimizer, steps: int, warmup: float = 0.3) -> LRScheduler:
+def one_cycle_schedule(optimizer: Optimizer, steps: int, warmup: float = 0.3) -> LRScheduler:
     """Warm up and anneal every group from its own learning rate (Smith & Topin 2018)."""
     peaks = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(optimizer, peaks, total_steps=steps, pct_start=warmup)

@@ -15,8 +15,8 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
-Result = TypeVar("Result")
-HOST = "api.wandb.ai"
+_Result = TypeVar("_Result")
+WANDB_HOST = "api.wandb.ai"
 LOG = logging.getLogger(__name__)
 
 
@@ -52,7 +52,7 @@ class WeightsAndBiases(WandbLogger):
         self.broken = False
         self.artifacts = artifacts
         self.folder = Path(folder)
-        mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+        mode = os.environ.get("WANDB_MODE") or ("online" if _has_api_key() else "offline")
         super().__init__(
             name=name,
             save_dir=str(folder),
@@ -109,7 +109,7 @@ class WeightsAndBiases(WandbLogger):
                 self.experiment.log_artifact(artifact)
 
     @rank_zero_only
-    def _try(self, action: Callable[[], Result]) -> Result | None:
+    def _try(self, action: Callable[[], _Result]) -> _Result | None:
         if self.broken:
             return None
         try:
@@ -120,7 +120,7 @@ class WeightsAndBiases(WandbLogger):
             return None
 
 
-def log_picture(trainer: pl.Trainer, key: str, png: Path) -> None:
+def log_figure(trainer: pl.Trainer, key: str, png: Path) -> None:
     """Show a PNG of the run folder in every logger that can show pictures."""
     for logger in trainer.loggers:
         if isinstance(logger, WeightsAndBiases):
@@ -134,11 +134,11 @@ def log_numbers(trainer: pl.Trainer, numbers: Mapping[str, float]) -> None:
         logger.save()
 
 
-def _has_key() -> bool:
+def _has_api_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
-        return netrc().authenticators(HOST) is not None
+        return netrc().authenticators(WANDB_HOST) is not None
     except (FileNotFoundError, NetrcParseError):
         return False
 

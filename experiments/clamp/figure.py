@@ -17,16 +17,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
 
-from deepsal.models import STAGES, Backbone, backbone, trained
-from deepsal.rf.backprojection.clamp import clamp
-from deepsal.rf.backprojection.rendering import clip, scale, wrap
+from deepsal.models import STAGES, Backbone, backbone_from_checkpoint, build_backbone
+from deepsal.rf.backprojection.clamp import clamp_backprojection
+from deepsal.rf.backprojection.rendering import render_clipped, render_scaled, render_wrapped
 from deepsal.rf.claims import controls
 from deepsal.rf.measures import profile
 
-VALUES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
-BRIGHT = 250
+CLAMP_VALUES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+PEAK_GREY = 250
 """Grey levels that the pattern at c = 0.5 is scaled to reach; its shape does not depend on it."""
-RENDERERS = {"wrapped": wrap, "clipped": clip, "scaled": scale}
+DISPLAY_METHODS = {"wrapped": render_wrapped, "clipped": render_clipped, "scaled": render_scaled}
 
 
 def main() -> None:
@@ -36,35 +36,39 @@ def main() -> None:
     parser.add_argument("--after", type=Path, required=True)
     parser.add_argument("--to", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
-    before = backbone("vgg16", arguments.before).eval()
-    after = trained(before, arguments.after)
-    networks = {"untrained": controls.untrained(before, seed=0), "original": before, "tuned": after}
-    maps = {name: sweep(pooled(network, 5)) for name, network in networks.items()}
-    table(maps).to_csv(arguments.to / "expected.csv", index=False, float_format="%.6g")
+    before = build_backbone("vgg16", arguments.before).eval()
+    after = backbone_from_checkpoint(before, arguments.after)
+    networks = {
+        "untrained": controls.untrained_copy(before, seed=0),
+        "original": before,
+        "tuned": after,
+    }
+    maps = {name: clamp_sweep(chain_to_pooling(network, 5)) for name, network in networks.items()}
+    sweep_table(maps).to_csv(arguments.to / "expected.csv", index=False, float_format="%.6g")
     draw_sweep(maps).savefig(arguments.to / "sweep.png")
     draw_grids(before, after).savefig(arguments.to / "grids.png")
 
 
-def pooled(network: nn.Module, stage: int) -> list[nn.Module]:
+def chain_to_pooling(network: nn.Module, stage: int) -> list[nn.Module]:
     """Return the chain from the image to pool1 … pool5."""
     return [*(network.get_submodule(name) for name in STAGES[:stage]), nn.MaxPool2d(2)]
 
 
-def sweep(chain: Sequence[nn.Module]) -> NDArray[np.float32]:
+def clamp_sweep(chain: Sequence[nn.Module]) -> NDArray[np.float32]:
     """Return unit 0's pattern at each value, (6, 3, h, w), in double precision up to the end."""
     exact = nn.Sequential(*chain).double()
-    found = np.concatenate([clamp(exact, [0], value) for value in VALUES])
+    found = np.concatenate([clamp_backprojection(exact, [0], value) for value in CLAMP_VALUES])
     exact.float()
     return found
 
 
-def table(maps: dict[str, NDArray[np.float32]]) -> pd.DataFrame:
+def sweep_table(maps: dict[str, NDArray[np.float32]]) -> pd.DataFrame:
     """Return per network and c: the maximum, the width, and how far m(c) is from 2c·m(0.5)."""
     rows = []
     for name, found in maps.items():
-        widths = profile.extent(found)
-        for c, pattern, width in zip(VALUES, found, widths, strict=True):
-            away = np.abs(pattern - found[0] * (c / VALUES[0])).max() / pattern.max()
+        widths = profile.field_extent(found)
+        for c, pattern, width in zip(CLAMP_VALUES, found, widths, strict=True):
+            away = np.abs(pattern - found[0] * (c / CLAMP_VALUES[0])).max() / pattern.max()
             row = {"network": name, "c": c, "maximum": pattern.max(), "width": width}
             rows.append({**row, "away_from_scaled": away})
     return pd.DataFrame(rows)
@@ -72,18 +76,18 @@ def table(maps: dict[str, NDArray[np.float32]]) -> pd.DataFrame:
 
 def draw_sweep(maps: dict[str, NDArray[np.float32]]) -> Figure:
     """Draw each network's pattern at every c in the three renderings."""
-    rows = [(name, way) for name in maps for way in RENDERERS]
+    rows = [(name, way) for name in maps for way in DISPLAY_METHODS]
     figure = Figure(figsize=(8.6, 12.6), dpi=100, layout="constrained", facecolor="white")
-    axes = figure.subplots(len(rows), len(VALUES), squeeze=False)
+    axes = figure.subplots(len(rows), len(CLAMP_VALUES), squeeze=False)
     for line, (name, way) in zip(axes, rows, strict=True):
         grey = np.repeat(maps[name].mean(1, keepdims=True), 3, 1)
-        grey *= BRIGHT / grey[0].max()
-        shown = RENDERERS[way](grey)
+        grey *= PEAK_GREY / grey[0].max()
+        shown = DISPLAY_METHODS[way](grey)
         for axis, image in zip(line, shown, strict=True):
             axis.imshow(image, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(f"{name}\n{way}", fontsize=9)
-    for axis, c in zip(axes[0], VALUES, strict=True):
+    for axis, c in zip(axes[0], CLAMP_VALUES, strict=True):
         axis.set_title(f"c = {c}", fontsize=9)
     figure.suptitle(
         "pool5 of VGG16, unit 0, mean of the colours: one pattern, three ways to show it",
@@ -100,7 +104,7 @@ def draw_grids(before: Backbone, after: Backbone) -> Figure:
         for axis, (name, network) in zip(
             line, {"original": before, "tuned": after}.items(), strict=True
         ):
-            tiles = scale(clamp(pooled(network, stage), range(64)))
+            tiles = render_scaled(clamp_backprojection(chain_to_pooling(network, stage), range(64)))
             side = tiles.shape[1]
             grid = tiles.reshape(8, 8, side, side, 3).swapaxes(1, 2).reshape(8 * side, 8 * side, 3)
             axis.imshow(grid, interpolation="antialiased")

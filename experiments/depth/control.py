@@ -20,21 +20,21 @@ import torch
 from torch import Tensor
 
 from deepsal.data import SaliencyDataModule, osie
-from deepsal.models import STAGES, Backbone, backbone
-from deepsal.rf import fields, geometry, store
+from deepsal.models import STAGES, Backbone, build_backbone
+from deepsal.rf import map_receptive_fields, measure_geometry, store
 from deepsal.rf.measures import profile
 
-PREFIX = "network.backbone."
-State = Mapping[str, Tensor]
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+BACKBONE_PREFIX = "network.backbone."
+StateDict = Mapping[str, Tensor]
+BATCH_NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def variants(start: State, tuned: State, seed: int) -> dict[str, State]:
+def weight_variants(start: StateDict, tuned: StateDict, seed: int) -> dict[str, StateDict]:
     """Return the three state dicts, by name."""
     generator = torch.Generator().manual_seed(seed)
     displaced, restated = dict(start), dict(start)
     for key, value in start.items():
-        if key.endswith(STATISTICS):
+        if key.endswith(BATCH_NORM_STATISTICS):
             restated[key] = tuned[key]
         elif value.is_floating_point():
             noise = torch.randn(value.shape, generator=generator)
@@ -43,18 +43,22 @@ def variants(start: State, tuned: State, seed: int) -> dict[str, State]:
     return {"tuned": tuned, "random": displaced, "statistics": restated}
 
 
-def compare(network: Backbone, job: Path, images: Tensor, state: State) -> dict[str, float]:
+def stage_correlations(
+    network: Backbone, job: Path, images: Tensor, state: StateDict
+) -> dict[str, float]:
     """Return each stage's median correlation with the stored fields of epoch 0."""
     network.load_state_dict(state)
     row = {}
     for stage in STAGES:
-        before = store.load(job / "fields" / "epoch=000.npz", f"{stage}/fixed")
-        known = geometry(network, stage)
+        before = store.load_fields(job / "fields" / "epoch=000.npz", f"{stage}/fixed")
+        known = measure_geometry(network, stage)
         side = before.field.shape[-1]
-        found = fields(network, stage, images, before.patches, before.units.tolist(), known, side)
-        sigma = store.about(job / "fields" / "epoch=000.npz")["stages"][stage]["sigma"]
-        pair = (profile.smoothed(f, sigma) for f in (found.field, before.field))
-        row[stage] = round(profile.median(profile.correlation(*pair)), 4)
+        found = map_receptive_fields(
+            network, stage, images, before.patches, before.units.tolist(), known, side
+        )
+        sigma = store.load_description(job / "fields" / "epoch=000.npz")["stages"][stage]["sigma"]
+        pair = (profile.smooth_field(f, sigma) for f in (found.field, before.field))
+        row[stage] = round(profile.finite_median(profile.field_correlation(*pair)), 4)
     return row
 
 
@@ -67,16 +71,20 @@ def main() -> None:
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("--to", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
-    network = backbone("efficientnet_lite0", "efficientnet_lite0", "tf_efficientnet_lite0")
+    network = build_backbone("efficientnet_lite0", "efficientnet_lite0", "tf_efficientnet_lite0")
     start = {key: value.clone() for key, value in network.state_dict().items()}
     data = SaliencyDataModule(osie(arguments.data_dir)).images["val"]
     images = torch.stack([data[i].image for i in range(4)])
     rows = []
     for seed, job in enumerate(sorted(arguments.runs.glob("all-s*"))):
         saved = torch.load(job / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        tuned = {k.removeprefix(PREFIX): v for k, v in saved.items() if k.startswith(PREFIX)}
-        for name, state in variants(start, tuned, seed).items():
-            row = compare(network, job, images, state)
+        tuned = {
+            k.removeprefix(BACKBONE_PREFIX): v
+            for k, v in saved.items()
+            if k.startswith(BACKBONE_PREFIX)
+        }
+        for name, state in weight_variants(start, tuned, seed).items():
+            row = stage_correlations(network, job, images, state)
             rows.append({"run": job.name, "variant": name, **row})
             print(rows[-1], flush=True)
     table = pd.DataFrame(rows)

@@ -16,19 +16,21 @@ from deepsal.report.tables import terminal
 from deepsal.runs import score_files
 from deepsal.vocabulary import DEPTHS, STAGES
 
-SCORES = ("nss", "cc", "kl", "sim", "auc")
-SHOWN = {"nss": "NSS", "cc": "CC", "kl": "KL"}
+TEST_SCORES = ("nss", "cc", "kl", "sim", "auc")
+PLOTTED_SCORES = {"nss": "NSS", "cc": "CC", "kl": "KL"}
 
 
-def collect(folder: Path) -> pd.DataFrame:
+def collect_study_table(folder: Path) -> pd.DataFrame:
     """Return one row per finished job: depth, seed, test scores, fields' correlation per stage."""
     rows = []
     for job in sorted(p.parent for p in folder.glob("*/scores.json")):
         config = yaml.safe_load((job / ".hydra" / "config.yaml").read_text())
-        found = score_files.read(job)["scores"]
+        found = score_files.read_scores(job)["scores"]
         row = {"depth": config["finetune"]["name"], "seed": config["seed"]}
-        row |= {score: round(found["run"][score]["mean"], 4) for score in SCORES}
-        row |= {f"centre_{score}": round(found["centre"][score]["mean"], 4) for score in SHOWN}
+        row |= {score: round(found["run"][score]["mean"], 4) for score in TEST_SCORES}
+        row |= {
+            f"centre_{score}": round(found["centre"][score]["mean"], 4) for score in PLOTTED_SCORES
+        }
         row |= {s.stage: round(s.correlation, 4) for s in terminal.field_changes(job)}
         rows.append(row)
     if not rows:
@@ -38,13 +40,13 @@ def collect(folder: Path) -> pd.DataFrame:
     return table.sort_values(["depth", "seed"]).reset_index(drop=True)
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw_study(table: pd.DataFrame) -> Figure:
     """Draw scores against depth, every seed a dot, and each stage's field change."""
     depths = [depth for depth in DEPTHS if depth in set(table["depth"])]
     place = [depths.index(depth) for depth in table["depth"]]
     figure = Figure(figsize=(11, 3.2), dpi=120, layout="constrained", facecolor="white")
     axes = figure.subplots(1, 4, width_ratios=[1, 1, 1, 1.3])
-    for axis, (score, name) in zip(axes[:3], SHOWN.items(), strict=True):
+    for axis, (score, name) in zip(axes[:3], PLOTTED_SCORES.items(), strict=True):
         axis.plot(place, table[score], "o", color="#33658a", ms=4, alpha=0.8)
         mean = table.groupby("depth", observed=True)[score].mean()
         axis.plot(range(len(depths)), mean, color="#33658a", lw=1)
@@ -72,11 +74,13 @@ def main() -> None:
     parser.add_argument("runs", type=Path, help="the study's folder of runs")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
-    table = collect(arguments.runs)
+    table = collect_study_table(arguments.runs)
     arguments.to.mkdir(parents=True, exist_ok=True)
     table.to_csv(arguments.to / "expected.csv", index=False)
-    draw(table).savefig(arguments.to / "figure.png")
-    print(table.groupby("depth", observed=True)[[*SHOWN, "conv4", "conv5"]].mean().round(3))
+    draw_study(table).savefig(arguments.to / "figure.png")
+    print(
+        table.groupby("depth", observed=True)[[*PLOTTED_SCORES, "conv4", "conv5"]].mean().round(3)
+    )
     first = json.loads(next(arguments.runs.glob("*/origin.json")).read_text())
     print(f"commit {first['commit']}, {first['processor']}, {first['cores']} cores")
 

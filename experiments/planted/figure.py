@@ -16,17 +16,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from deepsal.rf import centre_surround, fit
+from deepsal.rf import fit_field_models, is_centre_surround
 from deepsal.rf.measures import shape
 
-SHAPES = ("dog .3", "dog .55", "dog .9", "gaussian", "gabor", "noise")
-SIDE = {2: 61, 4: 101, 8: 161}
+PLANTED_SHAPES = ("dog .3", "dog .55", "dog .9", "gaussian", "gabor", "noise")
+SIDE_BY_WIDTH = {2: 61, 4: 101, 8: 161}
 """Side of a field in pixels for each width (standard deviation of the centre)."""
-NOISE = (0.05, 0.2)
+NOISE_LEVELS = (0.05, 0.2)
 """Standard deviation at each pixel, of a peak of 1."""
-GRAIN = (0.0, 1.5)
+NOISE_GRAINS = (0.0, 1.5)
 """Standard deviation of the Gaussian that smooths the noise, pixels; 0: white."""
-Values = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
 def main() -> None:
@@ -35,18 +35,22 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=60)
     parser.add_argument("--to", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
-    table = pd.DataFrame(rows(arguments.units))
+    table = pd.DataFrame(recovery_rows(arguments.units))
     table.to_csv(arguments.to / "expected.csv", index=False, float_format="%.4g")
-    draw(table).savefig(arguments.to / "figure.png")
+    draw_recovery(table).savefig(arguments.to / "figure.png")
     print(table.groupby("shape", sort=False)[["found", "found_held_out"]].mean())
 
 
-def rows(units: int) -> Iterator[dict[str, object]]:
+def recovery_rows(units: int) -> Iterator[dict[str, object]]:
     """Yield what is recovered of each shape: medians, half the interquartile range, and shares."""
-    for kind, width, noise, grain in product(SHAPES, SIDE, NOISE, GRAIN):
-        random = np.random.default_rng([SHAPES.index(kind), width, int(noise * 100), int(grain)])
-        one, other, truth = planted(kind, width, noise, grain, units, random)
-        fits = fit(one, other=other)
+    for kind, width, noise, grain in product(
+        PLANTED_SHAPES, SIDE_BY_WIDTH, NOISE_LEVELS, NOISE_GRAINS
+    ):
+        random = np.random.default_rng(
+            [PLANTED_SHAPES.index(kind), width, int(noise * 100), int(grain)]
+        )
+        one, other, truth = plant_fields(kind, width, noise, grain, units, random)
+        fits = fit_field_models(one, other=other)
         place = fits.gaussian[:, 1:3] if kind == "gaussian" else fits.dog[:, 4:6]
         size = fits.gaussian[:, 3] if kind == "gaussian" else fits.dog[:, 1]
         round_one = kind.startswith(("dog", "gaussian"))
@@ -58,35 +62,37 @@ def rows(units: int) -> Iterator[dict[str, object]]:
             "grain": grain,
             "k": np.nanmedian(fits.k),
             "k_spread": np.subtract(*np.nanpercentile(fits.k, [75, 25])) / 2,
-            "place_error": _median(np.hypot(*(place - truth).T)) if round_one else np.nan,
+            "place_error": _finite_median(np.hypot(*(place - truth).T)) if round_one else np.nan,
             "width_found": np.nanmedian(size) if round_one else np.nan,
-            "sign": (shape.polarity(one) == signs).mean() if round_one else np.nan,
-            "found": centre_surround(fit(one)).mean(),
-            "found_held_out": centre_surround(fits).mean(),
+            "sign": (shape.centre_polarity(one) == signs).mean() if round_one else np.nan,
+            "found": is_centre_surround(fit_field_models(one)).mean(),
+            "found_held_out": is_centre_surround(fits).mean(),
         }
 
 
-def planted(
+def plant_fields(
     kind: str, width: int, noise: float, grain: float, units: int, random: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32], Values]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], FloatArray]:
     """Return two noisy readings (U, n, n) of the same shapes, and their centres (U, 2).
 
     Half of the units are ON, half OFF; surrounds are 1.7 to 3.2 times as wide as their centre.
     """
-    n = SIDE[width]
+    n = SIDE_BY_WIDTH[width]
     at = np.arange(n) - (n - 1) / 2
     clean, truth = np.zeros((units, n, n)), np.zeros((units, 2))
     for unit in range(units if kind != "noise" else 0):
         y, x = random.uniform(-1.5 * width, 1.5 * width, 2)
         truth[unit] = y + (n - 1) / 2, x + (n - 1) / 2
-        clean[unit] = (1 if unit % 2 else -1) * _drawn(kind, at[:, None] - y, at - x, width, random)
-    readings = [clean + noise * _grainy(clean.shape, grain, random) for _ in range(2)]
+        clean[unit] = (1 if unit % 2 else -1) * _draw_shape(
+            kind, at[:, None] - y, at - x, width, random
+        )
+    readings = [clean + noise * _grainy_noise(clean.shape, grain, random) for _ in range(2)]
     return readings[0].astype(np.float32), readings[1].astype(np.float32), truth
 
 
-def _drawn(
-    kind: str, dy: Values, dx: Values, width: int, random: np.random.Generator
-) -> Values | float:
+def _draw_shape(
+    kind: str, dy: FloatArray, dx: FloatArray, width: int, random: np.random.Generator
+) -> FloatArray | float:
     centre = np.exp(-(dy**2 + dx**2) / 2 / width**2)
     if kind.startswith("dog"):
         ratio, k = random.uniform(1.7, 3.2), float(kind.removeprefix("dog "))
@@ -102,7 +108,7 @@ def _drawn(
     return np.asarray(envelope * np.cos(2 * np.pi * frequency * along + phase))
 
 
-def _grainy(size: tuple[int, ...], grain: float, random: np.random.Generator) -> Values:
+def _grainy_noise(size: tuple[int, ...], grain: float, random: np.random.Generator) -> FloatArray:
     noise = random.normal(size=size)
     if not grain:
         return noise
@@ -110,15 +116,15 @@ def _grainy(size: tuple[int, ...], grain: float, random: np.random.Generator) ->
     return np.asarray(smooth / smooth.std())
 
 
-def _median(values: Values) -> float:
+def _finite_median(values: FloatArray) -> float:
     return float(np.nanmedian(values))
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw_recovery(table: pd.DataFrame) -> Figure:
     """Draw how often each shape is called centre-surround, and the k that is found."""
     figure = Figure(figsize=(8.6, 3.4), dpi=100, layout="constrained", facecolor="white")
     axes = figure.subplots(1, 2)
-    for marker, (noise, grain) in zip("os^D", product(NOISE, GRAIN), strict=True):
+    for marker, (noise, grain) in zip("os^D", product(NOISE_LEVELS, NOISE_GRAINS), strict=True):
         cells = table[(table["noise"] == noise) & (table["grain"] == grain)]
         means = cells.groupby("shape", sort=False)[["found_held_out", "k"]].mean()
         kind = f"noise {noise:g}, {'white' if not grain else f'grain {grain:g} px'}"

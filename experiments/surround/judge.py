@@ -14,10 +14,10 @@ import pandas as pd
 import yaml
 
 from deepsal.data import SaliencyDataModule, osie
-from deepsal.models import backbone, trained
-from deepsal.rf.claims.rules import Row
+from deepsal.models import backbone_from_checkpoint, build_backbone
+from deepsal.rf.claims.rules import ClaimRow
 from deepsal.runs import claims
-from deepsal.runs.claims import Judge
+from deepsal.runs.claims import ClaimEvaluation
 
 
 def main() -> None:
@@ -33,15 +33,17 @@ def main() -> None:
         raise FileNotFoundError(f"{arguments.study} holds no job with checkpoints/best.ckpt")
     config = yaml.safe_load((jobs[0] / "config.yaml").read_text())["backbone"]
     options = {key: config.get(key) for key in ("name", "weights", "model")}
-    before = backbone(**options).eval()
-    after = [trained(before, job / "checkpoints" / "best.ckpt") for job in jobs]
+    before = build_backbone(**options).eval()
+    after = [backbone_from_checkpoint(before, job / "checkpoints" / "best.ckpt") for job in jobs]
     with tempfile.TemporaryDirectory() as folder:
-        rows = Judge(folder)(before, after, SaliencyDataModule(osie(arguments.data)).images["val"])
-    claims.show(rows)
-    written(rows).to_csv(arguments.to, index=False, float_format="%.4g")
+        rows = ClaimEvaluation(folder)(
+            before, after, SaliencyDataModule(osie(arguments.data)).images["val"]
+        )
+    claims.print_verdict(rows)
+    verdict_table(rows).to_csv(arguments.to, index=False, float_format="%.4g")
 
 
-def written(rows: list[Row]) -> pd.DataFrame:
+def verdict_table(rows: list[ClaimRow]) -> pd.DataFrame:
     """Return the verdict as a table, one column per number."""
     return pd.DataFrame([{**row._asdict(), **row.effect._asdict()} for row in rows]).drop(
         columns="effect"

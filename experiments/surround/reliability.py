@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.data import SaliencyDataModule, osie
-from deepsal.models import backbone
-from deepsal.rf import fields, geometry
-from deepsal.rf.patches import middle
+from deepsal.models import build_backbone
+from deepsal.rf import map_receptive_fields, measure_geometry
+from deepsal.rf.patches import centred_patches
 
-PATCHES = (4, 8, 32)
-SPLITS = 50
-WINDOW = 129
+PATCH_COUNTS = (4, 8, 32)
+SPLIT_COUNT = 50
+WINDOW_SIDE = 129
 
 
 def main() -> None:
@@ -33,16 +33,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "reliability.csv")
     arguments = parser.parse_args()
-    network = backbone("tf_efficientnet_lite0", "efficientnet_lite0").eval()
+    network = build_backbone("tf_efficientnet_lite0", "efficientnet_lite0").eval()
     samples = SaliencyDataModule(osie(arguments.data)).images["val"]
-    images = torch.stack([samples[i].image for i in range(max(PATCHES))])
+    images = torch.stack([samples[i].image for i in range(max(PATCH_COUNTS))])
     units = {f"conv{i}": range(16) for i in range(1, 6)}
-    table = reliability(network, units, images, PATCHES)
+    table = reliability_table(network, units, images, PATCH_COUNTS)
     print(table.to_string(index=False))
     table.to_csv(arguments.to, index=False)
 
 
-def reliability(
+def reliability_table(
     network: nn.Module,
     units: Mapping[str, Sequence[int]],
     images: Float[Tensor, "N 3 h w"],
@@ -59,22 +59,24 @@ def reliability(
     size = images.shape[-2], images.shape[-1]
     rows = []
     for layer, channels in units.items():
-        known = geometry(network, layer)
-        place = middle(len(channels), 1, known, size)
+        known = measure_geometry(network, layer)
+        place = centred_patches(len(channels), 1, known, size)
         single = [
-            fields(network, layer, image[None], place, channels, known, WINDOW).field
+            map_receptive_fields(
+                network, layer, image[None], place, channels, known, WINDOW_SIDE
+            ).field
             for image in images
         ]
         of_layer = np.stack(single)
-        rows.append({"stage": layer} | {str(n): _median(of_layer, n) for n in patches})
+        rows.append({"stage": layer} | {str(n): _median_reliability(of_layer, n) for n in patches})
     return pd.DataFrame(rows)
 
 
-def _median(single: NDArray[np.float32], count: int) -> str:
+def _median_reliability(single: NDArray[np.float32], count: int) -> str:
     """Return the median over units and splits of fields (N, U, 3, h, w) from so many patches."""
     random = np.random.default_rng(0)
     values = []
-    for _ in range(SPLITS):
+    for _ in range(SPLIT_COUNT):
         chosen = random.permutation(len(single))[:count]
         first, second = (
             single[half].mean(0).reshape(single.shape[1], -1) for half in np.split(chosen, 2)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from deepsal.runs.process import settle
+from deepsal.runs.process import configure_process
 from tests.bench import fields, loading, pipeline, scores, training
 from tests.bench.harness import ROOT, keep, show
 
@@ -24,7 +24,7 @@ def main() -> None:
     asked = [name for name in BENCHMARKS if name == only.split("/")[0] or not only]
     if not asked:
         parser.error(f"no benchmark {only!r}; there are {', '.join(BENCHMARKS)}")
-    settle()  # warnings and memory as in a run
+    configure_process()  # warnings and memory as in a run
     rows = []
     for name in asked:
         for row in BENCHMARKS[name](only):

@@ -11,7 +11,7 @@ from captum.attr import NeuronGradient
 from torch import Tensor, nn
 from torchvision.models import resnet50, vgg16
 
-from deepsal.rf import Fields, Geometry, fields, geometry
+from deepsal.rf import FieldGeometry, ReceptiveFields, map_receptive_fields, measure_geometry
 from deepsal.rf.arithmetic import full_precision
 from tests.bench import whole_layer
 from tests.bench.harness import Row, side_by_side
@@ -42,7 +42,7 @@ def run(only: str, device: str = "cpu") -> Iterator[Row]:
             title = f"fields/{backbone}/{stage}"
             if not _asked(title, only):
                 continue
-            known = geometry(network, name)
+            known = measure_geometry(network, name)
             for size in SIZES:
                 row = f"{title}/{'x'.join(str(side) for side in dict.fromkeys(size))}"
                 if _asked(row, only):
@@ -61,7 +61,7 @@ def _rows(
     title: str,
     network: nn.Module,
     name: str,
-    known: Geometry,
+    known: FieldGeometry,
     size: tuple[int, int],
     units: int,
 ) -> Iterator[Row]:
@@ -77,7 +77,7 @@ def _rows(
     channels, height, width = seen[0].shape[1:]
     at = height // 2, width // 2
     patches = np.array([[[0, *at]]] * units)
-    ours = partial(fields, network, name, image, patches, range(units), known)
+    ours = partial(map_receptive_fields, network, name, image, patches, range(units), known)
     loop, batch = (partial(_whole, f, network, name, image, at) for f in (_loop, _batch))
     common: dict[str, Any] = {
         "scale": units / LOOPED,
@@ -97,11 +97,13 @@ def _rows(
 
 
 def _exact(
-    network: nn.Module, name: str, image: Tensor, at: tuple[int, int], known: Geometry
+    network: nn.Module, name: str, image: Tensor, at: tuple[int, int], known: FieldGeometry
 ) -> float:
     """Return the difference from the loop where both compute in float64 (fields are float32)."""
     double, wide = deepcopy(network).double(), image.double()
-    ours = fields(double, name, wide, np.array([[[0, *at]]] * LOOPED), range(LOOPED), known)
+    ours = map_receptive_fields(
+        double, name, wide, np.array([[[0, *at]]] * LOOPED), range(LOOPED), known
+    )
     return _difference(ours, _loop(double, name, wide, at), known, at)
 
 
@@ -149,7 +151,9 @@ def _read(network: nn.Module, name: str) -> tuple[nn.Module, bool]:
     return layer.get_submodule(f"{len([*layer.children()]) - 1}.relu"), True
 
 
-def _difference(ours: Fields, whole: Tensor, known: Geometry, at: tuple[int, int]) -> float:
+def _difference(
+    ours: ReceptiveFields, whole: Tensor, known: FieldGeometry, at: tuple[int, int]
+) -> float:
     """Return the largest difference on the fields' pixels, relative to the largest gradient."""
     size = ours.field.shape[-2:]
     assert known.size

@@ -17,7 +17,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from deepsal.runs.provenance import processor
+from deepsal.runs.provenance import cpu_name
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "captum")
@@ -91,7 +91,7 @@ def about() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
-        "machine": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
+        "machine": f"{cpu_name()}, {len(os.sched_getaffinity(0))} cores",
         "threads": torch.get_num_threads(),
         "versions": {package: version(package) for package in PACKAGES},
     }

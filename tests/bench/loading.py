@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, osie
-from deepsal.data.batch import Sample, collate
-from deepsal.data.fixation_maps import blur, rasterise
+from deepsal.data.batch import Sample, collate_samples
+from deepsal.data.fixation_maps import fixation_density, rasterise_fixations
 from tests.bench.harness import Row, side_by_side
 from tests.bench.training import written
 
@@ -35,7 +35,7 @@ def run(only: str) -> Iterator[Row]:
             if not name.startswith(only):
                 continue
             ours = SaliencyDataModule(dataset, size, BATCH, cache_dir=Path(folder) / "cache")
-            plain = DataLoader(_Decoded(dataset, size), BATCH, collate_fn=collate)
+            plain = DataLoader(_Decoded(dataset, size), BATCH, collate_fn=collate_samples)
             row = side_by_side(
                 name,
                 partial(_epoch, ours.val_dataloader()),
@@ -65,9 +65,9 @@ class _Decoded(Dataset[Sample]):
         stimulus = self.stimuli[index]
         image = v2.functional.resize(stimulus.read(), list(self.size), antialias=True) / 255
         points = torch.from_numpy(stimulus.fixations)
-        counts = rasterise(points, stimulus.size, self.size)
+        counts = rasterise_fixations(points, stimulus.size, self.size)
         down, across = (self.sigma * g / s for g, s in zip(self.size, stimulus.size, strict=True))
-        density = blur(counts, (down, across))
+        density = fixation_density(counts, (down, across))
         return Sample(image, counts, density, points, stimulus.name, stimulus.size)
 
 

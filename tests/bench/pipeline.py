@@ -13,10 +13,10 @@ import pytorch_lightning as pl
 import torch
 from typing_extensions import override
 
-from deepsal.data import SaliencyDataModule, SaliencyDataset, osie, popout
-from deepsal.models import Finetune, Readout, SaliencyNetwork, backbone
+from deepsal.data import SaliencyDataModule, SaliencyDataset, osie, popout_dataset
+from deepsal.models import FinetuneDepth, ReadoutDecoder, SaliencyNetwork, build_backbone
 from deepsal.training.losses import SaliencyLoss
-from deepsal.training.precision import fastest
+from deepsal.training.precision import fastest_precision
 from deepsal.training.task import SaliencyTask
 from tests.bench.harness import Row
 from tests.bench.training import written
@@ -83,7 +83,7 @@ def step_rate(
     """Return the images per second of the training step alone, one batch kept on the device.
 
     Args:
-        backbone_name: as `deepsal.models.backbone` takes it; its weights are random.
+        backbone_name: as `deepsal.models.build_backbone` takes it; its weights are random.
         size: (h, w) of the images.
         batch: images per step.
         device: cpu or cuda.
@@ -93,10 +93,10 @@ def step_rate(
     device = torch.device(device)
     task = _task(backbone_name, compile).to(device)
     optimizer = task.optimizer(task.finetune.groups(task.network, task.lr))
-    data = SaliencyDataModule(popout((batch, 0, 0), size=size), size, batch)
+    data = SaliencyDataModule(popout_dataset((batch, 0, 0), size=size), size, batch)
     (kept,) = data.train_dataloader()
     kept = kept.on(device)
-    mixed = fastest(device.type) == "bf16-mixed"
+    mixed = fastest_precision(device.type) == "bf16-mixed"
     forward = task.compiled or task.network
     began = 0.0
     for step in range(steps + 2):
@@ -126,7 +126,7 @@ def pipeline_rate(
     """Return the images per second of a run of Lightning from its second epoch on.
 
     Args:
-        backbone_name: as `deepsal.models.backbone` takes it; its weights are random.
+        backbone_name: as `deepsal.models.build_backbone` takes it; its weights are random.
         size: (h, w) of the images.
         batch: images per step.
         device: cpu or cuda.
@@ -140,7 +140,7 @@ def pipeline_rate(
     device = torch.device(device)
     clock = _Clock(device)
     data = SaliencyDataModule(
-        dataset or popout((10 * batch, 0, 0), size=size),
+        dataset or popout_dataset((10 * batch, 0, 0), size=size),
         size,
         batch,
         num_workers=num_workers,
@@ -151,7 +151,7 @@ def pipeline_rate(
         max_epochs=epochs,
         accelerator=device.type,
         devices=1,
-        precision=fastest(device.type),
+        precision=fastest_precision(device.type),
         deterministic="warn",  # as the options of conf/trainer
         limit_val_batches=0,
         callbacks=[clock],
@@ -188,10 +188,10 @@ class _Clock(pl.Callback):
 
 def _task(name: str, compile: bool | str) -> SaliencyTask:
     torch.manual_seed(0)
-    network = SaliencyNetwork(backbone(name, None), Readout)
+    network = SaliencyNetwork(build_backbone(name, None), ReadoutDecoder)
     optimizer = partial(torch.optim.AdamW, weight_decay=0.01)
     loss = SaliencyLoss(kl=1.0, cc=0.1, nss=0.1)
-    return SaliencyTask(network, Finetune("all"), loss, optimizer, lr=1e-4, compile=compile)
+    return SaliencyTask(network, FinetuneDepth("all"), loss, optimizer, lr=1e-4, compile=compile)
 
 
 def _now(device: torch.device) -> float:

@@ -11,13 +11,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from deepsal.data import SaliencyDataModule, SaliencyDataset, osie, popout
+from deepsal.data import SaliencyDataModule, SaliencyDataset, osie, popout_dataset
 from deepsal.data.dataset import Stimulus
-from deepsal.data.fixation_maps import blur, rasterise
+from deepsal.data.fixation_maps import fixation_density, rasterise_fixations
 from deepsal.data.image_files import read_image
-from deepsal.models import Finetune, Readout, SaliencyNetwork, backbone
+from deepsal.models import FinetuneDepth, ReadoutDecoder, SaliencyNetwork, build_backbone
 from deepsal.training.losses import SaliencyLoss
-from deepsal.training.precision import fastest
+from deepsal.training.precision import fastest_precision
 from deepsal.training.task import SaliencyTask
 from tests.bench.harness import Row, side_by_side
 
@@ -42,20 +42,22 @@ def run(only: str) -> Iterator[Row]:
 
 def _network() -> SaliencyNetwork:
     torch.manual_seed(0)
-    return SaliencyNetwork(backbone("tf_efficientnet_lite0", "efficientnet_lite0"), Readout)
+    return SaliencyNetwork(
+        build_backbone("tf_efficientnet_lite0", "efficientnet_lite0"), ReadoutDecoder
+    )
 
 
 def _ours(dataset: SaliencyDataset) -> "partial[None]":
     optimizer = partial(torch.optim.AdamW, weight_decay=0.01)
     loss = SaliencyLoss(kl=1.0, cc=0.1, nss=0.1)
-    task = SaliencyTask(_network(), Finetune("all"), loss, optimizer, lr=1e-4)
+    task = SaliencyTask(_network(), FinetuneDepth("all"), loss, optimizer, lr=1e-4)
     return partial(_epoch, task, SaliencyDataModule(dataset, SIZE))
 
 
 def _epoch(task: SaliencyTask, data: SaliencyDataModule) -> None:
     pl.Trainer(
         max_epochs=1,
-        precision=fastest(),
+        precision=fastest_precision(),
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,
@@ -77,9 +79,9 @@ class _Decoded(Dataset[tuple[torch.Tensor, ...]]):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         stimulus = self.stimuli[index]
         image = v2.functional.resize(stimulus.read(), list(SIZE), antialias=True) / 255
-        counts = rasterise(torch.from_numpy(stimulus.fixations), stimulus.size, SIZE)
+        counts = rasterise_fixations(torch.from_numpy(stimulus.fixations), stimulus.size, SIZE)
         down, across = (self.sigma * g / s for g, s in zip(SIZE, stimulus.size, strict=True))
-        return image, counts, blur(counts, (down, across))
+        return image, counts, fixation_density(counts, (down, across))
 
 
 class _Plain:
@@ -103,7 +105,7 @@ class _Plain:
 
 def written(folder: Path) -> SaliencyDataset:
     """Return pop-out arrays stored as JPEGs of OSIE's size."""
-    arrays = popout((IMAGES, 0, 0), size=(600, 800))
+    arrays = popout_dataset((IMAGES, 0, 0), size=(600, 800))
     stimuli = []
     for stimulus in arrays.stimuli:
         file = folder / f"{stimulus.name}.jpg"

@@ -11,13 +11,13 @@ from openerf.data import build_timm_eval_transform
 from PIL import Image
 from torch import nn
 
-from deepsal.rf import Fields, Geometry, fields
+from deepsal.rf import FieldGeometry, ReceptiveFields, map_receptive_fields
 from tests.bench.harness import Row, side_by_side
 
 IS = "openerf, one unsigned map of the layer (ours: signed fields of all its units)"
 
 
-def row(title: str, network: nn.Module, name: str, known: Geometry) -> Row:
+def row(title: str, network: nn.Module, name: str, known: FieldGeometry) -> Row:
     """Return one row at 224. The difference is that of its map and the same made of our fields."""
     assert isinstance(network.features, nn.Sequential)
     last = int(name.removeprefix("features."))
@@ -29,7 +29,7 @@ def row(title: str, network: nn.Module, name: str, known: Geometry) -> Row:
         with torch.no_grad():
             channels, height, width = network.features[: last + 1](image).shape[1:]
         patches = np.array([[[0, height // 2, width // 2]]] * channels)
-        ours = partial(fields, network, name, image, patches, range(channels), known)
+        ours = partial(map_receptive_fields, network, name, image, patches, range(channels), known)
         theirs = partial(
             compute_erf,
             model=network,
@@ -41,7 +41,7 @@ def row(title: str, network: nn.Module, name: str, known: Geometry) -> Row:
         return side_by_side(title, ours, theirs, IS, difference=_difference, channels=channels)
 
 
-def _difference(ours: Fields, theirs: object) -> float:
+def _difference(ours: ReceptiveFields, theirs: object) -> float:
     whole = theirs.erf_map  # type: ignore[attr-defined]
     total = (ours.field * (ours.activation > 0)[:, :, None, None]).sum((0, 1)).clip(0)
     rows, columns = np.nonzero(whole)

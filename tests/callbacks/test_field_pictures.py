@@ -8,13 +8,13 @@ from torch import Tensor
 
 from deepsal.callbacks import field_pictures
 from deepsal.rf import store
-from deepsal.rf.mapping.gradient_fields import Fields
+from deepsal.rf.mapping.gradient_fields import ReceptiveFields
 
 
-def found(scale: float) -> Fields:
+def found(scale: float) -> ReceptiveFields:
     field = np.zeros((2, 3, 9, 9), dtype=np.float32)
     field[:, :, 3:6, 3:6] = scale
-    return Fields(
+    return ReceptiveFields(
         field,
         units=np.array([4, 7]),
         patches=np.array([[[0, 2, 3], [1, 0, 0]], [[1, 2, 3], [-1, -1, -1]]]),
@@ -31,13 +31,15 @@ def saved(folder: Path) -> None:
     about = {"method": "gradient", "patches": 2, "stages": stages}
     for epoch in (0, 2):
         file = folder / "fields" / f"epoch={epoch:03d}.npz"
-        store.save(file, {"conv4/fixed": found(1 + epoch), "conv4/topk": found(1)}, about)
+        store.save_fields(file, {"conv4/fixed": found(1 + epoch), "conv4/topk": found(1)}, about)
 
 
 def test_a_grid_per_stage_and_source_is_named_after_its_checkpoint(tmp_path: Path) -> None:
     saved(tmp_path)
     file = tmp_path / "fields" / "epoch=002.npz"
-    pictures = field_pictures.grids(tmp_path, {"conv4/fixed": found(1)}, file, degree=8.0)
+    pictures = field_pictures.draw_field_grids(
+        tmp_path, {"conv4/fixed": found(1)}, file, degree=8.0
+    )
     place = tmp_path / "figures" / "fields" / "conv4-fixed" / "epoch=002.png"
     assert pictures == {"rf/conv4/fixed": place}
     with Image.open(place) as picture:
@@ -47,7 +49,7 @@ def test_a_grid_per_stage_and_source_is_named_after_its_checkpoint(tmp_path: Pat
 
 def test_evolution_and_profiles_are_drawn_from_all_checkpoints(tmp_path: Path) -> None:
     saved(tmp_path)
-    pictures = field_pictures.evolution(tmp_path, "conv4", "fixed", None)
+    pictures = field_pictures.draw_field_evolution(tmp_path, "conv4", "fixed", None)
     assert [*pictures] == ["rf/conv4/evolution", "rf/conv4/profile"]
     assert all(picture.is_file() for picture in pictures.values())
 
@@ -61,18 +63,18 @@ def image(colour: tuple[int, int, int], index: int) -> Tensor:
 
 def test_a_patch_is_cut_around_the_units_own_centre() -> None:
     picture = image((250, 0, 0), 0)
-    cut = field_pictures._cut(picture, np.array([20, 30], dtype=np.float32), 11)
+    cut = field_pictures._crop_around(picture, np.array([20, 30], dtype=np.float32), 11)
     assert cut.shape == (11, 11, 3)
     assert cut[5, 5].tolist() == [250, 0, 0]
     assert cut.astype(int).sum() == 250
-    corner = field_pictures._cut(picture, np.array([0, 0], dtype=np.float32), 11)
+    corner = field_pictures._crop_around(picture, np.array([0, 0], dtype=np.float32), 11)
     assert (corner[:5] == 255).all(), "white beyond the image"
     assert (corner[5:, 5:] == 0).all()
 
 
 def test_a_sheet_shows_the_strongest_patches_of_the_last_checkpoint(tmp_path: Path) -> None:
     saved(tmp_path)
-    pictures = field_pictures.sheet_of(tmp_path, "conv4", partial(image, (0, 250, 0)), 8.0)
+    pictures = field_pictures.draw_patch_sheet(tmp_path, "conv4", partial(image, (0, 250, 0)), 8.0)
     with Image.open(pictures["rf/conv4/patches"]) as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     green = (pixels[..., 1] > 150) & (pixels[..., 0] < 90) & (pixels[..., 2] < 90)
@@ -81,7 +83,7 @@ def test_a_sheet_shows_the_strongest_patches_of_the_last_checkpoint(tmp_path: Pa
 
 def test_patches_of_all_units_are_kept_small(tmp_path: Path) -> None:
     saved(tmp_path)
-    field_pictures.sheet_of(tmp_path, "conv4", partial(image, (0, 250, 0)), 8.0)
+    field_pictures.draw_patch_sheet(tmp_path, "conv4", partial(image, (0, 250, 0)), 8.0)
     with Image.open(tmp_path / "figures" / "fields" / "conv4-patches.webp") as picture:
         assert picture.size == (22, 22), "2 units, 2 patches of 11 px"
         assert picture.convert("RGB").getpixel((20, 20)) == (217, 217, 217), "no patch is grey"

@@ -3,13 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepsal.callbacks.field_snapshot import Look
-from deepsal.rf import fields, geometry, store
-from deepsal.rf.patches import middle
+from deepsal.callbacks.field_snapshot import FieldSnapshot
+from deepsal.rf import map_receptive_fields, measure_geometry, store
+from deepsal.rf.patches import centred_patches
 from tests.conftest import datamodule, task
 
 
-def look(folder: Path, **options: object) -> Look:
+def look(folder: Path, **options: object) -> FieldSnapshot:
     settings: dict[str, object] = {
         "stages": ["conv1", "conv3"],
         "units": 3,
@@ -19,7 +19,7 @@ def look(folder: Path, **options: object) -> Look:
         "method": "gradient",
         "components": 0,
     }
-    made = Look(folder, **{**settings, **options})  # type: ignore[arg-type]
+    made = FieldSnapshot(folder, **{**settings, **options})  # type: ignore[arg-type]
     made.choose(task().network.backbone.channels)
     return made
 
@@ -28,21 +28,21 @@ def test_a_look_stores_what_the_library_finds_and_says_how(tmp_path: Path) -> No
     network, images = task().network, datamodule().images["val"]
     looking = look(tmp_path, sources=["fixed"])
     numbers, pictures = looking(network, images, looking.topk(), "epoch=000", {"dataset": "toy"})
-    known = geometry(network, "backbone.conv3")
-    patches = middle(3, 2, known, (64, 96))
+    known = measure_geometry(network, "backbone.conv3")
+    patches = centred_patches(3, 2, known, (64, 96))
     whole = np.stack([images[i].image for i in range(2)])
-    expected = fields(
+    expected = map_receptive_fields(
         network, "backbone.conv3", images[0].image.new_tensor(whole), patches, range(3), known, 33
     )
-    found = store.load(looking.file("epoch=000"), "conv3/fixed")
+    found = store.load_fields(looking.file("epoch=000"), "conv3/fixed")
     assert np.allclose(found.field, expected.field, atol=1e-7)
     assert numbers["rf/conv3/correlation"] == pytest.approx(1)
     assert "rf/conv3/dead" not in numbers
     assert pictures["rf/conv3/fixed"].is_file()
-    about = store.about(looking.file("epoch=000"))
+    about = store.load_description(looking.file("epoch=000"))
     assert about["dataset"] == "toy"
     assert about["method"] == "gradient"
-    assert about["weights"] == store.fingerprint(network)
+    assert about["weights"] == store.weights_fingerprint(network)
     assert about["stages"]["conv3"]["size"] == [15, 15]
 
 
@@ -61,8 +61,8 @@ def test_a_stage_that_never_fires_is_dead_and_not_noise(tmp_path: Path) -> None:
         network(images[0].image[None])
     numbers, _ = looking(network, images, topk, "epoch=000", {})
     assert numbers["rf/conv3/dead"] == 1
-    assert np.isnan(store.load(looking.file("epoch=000"), "conv3/topk").field).all()
-    assert np.isfinite(store.load(looking.file("epoch=000"), "conv3/fixed").field).all()
+    assert np.isnan(store.load_fields(looking.file("epoch=000"), "conv3/topk").field).all()
+    assert np.isfinite(store.load_fields(looking.file("epoch=000"), "conv3/fixed").field).all()
 
 
 def test_a_continued_run_compares_with_its_own_first_checkpoint(tmp_path: Path) -> None:

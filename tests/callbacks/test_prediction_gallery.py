@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 from pytorch_lightning import Trainer
 
-from deepsal.callbacks.prediction_gallery import chosen
+from deepsal.callbacks.prediction_gallery import best_median_worst
 from deepsal.callbacks.show_predictions import ShowPredictions
 from tests.conftest import datamodule, task
 
 
 def test_best_middle_and_worst_are_no_image_twice() -> None:
     values = [float(i) for i in range(20)]
-    found = chosen(values)
+    found = best_median_worst(values)
     assert found == {"best": [19, 18, 17], "median": [11, 10, 9], "worst": [2, 1, 0]}
-    assert chosen([]) == {"best": [], "median": [], "worst": []}
-    assert chosen([1.0]) == {"best": [0], "median": [], "worst": []}
-    few = chosen([1.0, 2.0, 3.0, 4.0])
+    assert best_median_worst([]) == {"best": [], "median": [], "worst": []}
+    assert best_median_worst([1.0]) == {"best": [0], "median": [], "worst": []}
+    few = best_median_worst([1.0, 2.0, 3.0, 4.0])
     places = [place for group in few.values() for place in group]
     assert sorted(places) == [0, 1, 2, 3]
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from deepsal.callbacks.show_predictions import ShowPredictions, panels
+from deepsal.callbacks.show_predictions import ShowPredictions, draw_prediction_panels
 from tests.callbacks.test_watch_fields import fit
 from tests.conftest import datamodule
 
@@ -20,7 +20,7 @@ def test_fixations_are_drawn_where_they_fell_and_truth_beside_prediction() -> No
     data = datamodule().images["val"]
     samples = [data[0], data[1]]
     prediction = torch.rand(2, 64, 96)
-    figure = panels(samples, prediction, "validation, epoch 3")
+    figure = draw_prediction_panels(samples, prediction, "validation, epoch 3")
     image, fixations, truth, predicted = figure.axes[:4]
     assert [axis.get_title() for axis in figure.axes[:4]] == [
         "image",

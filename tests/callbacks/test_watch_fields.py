@@ -9,7 +9,7 @@ from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from deepsal.callbacks import ShowPredictions, WatchReceptiveFields
-from deepsal.rf import fields, store
+from deepsal.rf import map_receptive_fields, store
 from deepsal.training.csv_log import csv_logger
 from deepsal.training.task import SaliencyTask
 from tests.conftest import datamodule, task
@@ -63,9 +63,11 @@ def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_
     files = sorted((tmp_path / "fields").glob("epoch=*"))
     assert len([*(tmp_path / "fields").iterdir()]) == len(files) + 1  # and activation.npz
     assert [file.name for file in files] == [f"epoch={e:03d}.npz" for e in (0, 2, 3)]
-    assert store.names(files[0]) == [f"{s}/{kind}" for s in STAGES for kind in ("fixed", "topk")]
+    assert store.entry_names(files[0]) == [
+        f"{s}/{kind}" for s in STAGES for kind in ("fixed", "topk")
+    ]
     for stage in STAGES:
-        first, last = (store.load(file, f"{stage}/fixed") for file in (files[0], files[-1]))
+        first, last = (store.load_fields(file, f"{stage}/fixed") for file in (files[0], files[-1]))
         assert np.array_equal(first.patches, last.patches)
         frozen = stage == "conv1"
         assert np.array_equal(first.field, last.field) == frozen
@@ -93,14 +95,16 @@ def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_
 
 def test_the_top_patches_are_those_of_the_trained_network(tmp_path: Path) -> None:
     module = fit(tmp_path, [watch(tmp_path)])
-    found = store.load(tmp_path / "fields" / "epoch=003.npz", "conv3/topk")
+    found = store.load_fields(tmp_path / "fields" / "epoch=003.npz", "conv3/topk")
     images = torch.stack([sample.image for sample in datamodule().images["val"]])  # type: ignore[attr-defined]
     with torch.no_grad():
         response = module.network.backbone.eval()(images)["conv3"]
     for unit, patches in zip(found.units, found.patches, strict=True):
         best = response[:, unit].flatten(1).max(1).values.argsort(descending=True)[:2]
         assert patches[:, 0].tolist() == best.tolist()
-    expected = fields(module.network, "backbone.conv3", images, found.patches, range(4), window=33)
+    expected = map_receptive_fields(
+        module.network, "backbone.conv3", images, found.patches, range(4), window=33
+    )
     assert np.allclose(found.field, expected.field, atol=1e-6)
 
 
@@ -117,11 +121,13 @@ def test_a_test_without_a_training_before_it_is_watched_too(tmp_path: Path) -> N
     trainer.test(module, datamodule(), verbose=False)
     file = tmp_path / "fields" / "test.npz"
     assert [f.name for f in file.parent.iterdir()] == ["test.npz"]
-    found = store.load(file, "conv3/topk")
+    found = store.load_fields(file, "conv3/topk")
     images = torch.stack([sample.image for sample in datamodule().images["val"]])  # type: ignore[attr-defined]
-    expected = fields(module.network, "backbone.conv3", images, found.patches, range(4), window=33)
+    expected = map_receptive_fields(
+        module.network, "backbone.conv3", images, found.patches, range(4), window=33
+    )
     assert np.allclose(found.field, expected.field, atol=1e-6)
-    assert store.about(file)["weights"] == store.fingerprint(module.network)
+    assert store.load_description(file)["weights"] == store.weights_fingerprint(module.network)
     assert "rf/conv3/extent" in pd.read_csv(tmp_path / "metrics.csv")
 
 
@@ -168,8 +174,8 @@ def test_two_processes_see_what_one_sees(images: int, tmp_path: Path) -> None:
         trainer.fit(task("none"), datamodule((8, images, 3)))
     for checkpoint in ("epoch=000", "epoch=001"):
         one, two = (tmp_path / name / "fields" / f"{checkpoint}.npz" for name in ("one", "two"))
-        for entry in store.names(one):
-            first, second = store.load(one, entry), store.load(two, entry)
+        for entry in store.entry_names(one):
+            first, second = store.load_fields(one, entry), store.load_fields(two, entry)
             assert np.array_equal(first.patches, second.patches)
             assert np.allclose(first.field, second.field, rtol=1e-4, atol=1e-6, equal_nan=True)
 
@@ -180,8 +186,8 @@ def test_blank_and_noise_patches_are_no_images_of_the_data_set(tmp_path: Path) -
     )
     fit(tmp_path, [watching], epochs=1)
     file = tmp_path / "fields" / "epoch=001.npz"
-    assert store.names(file) == ["conv3/noise", "conv3/blank"]
-    noise, blank = (store.load(file, f"conv3/{source}") for source in ("noise", "blank"))
+    assert store.entry_names(file) == ["conv3/noise", "conv3/blank"]
+    noise, blank = (store.load_fields(file, f"conv3/{source}") for source in ("noise", "blank"))
     assert noise.count.tolist() == [3] * 4
     assert blank.count.tolist() == [1] * 4
     assert noise.component.shape == (4, 1, 3, 15, 15)

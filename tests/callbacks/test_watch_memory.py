@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deepsal.callbacks import WatchReceptiveFields, field_snapshot
-from deepsal.rf import fields
+from deepsal.rf import map_receptive_fields
 from tests.callbacks.test_watch_fields import fit, watch
 
 
@@ -28,9 +28,9 @@ def test_without_memory_the_training_goes_on_and_says_what_is_missing(
     def scarce(*args: Any, **options: Any) -> Any:
         if next(calls) in fails:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
-        return fields(*args, **options)
+        return map_receptive_fields(*args, **options)
 
-    monkeypatch.setattr(field_snapshot, "fields", scarce)
+    monkeypatch.setattr(field_snapshot, "map_receptive_fields", scarce)
     watching = WatchReceptiveFields(tmp_path, ["conv3"], units=4, patches=2, window=33)
     trained = fit(tmp_path, [watching], epochs=2)
     assert trained.trainer.global_step == 4
@@ -47,6 +47,6 @@ def test_another_error_of_a_look_is_not_silenced(
     def broken(*_args: object, **_options: object) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(field_snapshot, "fields", broken)
+    monkeypatch.setattr(field_snapshot, "map_receptive_fields", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         fit(tmp_path, [watch(tmp_path)], epochs=1)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from deepsal.runs.process import environment
-from deepsal.sweeps.requeue import LEFT
-from deepsal.training.checkpoints import newest, whole
-from deepsal.training.preemption import SIGNAL
+from deepsal.runs.process import fresh_environment
+from deepsal.sweeps.requeue import PREEMPTED_EXIT_CODE
+from deepsal.training.checkpoints import is_whole_checkpoint, newest_checkpoint
+from deepsal.training.preemption import PREEMPTION_SIGNAL
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -45,7 +45,7 @@ TINY = [
 def start(folder: Path) -> subprocess.Popen[str]:
     """Start `run.py` on a folder, in a process group of its own."""
     chosen = [f"resume={folder}"] if (folder / "config.yaml").is_file() else []
-    variables = {**environment(os.environ), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    variables = {**fresh_environment(os.environ), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     return subprocess.Popen(
         [sys.executable, "run.py", *(chosen or [*TINY, f"hydra.run.dir={folder}"])],
         cwd=ROOT,
@@ -83,17 +83,17 @@ def kill(folder: Path, seconds: float, by: int = signal.SIGKILL) -> str:
     if process.poll() is None:
         os.killpg(process.pid, by)
     said, _ = process.communicate()
-    last, torn = newest(folder)
+    last, torn = newest_checkpoint(folder)
     for path in (folder / "checkpoints").glob("[!.]*.ckpt"):
-        assert whole(path), f"{path} is torn"
+        assert is_whole_checkpoint(path), f"{path} is torn"
         torch.load(path, weights_only=True)
     assert not torn
-    if process.returncode not in (-by, LEFT):
+    if process.returncode not in (-by, PREEMPTED_EXIT_CODE):
         return (
             f"ended with {process.returncode} before: {said[-300:] if process.returncode else ''}"
         )
     kept = torch.load(last, weights_only=True)["global_step"] if last else 0
-    how = "told to leave" if process.returncode == LEFT else "killed"
+    how = "told to leave" if process.returncode == PREEMPTED_EXIT_CODE else "killed"
     return f"{how} after {seconds:.1f} s, {kept} steps kept"
 
 
@@ -145,7 +145,7 @@ def chaos(folder: Path, reference: Path, span: float, seed: int, times: int | No
     """Kill or stop a run once or twice at random moments, finish it, say what differs."""
     dice = random.Random(seed)
     story = [
-        kill(folder, dice.uniform(0, span), dice.choice([signal.SIGKILL, SIGNAL]))
+        kill(folder, dice.uniform(0, span), dice.choice([signal.SIGKILL, PREEMPTION_SIGNAL]))
         for _ in range(times or (2 if dice.random() < 0.4 else 1))
     ]
     finish(folder)

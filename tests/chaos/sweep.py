@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from deepsal.runs.process import environment
+from deepsal.runs.process import fresh_environment
 from tests.chaos.runs import ROOT, TINY
 
 SWEPT = ("backbone=", "rf.units=", "trainer.max_epochs=")
@@ -29,7 +29,7 @@ VICTIM = "4-*"
 def sweep(folder: Path, kills: bool = False) -> tuple[int, str]:
     """Run the sweep, kill -9 one of its jobs if asked to; return exit code and output."""
     command = [sys.executable, "run.py", *SWEEP, f"hydra.sweep.dir={folder}"]
-    variables = {**environment(os.environ), "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+    variables = {**fresh_environment(os.environ), "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
     with tempfile.TemporaryFile("w+") as file:
         process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=file, stderr=file)
         while kills and process.poll() is None:

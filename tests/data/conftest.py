@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from deepsal.data import SaliencyDataset, fetch
-from deepsal.data.augment import Augment
-from deepsal.data.download.addresses import ARCHIVES, REPOSITORIES, registry
+from deepsal.data import SaliencyDataset, fetch_dataset
+from deepsal.data.augment import RandomAugmentation
+from deepsal.data.download.addresses import RELEASE_ARCHIVES, REPOSITORY_ADDRESSES, file_checksums
 from deepsal.data.saliency_images import SaliencyImages
 from tests.data.fakes import FAKES
 
@@ -51,7 +51,7 @@ def stays(data: SaliencyDataset) -> int:
     torch.manual_seed(0)
     height, width = data.stimuli[0].size
     chosen = replace(data, splits={"train": range(min(8, len(data.stimuli)))})
-    augmented = Augment(flip=0.5, crop=0.6, keep=0.0)
+    augmented = RandomAugmentation(flip=0.5, crop=0.6, keep=0.0)
     images = SaliencyImages(chosen, chosen.splits["train"], (3 * height, 3 * width), augmented)
     seen = 0
     for index in [*range(len(images))] * 4:
@@ -155,15 +155,15 @@ def refetch(serving: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def fetched(name: str, tree: Path, archives: Mapping[str, tuple[str, str]]) -> Path:
         if not archives:
             files = {str(f.relative_to(tree)): f for f in tree.rglob("*") if f.is_file()}
-            assert set(files) <= set(registry(name)), "no such file in the release"
+            assert set(files) <= set(file_checksums(name)), "no such file in the release"
             serving.files |= {f"/{name}/{f}": path.read_bytes() for f, path in files.items()}
             sums = {f: hashlib.sha256(path.read_bytes()).hexdigest() for f, path in files.items()}
             monkeypatch.setattr(
-                import_module("deepsal.data.download.fetch"), "registry", lambda _: sums
+                import_module("deepsal.data.download.fetch"), "file_checksums", lambda _: sums
             )
-            monkeypatch.setitem(REPOSITORIES, name, f"{serving.url}/{name}")
+            monkeypatch.setitem(REPOSITORY_ADDRESSES, name, f"{serving.url}/{name}")
         else:
-            assert [a.file for a in ARCHIVES[name]] == list(archives)
+            assert [a.file for a in RELEASE_ARCHIVES[name]] == list(archives)
             for file, (part, called) in archives.items():
                 serving.files[f"/{file}"] = _packed(tree / part, called)
             served = [
@@ -171,10 +171,10 @@ def refetch(serving: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
                     url=f"{serving.url}/{a.file}",
                     md5=hashlib.md5(serving.files[f"/{a.file}"]).hexdigest(),
                 )
-                for a in ARCHIVES[name]
+                for a in RELEASE_ARCHIVES[name]
             ]
-            monkeypatch.setitem(ARCHIVES, name, served)
-        fetch(name, tmp_path / "fetched")
+            monkeypatch.setitem(RELEASE_ARCHIVES, name, served)
+        fetch_dataset(name, tmp_path / "fetched")
         return tmp_path / "fetched"
 
     return fetched

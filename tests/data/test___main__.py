@@ -2,19 +2,19 @@ from pathlib import Path
 
 import pytest
 
-from deepsal.data import cards, export, folder, popout
+from deepsal.data import dataset_cards, popout_dataset, read_csv_folder, write_csv_folder
 from deepsal.data.__main__ import main
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    export(popout((3, 1, 1), size=(24, 32)), tmp_path / "arrays")
+    write_csv_folder(popout_dataset((3, 1, 1), size=(24, 32)), tmp_path / "arrays")
     return tmp_path
 
 
 def test_cards_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cards"]) == 0
-    assert capsys.readouterr().out == f"{cards()}\n"
+    assert capsys.readouterr().out == f"{dataset_cards()}\n"
 
 
 def test_a_sound_folder_exits_with_0(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +36,7 @@ def test_export_says_how_to_use_what_it_wrote(
 ) -> None:
     assert main(["export", "arrays", "--data", str(root), "--to", str(root / "copy")]) == 0
     assert f"data=folder data.dataset.path={root}/copy" in capsys.readouterr().out
-    assert len(folder(root / "copy", 1.0).stimuli) == 5
+    assert len(read_csv_folder(root / "copy", 1.0).stimuli) == 5
 
 
 @pytest.mark.parametrize("name", ["arrays", "popout"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from deepsal.data import folder
+from deepsal.data import read_csv_folder
 from deepsal.data.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ def test_every_step_of_the_page_works(tmp_path: Path, monkeypatch: pytest.Monkey
     assert Path("mine.png").is_file()
     made: dict[str, Any] = {}
     exec(loads, made)
-    one, other = made["mine"]("data"), folder("data/mine", sigma=5.0)
+    one, other = made["mine"]("data"), read_csv_folder("data/mine", sigma=5.0)
     assert one.sigma == other.sigma
     points = {s.name: s.fixations for s in other.stimuli}
     assert {s.name for s in one.stimuli} == set(points)

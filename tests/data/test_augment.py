@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, Stimulus
-from deepsal.data.augment import Augment, View
+from deepsal.data.augment import ImageView, RandomAugmentation
 from deepsal.data.batch import Sample
 
 SIZE = (60, 88)
@@ -78,10 +78,10 @@ def test_a_crop_keeps_enough_fixations_and_no_other(keep: float) -> None:
     torch.manual_seed(0)
     random = np.random.default_rng(0)
     points = torch.from_numpy(random.uniform(-0.5, (87.4, 59.4), (40, 2)))
-    view = View(drawn(5, 5), points, SIZE)
+    view = ImageView(drawn(5, 5), points, SIZE)
     kept, sizes = [], set()
     for _ in range(60):
-        found = Augment(flip=0.0, crop=0.5, keep=keep)(view)
+        found = RandomAugmentation(flip=0.0, crop=0.5, keep=keep)(view)
         height, width = found.size
         assert found.image.shape == (3, height, width)
         assert ((found.points >= -0.5) & (found.points < torch.tensor([width, height]) - 0.5)).all()
@@ -94,14 +94,14 @@ def test_a_crop_keeps_enough_fixations_and_no_other(keep: float) -> None:
 def test_a_fixation_at_the_border_of_a_crop_is_counted() -> None:
     torch.manual_seed(0)
     corners = torch.tensor([[-0.5, -0.5], [87.49, 59.49]], dtype=torch.float64)
-    view = View(drawn(5, 5), corners, SIZE)
-    assert {len(Augment(crop=0.6, keep=0.0)(view).points) for _ in range(200)} <= {1, 2}
+    view = ImageView(drawn(5, 5), corners, SIZE)
+    assert {len(RandomAugmentation(crop=0.6, keep=0.0)(view).points) for _ in range(200)} <= {1, 2}
 
 
 def test_colour_changes_pixels_and_nothing_else() -> None:
     torch.manual_seed(0)
-    view = View(torch.randint(0, 255, (3, *SIZE), dtype=torch.uint8), torch.ones(2, 2), SIZE)
-    found = Augment(flip=0.0, colour=0.4)(view)
+    view = ImageView(torch.randint(0, 255, (3, *SIZE), dtype=torch.uint8), torch.ones(2, 2), SIZE)
+    found = RandomAugmentation(flip=0.0, colour=0.4)(view)
     assert not torch.equal(found.image, view.image)
     assert found._replace(image=view.image) == view
 
@@ -117,4 +117,4 @@ def test_only_training_images_are_augmented() -> None:
 )
 def test_an_option_out_of_range_is_named(option: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"data\.{option}={value} must lie between .* and 1"):
-        Augment(**{option: value})
+        RandomAugmentation(**{option: value})

@@ -1,12 +1,12 @@
 import torch
 
-from deepsal.data.batch import Sample, collate
+from deepsal.data.batch import Sample, collate_samples
 
 
 def test_collate_stacks_maps_and_keeps_ragged_points_apart() -> None:
     image, counts = torch.rand(3, 4, 4), torch.ones(4, 4)
     points = torch.rand(5, 2), torch.rand(2, 2)
-    batch = collate(
+    batch = collate_samples(
         [
             Sample(image, counts, counts / 16, p, n, (6, 8))
             for p, n in zip(points, "ab", strict=True)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from deepsal.data import SaliencyDataModule, SaliencyDataset, Stimulus, popout
+from deepsal.data import SaliencyDataModule, SaliencyDataset, Stimulus, popout_dataset
 from deepsal.data import cache as module
 from deepsal.data.batch import Sample
-from deepsal.data.cache import Cache, Kept
+from deepsal.data.cache import DatasetCache, SharedRecords
 from deepsal.data.image_files import read_image
 
 SIZE = (12, 16)
@@ -65,9 +65,9 @@ def test_samples_are_bit_equal_without_the_cache_while_it_fills_and_full(
 def test_a_second_run_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = files(tmp_path / "data")
     before = samples(data, tmp_path / "cache")
-    monkeypatch.setattr(module.Kept, "put", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(module.SharedRecords, "put", lambda *_: pytest.fail("made again"))
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("decoded again"))
-    kept = Cache(tmp_path / "cache").images(data, SIZE)
+    kept = DatasetCache(tmp_path / "cache").images(data, SIZE)
     assert all(kept.get(i) is not None for i in range(6))
     torch.manual_seed(0)
     images = SaliencyDataModule(data, SIZE, flip=0.0, cache_dir=tmp_path / "cache").images["val"]
@@ -77,22 +77,22 @@ def test_a_second_run_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_another_content_size_or_reading_is_another_file(tmp_path: Path) -> None:
     data = files(tmp_path / "data")
     assert not list(tmp_path.glob("cache/*"))
-    names = {Cache(tmp_path).images(data, SIZE).file}
-    names.add(Cache(tmp_path).images(data, (16, 12)).file)
+    names = {DatasetCache(tmp_path).images(data, SIZE).file}
+    names.add(DatasetCache(tmp_path).images(data, (16, 12)).file)
     Image.new("RGB", (44, 30)).save(tmp_path / "data" / "3.jpg")
-    names.add(Cache(tmp_path).images(data, SIZE).file)
+    names.add(DatasetCache(tmp_path).images(data, SIZE).file)
     assert len(names) == 3
     assert samples(data, tmp_path / "cache")[3].image.max() == 0
 
 
 def test_generated_images_and_an_option_of_none_write_no_file(tmp_path: Path) -> None:
-    samples(popout((2, 1, 1), size=(30, 44)), tmp_path / "cache")
+    samples(popout_dataset((2, 1, 1), size=(30, 44)), tmp_path / "cache")
     samples(files(tmp_path / "data"), None)
     assert not (tmp_path / "cache").exists()
 
 
 def _write_for_ever(file: Path) -> None:
-    kept = Kept(50, (3, 64, 64), torch.uint8, file)
+    kept = SharedRecords(50, (3, 64, 64), torch.uint8, file)
     while True:
         for i in range(50):
             kept.put(i, torch.full((3, 64, 64), i, dtype=torch.uint8))
@@ -104,13 +104,13 @@ def test_what_a_killed_writer_leaves_is_whole_or_made_again(tmp_path: Path) -> N
     writers = [context.Process(target=_write_for_ever, args=(file,)) for _ in range(2)]
     for writer in writers:
         writer.start()
-    kept = Kept(50, (3, 64, 64), torch.uint8, file)
+    kept = SharedRecords(50, (3, 64, 64), torch.uint8, file)
     while kept.get(20) is None:
         pass
     for writer in writers:
         os.kill(writer.pid or 0, signal.SIGKILL)
         writer.join()
-    again = Kept(50, (3, 64, 64), torch.uint8, file)
+    again = SharedRecords(50, (3, 64, 64), torch.uint8, file)
     found = [again.get(i) for i in range(50)]
     assert any(record is not None for record in found)
     assert all((record == i).all() for i, record in enumerate(found) if record is not None)
@@ -128,7 +128,7 @@ def test_a_damaged_file_is_made_again(tmp_path: Path, cut: float) -> None:
 
 
 def test_a_record_survives_pickling_to_a_spawned_worker(tmp_path: Path) -> None:
-    kept = Kept(2, (3,), torch.float32, tmp_path / "a.images")
+    kept = SharedRecords(2, (3,), torch.float32, tmp_path / "a.images")
     kept.put(1, torch.tensor([1.0, 2.0, 3.0]))
     copy = pickle.loads(pickle.dumps(kept))
     assert copy.get(0) is None
@@ -155,7 +155,7 @@ def test_the_folder_stays_within_its_bound_and_the_oldest_go_first(tmp_path: Pat
     data, sizes, files_of = files(tmp_path / "data"), [(64, 64), (64, 65), (64, 66)], []
     gib = 6 * 3 * 64 * 66 * 2.5 / 2**30
     for age, size in enumerate(sizes):
-        kept = Cache(tmp_path, gib).images(data, size)
+        kept = DatasetCache(tmp_path, gib).images(data, size)
         for i in range(6):
             kept.put(i, torch.zeros(3, *size, dtype=torch.uint8))
         assert kept.file

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepsal.data import Batch, SaliencyDataModule, SaliencyDataset, Stimulus, popout
+from deepsal.data import Batch, SaliencyDataModule, SaliencyDataset, Stimulus, popout_dataset
 from deepsal.data.saliency_images import SaliencyImages
 
 SIZE = (30, 44)
@@ -38,7 +38,7 @@ def dataset(points: Sequence[tuple[int, int]]) -> SaliencyDataset:
 
 
 def arrays(size: tuple[int, int] = SIZE, flip: float = 0.5, workers: int = 0) -> SaliencyDataModule:
-    data = popout((6, 5, 2), size=(48, 64))
+    data = popout_dataset((6, 5, 2), size=(48, 64))
     return SaliencyDataModule(data, size=size, batch_size=2, flip=flip, num_workers=workers)
 
 
@@ -116,7 +116,7 @@ def test_the_shapes_of_a_batch() -> None:
 
 
 def test_training_drops_the_last_smaller_batch_unless_it_is_the_only_one() -> None:
-    data = popout((5, 3, 1), size=(48, 64))
+    data = popout_dataset((5, 3, 1), size=(48, 64))
     lengths = {
         size: [len(b.image) for b in SaliencyDataModule(data, SIZE, size).train_dataloader()]
         for size in (2, 5, 8)
@@ -147,7 +147,7 @@ def test_a_worker_gives_the_batches_of_the_main_process(loader: str) -> None:
 
 
 def test_an_image_is_decoded_once() -> None:
-    data = popout((3, 2, 1), size=(48, 64))
+    data = popout_dataset((3, 2, 1), size=(48, 64))
     reads: Counter[str] = Counter()
 
     def counted(stimulus: Stimulus) -> Tensor:

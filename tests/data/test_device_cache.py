@@ -5,10 +5,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from deepsal.data import SaliencyDataModule, popout
+from deepsal.data import SaliencyDataModule, popout_dataset
 from deepsal.data.device_cache import DeviceImages, choose_device_cache, free_memory
-from deepsal.training.checkpoints import Checkpoints, Last, newest
-from deepsal.training.preemption import Preempted, Requeue
+from deepsal.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, newest_checkpoint
+from deepsal.training.preemption import PreemptionCallback, RunPreempted
 from tests.conftest import task
 from tests.data.test_cache import files
 from tests.data.test_datamodule import dataset, equal
@@ -23,7 +23,7 @@ def data(
     device_cache: bool | None, flip: float = 0.5, workers: int = 0, crop: float = 1.0
 ) -> SaliencyDataModule:
     torch.manual_seed(0)
-    arrays = popout((16, 6, 3), size=(48, 64))
+    arrays = popout_dataset((16, 6, 3), size=(48, 64))
     return SaliencyDataModule(arrays, SIZE, 4, flip, workers, crop=crop, device_cache=device_cache)
 
 
@@ -84,16 +84,16 @@ def fit(folder: Path, device_cache: bool, *callbacks: pl.Callback) -> dict[str, 
     trainer = pl.Trainer(
         max_epochs=3,
         accelerator="cpu",
-        callbacks=[Last(folder), Requeue(), *callbacks],
+        callbacks=[LastCheckpoint(folder), PreemptionCallback(), *callbacks],
         logger=False,
-        plugins=[Checkpoints()],
+        plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    arrays = popout((16, 6, 3), size=(64, 96))
+    arrays = popout_dataset((16, 6, 3), size=(64, 96))
     images = SaliencyDataModule(arrays, (64, 96), 4, device_cache=device_cache)
-    trainer.fit(module, images, ckpt_path=newest(folder)[0], weights_only=True)
+    trainer.fit(module, images, ckpt_path=newest_checkpoint(folder)[0], weights_only=True)
     return dict(module.state_dict())
 
 
@@ -102,7 +102,7 @@ def fit(folder: Path, device_cache: bool, *callbacks: pl.Callback) -> dict[str, 
 def test_a_fit_also_a_resumed_one_ends_in_the_weights_of_the_loader(tmp_path: Path) -> None:
     expected = fit(tmp_path / "plain", False)
     kept = fit(tmp_path / "kept", True)
-    with pytest.raises(Preempted, match=r"at step 6$"):
+    with pytest.raises(RunPreempted, match=r"at step 6$"):
         fit(tmp_path / "cut", True, Tell(5))
     resumed = fit(tmp_path / "cut", True)
     for key, value in expected.items():

@@ -21,10 +21,10 @@ partial = pytest.mark.parametrize("fake", PARTIAL, ids=lambda f: f.name)
 
 
 def test_there_is_a_copy_of_every_release() -> None:
-    from deepsal.data.index import RELEASES
+    from deepsal.data.index import PUBLISHED_DATASETS
 
-    assert set(FAKES) == set(RELEASES)
-    assert all(fake.load is RELEASES[name][1] for name, fake in FAKES.items())
+    assert set(FAKES) == set(PUBLISHED_DATASETS)
+    assert all(fake.load is PUBLISHED_DATASETS[name][1] for name, fake in FAKES.items())
 
 
 @every
@@ -57,7 +57,7 @@ def test_the_splits_are_fixed_and_leave_no_image_out(fake: Fake, copied: Copied)
 
 @every
 def test_name_blur_and_degree_are_those_of_the_card(fake: Fake, copied: Copied) -> None:
-    data, card = fake.load(copied(fake.name)), fake.module.CARD
+    data, card = fake.load(copied(fake.name)), fake.module.DATASET_CARD
     assert data.name.removesuffix(" 2017") == card.title
     assert (data.sigma, data.degree) == (card.sigma, card.degree)
     assert data.hidden == (fake.table is None)
@@ -114,7 +114,7 @@ def test_a_table_of_something_else_is_named(fake: Fake, copied: Copied) -> None:
 
 def refuses_the_table(fake: Fake, table: Path) -> None:
     folder = table.parents[len(Path(str(fake.table)).parts)]
-    said = f"{re.escape(str(table))} is not a fixation file of {fake.module.CARD.title}: "
+    said = f"{re.escape(str(table))} is not a fixation file of {fake.module.DATASET_CARD.title}: "
     with pytest.raises(ValueError, match=said):
         fake.load(folder)
 
@@ -124,7 +124,7 @@ def test_a_missing_image_is_named(fake: Fake, copied: Copied) -> None:
     folder = copied(fake.name)
     image = folder / fake.name / fake.image
     image.unlink()
-    said = rf"{fake.module.CARD.title} is incomplete: {re.escape(str(image))} is missing"
+    said = rf"{fake.module.DATASET_CARD.title} is incomplete: {re.escape(str(image))} is missing"
     with pytest.raises(FileNotFoundError, match=said):
         fake.load(folder)
 

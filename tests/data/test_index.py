@@ -5,13 +5,13 @@ import yaml
 from PIL import Image
 
 import deepsal.data
-from deepsal.data.index import RELEASES, cards, load
+from deepsal.data.index import PUBLISHED_DATASETS, dataset_cards, load_dataset
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
 
 def test_every_release_has_a_card_an_option_and_a_loader_of_one_name() -> None:
-    for card, loader in RELEASES.values():
+    for card, loader in PUBLISHED_DATASETS.values():
         option = yaml.safe_load((CONF / f"{card.name}.yaml").read_text())
         assert option["name"] == card.name
         assert option["dataset"]["_target_"] == f"deepsal.data.{card.name}"
@@ -21,22 +21,23 @@ def test_every_release_has_a_card_an_option_and_a_loader_of_one_name() -> None:
 def test_every_option_with_files_has_a_card() -> None:
     options = {option.stem for option in CONF.glob("*.yaml")}
     assert (
-        options - {card.name for card in cards()} == {"folder", "hdf5", "mix", "popout"} & options
+        options - {card.name for card in dataset_cards()}
+        == {"folder", "hdf5", "mix", "popout"} & options
     )
 
 
 def test_the_table_of_all_cards_fits_80_columns() -> None:
-    lines = str(cards()).splitlines()
+    lines = str(dataset_cards()).splitlines()
     assert max(map(len, lines)) <= 80
-    assert [line.split()[0] for line in lines[1:]] == [card.name for card in cards()]
+    assert [line.split()[0] for line in lines[1:]] == [card.name for card in dataset_cards()]
 
 
-@pytest.mark.parametrize("name", [*RELEASES])
+@pytest.mark.parametrize("name", [*PUBLISHED_DATASETS])
 def test_every_release_that_is_not_there_says_which_option_to_set(
     name: str, tmp_path: Path
 ) -> None:
     with pytest.raises(FileNotFoundError, match=rf"no .* here: .*{name}.* set data_dir=FOLDER"):
-        load(name, tmp_path)
+        load_dataset(name, tmp_path)
 
 
 def test_a_folder_in_the_generic_layout_is_known_by_its_name(tmp_path: Path) -> None:
@@ -51,9 +52,9 @@ def test_a_folder_in_the_generic_layout_is_known_by_its_name(tmp_path: Path) -> 
     (root / "fixations.csv").write_text(
         "image,subject,index,x,y\n" + "".join(f"{n},0,0,1,2\n" for n in names), encoding="utf-8"
     )
-    assert [s.name for s in load("meine Bilder", tmp_path).stimuli] == names
+    assert [s.name for s in load_dataset("meine Bilder", tmp_path).stimuli] == names
 
 
 def test_an_unknown_name_lists_the_choices(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no data set 'ozie': the choices are \['osie'"):
-        load("ozie", tmp_path)
+        load_dataset("ozie", tmp_path)

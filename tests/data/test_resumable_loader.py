@@ -11,15 +11,15 @@ import torch
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
-from deepsal.data import Batch, SaliencyDataModule, popout, resumable_loader
-from deepsal.data.resumable_loader import EpochSampler, usual_workers
+from deepsal.data import Batch, SaliencyDataModule, popout_dataset, resumable_loader
+from deepsal.data.resumable_loader import EpochSampler, default_worker_count
 from tests.conftest import datamodule
 from tests.data.test_datamodule import equal
 
 
 def augmented(workers: int = 0, seed: int = 0) -> SaliencyDataModule:
     torch.manual_seed(seed)
-    data = popout((16, 6, 1), size=(64, 96))
+    data = popout_dataset((16, 6, 1), size=(64, 96))
     return SaliencyDataModule(data, (48, 64), 4, 0.5, workers, crop=0.7, colour=0.3)
 
 
@@ -89,7 +89,7 @@ def _draw_as_rank(rank: int, folder: Path) -> None:
     )
     torch.manual_seed(rank)
     for images in (8, 7):
-        data = SaliencyDataModule(popout((images, 1, 1), size=(32, 32)), (32, 32), 2)
+        data = SaliencyDataModule(popout_dataset((images, 1, 1), size=(32, 32)), (32, 32), 2)
         batches = [[*map(tuple, draws)] for draws in data.train_dataloader().batch_sampler or ()]
         torch.save(batches, folder / f"{images}-{rank}")
     distributed.destroy_process_group()
@@ -134,18 +134,18 @@ def test_an_image_comes_up_as_often_as_its_chance_says() -> None:
 def test_a_gpu_has_workers_of_its_own_and_a_cpu_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    usual = partial(usual_workers, gpu)
-    assert [usual_workers(cpu), usual(1), usual(2), usual(4), usual(32)] == [0, 8, 7, 3, 0]
+    usual = partial(default_worker_count, gpu)
+    assert [default_worker_count(cpu), usual(1), usual(2), usual(4), usual(32)] == [0, 8, 7, 3, 0]
 
 
 def test_workers_share_no_more_memory_than_there_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    monkeypatch.setattr(resumable_loader, "SHARED", tmp_path)
+    monkeypatch.setattr(resumable_loader, "SHARED_MEMORY", tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=64 << 20))
     gpu, batch = torch.device("cuda"), 16 * 192 * 256 * 11
-    assert [usual_workers(gpu, ranks, batch) for ranks in (1, 2)] == [1, 0]
-    assert usual_workers(gpu, 1, 10 * batch) == 0
-    monkeypatch.setattr(resumable_loader, "SHARED", tmp_path / "no Linux")
-    assert usual_workers(gpu, 1, 10 * batch) == 8
+    assert [default_worker_count(gpu, ranks, batch) for ranks in (1, 2)] == [1, 0]
+    assert default_worker_count(gpu, 1, 10 * batch) == 0
+    monkeypatch.setattr(resumable_loader, "SHARED_MEMORY", tmp_path / "no Linux")
+    assert default_worker_count(gpu, 1, 10 * batch) == 8

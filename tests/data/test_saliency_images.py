@@ -1,11 +1,11 @@
 import torch
 
-from deepsal.data import SaliencyDataModule, popout
-from deepsal.data.batch import Draw
+from deepsal.data import SaliencyDataModule, popout_dataset
+from deepsal.data.batch import SeededIndex
 
 
 def images(**options: float) -> SaliencyDataModule:
-    return SaliencyDataModule(popout((4, 2, 1), size=(48, 64)), (48, 64), 2, **options)  # type: ignore[arg-type]
+    return SaliencyDataModule(popout_dataset((4, 2, 1), size=(48, 64)), (48, 64), 2, **options)  # type: ignore[arg-type]
 
 
 def test_images_travel_as_bytes_and_are_divided_where_they_are_used() -> None:
@@ -20,7 +20,7 @@ def test_images_travel_as_bytes_and_are_divided_where_they_are_used() -> None:
 def test_the_seed_of_a_draw_decides_its_augmentation_and_leaves_torch_as_it_is() -> None:
     split = images(crop=0.6, colour=0.4).images["train"]
     before = torch.get_rng_state()
-    batches = [split.__getitems__([Draw(0, seed)]).image for seed in (1, 1, 2)]
+    batches = [split.__getitems__([SeededIndex(0, seed)]).image for seed in (1, 1, 2)]
     assert torch.equal(batches[0], batches[1])
     assert not torch.equal(batches[0], batches[2])
     assert torch.equal(torch.get_rng_state(), before)

@@ -6,7 +6,7 @@ import torch
 import yaml
 from torch import nn
 
-from deepsal.rf.claims.rules import Row
+from deepsal.rf.claims.rules import ClaimRow
 from deepsal.statistics import Interval
 from tests.conftest import backbone
 
@@ -23,7 +23,9 @@ def test_the_study_trains_three_seeds_without_looking() -> None:
 
 def test_what_is_published_has_the_columns_that_the_script_writes() -> None:
     written = runpy.run_path(str(STUDY / "judge.py"))["written"]
-    made = written([Row("P3", "conv5", "csi", Interval(0.2, 0.1, 0.3, 90), "before", 0.25, 0.04)])
+    made = written(
+        [ClaimRow("P3", "conv5", "csi", Interval(0.2, 0.1, 0.3, 90), "before", 0.25, 0.04)]
+    )
     table = pd.read_csv(STUDY / "expected.csv")
     assert [*table.columns] == [*made.columns]
     assert made.loc[0, ["estimate", "low", "high", "count"]].tolist() == [0.2, 0.1, 0.3, 90]

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deepsal.atomic import write_text
-from deepsal.hardware import gpus
+from deepsal.hardware import visible_gpus
 from tests.bench.harness import ROOT, about
 from tests.gpu.checks import Check, every, on_gpu, small
 
@@ -23,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The checks of a machine with an NVIDIA GPU.")
     parser.add_argument("--small", action="store_true", help="seconds of each, on the processor")
     setting = small() if parser.parse_args().small else on_gpu()
-    if setting.device == "cuda" and not gpus():
+    if setting.device == "cuda" and not visible_gpus():
         parser.error("no NVIDIA GPU here (nvidia-smi lists none); --small runs on the processor")
     console, began = Console(width=80, highlight=False), time.monotonic()
     checks: list[Check] = []
@@ -41,7 +41,7 @@ def main() -> int:
 
 def record(checks: list[Check], device: str, folder: Path = ROOT / "runs" / "bench") -> Path:
     """Write `gpu.json`: card, versions, commit and all checks."""
-    cards = [gpu._asdict() for gpu in gpus()] if device == "cuda" else []
+    cards = [gpu._asdict() for gpu in visible_gpus()] if device == "cuda" else []
     rows = [{**check._asdict(), "passed": check.passed} for check in checks]
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**about(), "cards": cards, "device": device, "checks": rows}, indent=1)
@@ -50,7 +50,7 @@ def record(checks: list[Check], device: str, folder: Path = ROOT / "runs" / "ben
 
 def table(checks: list[Check]) -> Table:
     """Return the checks as a table of 80 columns."""
-    card = gpus()[0].name if gpus() else "the processor"
+    card = visible_gpus()[0].name if visible_gpus() else "the processor"
     rows = Table(title=f"deepsal on {card}", box=SIMPLE, padding=0, pad_edge=False)
     rows.title_justify = "left"
     rows.add_column("check", overflow="fold")

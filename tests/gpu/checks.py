@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from deepsal.data import SaliencyDataset, osie, popout
+from deepsal.data import SaliencyDataset, osie, popout_dataset
 from tests.bench import fields
 from tests.bench.harness import ROOT
 from tests.bench.pipeline import Size, pipeline_rate, step_rate
@@ -194,7 +194,7 @@ def images(count: int, size: Size) -> SaliencyDataset:
     """Return training images: OSIE with DEEPSAL_DATA, generated arrays without."""
     folder = os.environ.get("DEEPSAL_DATA")
     if not folder:
-        return popout((count, 0, 0), size=size)
+        return popout_dataset((count, 0, 0), size=size)
     whole = osie(folder)
     splits = {"train": list(whole.splits["train"])[:count], "val": [], "test": []}
     return SaliencyDataset(whole.name, whole.stimuli, splits, whole.sigma)

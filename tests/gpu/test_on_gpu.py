@@ -11,13 +11,13 @@ from torch import nn
 from torchvision.models import vgg16
 
 from deepsal.callbacks import WatchReceptiveFields
-from deepsal.rf import fields, geometry, store
-from deepsal.rf.hooks import undisturbed
-from deepsal.rf.mapping.align import Aligned
-from deepsal.rf.mapping.extraction import Extraction
-from deepsal.rf.mapping.methods import METHODS
-from deepsal.rf.mapping.readout import Answer, Probe, Question
-from deepsal.rf.patches import middle
+from deepsal.rf import map_receptive_fields, measure_geometry, store
+from deepsal.rf.hooks import temporary_eval_mode
+from deepsal.rf.mapping.align import AlignedFieldSum
+from deepsal.rf.mapping.extraction import FieldExtraction
+from deepsal.rf.mapping.methods import FIELD_METHODS
+from deepsal.rf.mapping.readout import FieldBatch, FieldRequest, UnitReadout
+from deepsal.rf.patches import centred_patches
 from tests.conftest import backbone, datamodule, task
 
 pytestmark = pytest.mark.gpu
@@ -27,28 +27,34 @@ IMAGES = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize("engine", ["windowed", "batch"])
 def test_fields_are_those_of_the_processor(engine: str) -> None:
     network = backbone().eval()
-    known = geometry(network, "conv3")
-    patches = middle(6, 3, known, (64, 96))
-    here = fields(network, "conv3", IMAGES, patches, range(6), known)
-    there = fields(network.cuda(), "conv3", IMAGES, patches, range(6), known, engine=engine)
+    known = measure_geometry(network, "conv3")
+    patches = centred_patches(6, 3, known, (64, 96))
+    here = map_receptive_fields(network, "conv3", IMAGES, patches, range(6), known)
+    there = map_receptive_fields(
+        network.cuda(), "conv3", IMAGES, patches, range(6), known, engine=engine
+    )
     assert np.abs(here.field - there.field).max() <= 1e-5 * np.abs(here.field).max()
     assert np.allclose(here.activation, there.activation, rtol=1e-5, atol=1e-6)
 
 
 def test_geometry_is_that_of_the_processor() -> None:
     network = vgg16(weights=None).eval()
-    assert geometry(network, "features.15") == geometry(network.cuda(), "features.15")
+    assert measure_geometry(network, "features.15") == measure_geometry(
+        network.cuda(), "features.15"
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_the_host_waits_for_nothing_inside_a_layer() -> None:
     network = vgg16(weights=None).features.eval().cuda()
-    known = geometry(network, "15")
+    known = measure_geometry(network, "15")
     images = torch.rand(2, 3, 96, 128, device="cuda")
-    patches = middle(32, 2, known, (96, 128))
-    with undisturbed(network):
-        aligned = Aligned(known, (96, 128), (32, 2), 65, False, images.device)
-        extraction = Extraction(network, "15", images, range(32), patches, aligned, "gradient", 1)
+    patches = centred_patches(32, 2, known, (96, 128))
+    with temporary_eval_mode(network):
+        aligned = AlignedFieldSum(known, (96, 128), (32, 2), 65, False, images.device)
+        extraction = FieldExtraction(
+            network, "15", images, range(32), patches, aligned, "gradient", 1
+        )
         extraction._verify = lambda: None  # type: ignore[method-assign]  # reads once, at the end
         try:
             torch.cuda.set_sync_debug_mode("error")
@@ -61,17 +67,17 @@ def test_the_host_waits_for_nothing_inside_a_layer() -> None:
 def test_fields_shrink_their_passes_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     network, image = vgg16(weights=None).eval().cuda(), torch.rand(1, 3, 224, 224)
-    known, sizes = geometry(network, "features.22"), []
-    patches = middle(256, 1, known, (224, 224))
-    read = partial(fields, network, "features.22", image, patches, range(256), known)
+    known, sizes = measure_geometry(network, "features.22"), []
+    patches = centred_patches(256, 1, known, (224, 224))
+    read = partial(map_receptive_fields, network, "features.22", image, patches, range(256), known)
     whole = read(engine="batch", pixels=8 * 224 * 224)
-    gradient = METHODS["gradient"]
+    gradient = FIELD_METHODS["gradient"]
 
-    def recorded(probe: Probe, question: Question) -> Answer:
+    def recorded(probe: UnitReadout, question: FieldRequest) -> FieldBatch:
         sizes.append(len(question.crops))
         return gradient(probe, question)
 
-    monkeypatch.setitem(METHODS, "gradient", recorded)
+    monkeypatch.setitem(FIELD_METHODS, "gradient", recorded)
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     used = torch.cuda.memory_allocated() + (1 << 30)
@@ -102,12 +108,12 @@ def test_a_training_in_tf32_or_bfloat16_is_watched_in_float32(tmp_path: Path) ->
             callbacks=[watching],
         ).fit(task(), datamodule())
     one, other = (tmp_path / p / "fields" / "epoch=000.npz" for p in ("32-true", "bf16-mixed"))
-    for entry in store.names(one):
-        first, second = store.load(one, entry).field, store.load(other, entry).field
+    for entry in store.entry_names(one):
+        first, second = store.load_fields(one, entry).field, store.load_fields(other, entry).field
         assert np.abs(first - second).max() <= 1e-5 * np.abs(first).max()
 
 
 def test_a_unit_that_looks_at_the_whole_image_is_read_on_it() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1)).eval().cuda()
-    found = fields(network, "1", IMAGES, np.zeros((2, 1, 3), dtype=np.int64), [0, 1])
+    found = map_receptive_fields(network, "1", IMAGES, np.zeros((2, 1, 3), dtype=np.int64), [0, 1])
     assert np.isfinite(found.field).all()

@@ -11,7 +11,7 @@ from deepsal.metrics.mit_benchmark import (
     auc_borji,
     auc_judd,
     auc_shuffled,
-    nss_sample,
+    nss_sample_std,
     sim_stretched,
 )
 
@@ -46,12 +46,12 @@ def stepped(positives: Tensor, negatives: Tensor) -> float:
 
 def test_nss_has_the_samples_deviation_and_merges_duplicates() -> None:
     log_density, fixations, _ = maps()
-    ours = nss_sample(log_density, fixations)
+    ours = nss_sample_std(log_density, fixations)
     n = SHAPE[1] * SHAPE[2]
     binary = (fixations > 0).double()
     expected = functional.nss(log_density, binary) * math.sqrt((n - 1) / n)
     assert torch.allclose(ours, expected)
-    assert torch.equal(ours, nss_sample(log_density, 3 * fixations))
+    assert torch.equal(ours, nss_sample_std(log_density, 3 * fixations))
 
 
 def test_sim_of_maps_that_are_stretched_first() -> None:
@@ -120,13 +120,13 @@ def test_coarse_steps_cost_a_peaked_map_and_fine_ones_do_not() -> None:
     assert auc_borji(log_density, fixations).item() < exact - 0.01
 
 
-@pytest.mark.parametrize("score", [nss_sample, auc_judd, auc_borji])
+@pytest.mark.parametrize("score", [nss_sample_std, auc_judd, auc_borji])
 def test_constant_and_empty_maps(score: Callable[[Tensor, Tensor], Tensor]) -> None:
     log_density, fixations, _ = maps()
     log_density[0] = -math.log(SHAPE[1] * SHAPE[2])
     fixations[1] = 0
     constant, empty = score(log_density, fixations).tolist()
-    assert constant == pytest.approx(0 if score is nss_sample else 0.5, abs=0.2)
+    assert constant == pytest.approx(0 if score is nss_sample_std else 0.5, abs=0.2)
     assert math.isnan(empty)
     assert sim_stretched(log_density, log_density.exp())[0].item() == pytest.approx(1)
 
@@ -144,7 +144,7 @@ def test_shuffled_of_constant_and_empty_maps() -> None:
 def test_double_stays_double_and_half_is_widened(dtype: torch.dtype) -> None:
     log_density, fixations, others = (m.to(dtype) for m in maps())
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    assert nss_sample(log_density, fixations).dtype == wide
+    assert nss_sample_std(log_density, fixations).dtype == wide
     assert auc_judd(log_density, fixations).dtype == wide
     assert auc_borji(log_density, fixations).dtype == wide
     assert auc_shuffled(log_density, fixations, others).dtype == wide

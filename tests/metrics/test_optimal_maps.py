@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from deepsal.metrics import functional as f
-from deepsal.metrics.optimal_maps import optimal
+from deepsal.metrics.optimal_maps import optimal_map
 
 SIZE, SIGMA = (48, 64), 4.0
 
@@ -27,7 +27,7 @@ def drawn(log_density: Tensor, images: int = 60, fixations: int = 100) -> tuple[
     at = torch.multinomial(p, fixations, replacement=True, generator=generator)
     counts = torch.zeros_like(p).scatter_add_(1, at, torch.ones_like(at, dtype=p.dtype))
     counts = counts.view(images, *SIZE)
-    blurred = optimal("cc", counts.clamp_min(1e-9).log(), SIGMA).exp()
+    blurred = optimal_map("cc", counts.clamp_min(1e-9).log(), SIGMA).exp()
     return counts, blurred / blurred.sum((1, 2), keepdim=True)
 
 
@@ -36,7 +36,7 @@ def test_the_optimal_map_scores_better_than_the_density_on_its_own_fixations(sco
     p, baseline = densities()
     counts, truths = drawn(p)
     others = drawn(baseline)[0].sum(0, keepdim=True).expand_as(counts)
-    best = optimal(score, p, SIGMA, baseline)
+    best = optimal_map(score, p, SIGMA, baseline)
     truth = (counts, others) if score == "sauc" else (truths,)
     found, plain = (getattr(f, score)(m.expand_as(counts), *truth).mean().item() for m in (best, p))
     assert found < plain - 0.01 if score == "kl" else found > plain + 0.001
@@ -45,29 +45,29 @@ def test_the_optimal_map_scores_better_than_the_density_on_its_own_fixations(sco
 def test_the_numeric_map_for_sim_beats_the_blurred_density() -> None:
     p, _ = densities()
     counts, truths = drawn(p)
-    sim, blurred = (optimal(score, p, SIGMA).expand_as(counts) for score in ("sim", "cc"))
+    sim, blurred = (optimal_map(score, p, SIGMA).expand_as(counts) for score in ("sim", "cc"))
     assert f.sim(sim, truths).mean() > f.sim(blurred, truths).mean()
 
 
 def test_every_map_is_a_density() -> None:
     p, baseline = densities()
     for score in ("nss", "ig", "auc", "sauc", "cc", "kl", "sim"):
-        total = optimal(score, p, SIGMA, baseline).exp().sum().item()
+        total = optimal_map(score, p, SIGMA, baseline).exp().sum().item()
         assert total == pytest.approx(1, abs=1e-9)
 
 
 def test_the_map_for_auc_has_a_flat_histogram_and_keeps_ties() -> None:
     values = torch.tensor([[[0.1, 0.1], [0.3, 0.5]]], dtype=torch.float64)
-    ranks = optimal("auc", values.log(), SIGMA).exp()
+    ranks = optimal_map("auc", values.log(), SIGMA).exp()
     assert (ranks / ranks[0, 0, 0] * 1.5).flatten().tolist() == pytest.approx([1.5, 1.5, 3, 4])
-    assert f.auc(optimal("auc", densities()[0], SIGMA), drawn(densities()[0])[0][:1]).item() == (
-        pytest.approx(f.auc(densities()[0], drawn(densities()[0])[0][:1]).item())
-    )
+    assert f.auc(
+        optimal_map("auc", densities()[0], SIGMA), drawn(densities()[0])[0][:1]
+    ).item() == (pytest.approx(f.auc(densities()[0], drawn(densities()[0])[0][:1]).item()))
 
 
 def test_bad_input_is_named() -> None:
     p, _ = densities()
     with pytest.raises(ValueError, match="bleu"):
-        optimal("bleu", p, SIGMA)
+        optimal_map("bleu", p, SIGMA)
     with pytest.raises(ValueError, match="baseline"):
-        optimal("sauc", p, SIGMA)
+        optimal_map("sauc", p, SIGMA)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from deepsal.metrics import functional, mit_benchmark
-from deepsal.metrics.scoring import SCORES, SaliencyMetrics, Scoring, scores
+from deepsal.metrics.scoring import DEFAULT_SCORES, ImageScorer, MeanScores, score_images
 
 
 def maps(count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -25,22 +25,22 @@ def others_and_baseline(count: int) -> tuple[Tensor, Tensor]:
 
 def test_the_mean_is_over_images_whatever_the_batches() -> None:
     everything, more = maps(7), others_and_baseline(7)
-    metric = SaliencyMetrics(SCORES)
+    metric = MeanScores(DEFAULT_SCORES)
     for part in (slice(0, 5), slice(5, 7)):
         metric.update(*(m[part] for m in (*everything, *more)))
     found = metric.compute()
-    for name, values in scores(*everything, SCORES, *more).items():
+    for name, values in score_images(*everything, DEFAULT_SCORES, *more).items():
         assert found[name].item() == pytest.approx(values.mean().item(), abs=1e-6)
 
 
 def test_ranks_may_hold_different_numbers_of_images_or_none() -> None:
     everything = maps(6)
-    ranks = [SaliencyMetrics() for _ in range(3)]
+    ranks = [MeanScores() for _ in range(3)]
     ranks[0].update(*(m[:5] for m in everything))
     ranks[1].update(*(m[5:] for m in everything))
-    together = SaliencyMetrics()
+    together = MeanScores()
     together.update(*everything)
-    merged = SaliencyMetrics()
+    merged = MeanScores()
     for state in ("total", "count"):  # what dist_reduce_fx="sum" does
         setattr(merged, state, sum(getattr(rank, state) for rank in ranks))
     merged._update_count = 1
@@ -51,33 +51,33 @@ def test_ranks_may_hold_different_numbers_of_images_or_none() -> None:
 def test_images_without_a_score_are_left_out() -> None:
     log_density, density, fixations = maps(4)
     fixations[2] = 0
-    metric = SaliencyMetrics(("nss",))
+    metric = MeanScores(("nss",))
     metric.update(log_density, density, fixations)
-    expected = scores(log_density, density, fixations, ("nss",))["nss"][[0, 1, 3]].mean()
+    expected = score_images(log_density, density, fixations, ("nss",))["nss"][[0, 1, 3]].mean()
     assert metric.compute()["nss"].item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_an_unknown_score_lists_the_choices() -> None:
     with pytest.raises(ValueError, match=r"bleu.*nss.*kl"):
-        scores(*maps(1), names=("bleu",))
+        score_images(*maps(1), names=("bleu",))
 
 
 def test_shuffled_auc_and_information_gain_are_scored_where_their_inputs_are() -> None:
     everything, (others, baseline) = maps(3), others_and_baseline(3)
-    assert set(scores(*everything)) == {"nss", "cc", "kl", "sim", "auc"}
-    found = scores(*everything, None, others, baseline)
-    assert set(found) == set(SCORES)
+    assert set(score_images(*everything)) == {"nss", "cc", "kl", "sim", "auc"}
+    found = score_images(*everything, None, others, baseline)
+    assert set(found) == set(DEFAULT_SCORES)
     expected = functional.sauc(everything[0], everything[2], others)
     assert torch.equal(found["sauc"], expected)
     expected = functional.information_gain(everything[0], everything[2], baseline)
     assert torch.equal(found["ig"], expected)
     with pytest.raises(ValueError, match=r"sauc.*others"):
-        scores(*everything, names=("sauc",))
+        score_images(*everything, names=("sauc",))
 
 
 def test_the_older_protocol_has_its_own_definitions() -> None:
     everything, more = maps(3), others_and_baseline(3)
-    old, new = (Scoring(p)(*everything, *more) for p in ("mit", "tuebingen"))
+    old, new = (ImageScorer(p)(*everything, *more) for p in ("mit", "tuebingen"))
     assert set(old) == {*new, "borji"}
     assert torch.equal(old["auc"], mit_benchmark.auc_judd(everything[0], everything[2]))
     assert {name for name in new if not torch.equal(old[name], new[name])} == {
@@ -90,14 +90,14 @@ def test_the_older_protocol_has_its_own_definitions() -> None:
 
 def test_the_earth_movers_distance_is_scored_only_when_asked_for() -> None:
     everything = maps(2)
-    assert "emd" not in Scoring()(*everything)
-    asked = Scoring(emd=True)(*everything)
-    assert set(asked) == {*Scoring()(*everything), "emd"}
-    metric = SaliencyMetrics(("emd",))
+    assert "emd" not in ImageScorer()(*everything)
+    asked = ImageScorer(emd=True)(*everything)
+    assert set(asked) == {*ImageScorer()(*everything), "emd"}
+    metric = MeanScores(("emd",))
     metric.update(*everything)
     assert metric.compute()["emd"].item() == pytest.approx(asked["emd"].mean().item())
     with pytest.raises(ValueError, match="emd has no optimal map"):
-        Scoring(maps="optimal", emd=True)
+        ImageScorer(maps="optimal", emd=True)
 
 
 def test_without_its_package_the_earth_movers_distance_is_refused_at_once(
@@ -105,21 +105,21 @@ def test_without_its_package_the_earth_movers_distance_is_refused_at_once(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ot", None)
     with pytest.raises(ImportError, match="POT"):
-        Scoring(emd=True)
+        ImageScorer(emd=True)
 
 
 @pytest.mark.parametrize("option", ["protocol", "maps"])
 def test_a_wrong_option_lists_the_choices(option: str) -> None:
     with pytest.raises(ValueError, match=rf"score.{option}=none.*\["):
-        Scoring(**{option: "none"})  # type: ignore[arg-type]
+        ImageScorer(**{option: "none"})  # type: ignore[arg-type]
 
 
 def test_optimal_maps_need_the_truths_blur_and_leave_the_density_to_nss() -> None:
     everything, more = maps(2), others_and_baseline(2)
     with pytest.raises(ValueError, match="sigma"):
-        Scoring(maps="optimal")(*everything, *more)
-    best = Scoring(maps="optimal")(*everything, *more, sigma=1.0)
-    plain = Scoring()(*everything, *more)
+        ImageScorer(maps="optimal")(*everything, *more)
+    best = ImageScorer(maps="optimal")(*everything, *more, sigma=1.0)
+    plain = ImageScorer()(*everything, *more)
     assert torch.equal(best["nss"], plain["nss"])
     assert not torch.allclose(best["cc"], plain["cc"])
 
@@ -127,7 +127,7 @@ def test_optimal_maps_need_the_truths_blur_and_leave_the_density_to_nss() -> Non
 def _rank(rank: int, file: str, found: Any) -> None:
     torch.distributed.init_process_group("gloo", f"file://{file}", world_size=2, rank=rank)
     everything, more = maps(4), others_and_baseline(4)
-    metric = SaliencyMetrics(SCORES)
+    metric = MeanScores(DEFAULT_SCORES)
     if rank == 0:
         metric.update(*everything, *more)
     found[rank] = [value.item() for value in metric.compute().values()]
@@ -139,7 +139,7 @@ def test_two_processes_of_which_one_has_no_image(tmp_path: Path) -> None:
     with torch.multiprocessing.Manager() as manager:
         found = manager.dict()
         spawn(_rank, (str(tmp_path / "meet"), found), nprocs=2)
-        single = SaliencyMetrics(SCORES)
+        single = MeanScores(DEFAULT_SCORES)
         single.update(*maps(4), *others_and_baseline(4))
         expected = [value.item() for value in single.compute().values()]
         assert found[0] == found[1] == pytest.approx(expected)

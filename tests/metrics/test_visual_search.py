@@ -3,30 +3,30 @@ import math
 import pytest
 import torch
 
-from deepsal.data.popout.popout import battery
-from deepsal.metrics.visual_search import fixations_to_target, target_scores
+from deepsal.data.popout.popout import popout_test_arrays
+from deepsal.metrics.visual_search import fixations_to_target, score_target
 
 
 def test_a_map_of_the_target_alone_is_perfect_and_one_without_it_is_not() -> None:
-    for array in battery(repeats=1, size=(96, 128))[6::7]:
+    for array in popout_test_arrays(repeats=1, size=(96, 128))[6::7]:
         target, distractors = array.masks()
-        best = target_scores(target.float(), target, distractors)
+        best = score_target(target.float(), target, distractors)
         assert best == (1, math.inf, 0, 1)
-        worst = target_scores(distractors.float(), target, distractors)
+        worst = score_target(distractors.float(), target, distractors)
         assert worst[:2] == (-1, 0)
         assert worst.fixations == math.inf
-        even = target_scores(torch.ones(96, 128), target, distractors)
+        even = score_target(torch.ones(96, 128), target, distractors)
         assert even[:3] == (0, 1, 1)
 
 
 def test_fixations_visit_every_brighter_item_before_the_target() -> None:
-    array = battery(["colour"], [1.0], size=(96, 128))[0]
+    array = popout_test_arrays(["colour"], [1.0], size=(96, 128))[0]
     saliency = torch.zeros(96, 128)
     for i, (x, y) in enumerate(zip(array.x, array.y, strict=True)):
         saliency[int(y), int(x)] = 100 - i
     saliency[int(array.y[array.target]), int(array.x[array.target])] = 100 - 5.5
     target, distractors = array.masks()
-    assert target_scores(saliency, target, distractors).fixations == (6 if array.target < 5 else 7)
+    assert score_target(saliency, target, distractors).fixations == (6 if array.target < 5 else 7)
 
 
 def test_inhibition_reaches_as_far_as_its_radius() -> None:
@@ -40,6 +40,6 @@ def test_maps_that_are_no_saliency_and_empty_masks_are_refused() -> None:
     mask, none = torch.ones(4, 4, dtype=torch.bool), torch.zeros(4, 4, dtype=torch.bool)
     for wrong in (-1.0, math.nan, -math.inf):
         with pytest.raises(ValueError, match="nowhere negative"):
-            target_scores(torch.full((4, 4), wrong), mask, mask)
+            score_target(torch.full((4, 4), wrong), mask, mask)
     with pytest.raises(ValueError, match="a mask is empty"):
-        target_scores(torch.ones(4, 4), none, mask)
+        score_target(torch.ones(4, 4), none, mask)

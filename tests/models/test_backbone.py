@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepsal.models import STAGES, Backbone, backbone, trained
+from deepsal.models import STAGES, Backbone, backbone_from_checkpoint, build_backbone
 
 
 def toy(inplace: bool = False) -> Backbone:
@@ -64,7 +64,7 @@ def test_no_stage_changes_the_features_before_it() -> None:
 @pytest.mark.parametrize("name", ["toy", "alexnet", "vgg16", "resnet18", "efficientnet_lite0"])
 def test_no_rectifier_works_in_place(name: str) -> None:
     with torch.device("meta" if name in {"alexnet", "vgg16", "resnet18"} else "cpu"):
-        network = toy(inplace=True) if name == "toy" else backbone(name, None)
+        network = toy(inplace=True) if name == "toy" else build_backbone(name, None)
     rectifiers = [m for m in network.modules() if isinstance(m, nn.ReLU | nn.ReLU6)]
     assert rectifiers
     assert not any(m.inplace for m in rectifiers)
@@ -92,11 +92,11 @@ def test_the_batch_statistics_of_frozen_stages_do_not_drift() -> None:
 @pytest.mark.parametrize("name", ["", "vgg61", "VGG16"])
 def test_an_unknown_name_lists_the_choices(name: str) -> None:
     with pytest.raises(ValueError, match=rf"no backbone '{name}'.*'alexnet'.*'resnet50'.*timm"):
-        backbone(name, None)
+        build_backbone(name, None)
 
 
 def test_a_name_of_ones_own_may_stand_for_a_model() -> None:
-    network = backbone("ours", None, model="resnet18")
+    network = build_backbone("ours", None, model="resnet18")
     assert network.name == "ours"
     assert network.channels["conv5"] == 512
 
@@ -105,7 +105,7 @@ def test_random_weights_follow_the_seed() -> None:
     kernels = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        kernels.append(backbone("resnet18", None).get_parameter("conv1.0.weight"))
+        kernels.append(build_backbone("resnet18", None).get_parameter("conv1.0.weight"))
     assert torch.equal(kernels[0], kernels[1])
     assert not torch.equal(kernels[0], kernels[2])
 
@@ -116,7 +116,7 @@ def test_the_packaged_weights_of_efficientnet_lite0_are_all_loaded() -> None:
     assert spec.origin is not None
     (file,) = Path(spec.origin).parent.glob("models/*.pth")
     stored = torch.load(file, weights_only=True)
-    network = backbone("efficientnet_lite0", "efficientnet_lite0", "tf_efficientnet_lite0")
+    network = build_backbone("efficientnet_lite0", "efficientnet_lite0", "tf_efficientnet_lite0")
     assert torch.equal(network.get_parameter("conv1.0.weight"), stored["_conv_stem.weight"])
     trunk = [
         value
@@ -135,7 +135,7 @@ def test_the_packaged_weights_of_efficientnet_lite0_are_all_loaded() -> None:
 
 def test_packaged_weights_are_refused_by_another_network() -> None:
     with pytest.raises(ValueError, match="are those of tf_efficientnet_lite0"):
-        backbone("efficientnet_lite0", "efficientnet_lite0")
+        build_backbone("efficientnet_lite0", "efficientnet_lite0")
 
 
 def test_a_copy_takes_the_weights_of_a_run(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_copy_takes_the_weights_of_a_run(tmp_path: Path) -> None:
     other.get_parameter("conv1.0.weight").data.add_(0.5)
     saved = {f"network.backbone.{key}": value for key, value in other.state_dict().items()}
     torch.save({"state_dict": {**saved, "network.decoder.x": torch.ones(1)}}, tmp_path / "a.ckpt")
-    found = trained(start, tmp_path / "a.ckpt")
+    found = backbone_from_checkpoint(start, tmp_path / "a.ckpt")
     image = torch.rand(1, 3, 64, 64)
     assert torch.equal(found(image)["conv5"], other.eval()(image)["conv5"])
     assert not torch.equal(start.eval()(image)["conv5"], other(image)["conv5"])
@@ -152,4 +152,4 @@ def test_a_copy_takes_the_weights_of_a_run(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {"network.backbone.mean": torch.ones(1)}}, tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match=r"a\.ckpt holds no run of toy"):
-        trained(toy(), tmp_path / "a.ckpt")
+        backbone_from_checkpoint(toy(), tmp_path / "a.ckpt")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deepsal.models.compilation import CompiledForward
-from deepsal.rf.mapping.gradient_fields import fields
+from deepsal.rf.mapping.gradient_fields import map_receptive_fields
 from deepsal.training.task import SaliencyTask
 from tests import conftest
 from tests.training.test_task import fit
@@ -81,7 +81,7 @@ def test_hooks_are_called_and_fields_are_mapped_after_a_compiled_step(backend: l
     assert heard == [1]
     plain = deepcopy(module.network)
     found, expected = (
-        fields(net, "backbone.conv3", IMAGE, np.array([[[0, 4, 6]]]), [1]).field
+        map_receptive_fields(net, "backbone.conv3", IMAGE, np.array([[[0, 4, 6]]]), [1]).field
         for net in (module.network, plain)
     )
     assert np.array_equal(found, expected)

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from deepsal.models import STAGES, Mirror, Readout
+from deepsal.models import STAGES, MirrorDecoder, ReadoutDecoder
 
 CHANNELS = dict(zip(STAGES, (8, 10, 12, 14, 16), strict=True))
 STRIDES = dict(zip(STAGES, (2, 4, 8, 16, 32), strict=True))
@@ -22,21 +22,23 @@ def features(size: tuple[int, int]) -> dict[str, Tensor]:
 @pytest.mark.parametrize("size", ODD)
 def test_the_readout_is_as_large_as_conv3(size: tuple[int, int]) -> None:
     maps = features(size)
-    logits = Readout(CHANNELS, STRIDES, width=7)(maps)
+    logits = ReadoutDecoder(CHANNELS, STRIDES, width=7)(maps)
     assert logits.shape == (2, *maps["conv3"].shape[-2:])
 
 
 @pytest.mark.parametrize("size", ODD)
 def test_the_mirror_is_as_large_as_conv1(size: tuple[int, int]) -> None:
     maps = features(size)
-    assert Mirror(CHANNELS, STRIDES)(maps).shape == (2, *maps["conv1"].shape[-2:])
+    assert MirrorDecoder(CHANNELS, STRIDES)(maps).shape == (2, *maps["conv1"].shape[-2:])
 
 
 @pytest.mark.parametrize(
-    ("decoder", "used"), [(Readout, STAGES[1:]), (Mirror, ("conv5",))], ids=["readout", "mirror"]
+    ("decoder", "used"),
+    [(ReadoutDecoder, STAGES[1:]), (MirrorDecoder, ("conv5",))],
+    ids=["readout", "mirror"],
 )
 def test_a_decoder_reads_the_stages_it_says(
-    decoder: type[Readout] | type[Mirror], used: tuple[str, ...]
+    decoder: type[ReadoutDecoder] | type[MirrorDecoder], used: tuple[str, ...]
 ) -> None:
     torch.manual_seed(1)
     network, maps = decoder(CHANNELS, STRIDES), features((64, 96))
@@ -47,9 +49,9 @@ def test_a_decoder_reads_the_stages_it_says(
     assert changed == set(used)
 
 
-@pytest.mark.parametrize("decoder", [Readout, Mirror])
+@pytest.mark.parametrize("decoder", [ReadoutDecoder, MirrorDecoder])
 def test_gradients_reach_every_parameter_of_a_decoder(
-    decoder: type[Readout] | type[Mirror],
+    decoder: type[ReadoutDecoder] | type[MirrorDecoder],
 ) -> None:
     torch.manual_seed(0)
     network = decoder(CHANNELS, STRIDES)
@@ -66,7 +68,7 @@ def passing(decoder: nn.Module) -> nn.Module:
 
 def test_the_readout_averages_finer_stages_and_stretches_coarser_ones() -> None:
     maps = {stage: x[:, :1].abs() for stage, x in features((65, 97)).items()}
-    decoder = passing(Readout(dict.fromkeys(STAGES, 1), STRIDES, width=1))
+    decoder = passing(ReadoutDecoder(dict.fromkeys(STAGES, 1), STRIDES, width=1))
     grid = (9, 13)
     coarse = [interpolate(maps[stage], grid, mode="bilinear") for stage in ("conv4", "conv5")]
     expected = adaptive_avg_pool2d(maps["conv2"], grid) + maps["conv3"] + coarse[0] + coarse[1]
@@ -75,17 +77,17 @@ def test_the_readout_averages_finer_stages_and_stretches_coarser_ones() -> None:
 
 def test_the_mirror_repeats_what_comes_from_below() -> None:
     maps = {stage: x[:, :1].abs() for stage, x in features((64, 96)).items()}
-    decoder = passing(Mirror(dict.fromkeys(STAGES, 1), STRIDES))
+    decoder = passing(MirrorDecoder(dict.fromkeys(STAGES, 1), STRIDES))
     expected = maps["conv5"].repeat_interleave(16, 2).repeat_interleave(16, 3)
     assert torch.equal(decoder(maps), expected[:, 0])
 
 
 def test_the_mirror_retraces_the_channels_of_the_encoder() -> None:
-    decoder = Mirror(CHANNELS, STRIDES)
+    decoder = MirrorDecoder(CHANNELS, STRIDES)
     kernels = [tuple(p.shape) for p in decoder.up.parameters() if p.ndim == 4]
     assert kernels == [(14, 16, 3, 3), (12, 14, 3, 3), (10, 12, 3, 3), (8, 10, 3, 3)]
 
 
-@pytest.mark.parametrize("decoder", [Readout, Mirror])
-def test_a_decoder_carries_its_name(decoder: type[Readout] | type[Mirror]) -> None:
+@pytest.mark.parametrize("decoder", [ReadoutDecoder, MirrorDecoder])
+def test_a_decoder_carries_its_name(decoder: type[ReadoutDecoder] | type[MirrorDecoder]) -> None:
     assert decoder(CHANNELS, STRIDES, name="mine").name == "mine"

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from deepsal.models import STAGES, Backbone, Finetune, Readout, SaliencyNetwork
+from deepsal.models import STAGES, Backbone, FinetuneDepth, ReadoutDecoder, SaliencyNetwork
 from deepsal.vocabulary import DEPTHS
 
 LEARNING = {
@@ -21,7 +21,7 @@ def toy() -> SaliencyNetwork:
         nn.Sequential(nn.Conv2d(3 if i == 0 else 4, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU())
         for i in range(5)
     ]
-    return SaliencyNetwork(Backbone(stages), Readout)
+    return SaliencyNetwork(Backbone(stages), ReadoutDecoder)
 
 
 def learns(network: SaliencyNetwork) -> dict[str, set[bool]]:
@@ -40,7 +40,7 @@ def test_every_depth_is_tested() -> None:
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_a_depth_freezes_exactly_the_stages_below_it(depth: str) -> None:
     network = toy()
-    finetune = Finetune(depth)
+    finetune = FinetuneDepth(depth)
     finetune.freeze(network)
     assert finetune.learning == LEARNING[depth]
     assert network.backbone.frozen == set(STAGES) - set(LEARNING[depth])
@@ -51,7 +51,7 @@ def test_a_depth_freezes_exactly_the_stages_below_it(depth: str) -> None:
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_frozen_stages_stay_frozen_when_training_resumes(depth: str) -> None:
     network = toy()
-    Finetune(depth).freeze(network)
+    FinetuneDepth(depth).freeze(network)
     network.eval()
     network.train()
     assert learns(network) == {stage: {stage in LEARNING[depth]} for stage in STAGES}
@@ -59,21 +59,21 @@ def test_frozen_stages_stay_frozen_when_training_resumes(depth: str) -> None:
 
 def test_freezing_wakes_no_network_from_eval_mode() -> None:
     network = toy().eval()
-    Finetune("all").freeze(network)
+    FinetuneDepth("all").freeze(network)
     assert not any(module.training for module in network.modules())
 
 
 def test_a_later_depth_replaces_an_earlier_one() -> None:
     network = toy()
     for depth in ("none", "all", "conv4"):
-        Finetune(depth).freeze(network)
+        FinetuneDepth(depth).freeze(network)
         assert learns(network) == {stage: {stage in LEARNING[depth]} for stage in STAGES}
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_groups_hold_every_learnable_parameter_once(depth: str) -> None:
     network = toy()
-    finetune = Finetune(depth)
+    finetune = FinetuneDepth(depth)
     finetune.freeze(network)
     groups = finetune.groups(network, 1e-3)
     assert [group["name"] for group in groups] == [*LEARNING[depth], "readout"]
@@ -84,20 +84,20 @@ def test_groups_hold_every_learnable_parameter_once(depth: str) -> None:
 
 
 def test_the_decoder_learns_at_the_rate_and_the_stages_at_a_fraction_of_it() -> None:
-    rates = {g["name"]: g["lr"] for g in Finetune("conv4", 0.25).groups(toy(), 0.04)}
+    rates = {g["name"]: g["lr"] for g in FinetuneDepth("conv4", 0.25).groups(toy(), 0.04)}
     assert rates == {"conv4": 0.01, "conv5": 0.01, "readout": 0.04}
 
 
 def test_every_stage_may_have_its_own_rate() -> None:
     scales = dict(zip(STAGES, (0.5, 0.25, 0.125, 2.0, 4.0), strict=True))
-    groups = Finetune("all", scales).groups(toy(), 1.0)
+    groups = FinetuneDepth("all", scales).groups(toy(), 1.0)
     assert {g["name"]: g["lr"] for g in groups} == {**scales, "readout": 1.0}
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_one_step_moves_the_learning_stages_and_nothing_else(depth: str) -> None:
     network = toy()
-    finetune = Finetune(depth)
+    finetune = FinetuneDepth(depth)
     finetune.freeze(network)
     before = {key: value.clone() for key, value in network.backbone.state_dict().items()}
     optimiser = torch.optim.AdamW(finetune.groups(network, 0.1), weight_decay=0.5)
@@ -112,9 +112,9 @@ def test_one_step_moves_the_learning_stages_and_nothing_else(depth: str) -> None
 @pytest.mark.parametrize("depth", ["conv1", "conv6", "decoder", ""])
 def test_an_unknown_depth_lists_the_choices(depth: str) -> None:
     with pytest.raises(ValueError, match=rf"no depth '{depth}'.*'none'.*'conv5'.*'all'"):
-        Finetune(depth)
+        FinetuneDepth(depth)
 
 
 def test_an_unknown_stage_lists_the_choices() -> None:
     with pytest.raises(ValueError, match=r"lr_scale names \['conv9'\].*'conv1'.*'conv5'"):
-        Finetune("all", {"conv5": 1.0, "conv9": 0.1})
+        FinetuneDepth("all", {"conv5": 1.0, "conv9": 0.1})

@@ -6,13 +6,13 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from deepsal.models import Backbone, Mirror, Readout, SaliencyNetwork
-from deepsal.models.network import Decoder, Finish
+from deepsal.models import Backbone, MirrorDecoder, ReadoutDecoder, SaliencyNetwork
+from deepsal.models.network import DecoderFactory, LogDensityHead
 
-SMALL: Decoder = partial(Readout, width=8)
+SMALL: DecoderFactory = partial(ReadoutDecoder, width=8)
 
 
-def toy(decoder: Decoder = SMALL, smooth: float = 0.02) -> SaliencyNetwork:
+def toy(decoder: DecoderFactory = SMALL, smooth: float = 0.02) -> SaliencyNetwork:
     torch.manual_seed(0)
     stages = [
         nn.Sequential(nn.Conv2d(3 if i == 0 else 16, 16, 3, 2, 1), nn.LeakyReLU()) for i in range(5)
@@ -20,9 +20,9 @@ def toy(decoder: Decoder = SMALL, smooth: float = 0.02) -> SaliencyNetwork:
     return SaliencyNetwork(Backbone(stages), decoder, smooth=smooth)
 
 
-def flat(smooth: float = 0.0) -> Finish:
+def flat(smooth: float = 0.0) -> LogDensityHead:
     """Without its centre bias."""
-    finish = Finish(smooth)
+    finish = LogDensityHead(smooth)
     nn.init.zeros_(finish.weight)
     return finish
 
@@ -32,27 +32,27 @@ def sums_to_one(log_density: Tensor) -> bool:
     return torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
 
 
-@pytest.mark.parametrize("decoder", [SMALL, Mirror], ids=["readout", "mirror"])
+@pytest.mark.parametrize("decoder", [SMALL, MirrorDecoder], ids=["readout", "mirror"])
 @pytest.mark.parametrize("smooth", [0.0, 0.02, 0.5])
 @pytest.mark.parametrize("size", [(64, 96), (33, 71), (65, 50)])
 def test_the_output_is_a_log_density_of_the_images_size(
-    size: tuple[int, int], smooth: float, decoder: Decoder
+    size: tuple[int, int], smooth: float, decoder: DecoderFactory
 ) -> None:
     log_density = toy(decoder, smooth)(torch.rand(2, 3, *size))
     assert log_density.shape == (2, *size)
     assert sums_to_one(log_density)
 
 
-@pytest.mark.parametrize("decoder", [SMALL, Mirror], ids=["readout", "mirror"])
+@pytest.mark.parametrize("decoder", [SMALL, MirrorDecoder], ids=["readout", "mirror"])
 @pytest.mark.parametrize("size", [(120, 160), (7, 9), (1, 1), (64, 96)])
-def test_the_output_may_have_another_size(size: tuple[int, int], decoder: Decoder) -> None:
+def test_the_output_may_have_another_size(size: tuple[int, int], decoder: DecoderFactory) -> None:
     log_density = toy(decoder)(torch.rand(2, 3, 64, 96), size)
     assert log_density.shape == (2, *size)
     assert sums_to_one(log_density)
 
 
-@pytest.mark.parametrize("decoder", [SMALL, Mirror], ids=["readout", "mirror"])
-def test_the_output_is_float32_also_under_autocast(decoder: Decoder) -> None:
+@pytest.mark.parametrize("decoder", [SMALL, MirrorDecoder], ids=["readout", "mirror"])
+def test_the_output_is_float32_also_under_autocast(decoder: DecoderFactory) -> None:
     network, image = toy(decoder), torch.rand(2, 3, 64, 96)
     with torch.autocast("cpu", torch.bfloat16):
         assert network.decoder(network.backbone(image)).dtype == torch.bfloat16
@@ -62,9 +62,9 @@ def test_the_output_is_float32_also_under_autocast(decoder: Decoder) -> None:
     assert torch.allclose(log_density, network(image), atol=0.1)
 
 
-@pytest.mark.parametrize("decoder", [SMALL, Mirror], ids=["readout", "mirror"])
+@pytest.mark.parametrize("decoder", [SMALL, MirrorDecoder], ids=["readout", "mirror"])
 @pytest.mark.parametrize("smooth", [0.0, 0.05])
-def test_gradients_reach_every_parameter(smooth: float, decoder: Decoder) -> None:
+def test_gradients_reach_every_parameter(smooth: float, decoder: DecoderFactory) -> None:
     network = toy(decoder, smooth)
     log_density = network(torch.rand(2, 3, 64, 96))
     log_density[:, 10, 70].sum().backward()
@@ -78,7 +78,7 @@ def test_gradients_reach_every_parameter(smooth: float, decoder: Decoder) -> Non
 
 def test_nothing_is_smoothed_at_zero() -> None:
     logits = torch.randn(2, 12, 17)
-    assert Finish(0.0).log_smooth is None
+    assert LogDensityHead(0.0).log_smooth is None
     assert torch.allclose(
         flat()(logits, (12, 17)), logits.flatten(1).log_softmax(1).view(2, 12, 17), atol=1e-5
     )
@@ -99,7 +99,7 @@ def test_a_constant_map_stays_constant_up_to_the_border() -> None:
 
 
 def test_the_bias_is_its_formula() -> None:
-    finish = Finish(0.0)
+    finish = LogDensityHead(0.0)
     with torch.no_grad():
         finish.weight.fill_(2.0)
         finish.centre.copy_(torch.tensor([0.25, -0.5]))
@@ -112,7 +112,7 @@ def test_the_bias_is_its_formula() -> None:
 
 
 def test_an_untrained_bias_prefers_the_centre() -> None:
-    log_density = Finish(0.02)(torch.zeros(1, 5, 7), (33, 55))[0]
+    log_density = LogDensityHead(0.02)(torch.zeros(1, 5, 7), (33, 55))[0]
     assert int(log_density.argmax()) == 16 * 55 + 27
 
 

@@ -6,8 +6,14 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from deepsal.models import Backbone, backbone
-from deepsal.models.stages import RESNET, VGG, resnet, timm_stages, vgg
+from deepsal.models import Backbone, build_backbone
+from deepsal.models.stages import (
+    RESNET_NAMES,
+    VGG_STAGE_ENDS,
+    resnet_stages,
+    timm_stages,
+    vgg_stages,
+)
 
 NETWORKS = {
     "alexnet": ([64, 192, 384, 256, 256], [4, 8, 16, 16, 16]),
@@ -23,13 +29,13 @@ STAGES = ["conv1", "conv2", "conv3", "conv4", "conv5"]
 
 
 def test_every_row_of_the_tables_is_tested() -> None:
-    assert {*VGG, *RESNET} <= set(NETWORKS)
+    assert {*VGG_STAGE_ENDS, *RESNET_NAMES} <= set(NETWORKS)
 
 
 def shaped(name: str) -> Backbone:
     """Without its numbers where the network is cut by a table: a VGG has half a gigabyte."""
-    with torch.device("meta" if name in {*VGG, *RESNET} else "cpu"):
-        return backbone(name, None)
+    with torch.device("meta" if name in {*VGG_STAGE_ENDS, *RESNET_NAMES} else "cpu"):
+        return build_backbone(name, None)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -71,7 +77,7 @@ def composed(stages: list[nn.Module], image: Tensor) -> Tensor:
     return nn.Sequential(*stages)(image)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("name", VGG)
+@pytest.mark.parametrize("name", VGG_STAGE_ENDS)
 def test_the_stages_of_a_vgg_are_the_network_itself(name: str) -> None:
     with torch.device("meta"):
         network = getattr(torchvision.models, name)(weights=None)
@@ -81,17 +87,17 @@ def test_the_stages_of_a_vgg_are_the_network_itself(name: str) -> None:
         nn.init.normal_(weights, std=0.05)
     image = torch.randn(1, 3, 70, 67)
     expected = network.features(image)
-    stages = vgg(network, name)
+    stages = vgg_stages(network, name)
     assert torch.equal(network.features[-1](composed(stages, image)), expected)
     assert expected.std() > 0
 
 
-@pytest.mark.parametrize("name", RESNET)
+@pytest.mark.parametrize("name", RESNET_NAMES)
 def test_the_stages_of_a_resnet_are_the_network_itself(name: str) -> None:
     torch.manual_seed(0)
     network = getattr(torchvision.models, name)(weights=None).eval()
     image = torch.randn(2, 3, 70, 67)
-    maps = composed(resnet(network), image)
+    maps = composed(resnet_stages(network), image)
     assert torch.allclose(network.fc(network.avgpool(maps).flatten(1)), network(image), atol=1e-5)
 
 
@@ -120,7 +126,7 @@ def test_the_stages_of_a_timm_network_give_its_own_features(name: str) -> None:
 )
 def test_a_network_without_five_stages_is_refused(name: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        backbone(name, None)
+        build_backbone(name, None)
 
 
 class Skipping(nn.Module):

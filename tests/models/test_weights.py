@@ -15,9 +15,16 @@ from torch import nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 from torchvision.models import ResNet18_Weights, resnet18, vgg16
 
-from deepsal.models import Backbone, backbone
-from deepsal.models.stages import vgg
-from deepsal.models.weights import CAFFE_MEAN, IMAGENET, Weights, fill, keras_vgg16, load
+from deepsal.models import Backbone, build_backbone
+from deepsal.models.stages import vgg_stages
+from deepsal.models.weights import (
+    CAFFE_MEAN,
+    IMAGENET_MEAN_STD,
+    BackboneWeights,
+    copy_weights,
+    load_weights,
+    read_keras_vgg16,
+)
 
 OFFLINE = r"weights=null .*efficientnet_lite0.*weights=FILE"
 
@@ -28,23 +35,23 @@ def toy() -> nn.Sequential:
 
 def filled(state: dict[str, torch.Tensor]) -> nn.Sequential:
     network = toy()
-    fill(network, [network[0], network[1]], Weights("toy.pt", state))
+    copy_weights(network, [network[0], network[1]], BackboneWeights("toy.pt", state))
     return network
 
 
 def test_null_keeps_the_random_initialisation() -> None:
-    assert load("vgg16", None) == Weights("random")
+    assert load_weights("vgg16", None) == BackboneWeights("random")
     network = toy()
     before = network.get_parameter("0.weight").clone()
-    fill(network, [network], load("toy", None))
+    copy_weights(network, [network], load_weights("toy", None))
     assert torch.equal(network.get_parameter("0.weight"), before)
 
 
 def test_a_file_of_names_and_tensors_is_read(tmp_path: Path) -> None:
     torch.save({"a": torch.arange(3)}, tmp_path / "w.pt")
-    weights = load("vgg16", str(tmp_path / "w.pt"))
+    weights = load_weights("vgg16", str(tmp_path / "w.pt"))
     assert {k: v.tolist() for k, v in (weights.state or {}).items()} == {"a": [0, 1, 2]}
-    assert (weights.mean, weights.std) == IMAGENET
+    assert (weights.mean, weights.std) == IMAGENET_MEAN_STD
 
 
 def test_a_backbone_holds_the_weights_of_the_file(tmp_path: Path) -> None:
@@ -52,7 +59,7 @@ def test_a_backbone_holds_the_weights_of_the_file(tmp_path: Path) -> None:
     network = resnet18(weights=None)
     torch.save(network.state_dict(), tmp_path / "w.pt")
     torch.manual_seed(1)
-    stages = backbone("resnet18", str(tmp_path / "w.pt"))
+    stages = build_backbone("resnet18", str(tmp_path / "w.pt"))
     for own, theirs in (("conv1.0", "conv1"), ("conv5.1.conv2", "layer4.1.conv2")):
         stored = network.get_parameter(f"{theirs}.weight")
         assert torch.equal(stages.get_parameter(f"{own}.weight"), stored)
@@ -68,26 +75,26 @@ def test_a_checkpoint_that_is_no_plain_state_dict_is_refused(
 ) -> None:
     torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(ValueError, match=r"last\.ckpt holds no plain state dict"):
-        load("vgg16", str(tmp_path / "last.ckpt"))
+        load_weights("vgg16", str(tmp_path / "last.ckpt"))
 
 
 def test_a_pickle_of_a_module_is_not_run_but_refused(tmp_path: Path) -> None:
     torch.save(toy(), tmp_path / "w.pt")
     with pytest.raises(ValueError, match=r"w\.pt is not a PyTorch state dict"):
-        load("vgg16", str(tmp_path / "w.pt"))
+        load_weights("vgg16", str(tmp_path / "w.pt"))
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04 cut"])
 def test_a_file_that_is_no_checkpoint_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "w.pt").write_bytes(content)
     with pytest.raises(ValueError, match=r"w\.pt is not a PyTorch state dict"):
-        load("vgg16", str(tmp_path / "w.pt"))
+        load_weights("vgg16", str(tmp_path / "w.pt"))
 
 
 @pytest.mark.parametrize("file", ["none.pt", "none.ckpt", "none.h5"])
 def test_a_file_that_does_not_exist_is_named(file: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"backbone\.weights=.*{file} does not exist"):
-        load("vgg16", str(tmp_path / file))
+        load_weights("vgg16", str(tmp_path / file))
 
 
 def test_weights_that_fit_are_copied_and_the_classifier_may_be_missing() -> None:
@@ -117,7 +124,7 @@ def test_weights_in_order_with_entries_left_over_are_refused() -> None:
     state = {f"layer{i}": value for i, value in enumerate(network.state_dict().values())}
     state["one more"] = torch.ones(7)
     with pytest.raises(ValueError, match="do not fit"):
-        fill(network, [network], Weights("toy", state, in_order=True))
+        copy_weights(network, [network], BackboneWeights("toy", state, in_order=True))
 
 
 Kernels = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -156,8 +163,8 @@ def test_a_keras_network_gives_the_features_keras_would(h5: Path, kernels: Kerne
         network = vgg16(weights=None)
     network.features.to_empty(device="cpu")
     network.classifier = nn.Identity()
-    found, stages = load("vgg16", str(h5)), vgg(network, "vgg16")
-    fill(network, stages, found)
+    found, stages = load_weights("vgg16", str(h5)), vgg_stages(network, "vgg16")
+    copy_weights(network, stages, found)
     image = torch.rand(1, 3, 32, 48)
     features = Backbone(stages, found.mean, found.std)(image)
     x = 255 * image.flip(1) - torch.tensor(CAFFE_MEAN).view(1, 3, 1, 1)
@@ -175,7 +182,7 @@ def test_a_truncated_keras_file_is_named(h5: Path, part: float) -> None:
     whole = h5.read_bytes()
     h5.write_bytes(whole[: round(part * len(whole))])
     with pytest.raises(ValueError, match=r"vgg16\.weights\.h5 holds no Keras VGG16 trunk"):
-        keras_vgg16(h5)
+        read_keras_vgg16(h5)
 
 
 @pytest.mark.parametrize("gone", ["block3", "block1/layers/conv2d/vars/1"])
@@ -183,24 +190,24 @@ def test_a_keras_file_of_another_layout_is_refused(h5: Path, gone: str) -> None:
     with h5py.File(h5, "a") as store:
         del store[gone]
     with pytest.raises(ValueError, match=r"vgg16\.weights\.h5 holds no Keras VGG16 trunk"):
-        keras_vgg16(h5)
+        read_keras_vgg16(h5)
 
 
 def test_a_keras_file_with_too_few_convolutions_is_refused(h5: Path) -> None:
     with h5py.File(h5, "a") as store:
         del store["block5/layers/conv2d_2"]
     with pytest.raises(ValueError, match="has 12 convolutions, VGG16 has 13"):
-        keras_vgg16(h5)
+        read_keras_vgg16(h5)
 
 
 def test_an_unknown_enum_lists_the_choices() -> None:
     with pytest.raises(ValueError, match=rf"'IMAGENET'.*IMAGENET1K_V1.*{OFFLINE}"):
-        load("vgg16", "IMAGENET")
+        load_weights("vgg16", "IMAGENET")
 
 
 def test_a_network_without_torchvision_weights_is_told_what_else_there_is() -> None:
     with pytest.raises(ValueError, match=rf"no weights for efficientnet_lite0; .*{OFFLINE}"):
-        load("efficientnet_lite0", "IMAGENET1K_V1")
+        load_weights("efficientnet_lite0", "IMAGENET1K_V1")
 
 
 @pytest.fixture
@@ -226,7 +233,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_torchvisions_weights_are_downloaded_once(site: Path) -> None:
     for _ in range(2):
-        state = load("resnet18", "IMAGENET1K_V1").state or {}
+        state = load_weights("resnet18", "IMAGENET1K_V1").state or {}
         assert {k: v.tolist() for k, v in state.items()} == {"a": [0, 1, 2]}
         site.unlink(missing_ok=True)
 
@@ -237,7 +244,7 @@ def test_a_download_that_fails_says_what_needs_no_network(site: Path, damaged: b
     with pytest.raises(
         ConnectionError, match=rf"resnet18's weights from .*{site.name} .*{OFFLINE}"
     ):
-        load("resnet18", "IMAGENET1K_V1")
+        load_weights("resnet18", "IMAGENET1K_V1")
 
 
 def test_a_refused_connection_says_what_needs_no_network(
@@ -246,4 +253,4 @@ def test_a_refused_connection_says_what_needs_no_network(
     url = f"http://127.0.0.1:1/{site.name}"
     monkeypatch.setattr(ResNet18_Weights.IMAGENET1K_V1.value, "url", url)
     with pytest.raises(ConnectionError, match=rf"resnet18's weights from {url} .*{OFFLINE}"):
-        load("resnet18", "IMAGENET1K_V1")
+        load_weights("resnet18", "IMAGENET1K_V1")

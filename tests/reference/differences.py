@@ -47,7 +47,7 @@ def rows(case: Case, ten: Tensor) -> dict[str, float]:
         "sAUC exact": f.sauc(log, here, there),
         "sAUC MATLAB, step .1": mit.auc_shuffled(log, here, ten),
         "NSS": f.nss(log, here),
-        "NSS, ddof 1, pixels once": mit.nss_sample(log, here),
+        "NSS, ddof 1, pixels once": mit.nss_sample_std(log, here),
         "NSS on a blurred map (a bug)": (_z(p) * truth).sum((-2, -1)),
         "NSS, mean and std swapped (a bug)": _swapped(p, here),
         "CC": f.cc(log, truth),

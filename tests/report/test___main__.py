@@ -24,7 +24,9 @@ def test_a_command_writes_its_page_and_says_where(
 def test_the_table_goes_to_the_terminal_or_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    score_files.write(tmp_path, [{"name": "a", "nss": 1.5}, {"name": "b", "nss": 2.5}], "OSIE")
+    score_files.write_scores(
+        tmp_path, [{"name": "a", "nss": 1.5}, {"name": "b", "nss": 2.5}], "OSIE"
+    )
     assert main(["table", str(tmp_path)]) == 0
     assert "2.00±.50" in capsys.readouterr().out
     file = tmp_path / "table.tex"

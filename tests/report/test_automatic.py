@@ -25,7 +25,7 @@ def test_a_part_that_fails_says_so_and_the_next_is_written(
     def refuse(folder: Path, title: str) -> None:
         raise OSError(f"no figure of {title}")
 
-    monkeypatch.setattr("deepsal.report.figures.change.change", refuse)
+    monkeypatch.setattr("deepsal.report.figures.change.draw_field_change", refuse)
     (tmp_path / "config.yaml").write_text("name: a\n")
     automatic.report_run(tmp_path, "a on popout")
     assert (tmp_path / "report.html").is_file()

@@ -41,8 +41,8 @@ def driver() -> Iterator[Any]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     return {
-        "run": run_page.write(run_folder(folder / "run", HOSTILE)),
-        "sweep": sweep_page.write(sweep(folder)),
+        "run": run_page.write_run_page(run_folder(folder / "run", HOSTILE)),
+        "sweep": sweep_page.write_sweep_page(sweep(folder)),
     }
 
 

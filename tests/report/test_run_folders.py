@@ -17,7 +17,7 @@ def test_runs_are_listed_by_number_with_their_last_fields(tmp_path: Path) -> Non
     write_run(tmp_path / "10-later")
     write_run(tmp_path / "9-earlier", "failed: ValueError: no", table)
     (tmp_path / "11-nothing").mkdir()
-    earlier, later = run_folders.found(tmp_path)
+    earlier, later = run_folders.find_runs(tmp_path)
     assert (earlier.name, later.name) == ("9-earlier", "10-later")
     assert (earlier.status, later.status) == ("failed: ValueError: no", "done")
     assert earlier.fields == {"csi": {"conv4": 0.5}}
@@ -29,4 +29,4 @@ def test_runs_are_listed_by_number_with_their_last_fields(tmp_path: Path) -> Non
 def test_a_run_that_logged_nothing_has_an_empty_table(metrics: str | None, tmp_path: Path) -> None:
     if metrics is not None:
         (tmp_path / "metrics.csv").write_text(metrics)
-    assert run_folders.logged(tmp_path).empty
+    assert run_folders.read_metrics_csv(tmp_path).empty

@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 
 from deepsal.callbacks import ShowPredictions, WatchReceptiveFields, show_predictions, watch_fields
 from deepsal.report.__main__ import main
-from deepsal.report.wandb_workspace import VARIED, workspace
+from deepsal.report.wandb_workspace import SWEEP_OPTIONS, build_workspace
 from deepsal.training.csv_log import csv_logger
 from tests.conftest import datamodule, task
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 def dashboard(*options: Any) -> dict[str, Any]:
     """Return the dashboard as the JSON that is sent, sections by name."""
     pytest.importorskip("wandb_workspaces", reason="the extra dashboard is not installed")
-    model = workspace("a project", "an entity", *options)._to_model()
+    model = build_workspace("a project", "an entity", *options)._to_model()
     sent = json.loads(model.model_dump_json(by_alias=True, exclude_none=True))
     sections = sent["spec"]["section"]["panelBankConfig"]["sections"]
     return {section["name"]: section["panels"] for section in sections}
@@ -105,7 +105,7 @@ def test_what_is_not_watched_has_no_panel() -> None:
 def test_the_sweeps_options_are_in_the_configuration() -> None:
     top = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())
     groups = {key for default in top["defaults"] if isinstance(default, dict) for key in default}
-    assert {option.partition(".")[0] for option in VARIED} <= groups | set(top)
+    assert {option.partition(".")[0] for option in SWEEP_OPTIONS} <= groups | set(top)
 
 
 def test_without_the_extra_it_says_what_to_install(

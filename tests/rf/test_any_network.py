@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision import models
 
-from deepsal.rf.geometry import geometry
-from deepsal.rf.hooks import undisturbed
-from deepsal.rf.mapping.gradient_fields import Fields, fields
-from deepsal.rf.mapping.readout import Probe
+from deepsal.rf.geometry import measure_geometry
+from deepsal.rf.hooks import temporary_eval_mode
+from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
+from deepsal.rf.mapping.readout import UnitReadout
 from tests.conftest import backbone
 from tests.rf.mapping.test_crop import unsettle
 from tests.rf.mapping.test_gradient_fields import middle
@@ -22,8 +22,8 @@ def answers(
 ) -> NDArray[np.float32]:
     """Return one autograd gradient per unit and patch, each of the full image, (U, K, 3, H, W)."""
     found = np.empty((*patches.shape[:2], *images.shape[1:]), dtype=np.float32)
-    with undisturbed(network):
-        probe = Probe(network, name, images[:1])
+    with temporary_eval_mode(network):
+        probe = UnitReadout(network, name, images[:1])
         for u, unit in enumerate(units):
             for k, (i, row, column) in enumerate(patches[u].tolist()):
                 image = images[i : i + 1].clone().requires_grad_()
@@ -32,7 +32,7 @@ def answers(
     return found
 
 
-def laid(gradients: NDArray[np.float32], found: Fields) -> NDArray[np.float32]:
+def laid(gradients: NDArray[np.float32], found: ReceptiveFields) -> NDArray[np.float32]:
     """Return the mean of gradients, cut around each patch's centre."""
     total: NDArray[np.float32] = np.zeros_like(found.field)
     sides = np.array(found.field.shape[2:])
@@ -63,9 +63,9 @@ def test_any_network_gives_the_fields_of_autograds_loop(name: str) -> None:
     network = build(weights=None)
     unsettle(network)
     images = torch.rand(2, 3, 64, 96)
-    known = geometry(network, stage)
+    known = measure_geometry(network, stage)
     with torch.no_grad():
-        response = Probe(network.eval(), stage, images).activation(images)
+        response = UnitReadout(network.eval(), stage, images).activation(images)
     limits = response.shape[2:]
     units = response.mean((0, 2, 3)).topk(3).indices.tolist()  # joined rectifiers: few are active
     shared = middle(3, 2, (limits[0] // 2, limits[1] // 2))
@@ -73,7 +73,7 @@ def test_any_network_gives_the_fields_of_autograds_loop(name: str) -> None:
     for patches in (shared, apart):
         gradients = answers(network, stage, images, patches, units)
         for window in (None, 31):
-            found = fields(network, stage, images, patches, units, known, window)
+            found = map_receptive_fields(network, stage, images, patches, units, known, window)
             expected = laid(gradients, found)
             assert np.abs(expected).max() > 0
             assert np.abs(found.field - expected).max() <= 1e-5 * np.abs(expected).max()
@@ -84,26 +84,33 @@ def test_other_precisions_layouts_and_batches_give_the_same_within_their_toleran
     network = models.resnet18(weights=None)
     images = torch.rand(3, 3, 48, 64)
     patches = np.random.default_rng(0).integers((0, 0, 0), (3, 6, 8), (2, 3, 3))
-    plain = fields(network, "layer2", images, patches, [0, 1]).field
+    plain = map_receptive_fields(network, "layer2", images, patches, [0, 1]).field
     half = copy.deepcopy(network).bfloat16()
     last = copy.deepcopy(network).to(memory_format=torch.channels_last)
     for found, tolerance in (
-        (fields(half, "layer2", images, patches, [0, 1]), 0.2),
-        (fields(copy.deepcopy(network).double(), "layer2", images, patches, [0, 1]), 1e-4),
-        (fields(last, "layer2", images, patches, [0, 1]), 1e-5),
-        (fields(network, "layer2", images, patches, [0, 1], pixels=1), 1e-5),
+        (map_receptive_fields(half, "layer2", images, patches, [0, 1]), 0.2),
+        (
+            map_receptive_fields(
+                copy.deepcopy(network).double(), "layer2", images, patches, [0, 1]
+            ),
+            1e-4,
+        ),
+        (map_receptive_fields(last, "layer2", images, patches, [0, 1]), 1e-5),
+        (map_receptive_fields(network, "layer2", images, patches, [0, 1], pixels=1), 1e-5),
     ):
         assert found.field.dtype == np.float32
         assert np.linalg.norm(found.field - plain) <= tolerance * np.linalg.norm(plain)
     with torch.inference_mode():
         copied = images.clone().contiguous(memory_format=torch.channels_last)
-        assert np.allclose(fields(network, "layer2", copied, patches, [0, 1]).field, plain)
+        assert np.allclose(
+            map_receptive_fields(network, "layer2", copied, patches, [0, 1]).field, plain
+        )
 
 
 def test_an_image_smaller_than_the_field_shows_what_lies_in_it() -> None:
     network, images = backbone(), torch.rand(1, 3, 40, 48)
     patches = middle(2, 1, (1, 0))
-    found = fields(network, "conv5", images, patches, [0, 1])
+    found = map_receptive_fields(network, "conv5", images, patches, [0, 1])
     expected = laid(answers(network, "conv5", images, patches, [0, 1]), found)
     assert found.field.shape == (2, 3, 40, 48)
     assert np.abs(found.field - expected).max() < 1e-6
@@ -113,7 +120,7 @@ def test_an_image_smaller_than_the_field_shows_what_lies_in_it() -> None:
 def test_a_stride_need_not_divide_the_image(at: tuple[int, int]) -> None:
     network, images = backbone(), torch.rand(1, 3, 115, 131)
     patches = middle(2, 1, at)
-    found = fields(network, "conv2", images, patches, [0, 1])
+    found = map_receptive_fields(network, "conv2", images, patches, [0, 1])
     expected = laid(answers(network, "conv2", images, patches, [0, 1]), found)
     assert np.abs(found.field - expected).max() < 1e-6
 
@@ -144,6 +151,6 @@ def test_what_cannot_share_memory_is_run_on_a_batch_without_it(module: nn.Module
     network = nn.Sequential(nn.Conv2d(3, 3, 3), module)
     network.append(nn.Conv2d(4 if isinstance(module, Gated) else 3, 4, 3))
     images, patches = torch.rand(1, 3, 24, 24), middle(4, 1, (7, 8))
-    found = fields(network, "2", images, patches, range(4))
+    found = map_receptive_fields(network, "2", images, patches, range(4))
     expected = laid(answers(network, "2", images, patches, [0, 1, 2, 3]), found)
     assert np.abs(found.field - expected).max() <= 1e-5 * np.abs(expected).max()

@@ -7,15 +7,15 @@ from torchvision.models import alexnet, mobilenet_v3_small, resnet18, resnet50, 
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import cfgs, make_layers
 
-from deepsal.rf.geometry import Geometry, chain, geometry
+from deepsal.rf.geometry import FieldGeometry, chain_geometry, measure_geometry
 from tests.conftest import backbone
 
 
-def square(size: int, stride: int, offset: int) -> Geometry:
-    return Geometry((size, size), (stride, stride), (offset, offset))
+def square(size: int, stride: int, offset: int) -> FieldGeometry:
+    return FieldGeometry((size, size), (stride, stride), (offset, offset))
 
 
-PUBLISHED: list[tuple[Callable[..., nn.Module], dict[int, Geometry]]] = [
+PUBLISHED: list[tuple[Callable[..., nn.Module], dict[int, FieldGeometry]]] = [
     (
         # https://distill.pub/2019/computing-receptive-fields: 195 and stride 32 at pool5 (there
         # conv1 has no padding and the offset is 64); the layers before it by the same sums
@@ -71,23 +71,23 @@ PUBLISHED: list[tuple[Callable[..., nn.Module], dict[int, Geometry]]] = [
     [(build, n, g) for build, stages in PUBLISHED for n, g in stages.items()],
 )
 def test_chains_have_the_published_fields(
-    build: Callable[..., nn.Module], layers: int, expected: Geometry
+    build: Callable[..., nn.Module], layers: int, expected: FieldGeometry
 ) -> None:
     with torch.device("meta"):  # only the structure counts
         network = build(weights=None)
-    assert chain([*network.get_submodule("features").children()][:layers]) == expected
+    assert chain_geometry([*network.get_submodule("features").children()][:layers]) == expected
 
 
 @pytest.mark.parametrize("layers", [2, 6, 13])
 def test_alexnet_as_measured_has_the_published_fields(layers: int) -> None:
     network = alexnet(weights=None).features
-    assert geometry(network, str(layers - 1)) == PUBLISHED[0][1][layers]
+    assert measure_geometry(network, str(layers - 1)) == PUBLISHED[0][1][layers]
 
 
 @pytest.mark.parametrize("layers", [16, 30])
 def test_vgg16_as_measured_has_the_published_fields(layers: int) -> None:
     network = make_layers(cfgs["D"])
-    assert geometry(network, str(layers - 1)) == PUBLISHED[1][1][layers]
+    assert measure_geometry(network, str(layers - 1)) == PUBLISHED[1][1][layers]
 
 
 # https://gist.github.com/samson-wang/a6073c18f2adf16e0ab5fb95b53db3e6
@@ -98,7 +98,7 @@ RESNET50 = {"layer1": 35, "layer2": 91, "layer3": 267, "layer4": 427}
 def test_resnet18_has_the_published_fields() -> None:
     network = resnet18(weights=None)
     for layer, size in RESNET18.items():
-        assert geometry(network, layer).size == (size, size)
+        assert measure_geometry(network, layer).size == (size, size)
 
 
 def bottlenecks(strided: int) -> list[int]:
@@ -120,7 +120,7 @@ def test_resnet50_strides_earlier_in_torchvision_than_in_the_published_one() -> 
     assert bottlenecks(strided=0) == [*RESNET50.values()]
     network = resnet50(weights=None, width_per_group=8)  # narrower bottlenecks, the same fields
     for layer, size in RESNET50.items():
-        assert geometry(network, layer).size == (size, size)
+        assert measure_geometry(network, layer).size == (size, size)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
@@ -150,7 +150,7 @@ def test_random_chains_measured_equal_the_closed_form(seed: int) -> None:
             layers += [nn.BatchNorm2d(2), nn.Dropout(), nn.SiLU()]
             channels = 2
     network = nn.Sequential(nn.Sequential(*layers), nn.Identity())
-    assert geometry(network, "0") == chain(network), layers
+    assert measure_geometry(network, "0") == chain_geometry(network), layers
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_random_chains_measured_equal_the_closed_form(seed: int) -> None:
 )
 def test_a_layer_without_a_closed_form_is_named(module: nn.Module) -> None:
     with pytest.raises(ValueError, match=rf"{type(module).__name__}[\s\S]*`geometry`"):
-        chain([nn.Conv2d(3, 3, 3), nn.Sequential(module)])
+        chain_geometry([nn.Conv2d(3, 3, 3), nn.Sequential(module)])
 
 
 class Padded(nn.Conv2d):
@@ -177,8 +177,8 @@ class Padded(nn.Conv2d):
 
 def test_a_convolution_that_does_more_has_no_closed_form() -> None:
     with pytest.raises(ValueError, match="Padded"):
-        chain([Padded(3, 2, 3)])
-    assert geometry(nn.Sequential(Padded(3, 2, 3)), "0") == square(3, 1, 2)
+        chain_geometry([Padded(3, 2, 3)])
+    assert measure_geometry(nn.Sequential(Padded(3, 2, 3)), "0") == square(3, 1, 2)
 
 
 class Asymmetric(nn.Module):
@@ -193,7 +193,7 @@ class Asymmetric(nn.Module):
 
 def test_parallel_paths_see_the_union() -> None:
     network = nn.Sequential(Asymmetric(), nn.Identity())
-    assert geometry(network, "0") == Geometry((5, 3), (1, 1), (2, 1))
+    assert measure_geometry(network, "0") == FieldGeometry((5, 3), (1, 1), (2, 1))
 
 
 class Gated(nn.Module):
@@ -206,33 +206,35 @@ class Gated(nn.Module):
 
 
 def test_global_context_is_reported_as_such() -> None:
-    assert geometry(nn.Sequential(Gated(), nn.Identity()), "0").size is None
+    assert measure_geometry(nn.Sequential(Gated(), nn.Identity()), "0").size is None
     everywhere = nn.Conv2d(3, 2, 3, padding=1, padding_mode="circular")
-    assert geometry(nn.Sequential(everywhere), "0").size is None
+    assert measure_geometry(nn.Sequential(everywhere), "0").size is None
 
 
 def test_squeeze_and_excitation_sees_the_whole_image() -> None:
     network = mobilenet_v3_small(weights=None)
-    assert geometry(network, "features.0") == square(3, 2, 1)
-    assert geometry(network, "features.1.block.0") == square(7, 4, 3)
-    assert geometry(network, "features.1") == Geometry(None, (4, 4), (0, 0))
+    assert measure_geometry(network, "features.0") == square(3, 2, 1)
+    assert measure_geometry(network, "features.1.block.0") == square(7, 4, 3)
+    assert measure_geometry(network, "features.1") == FieldGeometry(None, (4, 4), (0, 0))
 
 
 def test_the_toy_network_of_these_tests() -> None:
-    assert geometry(backbone(), "conv3") == square(15, 8, 7)
+    assert measure_geometry(backbone(), "conv3") == square(15, 8, 7)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_the_precision_of_a_network_does_not_matter(dtype: torch.dtype) -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 7, 2, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, 2, 1))
-    assert geometry(network.to(dtype), "2") == chain(network) == square(11, 4, 5)
+    assert measure_geometry(network.to(dtype), "2") == chain_geometry(network) == square(11, 4, 5)
     assert {p.dtype for p in network.parameters()} == {dtype}
 
 
 def test_a_network_need_not_have_parameters() -> None:
     network = nn.Sequential(nn.AvgPool2d(2), nn.MaxPool2d(3, 3))
-    assert geometry(network, "1") == chain(network) == square(6, 6, 0)
-    assert chain([nn.Sequential(network[0], network[0])]) == square(4, 4, 0)  # it runs twice
+    assert measure_geometry(network, "1") == chain_geometry(network) == square(6, 6, 0)
+    assert chain_geometry([nn.Sequential(network[0], network[0])]) == square(
+        4, 4, 0
+    )  # it runs twice
 
 
 @pytest.mark.parametrize(
@@ -246,4 +248,4 @@ def test_a_network_need_not_have_parameters() -> None:
 def test_what_is_not_a_regular_map_is_an_error(last: nn.Module, message: str) -> None:
     network = nn.Sequential(nn.Conv2d(3, 2, 3, 2, 1), last)
     with pytest.raises(ValueError, match=message):
-        geometry(network, "1")
+        measure_geometry(network, "1")

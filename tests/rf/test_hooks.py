@@ -7,19 +7,25 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18, vgg11
 
-from deepsal.rf.geometry import geometry
-from deepsal.rf.hooks import layer, overridable, rectified, undisturbed, until
-from deepsal.rf.mapping.gradient_fields import fields
+from deepsal.rf.geometry import measure_geometry
+from deepsal.rf.hooks import (
+    find_final_rectifier,
+    find_layer,
+    forward_until,
+    temporary_eval_mode,
+    unsupported_nonlinearities,
+)
+from deepsal.rf.mapping.gradient_fields import map_receptive_fields
 from tests.conftest import backbone
 
 
 def test_a_wrong_name_lists_the_names_there_are() -> None:
     with pytest.raises(ValueError, match=r"conv9.*Backbone has.*conv5"):
-        layer(backbone(), "conv9.0")
+        find_layer(backbone(), "conv9.0")
 
 
 def disturb(network: nn.Module) -> None:
-    with torch.no_grad(), undisturbed(network):
+    with torch.no_grad(), temporary_eval_mode(network):
         assert not any(m.training for m in network.modules())
         assert torch.is_grad_enabled()
         assert not any(p.requires_grad for p in network.parameters())
@@ -50,7 +56,7 @@ def test_nothing_is_left_behind_even_by_an_exception() -> None:
 def test_gradients_flow_inside_inference_mode() -> None:
     network = backbone()
     image = torch.rand(1, 3, 32, 32)
-    with torch.inference_mode(), undisturbed(network):
+    with torch.inference_mode(), temporary_eval_mode(network):
         copy = image.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(network(copy)["conv2"].sum(), copy)
     assert gradient.abs().sum() > 0
@@ -62,7 +68,7 @@ def test_the_forward_pass_stops_at_the_layer_and_leaves_no_hook() -> None:
     network.conv4 = nn.Linear(1, 1)  # would fail if it were reached
     image = torch.rand(2, 3, 32, 32)
     first, second = network.get_submodule("conv1"), network.get_submodule("conv2")
-    output = until(network, second)(image)
+    output = forward_until(network, second)(image)
     assert torch.equal(output, second(first((image - network.mean) / network.std)))
     assert not second._forward_hooks
 
@@ -71,16 +77,19 @@ def test_a_layer_off_the_path_is_an_error() -> None:
     network = nn.ModuleDict({"used": nn.Conv2d(3, 4, 1), "idle": nn.Conv2d(3, 4, 1)})
     network.forward = network["used"].forward
     with pytest.raises(ValueError, match="does not run through"):
-        until(network, network["idle"])(torch.rand(1, 3, 8, 8))
+        forward_until(network, network["idle"])(torch.rand(1, 3, 8, 8))
 
 
 def test_the_last_rectifier_is_found_where_one_module_is_used_thrice() -> None:
     image = torch.rand(1, 3, 64, 64)
     residual = resnet18(weights=None).eval()
-    assert rectified(residual, residual.layer4, image)[0] is residual.layer4[1].relu
+    assert find_final_rectifier(residual, residual.layer4, image)[0] is residual.layer4[1].relu
     plain = vgg11(weights=None).eval()
-    assert rectified(plain, plain.features[1], image[:, :, :32, :32])[0] is plain.features[1]
-    assert rectified(plain, plain.features[0], image)[0] is None
+    assert (
+        find_final_rectifier(plain, plain.features[1], image[:, :, :32, :32])[0]
+        is plain.features[1]
+    )
+    assert find_final_rectifier(plain, plain.features[0], image)[0] is None
 
 
 def compiled(module: nn.Module) -> nn.Module:
@@ -102,9 +111,9 @@ def test_a_compiled_network_or_stage_is_refused(
     inner = backbone()
     inner.conv3 = compile_(inner.get_submodule("conv3"))
     for network in (compile_(backbone()), inner):
-        for known in (None, geometry(backbone(), "conv3")):
+        for known in (None, measure_geometry(backbone(), "conv3")):
             with pytest.raises(ValueError, match="is compiled"):
-                fields(network, "conv3", images, patches, [0], known)
+                map_receptive_fields(network, "conv3", images, patches, [0], known)
 
 
 def functional(image: Tensor) -> Tensor:
@@ -146,11 +155,11 @@ def test_nonlinearities_that_captum_does_not_override_are_named(name: str) -> No
         nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), Apply(ACTIVATIONS[name]), nn.Identity()
     ).eval()
     image = torch.rand(1, 3, 8, 8)
-    assert overridable(network, network[3], image) == name
-    assert overridable(network, network[1], image) == ""
+    assert unsupported_nonlinearities(network, network[3], image) == name
+    assert unsupported_nonlinearities(network, network[1], image) == ""
 
 
 def test_what_captum_overrides_or_need_not_is_not_named() -> None:
     network = resnet18(weights=None).eval()
-    assert overridable(network, network.layer4, torch.rand(1, 3, 64, 64)) == ""
+    assert unsupported_nonlinearities(network, network.layer4, torch.rand(1, 3, 64, 64)) == ""
     assert not any(m._forward_hooks for m in network.modules())

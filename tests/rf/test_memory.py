@@ -4,7 +4,7 @@ from torch import nn
 from torchvision.models import vgg16
 
 from deepsal.rf import memory
-from deepsal.rf.memory import batch_size, is_out_of_memory, kept_bytes, run_in_batches
+from deepsal.rf.memory import batch_size, is_out_of_memory, run_in_batches, saved_tensor_bytes
 
 
 @pytest.mark.parametrize("room", [1, 3, 8, 99])
@@ -40,16 +40,16 @@ def test_what_a_pass_keeps_is_counted_without_the_weights() -> None:
     relu, image = nn.ReLU(), torch.ones(1, 3, 8, 8)
     chain = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), relu).requires_grad_(False)
     output = 4 * 8 * 8 * 4
-    assert kept_bytes(chain, chain, image) == image.nbytes + output
+    assert saved_tensor_bytes(chain, chain, image) == image.nbytes + output
     network = vgg16(weights=None).features[:16].requires_grad_(False)
-    one = kept_bytes(network, network, torch.rand(1, 3, 32, 32))
-    assert kept_bytes(network, network, torch.rand(1, 3, 64, 64)) == 4 * one
+    one = saved_tensor_bytes(network, network, torch.rand(1, 3, 32, 32))
+    assert saved_tensor_bytes(network, network, torch.rand(1, 3, 64, 64)) == 4 * one
 
 
 def test_batches_follow_the_free_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()).requires_grad_(False)
-    needed = memory.WORKING * kept_bytes(chain, chain, torch.ones(1, 3, 8, 8))
+    needed = memory.BYTES_PER_SAVED_BYTE * saved_tensor_bytes(chain, chain, torch.ones(1, 3, 8, 8))
     for free, expected in ((2 * 40 * needed, 32), (needed // 2, 1)):
-        monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(memory, "free_device_bytes", lambda device, free=free: free)
         assert memory.samples_that_fit(needed, torch.device("cuda")) == expected
     assert batch_size(chain, chain, torch.ones(1, 3, 192, 256)) == 16

@@ -7,16 +7,25 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DistributedSampler, TensorDataset
 
-from deepsal.rf.geometry import geometry
-from deepsal.rf.patches import Best, TopK, blank, middle, noise, strongest
+from deepsal.rf.geometry import measure_geometry
+from deepsal.rf.patches import (
+    StrongestPatchRecorder,
+    StrongestResponses,
+    blank_image,
+    centred_patches,
+    noise_images,
+    strongest_patches,
+)
 from tests.conftest import arrays_equal, backbone
 
 UNITS = {"conv1": [0, 3], "conv4": [1, 2, 5]}
 
 
-def streamed(images: torch.Tensor, ids: list[int], batch: int, k: int = 3) -> TopK:
+def streamed(
+    images: torch.Tensor, ids: list[int], batch: int, k: int = 3
+) -> StrongestPatchRecorder:
     network = backbone().eval()
-    topk = TopK(UNITS, k)
+    topk = StrongestPatchRecorder(UNITS, k)
     with torch.no_grad(), topk.hooked(network):
         for start in range(0, len(ids), batch):
             chosen = ids[start : start + batch]
@@ -45,7 +54,9 @@ def test_merged_ranks_equal_one_process_also_with_an_empty_rank() -> None:
     images = torch.rand(9, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     whole = streamed(images, list(range(9)), batch=3)
     first = streamed(images, [0, 2, 4, 6, 8], batch=2)
-    first.merge([streamed(images, [1, 3, 5, 7], batch=4).best, TopK(UNITS, 3).best])
+    first.merge(
+        [streamed(images, [1, 3, 5, 7], batch=4).best, StrongestPatchRecorder(UNITS, 3).best]
+    )
     for stage in UNITS:
         assert np.array_equal(first.patches(stage), whole.patches(stage))
 
@@ -65,7 +76,7 @@ def test_an_image_that_the_distributed_sampler_repeats_is_listed_once(k: int) ->
         assert np.array_equal(first.patches(stage), whole.patches(stage))
 
 
-EMPTY = Best(torch.empty(2, 0), torch.empty(2, 0, 3, dtype=torch.long))
+EMPTY = StrongestResponses(torch.empty(2, 0), torch.empty(2, 0, 3, dtype=torch.long))
 
 
 def brute_force(values: Tensor, places: Tensor, k: int) -> list[list[tuple[float, list[int]]]]:
@@ -79,7 +90,7 @@ def brute_force(values: Tensor, places: Tensor, k: int) -> list[list[tuple[float
     return kept
 
 
-def listed(best: Best) -> list[list[tuple[float, list[int]]]]:
+def listed(best: StrongestResponses) -> list[list[tuple[float, list[int]]]]:
     pairs = zip(best.values.tolist(), best.places.tolist(), strict=True)
     return [
         [(v, p) for v, p in zip(values, places, strict=True) if p[0] >= 0]
@@ -120,7 +131,7 @@ def test_ties_go_to_the_lowest_image_whichever_rank_saw_it() -> None:
 
 def test_nan_is_no_response() -> None:
     network = backbone().eval()
-    topk = TopK({"conv1": [0]}, 2)
+    topk = StrongestPatchRecorder({"conv1": [0]}, 2)
     images = torch.rand(2, 3, 32, 32)
     images[0, 0, 5, 5] = nan
     with torch.no_grad(), topk.hooked(network):
@@ -132,7 +143,7 @@ def test_nan_is_no_response() -> None:
 def test_a_silent_unit_has_no_patch_and_fewer_images_than_k_are_padded() -> None:
     network = backbone().eval()
     network.get_parameter("conv1.1.bias").data[0] = -1e6
-    topk = TopK({"conv1": [0, 1]}, 4)
+    topk = StrongestPatchRecorder({"conv1": [0, 1]}, 4)
     with torch.no_grad(), topk.hooked(network):
         topk.next([7, 9])
         network(torch.rand(2, 3, 32, 32))
@@ -144,24 +155,24 @@ def test_a_silent_unit_has_no_patch_and_fewer_images_than_k_are_padded() -> None
 def test_no_hook_stays_when_a_layer_does_not_exist() -> None:
     network = backbone()
     with pytest.raises(ValueError, match="no layer"):
-        TopK({"conv1": [0], "conv9": [0]}, 1).hooked(network).__enter__()
+        StrongestPatchRecorder({"conv1": [0], "conv9": [0]}, 1).hooked(network).__enter__()
     assert not any(m._forward_hooks for m in network.modules())
 
 
 def test_blank_and_noise_are_reproducible_and_leave_the_generator_alone() -> None:
     before = torch.get_rng_state()
-    first, second = (noise(4, (64, 64), seed=3) for _ in range(2))
+    first, second = (noise_images(4, (64, 64), seed=3) for _ in range(2))
     assert torch.equal(first, second)
     assert torch.equal(before, torch.get_rng_state())
     assert abs(first.mean() - 0.5) < 0.01
     assert abs(first.std() - 0.2) < 0.01
-    assert blank((8, 9)).unique().tolist() == [0.5]
+    assert blank_image((8, 9)).unique().tolist() == [0.5]
 
 
 def test_the_strongest_patches_are_those_of_brute_force() -> None:
     network = backbone().eval()
     images = torch.rand(7, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    found = strongest(network, "conv3", images, [1, 4], k=3, batch_size=2)
+    found = strongest_patches(network, "conv3", images, [1, 4], k=3, batch_size=2)
     with torch.no_grad():
         response = network(images)["conv3"][:, [1, 4]]
     best = response.flatten(2).max(2).values.argsort(0, descending=True)[:3].T
@@ -169,20 +180,20 @@ def test_the_strongest_patches_are_those_of_brute_force() -> None:
 
 
 def test_other_seeds_means_and_deviations_give_other_noise() -> None:
-    one, other = (noise(2, (32, 32), seed=seed) for seed in (0, 1))
+    one, other = (noise_images(2, (32, 32), seed=seed) for seed in (0, 1))
     assert not torch.equal(one, other)
-    wide = noise(2, (32, 32), mean=0.0, deviation=2.0)
+    wide = noise_images(2, (32, 32), mean=0.0, deviation=2.0)
     assert torch.allclose(wide, (one - 0.5) * 10, atol=1e-5)
     assert one.shape == (2, 3, 32, 32)
-    assert blank((4, 5), 0.25).eq(0.25).all()
-    assert blank((4, 5)).shape == (1, 3, 4, 5)
+    assert blank_image((4, 5), 0.25).eq(0.25).all()
+    assert blank_image((4, 5)).shape == (1, 3, 4, 5)
 
 
 @pytest.mark.parametrize("stage", ["conv1", "conv3", "conv5"])
 def test_the_middle_is_the_unit_whose_field_lies_most_centrally(stage: str) -> None:
     network = backbone()
-    known = geometry(network, stage)
-    found = middle(2, 3, known, (64, 96))
+    known = measure_geometry(network, stage)
+    found = centred_patches(2, 3, known, (64, 96))
     assert found.shape == (2, 3, 3)
     assert found[..., 0].tolist() == [[0, 1, 2]] * 2
     for axis, side in enumerate((64, 96)):
@@ -194,7 +205,7 @@ def test_strongest_is_filled_up_restores_the_network_and_takes_any_precision() -
     network = backbone().train()
     network.get_parameter("conv3.1.bias").data[2] = -100.0  # never active
     images = torch.rand(3, 3, 64, 64)
-    found = strongest(network, "conv3", images, [0, 2], k=5)
+    found = strongest_patches(network, "conv3", images, [0, 2], k=5)
     assert found.shape == (2, 5, 3)
     assert sorted(found[0, :, 0].tolist()) == [-1, -1, 0, 1, 2]
     assert (found[1] == -1).all()
@@ -202,4 +213,4 @@ def test_strongest_is_filled_up_restores_the_network_and_takes_any_precision() -
     assert not any(m._forward_hooks for m in network.modules())
     assert int(network.get_buffer("conv3.1.num_batches_tracked")) == 0
     half: nn.Module = copy.deepcopy(network).bfloat16()
-    assert np.isin(strongest(half, "conv3", images, [0])[0, :3, 0], range(3)).all()
+    assert np.isin(strongest_patches(half, "conv3", images, [0])[0, :3, 0], range(3)).all()

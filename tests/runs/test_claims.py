@@ -11,15 +11,15 @@ from torch import nn
 
 from deepsal.models import Backbone
 from deepsal.rf import store
-from deepsal.rf.claims.rules import Row
+from deepsal.rf.claims.rules import ClaimRow
 from deepsal.runs import claims
-from deepsal.runs.claims import Judge
+from deepsal.runs.claims import ClaimEvaluation
 from deepsal.statistics import Interval
 from tests.conftest import backbone, datamodule
 
 
-def judged(folder: Path, before: Backbone, after: Backbone) -> list[Row]:
-    made = Judge(folder, stages=["conv1", "conv3"], units=3, images=4, window=15)
+def judged(folder: Path, before: Backbone, after: Backbone) -> list[ClaimRow]:
+    made = ClaimEvaluation(folder, stages=["conv1", "conv3"], units=3, images=4, window=15)
     return made(before, [after], datamodule().images["val"])
 
 
@@ -36,7 +36,11 @@ def test_the_verdict_is_written_with_what_it_was_made_of(tmp_path: Path) -> None
     after = moved(before)
     rows = judged(tmp_path, before, after)
     written = json.loads((tmp_path / "verdict.json").read_text())
-    assert written["weights"]["after"] == [store.fingerprint(after)] != [store.fingerprint(before)]
+    assert (
+        written["weights"]["after"]
+        == [store.weights_fingerprint(after)]
+        != [store.weights_fingerprint(before)]
+    )
     assert written["units"] == 3
     assert "not reliable from conv3 on" in written["note"]
     assert len(written["rows"]) == len(rows)
@@ -64,24 +68,26 @@ def test_weights_for_another_task_are_one_more_null(
 ) -> None:
     seen: list[str] = []
 
-    def decide(before: object, after: object, found: Mapping[str, object]) -> list[Row]:
+    def decide(before: object, after: object, found: Mapping[str, object]) -> list[ClaimRow]:
         seen.extend(found)
         return []
 
-    monkeypatch.setattr(claims, "verdict", decide)
+    monkeypatch.setattr(claims, "decide_claims", decide)
     before, other = backbone().eval(), moved(backbone())
-    made = Judge(tmp_path, stages=["conv1"], units=3, window=15, seeds=[0], another=other)
+    made = ClaimEvaluation(tmp_path, stages=["conv1"], units=3, window=15, seeds=[0], another=other)
     made(before, [moved(before)], datamodule().images["val"])
     assert seen == ["untrained/0", "shuffled/0", "ones", "another"]
     written = json.loads((tmp_path / "verdict.json").read_text())
-    assert written["another"] == store.fingerprint(other)
+    assert written["another"] == store.weights_fingerprint(other)
 
 
 def test_the_table_fits_80_columns() -> None:
     page = StringIO()
     effect = Interval(-0.123, -0.456, -0.111, 96)
-    row = Row("P3", "conv5", "centre-surround", effect, "untrained", -0.001, 0.5, "not supported")
-    claims.show([row, row._replace(outcome="undecided")], Console(file=page, width=80))
+    row = ClaimRow(
+        "P3", "conv5", "centre-surround", effect, "untrained", -0.001, 0.5, "not supported"
+    )
+    claims.print_verdict([row, row._replace(outcome="undecided")], Console(file=page, width=80))
     text = page.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     for word in ("P3", "-0.12 [-0.46, -0.11]", "96", "-0.00 untrained", "not supported"):
@@ -93,4 +99,4 @@ def test_the_table_fits_80_columns() -> None:
 def test_units_that_a_stage_has_not_are_named(tmp_path: Path) -> None:
     network = backbone()
     with pytest.raises(ValueError, match=r"probe.units=\[0, 99\]: conv1 has units 0 … 3"):
-        Judge(tmp_path, units=[0, 99])(network, [network], datamodule().images["val"])
+        ClaimEvaluation(tmp_path, units=[0, 99])(network, [network], datamodule().images["val"])

@@ -8,8 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from deepsal.metrics.functional import auc, cc, nss
-from deepsal.models import Maps
-from deepsal.runs.export import Export, levels
+from deepsal.models import StoredMaps
+from deepsal.runs.export import PredictionExport, grey_levels
 from tests.conftest import datamodule
 
 
@@ -26,8 +26,8 @@ def test_what_is_exported_is_read_back_with_the_same_scores(
     path: str, tolerance: float, tmp_path: Path
 ) -> None:
     images = datamodule().images["test"]
-    written = Export(tmp_path / "new" / path)(predict, images)
-    maps = Maps(written)
+    written = PredictionExport(tmp_path / "new" / path)(predict, images)
+    maps = StoredMaps(written)
     for index in range(len(images)):
         sample = images[index]
         expected = predict(sample.image[None], sample.size, [sample.name])
@@ -47,7 +47,7 @@ def test_what_is_exported_is_read_back_with_the_same_scores(
 
 def test_hdf5_holds_float32_log_densities_by_image_name(tmp_path: Path) -> None:
     images = datamodule().images["test"]
-    with h5py.File(Export(tmp_path / "p.h5")(predict, images)) as file:
+    with h5py.File(PredictionExport(tmp_path / "p.h5")(predict, images)) as file:
         assert sorted(file) == sorted(stimulus.name for stimulus in images.stimuli)
         values = file[images.stimuli[0].name]
         assert values.dtype == np.float32
@@ -59,7 +59,7 @@ def test_rounding_to_levels_does_not_bias() -> None:
     torch.manual_seed(0)
     density = torch.rand(400, 500, dtype=torch.float64) + 0.01
     true = 255 * density / density.max()
-    error = torch.from_numpy(levels((density / density.sum()).log().float())).double() - true
+    error = torch.from_numpy(grey_levels((density / density.sum()).log().float())).double() - true
     assert abs(error.mean().item()) < 0.005  # cutting the fraction off would give −0.5
     assert error.abs().max() < 0.501
 
@@ -69,7 +69,7 @@ def test_a_folder_of_images_is_exported_at_their_own_sizes(tmp_path: Path) -> No
     for name, size in (("a.png", (40, 30)), ("b.jpg", (33, 71))):
         Image.new("RGB", size, (90, 120, 150)).save(tmp_path / "images" / name)
     (tmp_path / "images" / "notes.txt").write_text("no image")
-    export = Export(tmp_path / "out", images=tmp_path / "images", size=(24, 32))
+    export = PredictionExport(tmp_path / "out", images=tmp_path / "images", size=(24, 32))
     written = export(predict, datamodule().images["test"])
     assert sorted(file.name for file in written.iterdir()) == ["a.png", "b.png"]
     for name, size in (("a.png", (40, 30)), ("b.png", (33, 71))):
@@ -85,7 +85,7 @@ def test_an_error_leaves_nothing_behind(path: str, tmp_path: Path) -> None:
         return predict(image, size, name)
 
     with pytest.raises(RuntimeError, match="no memory"):
-        Export(tmp_path / path)(failing, datamodule((1, 1, 8)).images["test"])
+        PredictionExport(tmp_path / path)(failing, datamodule((1, 1, 8)).images["test"])
     assert not list(tmp_path.iterdir())
 
 
@@ -94,11 +94,11 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     with pytest.raises(ValueError, match="holds no image"):
-        Export(tmp_path / "p", images=folder)(predict, images)
+        PredictionExport(tmp_path / "p", images=folder)(predict, images)
     for name in ("a.png", "a.jpg"):
         Image.new("RGB", (8, 8)).save(folder / name)
     with pytest.raises(ValueError, match=r"two images would be written as a\.png"):
-        Export(tmp_path / "p", images=folder)(predict, images)
+        PredictionExport(tmp_path / "p", images=folder)(predict, images)
     with pytest.raises(FileExistsError, match=r"set export\.path to a new name"):
-        Export(folder)(predict, images)
+        PredictionExport(folder)(predict, images)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["images"]

@@ -7,9 +7,9 @@ from deepsal.runs import process
 
 
 def test_no_rank_of_a_training_reaches_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in process.RANKS:
+    for name in process.RANK_VARIABLES:
         monkeypatch.setenv(name, "1")
-    assert not set(process.RANKS) & set(process.environment(os.environ))
+    assert not set(process.RANK_VARIABLES) & set(process.fresh_environment(os.environ))
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,13 @@ def test_who_is_the_first_rank(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert process.first_rank() is first
+    assert process.is_first_rank() is first
 
 
 def test_known_chatter_is_silent_and_a_new_warning_is_not() -> None:
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        process.settle()
+        process.configure_process()
         warnings.warn("The number of training batches (2) is smaller", stacklevel=1)
         warnings.warn("something new", stacklevel=1)
     assert [str(warning.message) for warning in heard] == ["something new"]

@@ -18,7 +18,7 @@ def test_commit_changes_packages_and_machine_are_recorded(tmp_path: Path) -> Non
     for command in (["init", "-q"], ["add", "a.py"], [*identity, "commit", "-qm", "first"]):
         subprocess.run(["git", "-C", str(code), *command], check=True)
     (code / "a.py").write_text("x = 2\n")
-    provenance.record(folder, code, ["seed=1"])
+    provenance.write_provenance(folder, code, ["seed=1"])
     about = json.loads((folder / "origin.json").read_text())
     assert len(about["commit"]) == 40
     assert about["dirty"]
@@ -29,7 +29,7 @@ def test_commit_changes_packages_and_machine_are_recorded(tmp_path: Path) -> Non
 
 
 def test_code_outside_git_has_no_commit(tmp_path: Path) -> None:
-    provenance.record(tmp_path, tmp_path, [])
+    provenance.write_provenance(tmp_path, tmp_path, [])
     about = json.loads((tmp_path / "origin.json").read_text())
     assert (about["commit"], about["dirty"]) == (None, False)
 
@@ -37,11 +37,11 @@ def test_code_outside_git_has_no_commit(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PermissionError, match=r"cannot be written to .* set hydra.run.dir"):
-        provenance.check_folder(tmp_path / "file" / "run")
+        provenance.check_folder_writable(tmp_path / "file" / "run")
 
 
 def test_a_full_disk_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: usage(1, 1, 5 << 20))
     with pytest.raises(OSError, match=r"only 5 MiB are free"):
-        provenance.check_folder(tmp_path)
+        provenance.check_folder_writable(tmp_path)

@@ -9,7 +9,7 @@ from deepsal.runs import steps
 def test_an_unknown_verb_lists_the_choices_before_anything_is_seeded() -> None:
     torch.manual_seed(1)
     with pytest.raises(ValueError, match=r"\['train'\]: the verbs are \['fit', 'test'"):
-        steps.begin(["fit", "train"], 0)
+        steps.prepare_run(["fit", "train"], 0)
     assert torch.initial_seed() == 1
 
 
@@ -22,18 +22,18 @@ def test_rows_of_two_ranks_come_in_the_order_of_the_images_each_once(
         parts[:] = [mine, [b, a]]  # three images for two ranks: the first comes again
 
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
-    assert steps.gathered([a, c], 3, 2) == [a, b, c]
-    assert steps.gathered([a, c], 2, 1) == [a, c]
+    assert steps.gather_rows([a, c], 3, 2) == [a, b, c]
+    assert steps.gather_rows([a, c], 2, 1) == [a, c]
 
 
 def test_a_gpu_without_enough_memory_says_which_options_need_less() -> None:
     options = r"data\.batch_size or data\.size, or trainer\.precision=bf16-mixed"
-    with pytest.raises(MemoryError, match=options), steps.memory_advice():
+    with pytest.raises(MemoryError, match=options), steps.out_of_memory_advice():
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
 
 def test_begin_silences_lightnings_notes_but_not_its_warnings() -> None:
     logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     logging.getLogger("pytorch_lightning").setLevel(logging.INFO)
-    steps.begin([], 0)
+    steps.prepare_run([], 0)
     assert logger.getEffectiveLevel() == logging.WARNING

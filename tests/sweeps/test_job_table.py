@@ -1,17 +1,17 @@
 import pytest
 from rich.console import Console
 
-from deepsal.runs.folder import Job
-from deepsal.sweeps.job_table import show
+from deepsal.runs.folder import JobOutcome
+from deepsal.sweeps.job_table import print_job_table
 
 
 def test_the_table_fits_80_columns_and_a_failure_is_the_exit_code(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    good = Job("0-resnet18-conv5-kl_cc_nss-s0", "done", 0.5)
-    bad = Job("1-" + "x" * 60, "failed", reason="ValueError: stages [conv8] " + "y" * 90)
-    assert show([good], "val/nss") == 0
-    assert show([good, bad], "val/nss", Console(width=80)) == 1
+    good = JobOutcome("0-resnet18-conv5-kl_cc_nss-s0", "done", 0.5)
+    bad = JobOutcome("1-" + "x" * 60, "failed", reason="ValueError: stages [conv8] " + "y" * 90)
+    assert print_job_table([good], "val/nss") == 0
+    assert print_job_table([good, bad], "val/nss", Console(width=80)) == 1
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert any("1 done, 1 failed, 0 skipped" in line for line in lines)

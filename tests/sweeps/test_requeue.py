@@ -20,7 +20,7 @@ WAIT = "time.sleep(60)"
 
 
 def run(code: str, file: Path, grace: float = 30.0) -> int:
-    return requeue.watched([sys.executable, "-c", code, str(file)], os.environ, grace)
+    return requeue.run_until_preempted([sys.executable, "-c", code, str(file)], os.environ, grace)
 
 
 def send(number: int, file: Path) -> None:
@@ -44,9 +44,9 @@ def requeued() -> Iterator[list[int]]:
         numbers.append(number)
         raise SystemExit(-1)
 
-    before = signal.signal(requeue.SIGNAL, handler)
+    before = signal.signal(requeue.PREEMPTION_SIGNAL, handler)
     yield numbers
-    signal.signal(requeue.SIGNAL, before)
+    signal.signal(requeue.PREEMPTION_SIGNAL, before)
 
 
 def test_a_process_without_a_signal_is_only_run(requeued: list[int], tmp_path: Path) -> None:
@@ -58,16 +58,16 @@ def test_a_process_without_a_signal_is_only_run(requeued: list[int], tmp_path: P
 def test_a_process_told_to_leave_is_queued_again(
     code: str, requeued: list[int], tmp_path: Path
 ) -> None:
-    send(requeue.SIGNAL, tmp_path / "ready")
+    send(requeue.PREEMPTION_SIGNAL, tmp_path / "ready")
     with pytest.raises(SystemExit):
         run(code + READY + WAIT, tmp_path / "ready")
-    assert requeued == [requeue.SIGNAL]
+    assert requeued == [requeue.PREEMPTION_SIGNAL]
 
 
 def test_a_process_that_stays_is_killed_and_queued_again(
     requeued: list[int], tmp_path: Path
 ) -> None:
-    send(requeue.SIGNAL, tmp_path / "ready")
+    send(requeue.PREEMPTION_SIGNAL, tmp_path / "ready")
     began = time.monotonic()
     with pytest.raises(SystemExit):
         run(STAY + READY + "while True: time.sleep(60)", tmp_path / "ready", grace=0.5)
@@ -78,7 +78,7 @@ def test_a_process_that_stays_is_killed_and_queued_again(
 def test_a_process_that_finishes_its_work_all_the_same_is_done(
     requeued: list[int], tmp_path: Path
 ) -> None:
-    send(requeue.SIGNAL, tmp_path / "ready")
+    send(requeue.PREEMPTION_SIGNAL, tmp_path / "ready")
     assert run(STAY + READY + "while not seen: time.sleep(0.01)", tmp_path / "ready") == 0
     assert not requeued
 
@@ -90,16 +90,16 @@ def test_a_job_that_slurm_ends_has_no_result(
     before = signal.getsignal(signal.SIGTERM)
     send(signal.SIGTERM, tmp_path / "ready")
     ends = "while file.exists(): time.sleep(0.01)\nsys.exit(1)"
-    with pytest.raises(SystemExit, match=str(requeue.LEFT)):
+    with pytest.raises(SystemExit, match=str(requeue.PREEMPTED_EXIT_CODE)):
         run(HEAD + READY + ends, tmp_path / "ready", grace=0.5)
     signal.signal(signal.SIGTERM, before)
 
 
 def test_slurm_gives_the_ranks_where_it_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_NTASKS", raising=False)
-    assert isinstance(requeue.cluster(), LightningEnvironment)
+    assert isinstance(requeue.cluster_environment(), LightningEnvironment)
     monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("SLURM_JOB_NAME", "deepsal")
-    environment = requeue.cluster()
+    environment = requeue.cluster_environment()
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue

@@ -7,13 +7,13 @@ import pytorch_lightning as pl
 import torch
 
 from deepsal.training.checkpoints import (
-    Checkpoints,
-    Last,
-    best,
-    newest,
-    previous,
+    AtomicCheckpointIO,
+    LastCheckpoint,
+    best_checkpoint,
+    newest_checkpoint,
+    previous_checkpoint,
     random_state,
-    restore,
+    restore_random_state,
 )
 from deepsal.training.csv_log import csv_logger
 from tests import conftest
@@ -21,12 +21,15 @@ from tests.callbacks.test_watch_fields import fit
 
 
 def test_kl_is_minimised_and_nss_maximised(tmp_path: Path) -> None:
-    assert (best(tmp_path, "val/kl").mode, best(tmp_path, "val/nss").mode) == ("min", "max")
+    assert (
+        best_checkpoint(tmp_path, "val/kl").mode,
+        best_checkpoint(tmp_path, "val/nss").mode,
+    ) == ("min", "max")
 
 
 def test_an_unknown_metric_lists_the_choices(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"val/bleu.*val/nss"):
-        best(tmp_path, "val/bleu")
+        best_checkpoint(tmp_path, "val/bleu")
 
 
 class Interrupt(pl.Callback):
@@ -40,14 +43,14 @@ class Interrupt(pl.Callback):
 
 def test_ctrl_c_leaves_the_last_whole_epoch(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        fit(tmp_path, [Last(tmp_path), Interrupt(KeyboardInterrupt)])
+        fit(tmp_path, [LastCheckpoint(tmp_path), Interrupt(KeyboardInterrupt)])
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 2
 
 
 def test_an_error_does_not_overwrite_the_last_good_epoch(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError):
-        fit(tmp_path, [Last(tmp_path), Interrupt(FloatingPointError)])
+        fit(tmp_path, [LastCheckpoint(tmp_path), Interrupt(FloatingPointError)])
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 2
 
@@ -59,7 +62,7 @@ def test_a_loss_that_is_not_finite_says_where_and_keeps_the_last_good_epoch(tmp_
                 next(trainer.lightning_module.parameters()).data.fill_(float("nan"))
 
     with pytest.raises(FloatingPointError, match=r"kl is nan at epoch 2, step 3, images \['"):
-        fit(tmp_path, [Last(tmp_path), Poison()])
+        fit(tmp_path, [LastCheckpoint(tmp_path), Poison()])
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 2
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
@@ -81,9 +84,9 @@ def train(
         accelerator="cpu",
         devices=ranks,
         strategy="ddp_spawn" if ranks > 1 else "auto",
-        callbacks=[best(folder, "val/nss"), Last(folder), *callbacks],
+        callbacks=[best_checkpoint(folder, "val/nss"), LastCheckpoint(folder), *callbacks],
         logger=csv_logger(folder),
-        plugins=[Checkpoints()],
+        plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -91,7 +94,7 @@ def train(
         accumulate_grad_batches=accumulate,
     )
     data = conftest.datamodule((images, 6, 3), workers=workers)
-    trainer.fit(task, data, ckpt_path=newest(folder)[0], weights_only=True)
+    trainer.fit(task, data, ckpt_path=newest_checkpoint(folder)[0], weights_only=True)
     return dict(task.state_dict())
 
 
@@ -150,25 +153,25 @@ def test_a_checkpoint_cut_inside_an_epoch_by_an_older_version_says_how_to_contin
 def test_a_torn_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
     last = tmp_path / "checkpoints" / "last.ckpt"
     for number in range(2):
-        Checkpoints().save_checkpoint({"number": number}, last)
-    assert newest(tmp_path) == (last, [])
+        AtomicCheckpointIO().save_checkpoint({"number": number}, last)
+    assert newest_checkpoint(tmp_path) == (last, [])
     last.write_bytes(last.read_bytes()[:-50])
-    assert newest(tmp_path) == (previous(last), [last])
-    assert torch.load(previous(last), weights_only=True) == {"number": 0}
+    assert newest_checkpoint(tmp_path) == (previous_checkpoint(last), [last])
+    assert torch.load(previous_checkpoint(last), weights_only=True) == {"number": 0}
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_and_no_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last = tmp_path / "last.ckpt"
-    Checkpoints().save_checkpoint({"number": 0}, last)
+    AtomicCheckpointIO().save_checkpoint({"number": 0}, last)
 
     def full(*_args: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space left"):
-        Checkpoints().save_checkpoint({"number": 1}, last)
+        AtomicCheckpointIO().save_checkpoint({"number": 1}, last)
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
     assert torch.load(last, weights_only=True) == {"number": 0}
 
@@ -176,5 +179,5 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_no_rest(
 def test_random_states_come_back() -> None:
     state = random_state()
     expected = random.random(), np.random.rand(), torch.rand(1).item()
-    restore(state)
+    restore_random_state(state)
     assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected

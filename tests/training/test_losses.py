@@ -5,7 +5,7 @@ import torch
 import yaml
 
 from deepsal.metrics import functional
-from deepsal.training.losses import SaliencyLoss, StepTerms
+from deepsal.training.losses import PendingLossTerms, SaliencyLoss
 
 PRESETS = sorted((Path(__file__).parents[1] / "conf" / "loss").glob("*.yaml"))
 RECIPES = {
@@ -69,8 +69,8 @@ def test_presets_are_the_published_recipes(file: Path) -> None:
 
 def test_the_terms_of_a_step_are_checked_later_and_say_where_they_were_made() -> None:
     terms = {"kl": torch.tensor(1.0), "nss": torch.tensor(2.0)}
-    StepTerms.of(terms, "epoch 1").check()
-    late = StepTerms.of(terms | {"nss": torch.tensor(torch.inf)}, "epoch 2, step 3")
+    PendingLossTerms.of(terms, "epoch 1").check()
+    late = PendingLossTerms.of(terms | {"nss": torch.tensor(torch.inf)}, "epoch 2, step 3")
     with pytest.raises(FloatingPointError, match="the loss term nss is inf at epoch 2, step 3"):
         late.check()
 

@@ -6,7 +6,7 @@ import torch
 
 from deepsal import hardware
 from deepsal.training import precision
-from deepsal.training.precision import check_accelerator, check_precision, fastest
+from deepsal.training.precision import check_accelerator, check_precision, fastest_precision
 from tests.test_hardware import A100, V100
 
 GPUS = {"Ampere": [A100], "Volta": [V100], "both": [A100, V100], None: []}
@@ -27,7 +27,7 @@ def machine(
 
         install_gpus(*GPUS[gpu])
         (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: fpu {flags} sse\n")
-        monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "cpuinfo")
+        monkeypatch.setattr(hardware, "CPUINFO_FILE", tmp_path / "cpuinfo")
         monkeypatch.setattr(precision, "torch_build", lambda: {"cuda": cuda})
         monkeypatch.setattr(torch.version, "cuda", cuda)
         monkeypatch.setattr(torch.cuda, "init", init)
@@ -55,17 +55,17 @@ def test_bfloat16_is_for_machines_that_multiply_it(
     accelerator: str, gpu: str | None, flags: str, expected: str, machine: Callable[..., None]
 ) -> None:
     machine(gpu, flags)
-    assert fastest(accelerator) == expected
+    assert fastest_precision(accelerator) == expected
 
 
 def test_gpus_that_torch_cannot_use_or_that_are_hidden_do_not_decide(
     machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine("Ampere", "avx2", cuda=None)
-    assert fastest("auto") == "32-true"
+    assert fastest_precision("auto") == "32-true"
     machine("Volta", "amx_bf16")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert fastest("auto") == "bf16-mixed"
+    assert fastest_precision("auto") == "bf16-mixed"
 
 
 def test_a_machine_that_does_not_list_its_instructions_trains_in_float32(
@@ -73,7 +73,7 @@ def test_a_machine_that_does_not_list_its_instructions_trains_in_float32(
 ) -> None:
     machine(None)
     (tmp_path / "cpuinfo").unlink()
-    assert fastest("cpu") == "32-true"
+    assert fastest_precision("cpu") == "32-true"
 
 
 @pytest.mark.parametrize("accelerator", ["gpu", "cuda"])

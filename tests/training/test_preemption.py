@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.strategies import Strategy
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from deepsal.training.preemption import SIGNAL, Preempted, Requeue
+from deepsal.training.preemption import PREEMPTION_SIGNAL, PreemptionCallback, RunPreempted
 from tests.callbacks.test_watch_fields import fit
 from tests.training.test_checkpoints import train
 
@@ -22,7 +22,7 @@ class Tell(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_args: object) -> None:
         if (trainer.global_step, trainer.global_rank) == (self.step, self.rank):
-            os.kill(os.getpid(), SIGNAL)
+            os.kill(os.getpid(), PREEMPTION_SIGNAL)
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
@@ -51,12 +51,12 @@ def test_a_run_told_to_leave_and_continued_is_the_uninterrupted_run_bit_for_bit(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     expected = train(whole, **more)
     for step, stops, used in zip(told, at, kept, strict=True):
-        with pytest.raises(Preempted, match=f"at step {stops}$"):
-            train(cut, Requeue(), Tell(step), **more)
+        with pytest.raises(RunPreempted, match=f"at step {stops}$"):
+            train(cut, PreemptionCallback(), Tell(step), **more)
         checkpoint = torch.load(cut / "checkpoints" / "last.ckpt", weights_only=True)
         assert checkpoint.get("cut", {}).get("used") == used
         assert checkpoint["global_step"] == stops
-    found = train(cut, Requeue(), **more)
+    found = train(cut, PreemptionCallback(), **more)
     assert all(torch.equal(found[key], expected[key]) for key in expected)
     assert (whole / "metrics.csv").read_bytes() == (cut / "metrics.csv").read_bytes()
     loops = [
@@ -72,10 +72,10 @@ def test_ranks_leave_together_and_go_on_together(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(whole, images=24, ranks=2)  # three batches an epoch
     with pytest.raises(ProcessRaisedException, match="Preempted: told to leave at step 5"):
-        train(cut, Requeue(), Tell(4, rank=1), images=24, ranks=2)
+        train(cut, PreemptionCallback(), Tell(4, rank=1), images=24, ranks=2)
     checkpoint = torch.load(cut / "checkpoints" / "last.ckpt", weights_only=True)
     assert (checkpoint["cut"]["used"], len(checkpoint["random"])) == (2, 2)
-    train(cut, Requeue(), images=24, ranks=2)
+    train(cut, PreemptionCallback(), images=24, ranks=2)
     files = [folder / "checkpoints" / "last.ckpt" for folder in (whole, cut)]
     first, second = (torch.load(file, weights_only=True)["state_dict"] for file in files)
     assert all(torch.equal(first[key], second[key]) for key in first)
@@ -86,11 +86,11 @@ def test_the_signal_of_any_rank_is_every_ranks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Strategy, "reduce_boolean_decision", lambda *_args, **_kwargs: True)
-    with pytest.raises(Preempted, match=r"at step 1$"):
-        fit(tmp_path, [Requeue()])
+    with pytest.raises(RunPreempted, match=r"at step 1$"):
+        fit(tmp_path, [PreemptionCallback()])
 
 
 def test_outside_a_fit_the_signal_does_what_it_did(tmp_path: Path) -> None:
-    before = signal.getsignal(SIGNAL)
-    fit(tmp_path, [Requeue()])
-    assert signal.getsignal(SIGNAL) == before
+    before = signal.getsignal(PREEMPTION_SIGNAL)
+    fit(tmp_path, [PreemptionCallback()])
+    assert signal.getsignal(PREEMPTION_SIGNAL) == before

@@ -6,14 +6,14 @@ import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 
-from deepsal.training.progress import Bars, EpochLines, progress
+from deepsal.training.progress import EpochLines, LazyRichProgressBar, progress_bar
 from tests.callbacks.test_watch_fields import fit
 
 
 def test_bars_on_a_terminal_lines_off_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(progress(), EpochLines)
+    assert isinstance(progress_bar(), EpochLines)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert isinstance(progress(), RichProgressBar)
+    assert isinstance(progress_bar(), RichProgressBar)
 
 
 def test_bars_read_the_loss_as_often_as_it_is_logged(
@@ -27,7 +27,7 @@ def test_bars_read_the_loss_as_often_as_it_is_logged(
         return read(bars, trainer, module)
 
     monkeypatch.setattr(RichProgressBar, "get_metrics", counted)
-    fit(tmp_path, [Bars()], epochs=3)  # two steps an epoch, logged every 50
+    fit(tmp_path, [LazyRichProgressBar()], epochs=3)  # two steps an epoch, logged every 50
     assert not {1, 3, 5} & {*reads}, "the first step of each epoch is not read"
     assert 6 in reads, "the end of an epoch is"
 

@@ -7,12 +7,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from deepsal.data import SaliencyDataModule, popout
-from deepsal.data.fixation_maps import rasterise
+from deepsal.data import SaliencyDataModule, popout_dataset
+from deepsal.data.fixation_maps import rasterise_fixations
 from deepsal.metrics import functional
-from deepsal.metrics.scoring import Scoring, scores
-from deepsal.models import Centre, Human, Maps
-from deepsal.runs.export import Export
+from deepsal.metrics.scoring import ImageScorer, score_images
+from deepsal.models import Centre, HumanCeiling, StoredMaps
+from deepsal.runs.export import PredictionExport
 from deepsal.training.task import SaliencyTask
 from deepsal.vocabulary import DEPTHS
 from tests.conftest import datamodule, task
@@ -72,7 +72,9 @@ def test_training_lowers_the_loss_and_validation_is_the_mean_over_images(tmp_pat
         module.network.eval()
         for batch in data.val_dataloader():
             log_density = module.network(batch.image)
-            values.append(scores(log_density, batch.density, batch.fixations, ("nss",))["nss"])
+            values.append(
+                score_images(log_density, batch.density, batch.fixations, ("nss",))["nss"]
+            )
         after, _ = module.loss(module.network(seen.image), seen.density, seen.fixations)
     assert after < before
     found = trainer.callback_metrics["val/nss"].item()
@@ -89,7 +91,7 @@ def test_test_images_are_scored_at_their_own_size_beside_centre_and_chance(tmp_p
         assert batch.density.shape[1:] == batch.size[0]
         with torch.no_grad():
             log_density = module.network.eval()(batch.image, batch.size[0])
-        expected = scores(log_density, batch.density, batch.fixations)
+        expected = score_images(log_density, batch.density, batch.fixations)
         assert row["nss"] == pytest.approx(expected["nss"].item(), abs=1e-5)
         assert row["chance_auc"] == 0.5
         assert row["centre_kl"] != row["chance_kl"]
@@ -98,11 +100,11 @@ def test_test_images_are_scored_at_their_own_size_beside_centre_and_chance(tmp_p
 @pytest.mark.parametrize("network", ["trained", "human", "centre"])
 def test_the_training_precision_never_enters_a_test_score(network: str) -> None:
     torch.manual_seed(0)
-    arrays = popout((8, 6, 3), size=(64, 96))
+    arrays = popout_dataset((8, 6, 3), size=(64, 96))
     people = [replace(s, subjects=np.arange(len(s.fixations)) % 3) for s in arrays.stimuli]
     module, data = task(), SaliencyDataModule(replace(arrays, stimuli=people), (64, 96), 4)
     if network != "trained":
-        module.network = Human() if network == "human" else Centre()
+        module.network = HumanCeiling() if network == "human" else Centre()
     rows = []
     for precision in ("32-true", "bf16-mixed"):
         trainer = pl.Trainer(
@@ -130,8 +132,8 @@ def test_the_test_scores_the_very_map_that_is_exported(tmp_path: Path) -> None:
     )
     trainer.test(module, data, verbose=False)
     predict = module.predictor(data.dataset)
-    written = Export(tmp_path / "maps.hdf5")(predict, data.images["test"])
-    maps = Maps(written)
+    written = PredictionExport(tmp_path / "maps.hdf5")(predict, data.images["test"])
+    maps = StoredMaps(written)
     for row, batch in zip(module.rows, data.test_dataloader(), strict=True):
         log_density = maps(batch.image, batch.size[0], batch.name)
         nss = functional.nss(log_density, batch.fixations).item()
@@ -156,7 +158,7 @@ def test_test_images_have_shuffled_auc_and_information_gain_over_the_centre(tmp_
     for row, batch in zip(module.rows, data.test_dataloader(), strict=True):
         others = sum(
             (
-                rasterise(b.points[0], b.size[0], batch.size[0])
+                rasterise_fixations(b.points[0], b.size[0], batch.size[0])
                 for b in data.test_dataloader()
                 if b.name != batch.name
             ),
@@ -174,9 +176,9 @@ def test_test_images_have_shuffled_auc_and_information_gain_over_the_centre(tmp_
 
 def test_optimal_maps_are_made_for_each_images_own_blur(tmp_path: Path) -> None:
     module = task()
-    module.score = Scoring(maps="optimal", names=["cc"])
+    module.score = ImageScorer(maps="optimal", names=["cc"])
     trainer = fit(module, tmp_path, epochs=1)
-    data = popout((8, 6, 3), size=(64, 96))
+    data = popout_dataset((8, 6, 3), size=(64, 96))
     own = [replace(stimulus, sigma=data.sigma) for stimulus in data.stimuli]
     rows = []
     for of in (data, replace(data, stimuli=own, sigma=40.0)):
@@ -190,7 +192,7 @@ def test_the_test_takes_another_protocol_and_optimal_maps(tmp_path: Path) -> Non
     trainer = fit(module, tmp_path, epochs=1)
     trainer.test(module, datamodule(), verbose=False)
     plain = module.rows
-    module.score = Scoring(protocol="mit", maps="optimal")
+    module.score = ImageScorer(protocol="mit", maps="optimal")
     trainer.test(module, datamodule(), verbose=False)
     for one, other in zip(plain, module.rows, strict=True):
         assert {*other} == {*one, "borji", "centre_borji", "chance_borji"}

@@ -8,7 +8,7 @@ from rich.table import Table
 
 
 @dataclass(frozen=True)
-class Archive:
+class ArchiveAddress:
     """A file that holds a release or a part of it.
 
     Args:
@@ -21,7 +21,7 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Card:
+class DatasetCard:
     """Licence, origin and expected counts of a data set; None stands for what is not known.
 
     Args:
@@ -52,10 +52,10 @@ class Card:
     degree: float | None
     sigma: float
     splits: str
-    archives: tuple[Archive, ...]
+    archives: tuple[ArchiveAddress, ...]
 
 
-class Cards(tuple[Card, ...]):
+class CardTable(tuple[DatasetCard, ...]):
     """Cards that print as a table."""
 
     def __str__(self) -> str:

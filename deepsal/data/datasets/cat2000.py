@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import Archive, Card
+from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
 from deepsal.data.datasets.reading import (
-    dataset,
-    folders,
-    found,
-    images_only,
-    pictures,
-    reading,
-    stimulus,
+    build_dataset,
+    existing_path,
+    images_only_dataset,
+    list_folders,
+    list_images,
+    read_stimulus,
+    wrap_read_errors,
 )
 
-CARD = Card(
+DATASET_CARD = DatasetCard(
     name="cat2000",
     title="CAT2000",
     licence=None,
@@ -34,8 +34,8 @@ CARD = Card(
     sigma=40.0,
     splits="80/10/10 % of each, ours",
     archives=(
-        Archive("http://saliency.mit.edu/trainSet.zip", "56ad5c77e6c8f72ed9ef2901628d6e48"),
-        Archive("http://saliency.mit.edu/testSet.zip", "903ec668df2e5a8470aef9d8654e7985"),
+        ArchiveAddress("http://saliency.mit.edu/trainSet.zip", "56ad5c77e6c8f72ed9ef2901628d6e48"),
+        ArchiveAddress("http://saliency.mit.edu/testSet.zip", "903ec668df2e5a8470aef9d8654e7985"),
     ),
 )
 
@@ -67,21 +67,21 @@ def cat2000(
     """
     if part not in ("train", "test"):
         raise ValueError(f"part={part}: the choices are train and test")
-    root = Path(data_dir) / CARD.name / f"{part}Set"
-    known = [folder.name for folder in folders(found(root / "Stimuli", CARD))]
+    root = Path(data_dir) / DATASET_CARD.name / f"{part}Set"
+    known = [folder.name for folder in list_folders(existing_path(root / "Stimuli", DATASET_CARD))]
     if unknown := sorted(set(categories or ()) - set(known)):
         raise ValueError(f"unknown categories {unknown}; the choices are {known}")
     chosen = sorted(set(categories or known))
-    images = [i for c in chosen for i in pictures(root / "Stimuli" / c, "*.jpg")]
+    images = [i for c in chosen for i in list_images(root / "Stimuli" / c, "*.jpg")]
     whole = whole and len(chosen) == len(known)
     names = [f"{image.parent.name}/{image.name}" for image in images]
     if part == "test":
-        return images_only(CARD, images, names, whole)
+        return images_only_dataset(DATASET_CARD, images, names, whole)
     dropped: Counter[str] = Counter()
     stimuli = []
     for image, name in zip(images, names, strict=True):
         file = root / "FIXATIONLOCS" / image.parent.name / f"{image.stem}.mat"
-        stimuli.append(stimulus(image, [_points(file)], CARD, dropped, name))
+        stimuli.append(read_stimulus(image, [_points(file)], DATASET_CARD, dropped, name))
     place = np.random.default_rng(2000).permutation(10)
     tenths = {"train": place[2:], "val": place[1:2], "test": place[:1]}
     seen: Counter[Path] = Counter()
@@ -90,10 +90,10 @@ def cat2000(
         name = next(name for name, of in tenths.items() if seen[image.parent] % 10 in of)
         splits[name].append(position)
         seen[image.parent] += 1
-    return dataset(CARD, stimuli, splits, dropped, root / "FIXATIONLOCS", whole)
+    return build_dataset(DATASET_CARD, stimuli, splits, dropped, root / "FIXATIONLOCS", whole)
 
 
 def _points(file: Path) -> NDArray[np.float64]:
-    with reading(found(file, CARD), CARD.title):
+    with wrap_read_errors(existing_path(file, DATASET_CARD), DATASET_CARD.title):
         rows, columns = np.nonzero(loadmat(file)["fixLocs"])
         return np.stack([columns, rows], axis=1).astype(np.float64)

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import Archive, Card
-from deepsal.data.datasets.osie import nus_layout
-from deepsal.data.datasets.reading import dataset, split
+from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
+from deepsal.data.datasets.osie import read_nus_layout
+from deepsal.data.datasets.reading import build_dataset, split_positions
 
-CARD = Card(
+DATASET_CARD = DatasetCard(
     name="eyecrowd",
     title="EyeCrowd",
     licence="MIT",
@@ -22,7 +22,7 @@ CARD = Card(
     degree=None,
     sigma=26.0,
     splits="360/40/100, ours",
-    archives=(Archive("https://github.com/NUS-VIP/saliency-in-crowd"),),
+    archives=(ArchiveAddress("https://github.com/NUS-VIP/saliency-in-crowd"),),
 )
 
 
@@ -41,6 +41,8 @@ def eyecrowd(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
         FileNotFoundError: the folder or a file is missing; the message says which option to set.
         ValueError: the counts are not those of the release (500 images, 126,348 fixations).
     """
-    file, stimuli, dropped = nus_layout(Path(data_dir), CARD)
+    file, stimuli, dropped = read_nus_layout(Path(data_dir), DATASET_CARD)
     order = np.random.default_rng(2014).permutation(len(stimuli)).tolist()
-    return dataset(CARD, stimuli, split(order, 100, 40), dropped, file, whole)
+    return build_dataset(
+        DATASET_CARD, stimuli, split_positions(order, 100, 40), dropped, file, whole
+    )

@@ -11,10 +11,16 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import Archive, Card
-from deepsal.data.datasets.reading import dataset, found, reading, split, stimulus
+from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
+from deepsal.data.datasets.reading import (
+    build_dataset,
+    existing_path,
+    read_stimulus,
+    split_positions,
+    wrap_read_errors,
+)
 
-CARD = Card(
+DATASET_CARD = DatasetCard(
     name="figrim",
     title="FIGRIM",
     licence=None,
@@ -28,14 +34,14 @@ CARD = Card(
     sigma=33.0,
     splits="80/10/10 %, ours",
     archives=(
-        Archive("http://figrim.mit.edu/Fillers.zip", "dc0bc9561b5bc90e158ec32074dd1060"),
-        Archive("http://figrim.mit.edu/Targets.zip", "2ad3a42ebc377efe4b39064405568201"),
-        Archive("https://github.com/cvzoya/figrim"),
+        ArchiveAddress("http://figrim.mit.edu/Fillers.zip", "dc0bc9561b5bc90e158ec32074dd1060"),
+        ArchiveAddress("http://figrim.mit.edu/Targets.zip", "2ad3a42ebc377efe4b39064405568201"),
+        ArchiveAddress("https://github.com/cvzoya/figrim"),
     ),
 )
-PARTS = {"Fillers": "allImages_fillers.mat", "Targets": "allImages_release.mat"}
-VIEWINGS = ("enc", "rec", "rec2")
-TWINS = (
+FIXATION_TABLES = {"Fillers": "allImages_fillers.mat", "Targets": "allImages_release.mat"}
+VIEWING_NAMES = ("enc", "rec", "rec2")
+DUPLICATE_IMAGES = (
     "highway/sun_bnjxztsvnercygxn",
     "highway/sun_bdwttbytrbnqyqsk",
     "conference_room/sun_awjucfvtjllxrtkv",
@@ -72,39 +78,41 @@ def figrim(
         FileNotFoundError: a folder or a file is missing; the message says which option to set.
         ValueError: an unknown viewing, a foreign file, or counts that are not those of the release.
     """
-    if unknown := [viewing for viewing in viewings if viewing not in VIEWINGS]:
-        raise ValueError(f"viewings={unknown}: the choices are {list(VIEWINGS)}")
-    root = Path(data_dir) / CARD.name
+    if unknown := [viewing for viewing in viewings if viewing not in VIEWING_NAMES]:
+        raise ValueError(f"viewings={unknown}: the choices are {list(VIEWING_NAMES)}")
+    root = Path(data_dir) / DATASET_CARD.name
     dropped: Counter[str] = Counter()
     stimuli, later = [], 0
-    for part, table in PARTS.items():
-        file = found(root / table, CARD)
-        with reading(file, CARD.title):
-            images = list(_images(file))
+    for part, table in FIXATION_TABLES.items():
+        file = existing_path(root / table, DATASET_CARD)
+        with wrap_read_errors(file, DATASET_CARD.title):
+            images = list(_read_images(file))
         for name, people in images:
             trains = [np.concatenate([person[v] for v in viewings]) for person in people]
             held = sum(len(points) for person in people for points in person.values())
             later += held - sum(map(len, trains))
-            stimuli.append(stimulus(root / part / name, trains, CARD, dropped, f"{part}/{name}"))
-    twins = {f"Targets/{name}.jpg" for name in TWINS}
+            stimuli.append(
+                read_stimulus(root / part / name, trains, DATASET_CARD, dropped, f"{part}/{name}")
+            )
+    twins = {f"Targets/{name}.jpg" for name in DUPLICATE_IMAGES}
     paired = [i for i, image in enumerate(stimuli) if image.name in twins]
     order = np.random.default_rng(2015).permutation(len(stimuli)).tolist()
     tenth = len(stimuli) // 10
-    splits = split([i for i in order if i not in paired], tenth, tenth)
+    splits = split_positions([i for i in order if i not in paired], tenth, tenth)
     splits["train"] += paired
-    card = replace(CARD, fixations=(CARD.fixations or 0) - later)
-    return dataset(card, stimuli, splits, dropped, root, whole)
+    card = replace(DATASET_CARD, fixations=(DATASET_CARD.fixations or 0) - later)
+    return build_dataset(card, stimuli, splits, dropped, root, whole)
 
 
-def _images(file: Path) -> Iterator[tuple[str, list[dict[str, NDArray[np.float64]]]]]:
+def _read_images(file: Path) -> Iterator[tuple[str, list[dict[str, NDArray[np.float64]]]]]:
     """Yield CATEGORY/FILE and, for each person, the points of each viewing, counted from 0."""
     for image in np.atleast_1d(loadmat(file, squeeze_me=True, struct_as_record=False)["allImages"]):
-        people = [_viewings(person.fixations) for person in np.atleast_1d(image.userdata)]
+        people = [_points_by_viewing(person.fixations) for person in np.atleast_1d(image.userdata)]
         yield f"{image.category}/{image.filename}", people
 
 
-def _viewings(fixations: Any) -> dict[str, NDArray[np.float64]]:
-    points = {v: np.asarray(getattr(fixations, v, ()), dtype=np.float64) for v in VIEWINGS}
+def _points_by_viewing(fixations: Any) -> dict[str, NDArray[np.float64]]:
+    points = {v: np.asarray(getattr(fixations, v, ()), dtype=np.float64) for v in VIEWING_NAMES}
     return {
         v: np.atleast_2d(p)[:, :2] - 1 if p.size else np.empty((0, 2)) for v, p in points.items()
     }

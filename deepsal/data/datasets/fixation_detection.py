@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-RATE, THRESHOLD, WINDOW = 240, 34 * 6, 4
-SHORTEST, PATIENCE = 12, 25
+SAMPLING_RATE, ACCELERATION_THRESHOLD, SPEED_WINDOW = 240, 34 * 6, 4
+MIN_FIXATION_SAMPLES, MAX_DECELERATION_WAIT = 12, 25
 """Samples: a fixation's least length; how long a deceleration is waited for."""
 
 
-def fixations(gaze: NDArray[np.float64]) -> NDArray[np.float64]:
+def detect_fixations(gaze: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the median place of every fixation, the first included.
 
     Args:
@@ -43,48 +43,48 @@ def _acceleration(gaze: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how much the windowed speed changes at every sample, in px/s."""
     count = len(gaze)
     acceleration = np.zeros(count)
-    if count > WINDOW + 2:
+    if count > SPEED_WINDOW + 2:
         steps = np.sqrt(np.square(np.diff(gaze, axis=0)).sum(1))
-        smooth = np.convolve([0, *steps], np.ones(WINDOW) / WINDOW)[:count]
-        sums = np.lib.stride_tricks.sliding_window_view(smooth, WINDOW + 1).sum(1)
-        speed = sums / (WINDOW / RATE)
-        acceleration[1 : count - WINDOW - 1] = (speed[1:] - speed[:-1])[1:]
+        smooth = np.convolve([0, *steps], np.ones(SPEED_WINDOW) / SPEED_WINDOW)[:count]
+        sums = np.lib.stride_tricks.sliding_window_view(smooth, SPEED_WINDOW + 1).sum(1)
+        speed = sums / (SPEED_WINDOW / SAMPLING_RATE)
+        acceleration[1 : count - SPEED_WINDOW - 1] = (speed[1:] - speed[:-1])[1:]
     return acceleration
 
 
 def _saccades(acceleration: NDArray[np.float64], count: int) -> list[tuple[int, int]]:
     """Return the first and last sample of every saccade."""
-    fast = np.flatnonzero(acceleration > THRESHOLD)
+    fast = np.flatnonzero(acceleration > ACCELERATION_THRESHOLD)
     runs = np.split(fast, np.flatnonzero(np.diff(fast) > 1) + 1)
     runs = [run for run in runs if len(run) >= 3]
     found = []
     for run in runs:
-        end = _end(acceleration, int(run[-1]), count)
+        end = _saccade_end(acceleration, int(run[-1]), count)
         if end is None and len(runs) == 1 and run[-1] == np.flatnonzero(acceleration)[-1]:
             end = count - 1
         if end is not None:
             found.append((int(run[0]), end))
-    return _merged(found, count)
+    return _merge_saccades(found, count)
 
 
-def _end(acceleration: NDArray[np.float64], top: int, count: int) -> int | None:
+def _saccade_end(acceleration: NDArray[np.float64], top: int, count: int) -> int | None:
     """Return the last decelerating sample after `top`."""
-    braking = acceleration < -THRESHOLD
-    for at in range(top + 1, min(top + 1 + PATIENCE, count - 2)):
+    braking = acceleration < -ACCELERATION_THRESHOLD
+    for at in range(top + 1, min(top + 1 + MAX_DECELERATION_WAIT, count - 2)):
         if braking[at] and not braking[at + 1]:
             return at
     return None
 
 
-def _merged(saccades: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+def _merge_saccades(saccades: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
     """Join the saccades on both sides of a fixation that is too short."""
     joined: list[tuple[int, int]] = []
     for i, (start, end) in enumerate(saccades):
-        if joined and start - saccades[i - 1][1] <= SHORTEST:
+        if joined and start - saccades[i - 1][1] <= MIN_FIXATION_SAMPLES:
             joined[-1] = (joined[-1][0], end)
         else:
             joined.append((start, end))
-    if joined and count - 1 - joined[-1][1] <= SHORTEST:
+    if joined and count - 1 - joined[-1][1] <= MIN_FIXATION_SAMPLES:
         joined[-1] = (joined[-1][0], count - 1)
     return joined
 

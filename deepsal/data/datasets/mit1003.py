@@ -8,13 +8,20 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import Archive, Card
-from deepsal.data.datasets.fixation_detection import fixations
-from deepsal.data.datasets.reading import dataset, folders, found, pictures, reading, stimulus
+from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
+from deepsal.data.datasets.fixation_detection import detect_fixations
+from deepsal.data.datasets.reading import (
+    build_dataset,
+    existing_path,
+    list_folders,
+    list_images,
+    read_stimulus,
+    wrap_read_errors,
+)
 from deepsal.data.image_files import image_size
 
-PLACE = "http://people.csail.mit.edu/tjudd/WherePeopleLook"
-CARD = Card(
+DOWNLOAD_FOLDER = "http://people.csail.mit.edu/tjudd/WherePeopleLook"
+DATASET_CARD = DatasetCard(
     name="mit1003",
     title="MIT1003",
     licence=None,
@@ -28,11 +35,11 @@ CARD = Card(
     sigma=34.0,
     splits="10 folds, ours",
     archives=(
-        Archive(f"{PLACE}/ALLSTIMULI.zip", "0d7df8b954ecba69b6796e77b9afe4b6"),
-        Archive(f"{PLACE}/DATA.zip", "ea19d74ad0a0144428c53e9d75c2d71c"),
+        ArchiveAddress(f"{DOWNLOAD_FOLDER}/ALLSTIMULI.zip", "0d7df8b954ecba69b6796e77b9afe4b6"),
+        ArchiveAddress(f"{DOWNLOAD_FOLDER}/DATA.zip", "ea19d74ad0a0144428c53e9d75c2d71c"),
     ),
 )
-FOLDS = 10
+FOLD_COUNT = 10
 
 
 def mit1003(data_dir: str | Path, fold: int = 0, whole: bool = True) -> SaliencyDataset:
@@ -55,35 +62,39 @@ def mit1003(data_dir: str | Path, fold: int = 0, whole: bool = True) -> Saliency
         FileNotFoundError: a folder or a file is missing; the message says which option to set.
         ValueError: an unknown fold, a foreign file, or counts that are not those of the release.
     """
-    if fold not in range(FOLDS):
-        raise ValueError(f"fold={fold}: the choices are 0 to {FOLDS - 1}")
-    root = Path(data_dir) / CARD.name
-    images = pictures(found(root / "ALLSTIMULI", CARD), "*.jpeg")
-    people = folders(found(root / "DATA", CARD))
+    if fold not in range(FOLD_COUNT):
+        raise ValueError(f"fold={fold}: the choices are 0 to {FOLD_COUNT - 1}")
+    root = Path(data_dir) / DATASET_CARD.name
+    images = list_images(existing_path(root / "ALLSTIMULI", DATASET_CARD), "*.jpeg")
+    people = list_folders(existing_path(root / "DATA", DATASET_CARD))
     dropped: Counter[str] = Counter()
     stimuli = []
     for image in images:
         files = [person / f"{image.stem}.mat" for person in people]
-        trains = [_inside(_train(file), image, dropped) for file in files]
-        stimuli.append(stimulus(image, trains, CARD, dropped))
+        trains = [
+            _later_points_on_image(_read_observer_points(file), image, dropped) for file in files
+        ]
+        stimuli.append(read_stimulus(image, trains, DATASET_CARD, dropped))
     order = np.random.default_rng(2009).permutation(len(stimuli))
-    tenths = [tenth.tolist() for tenth in np.array_split(order, FOLDS)]
+    tenths = [tenth.tolist() for tenth in np.array_split(order, FOLD_COUNT)]
     test, val, *rest = tenths[fold:] + tenths[:fold]
     splits = {"train": [i for tenth in rest for i in tenth], "val": val, "test": test}
-    return dataset(CARD, stimuli, splits, dropped, root / "DATA", whole)
+    return build_dataset(DATASET_CARD, stimuli, splits, dropped, root / "DATA", whole)
 
 
-def _train(file: Path) -> NDArray[np.float64]:
+def _read_observer_points(file: Path) -> NDArray[np.float64]:
     if not file.is_file():
-        raise FileNotFoundError(f"{CARD.title} is incomplete: {file} is missing")
-    with reading(file, CARD.title):
+        raise FileNotFoundError(f"{DATASET_CARD.title} is incomplete: {file} is missing")
+    with wrap_read_errors(file, DATASET_CARD.title):
         held = loadmat(file, struct_as_record=False, squeeze_me=True)
         (variable,) = (value for key, value in held.items() if not key.startswith("__"))
         gaze = np.atleast_1d(variable.DATA)[0].eyeData[:, :2].astype(np.float64)
-        return fixations(gaze)
+        return detect_fixations(gaze)
 
 
-def _inside(places: NDArray[np.float64], image: Path, dropped: Counter[str]) -> NDArray[np.float64]:
+def _later_points_on_image(
+    places: NDArray[np.float64], image: Path, dropped: Counter[str]
+) -> NDArray[np.float64]:
     height, width = image_size(image)
     later = places[1:]
     inside = (later > 0).all(1) & (later < (width, height)).all(1)

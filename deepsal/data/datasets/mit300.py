@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import Archive, Card
-from deepsal.data.datasets.reading import found, images_only, pictures
+from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
+from deepsal.data.datasets.reading import existing_path, images_only_dataset, list_images
 
-CARD = Card(
+DATASET_CARD = DatasetCard(
     name="mit300",
     title="MIT300",
     licence=None,
@@ -20,7 +20,9 @@ CARD = Card(
     sigma=34.0,
     splits="test only",
     archives=(
-        Archive("http://saliency.mit.edu/BenchmarkIMAGES.zip", "03ed32bdf5e4289950cd28df89451260"),
+        ArchiveAddress(
+            "http://saliency.mit.edu/BenchmarkIMAGES.zip", "03ed32bdf5e4289950cd28df89451260"
+        ),
     ),
 )
 
@@ -38,6 +40,6 @@ def mit300(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
         FileNotFoundError: the folder is missing; the message says which option to set.
         ValueError: there are not 300 images.
     """
-    folder = found(Path(data_dir) / CARD.name / "BenchmarkIMAGES", CARD)
-    images = pictures(folder, "*.jpg")
-    return images_only(CARD, images, [image.name for image in images], whole)
+    folder = existing_path(Path(data_dir) / DATASET_CARD.name / "BenchmarkIMAGES", DATASET_CARD)
+    images = list_images(folder, "*.jpg")
+    return images_only_dataset(DATASET_CARD, images, [image.name for image in images], whole)

@@ -10,10 +10,16 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import Archive, Card
-from deepsal.data.datasets.reading import dataset, found, reading, split, stimulus
+from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
+from deepsal.data.datasets.reading import (
+    build_dataset,
+    existing_path,
+    read_stimulus,
+    split_positions,
+    wrap_read_errors,
+)
 
-CARD = Card(
+DATASET_CARD = DatasetCard(
     name="nus_scene",
     title="NUS scenes",
     licence="MIT",
@@ -26,9 +32,9 @@ CARD = Card(
     degree=None,
     sigma=8.0,
     splits="360/40/100, ours",
-    archives=(Archive("https://github.com/Yanakz/Scene"),),
+    archives=(ArchiveAddress("https://github.com/Yanakz/Scene"),),
 )
-SCREEN, SHOWN = (1080, 1920), 256
+SCREEN_SIZE, BLUR_REFERENCE_HEIGHT = (1080, 1920), 256
 """(height, width): every coordinate is a tenth of its pixels; the height that CARD.sigma is for."""
 
 
@@ -50,28 +56,30 @@ def nus_scene(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
         FileNotFoundError: the folder or a file is missing; the message says which option to set.
         ValueError: the counts are not those of the release (500 images, 43,894 fixations).
     """
-    root = Path(data_dir) / CARD.name / "data"
-    file = found(root / "tidy" / "fixations.mat", CARD)
-    with reading(file, CARD.title):
+    root = Path(data_dir) / DATASET_CARD.name / "data"
+    file = existing_path(root / "tidy" / "fixations.mat", DATASET_CARD)
+    with wrap_read_errors(file, DATASET_CARD.title):
         cells = [[_points(cell) for cell in row] for row in loadmat(file)["fixations"]]
     dropped: Counter[str] = Counter()
     stimuli = [
-        stimulus(root / "stimuli" / f"{i + 1:03d}.jpg", trains, CARD, dropped)
+        read_stimulus(root / "stimuli" / f"{i + 1:03d}.jpg", trains, DATASET_CARD, dropped)
         for i, trains in enumerate(cells)
     ]
-    stimuli = [replace(image, sigma=_sigma(image.size)) for image in stimuli]
+    stimuli = [replace(image, sigma=_blur_sigma(image.size)) for image in stimuli]
     order = np.random.default_rng(2015).permutation(len(stimuli)).tolist()
-    return dataset(CARD, stimuli, split(order, 100, 40), dropped, file, whole)
+    return build_dataset(
+        DATASET_CARD, stimuli, split_positions(order, 100, 40), dropped, file, whole
+    )
 
 
-def _sigma(size: tuple[int, int]) -> float:
+def _blur_sigma(size: tuple[int, int]) -> float:
     """Return the blur in an image's pixels that is the same on the screen for all images.
 
     >>> _sigma((256, 256)), _sigma((1080, 1920)), _sigma((540, 1920))
     (8.0, 33.75, 33.75)
     """
-    shown = min(of / n for of, n in zip(SCREEN, size, strict=True))
-    return CARD.sigma * SCREEN[0] / SHOWN / shown
+    shown = min(of / n for of, n in zip(SCREEN_SIZE, size, strict=True))
+    return DATASET_CARD.sigma * SCREEN_SIZE[0] / BLUR_REFERENCE_HEIGHT / shown
 
 
 def _points(cell: NDArray[Any]) -> NDArray[np.float64]:

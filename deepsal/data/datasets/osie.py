@@ -10,10 +10,16 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus
-from deepsal.data.datasets.card import Archive, Card
-from deepsal.data.datasets.reading import dataset, found, reading, split, stimulus
+from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
+from deepsal.data.datasets.reading import (
+    build_dataset,
+    existing_path,
+    read_stimulus,
+    split_positions,
+    wrap_read_errors,
+)
 
-CARD = Card(
+DATASET_CARD = DatasetCard(
     name="osie",
     title="OSIE",
     licence="MIT",
@@ -26,9 +32,9 @@ CARD = Card(
     degree=24.0,
     sigma=24.0,
     splits="500/100/100, ours",
-    archives=(Archive("https://github.com/NUS-VIP/predicting-human-gaze-beyond-pixels"),),
+    archives=(ArchiveAddress("https://github.com/NUS-VIP/predicting-human-gaze-beyond-pixels"),),
 )
-TWINS = ("1279.jpg", "1374.jpg")
+DUPLICATE_IMAGES = ("1279.jpg", "1374.jpg")
 """The same picture under two names: both stay in the training split."""
 
 
@@ -46,35 +52,35 @@ def osie(data_dir: str | Path) -> SaliencyDataset:
         FileNotFoundError: the folder or a file is missing; the message says which option to set.
         ValueError: the counts are not those of the release (700 images, 98,321 fixations).
     """
-    file, stimuli, dropped = nus_layout(Path(data_dir), CARD)
+    file, stimuli, dropped = read_nus_layout(Path(data_dir), DATASET_CARD)
     names = [s.name for s in stimuli]
-    return dataset(CARD, stimuli, _splits(names), dropped, file)
+    return build_dataset(DATASET_CARD, stimuli, _splits(names), dropped, file)
 
 
-def nus_layout(data_dir: Path, card: Card) -> tuple[Path, list[Stimulus], Counter[str]]:
+def read_nus_layout(data_dir: Path, card: DatasetCard) -> tuple[Path, list[Stimulus], Counter[str]]:
     """Read the layout that OSIE and EyeCrowd share.
 
     `NAME/data/stimuli/*.jpg`, and in `NAME/data/eye/fixations.mat` a cell per image with `.img`
     and `.subjects{}` of `.fix_x` and `.fix_y`, pixels counted from 1.
     """
     root = data_dir / card.name / "data"
-    file = found(root / "eye" / "fixations.mat", card)
-    with reading(file, card.title):
+    file = existing_path(root / "eye" / "fixations.mat", card)
+    with wrap_read_errors(file, card.title):
         loaded = loadmat(file, squeeze_me=True, struct_as_record=False)["fixations"]
-        cells = [_cell(cell) for cell in loaded]
+        cells = [_name_and_points(cell) for cell in loaded]
     dropped: Counter[str] = Counter()
     images = [(root / "stimuli" / name, trains) for name, trains in cells]
-    return file, [stimulus(path, trains, card, dropped) for path, trains in images], dropped
+    return file, [read_stimulus(path, trains, card, dropped) for path, trains in images], dropped
 
 
-def _cell(cell: Any) -> tuple[str, list[NDArray[np.float64]]]:
+def _name_and_points(cell: Any) -> tuple[str, list[NDArray[np.float64]]]:
     """Return an image's name and each subject's fixations, 0-based (N, 2)."""
     axes = [(np.atleast_1d(s.fix_x), np.atleast_1d(s.fix_y)) for s in cell.subjects]
     return str(cell.img), [np.stack(xy, axis=1) - 1.0 for xy in axes]
 
 
 def _splits(names: Sequence[str]) -> dict[str, list[int]]:
-    twins = [names.index(name) for name in TWINS]
+    twins = [names.index(name) for name in DUPLICATE_IMAGES]
     order = np.random.default_rng(2014).permutation(len(names)).tolist()
-    splits = split([i for i in order if i not in twins], test=100, val=100)
+    splits = split_positions([i for i in order if i not in twins], test=100, val=100)
     return {**splits, "train": splits["train"] + twins}

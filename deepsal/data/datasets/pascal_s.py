@@ -8,10 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import Archive, Card
-from deepsal.data.datasets.reading import dataset, found, reading, split, stimulus
+from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
+from deepsal.data.datasets.reading import (
+    build_dataset,
+    existing_path,
+    read_stimulus,
+    split_positions,
+    wrap_read_errors,
+)
 
-CARD = Card(
+DATASET_CARD = DatasetCard(
     name="pascal_s",
     title="PASCAL-S",
     licence=None,
@@ -25,7 +31,7 @@ CARD = Card(
     sigma=16.0,
     splits="680/85/85, ours",
     archives=(
-        Archive(
+        ArchiveAddress(
             "http://cbs.ic.gatech.edu/salobj/download/salObj.zip",
             "e48b4e5deac08bddcaec55ce56e4d420",
         ),
@@ -50,20 +56,22 @@ def pascal_s(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
         ValueError: a foreign file, or counts that are not those of the release (850 images, 40,314
             fixations).
     """
-    root = Path(data_dir) / CARD.name / "datasets"
-    file = found(root / "fixations" / "pascalFix.mat", CARD)
-    with reading(file, CARD.title), h5py.File(file, "r") as held:
-        cells = [_trains(held[cell][...]) for cell in held["fixCell"][0]]
+    root = Path(data_dir) / DATASET_CARD.name / "datasets"
+    file = existing_path(root / "fixations" / "pascalFix.mat", DATASET_CARD)
+    with wrap_read_errors(file, DATASET_CARD.title), h5py.File(file, "r") as held:
+        cells = [_points_by_observer(held[cell][...]) for cell in held["fixCell"][0]]
     dropped: Counter[str] = Counter()
     stimuli = [
-        stimulus(root / "imgs" / "pascal" / f"{i + 1}.jpg", trains, CARD, dropped)
+        read_stimulus(root / "imgs" / "pascal" / f"{i + 1}.jpg", trains, DATASET_CARD, dropped)
         for i, trains in enumerate(cells)
     ]
     order = np.random.default_rng(2014).permutation(len(stimuli)).tolist()
-    return dataset(CARD, stimuli, split(order, 85, 85), dropped, file, whole)
+    return build_dataset(
+        DATASET_CARD, stimuli, split_positions(order, 85, 85), dropped, file, whole
+    )
 
 
-def _trains(rows: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def _points_by_observer(rows: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """Return each subject's (x, y) from rows y, x, subject, counted from 1.
 
     >>> _trains(np.array([[3.0, 4, 5], [1, 2, 3], [2, 2, 1]]))[1].tolist()

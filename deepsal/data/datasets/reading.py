@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus
-from deepsal.data.datasets.card import Card
+from deepsal.data.datasets.card import DatasetCard
 from deepsal.data.image_files import image_size, read_image
 
-OFF, NAN = "off the image", "not a number"
+OFF_IMAGE, NOT_A_NUMBER = "off the image", "not a number"
 
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
-def found(path: Path, card: Card) -> Path:
+def existing_path(path: Path, card: DatasetCard) -> Path:
     """Return the path if it is there.
 
     Raises:
@@ -38,18 +38,18 @@ def found(path: Path, card: Card) -> Path:
     return path
 
 
-def pictures(folder: Path, pattern: str) -> list[Path]:
+def list_images(folder: Path, pattern: str) -> list[Path]:
     """Return the images of a folder in order, without what a Mac or a browser left there."""
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
-def folders(folder: Path) -> list[Path]:
+def list_folders(folder: Path) -> list[Path]:
     """Return the folders of a folder in order, without the hidden ones that releases have."""
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 @contextmanager
-def reading(file: Path, title: str) -> Iterator[None]:
+def wrap_read_errors(file: Path, title: str) -> Iterator[None]:
     """Turn whatever goes wrong inside into a ValueError that names the file.
 
     scipy and h5py raise half a dozen types for a file that is not theirs.
@@ -60,10 +60,10 @@ def reading(file: Path, title: str) -> Iterator[None]:
         raise ValueError(f"{file} is not a fixation file of {title}: {error!r}") from error
 
 
-def stimulus(
+def read_stimulus(
     path: Path,
     trains: Sequence[NDArray[np.float64]],
-    card: Card,
+    card: DatasetCard,
     dropped: Counter[str],
     name: str | None = None,
 ) -> Stimulus:
@@ -85,11 +85,11 @@ def stimulus(
             f"{card.title} is incomplete: {path} is missing; get the release again"
         )
     size = image_size(path)
-    points, subjects = kept(trains, size, dropped)
+    points, subjects = fixations_on_image(trains, size, dropped)
     return Stimulus(name or path.name, size, points, subjects, partial(read_image, path))
 
 
-def kept(
+def fixations_on_image(
     trains: Sequence[NDArray[np.float64]], size: tuple[int, int], dropped: Counter[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the points on an image of (height, width) and who made them; count the others."""
@@ -97,12 +97,12 @@ def kept(
     subjects = np.repeat(np.arange(len(trains)), [len(train) for train in trains])
     finite = np.isfinite(points).all(1)
     on = finite & (points >= -0.5).all(1) & (points < (size[1] - 0.5, size[0] - 0.5)).all(1)
-    dropped.update({NAN: int((~finite).sum()), OFF: int((finite & ~on).sum())})
+    dropped.update({NOT_A_NUMBER: int((~finite).sum()), OFF_IMAGE: int((finite & ~on).sum())})
     return points[on], subjects[on]
 
 
-def dataset(
-    card: Card,
+def build_dataset(
+    card: DatasetCard,
     stimuli: Sequence[Stimulus],
     splits: Mapping[str, Sequence[int]],
     dropped: Counter[str],
@@ -122,27 +122,27 @@ def dataset(
     Raises:
         ValueError: the counts are not those of the release.
     """
-    total = sum(len(s.fixations) for s in stimuli) + dropped[OFF] + dropped[NAN]
+    total = sum(len(s.fixations) for s in stimuli) + dropped[OFF_IMAGE] + dropped[NOT_A_NUMBER]
     expected = card.images, card.fixations or total
     if whole and (len(stimuli), total) != expected:
         raise ValueError(
             f"{file} holds {len(stimuli)} images and {total} fixations, the release has "
             f"{expected[0]} and {expected[1]}; fetch it again"
         )
-    tell(card.title, dropped)
+    log_dropped_fixations(card.title, dropped)
     return SaliencyDataset(
         card.title, stimuli, splits, card.sigma, card.degree, dropped=dict(+dropped)
     )
 
 
-def tell(title: str, dropped: Counter[str]) -> None:
+def log_dropped_fixations(title: str, dropped: Counter[str]) -> None:
     """Log how many fixations were left out and why."""
     for reason, count in (+dropped).items():
-        log.info("%s: left out %d fixations: %s", title, count, reason)
+        _logger.info("%s: left out %d fixations: %s", title, count, reason)
 
 
-def images_only(
-    card: Card, images: Sequence[Path], names: Sequence[str], whole: bool = True
+def images_only_dataset(
+    card: DatasetCard, images: Sequence[Path], names: Sequence[str], whole: bool = True
 ) -> SaliencyDataset:
     """Return the images of a benchmark that keeps the fixations, all of them as test.
 
@@ -154,14 +154,14 @@ def images_only(
             f"{card.title} has {card.images} images, here are {len(images)}; get the release again"
         )
     stimuli = [
-        stimulus(image, [], card, Counter(), name)
+        read_stimulus(image, [], card, Counter(), name)
         for image, name in zip(images, names, strict=True)
     ]
     splits: dict[str, Sequence[int]] = {"train": [], "val": [], "test": range(len(stimuli))}
     return SaliencyDataset(card.title, stimuli, splits, card.sigma, card.degree, hidden=True)
 
 
-def split(order: Sequence[int], test: int, val: int) -> dict[str, list[int]]:
+def split_positions(order: Sequence[int], test: int, val: int) -> dict[str, list[int]]:
     """Return `test` first, then `val`, and the rest as train.
 
     >>> split([4, 2, 0, 1, 3], test=1, val=2)

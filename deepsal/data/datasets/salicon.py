@@ -12,14 +12,19 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import Archive, Card
-from deepsal.data.datasets.reading import dataset, found, reading, stimulus
+from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
+from deepsal.data.datasets.reading import (
+    build_dataset,
+    existing_path,
+    read_stimulus,
+    wrap_read_errors,
+)
 
-RELEASES: Mapping[int, str] = MappingProxyType(
+RELEASE_CHECKSUMS: Mapping[int, str] = MappingProxyType(
     {2015: "9a22db9d718200fb90252e5010c004c4", 2017: "462b70f4f9e8ea446ac628e46cea8d3d"}
 )
-KINDS = ("fixations", "location")
-COUNTS: Mapping[tuple[int, str], int] = MappingProxyType(
+FIXATION_KINDS = ("fixations", "location")
+FIXATION_COUNTS: Mapping[tuple[int, str], int] = MappingProxyType(
     {
         (2015, "fixations"): 3_171_533 + 1_662_655,
         (2015, "location"): 68_992_355 + 38_846_998,
@@ -28,13 +33,13 @@ COUNTS: Mapping[tuple[int, str], int] = MappingProxyType(
     }
 )
 """Of train and val, as the field's reference library finds them in the archives."""
-CARD = Card(
+DATASET_CARD = DatasetCard(
     name="salicon",
     title="SALICON",
     licence="CC BY 4.0",
     citation="Jiang, Huang, Duan & Zhao 2015, SALICON: Saliency in Context, CVPR",
     images=15_000,
-    fixations=COUNTS[2017, "fixations"],
+    fixations=FIXATION_COUNTS[2017, "fixations"],
     subjects=None,
     seconds=None,
     distance=None,
@@ -42,8 +47,8 @@ CARD = Card(
     sigma=19.0,
     splits="10,000; val in halves",
     archives=(
-        Archive("http://salicon.net", "eb2a1bb706633d1b31fc2e01422c5757"),
-        *(Archive("http://salicon.net", md5) for md5 in RELEASES.values()),
+        ArchiveAddress("http://salicon.net", "eb2a1bb706633d1b31fc2e01422c5757"),
+        *(ArchiveAddress("http://salicon.net", md5) for md5 in RELEASE_CHECKSUMS.values()),
     ),
 )
 
@@ -71,23 +76,24 @@ def salicon(
         FileNotFoundError: a folder or a file is missing; the message says which option to set.
         ValueError: an unknown option, a foreign file, or counts that are not those of the release.
     """
-    if release not in RELEASES or kind not in KINDS:
+    if release not in RELEASE_CHECKSUMS or kind not in FIXATION_KINDS:
         raise ValueError(
-            f"release={release}, kind={kind}: the choices are {[*RELEASES]} and {list(KINDS)}"
+            f"release={release}, kind={kind}: the choices are {[*RELEASE_CHECKSUMS]} "
+            f"and {list(FIXATION_KINDS)}"
         )
-    root = Path(data_dir) / CARD.name
+    root = Path(data_dir) / DATASET_CARD.name
     own = root / f"fixations{release}"
     folder = own if own.is_dir() else root / "fixations"
     dropped: Counter[str] = Counter()
     stimuli = []
     counts = []
     for part in ("train", "val"):
-        files = sorted(found(folder / part, CARD).glob("*.mat"))
+        files = sorted(existing_path(folder / part, DATASET_CARD).glob("*.mat"))
         counts.append(len(files))
         for file in files:
             image = root / "images" / part / f"{file.stem}.jpg"
-            trains, size = _trains(file, kind)
-            stimuli.append(stimulus(image, trains, CARD, dropped))
+            trains, size = _read_points_by_observer(file, kind)
+            stimuli.append(read_stimulus(image, trains, DATASET_CARD, dropped))
             if stimuli[-1].size != size:
                 raise ValueError(
                     f"{image} has (height, width) {stimuli[-1].size}, but {file} says {size}"
@@ -95,13 +101,17 @@ def salicon(
     order = counts[0] + np.random.default_rng(2015).permutation(counts[1])
     val, test = (half.tolist() for half in np.array_split(order, 2))
     splits = {"train": range(counts[0]), "val": val, "test": test}
-    card = replace(CARD, title=f"SALICON {release}", fixations=COUNTS[release, kind])
-    return dataset(card, stimuli, splits, dropped, folder, whole)
+    card = replace(
+        DATASET_CARD, title=f"SALICON {release}", fixations=FIXATION_COUNTS[release, kind]
+    )
+    return build_dataset(card, stimuli, splits, dropped, folder, whole)
 
 
-def _trains(file: Path, kind: str) -> tuple[list[NDArray[np.float64]], tuple[int, int]]:
+def _read_points_by_observer(
+    file: Path, kind: str
+) -> tuple[list[NDArray[np.float64]], tuple[int, int]]:
     """Return the points of each person, counted from 0, and the image's (height, width)."""
-    with reading(file, CARD.title):
+    with wrap_read_errors(file, DATASET_CARD.title):
         held: dict[str, Any] = loadmat(file, squeeze_me=True, struct_as_record=False)
         height, width = held["resolution"]
         people = np.atleast_1d(held["gaze"])

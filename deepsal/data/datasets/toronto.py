@@ -7,10 +7,16 @@ import numpy as np
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import Archive, Card
-from deepsal.data.datasets.reading import dataset, found, reading, split, stimulus
+from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
+from deepsal.data.datasets.reading import (
+    build_dataset,
+    existing_path,
+    read_stimulus,
+    split_positions,
+    wrap_read_errors,
+)
 
-CARD = Card(
+DATASET_CARD = DatasetCard(
     name="toronto",
     title="Toronto",
     licence=None,
@@ -24,7 +30,7 @@ CARD = Card(
     sigma=21.0,
     splits="80/20/20, ours",
     archives=(
-        Archive(
+        ArchiveAddress(
             "http://www-sop.inria.fr/members/Neil.Bruce/eyetrackingdata.zip",
             "38d5c02217060d4d2d1a4649cc632af1",
         ),
@@ -51,19 +57,21 @@ def toronto(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
         ValueError: a foreign file, an image of another size than its marks, or counts that are not
             those of the release (120 images, 11,199 fixations).
     """
-    root = Path(data_dir) / CARD.name / "eyetrackingdata" / "fixdens"
-    file = found(root / "origfixdata.mat", CARD)
-    with reading(file, CARD.title):
+    root = Path(data_dir) / DATASET_CARD.name / "eyetrackingdata" / "fixdens"
+    file = existing_path(root / "origfixdata.mat", DATASET_CARD)
+    with wrap_read_errors(file, DATASET_CARD.title):
         marks = [np.asarray(cell) for cell in loadmat(file)["white"][0]]
         points = [np.stack(np.nonzero(cell)[::-1], axis=1).astype(np.float64) for cell in marks]
     dropped: Counter[str] = Counter()
     stimuli = []
     for i, (cell, train) in enumerate(zip(marks, points, strict=True)):
         image = root / "Original Image Set" / f"{i + 1}.jpg"
-        stimuli.append(stimulus(image, [train], CARD, dropped))
+        stimuli.append(read_stimulus(image, [train], DATASET_CARD, dropped))
         if stimuli[-1].size != cell.shape:
             raise ValueError(
                 f"{image} has (height, width) {stimuli[-1].size}, but {file} says {cell.shape}"
             )
     order = np.random.default_rng(2007).permutation(len(stimuli)).tolist()
-    return dataset(CARD, stimuli, split(order, 20, 20), dropped, file, whole)
+    return build_dataset(
+        DATASET_CARD, stimuli, split_positions(order, 20, 20), dropped, file, whole
+    )

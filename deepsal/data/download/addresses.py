@@ -8,21 +8,21 @@ library has recorded; a name ends in the archive's own.
 from importlib.resources import files
 from typing import NamedTuple
 
-GITHUB = "https://raw.githubusercontent.com"
-DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
-JUDD = "https://people.csail.mit.edu/tjudd/WherePeopleLook"
-MIT = "http://saliency.mit.edu"  # no https there, nor at FIGRIM: the checksum decides
-FIGRIM = "http://figrim.mit.edu"
+GITHUB_RAW = "https://raw.githubusercontent.com"
+GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+JUDD_SERVER = "https://people.csail.mit.edu/tjudd/WherePeopleLook"
+MIT_SERVER = "http://saliency.mit.edu"  # no https there, nor at FIGRIM: the checksum decides
+FIGRIM_SERVER = "http://figrim.mit.edu"
 
-REPOSITORIES = {
-    "osie": f"{GITHUB}/NUS-VIP/predicting-human-gaze-beyond-pixels/"
+REPOSITORY_ADDRESSES = {
+    "osie": f"{GITHUB_RAW}/NUS-VIP/predicting-human-gaze-beyond-pixels/"
     "4a467890fcb40a2fec04cdded552760942bac7a4",
-    "eyecrowd": f"{GITHUB}/NUS-VIP/saliency-in-crowd/8bb0416ee9942346f0a990f87a1325742fe3293f",
-    "nus_scene": f"{GITHUB}/Yanakz/Scene/2cf042b013181a6339378827d094aafa9322ba0d",
+    "eyecrowd": f"{GITHUB_RAW}/NUS-VIP/saliency-in-crowd/8bb0416ee9942346f0a990f87a1325742fe3293f",
+    "nus_scene": f"{GITHUB_RAW}/Yanakz/Scene/2cf042b013181a6339378827d094aafa9322ba0d",
 }
 
 
-class Archive(NamedTuple):
+class ReleaseArchive(NamedTuple):
     """An archive of a release, or a table of it that comes as it is.
 
     file: its name · url: its address · md5: its checksum · gives: what of the set's folder it
@@ -36,59 +36,69 @@ class Archive(NamedTuple):
     into: str = "."
 
 
-_SALICON = Archive(
+_SALICON_IMAGES = ReleaseArchive(
     "salicon_images.zip",
-    f"{DRIVE}1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5",
+    f"{GOOGLE_DRIVE}1g8j-hTT-51IG1UFwP0xTGhLdgIUCW5e5",
     "eb2a1bb706633d1b31fc2e01422c5757",
     "images",
 )
 
-ARCHIVES = {
+RELEASE_ARCHIVES = {
     "salicon2015": [
-        _SALICON,
-        Archive(
+        _SALICON_IMAGES,
+        ReleaseArchive(
             "salicon_fixations_2015.zip",
-            f"{DRIVE}1WVEiXba-I4GN33f0uUl4KhaN1rK7qzs6",
+            f"{GOOGLE_DRIVE}1WVEiXba-I4GN33f0uUl4KhaN1rK7qzs6",
             "9a22db9d718200fb90252e5010c004c4",
             "fixations2015",
             "fixations2015",
         ),
     ],
     "salicon2017": [
-        _SALICON,
-        Archive(
+        _SALICON_IMAGES,
+        ReleaseArchive(
             "salicon_fixations_2017.zip",
-            f"{DRIVE}1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj",
+            f"{GOOGLE_DRIVE}1P-jeZXCsjoKO79OhFUgnj6FGcyvmLDPj",
             "462b70f4f9e8ea446ac628e46cea8d3d",
             "fixations2017",
             "fixations2017",
         ),
     ],
     "mit1003": [
-        Archive(
+        ReleaseArchive(
             "ALLSTIMULI.zip",
-            f"{JUDD}/ALLSTIMULI.zip",
+            f"{JUDD_SERVER}/ALLSTIMULI.zip",
             "0d7df8b954ecba69b6796e77b9afe4b6",
             "ALLSTIMULI",
         ),
-        Archive("DATA.zip", f"{JUDD}/DATA.zip", "ea19d74ad0a0144428c53e9d75c2d71c", "DATA"),
+        ReleaseArchive(
+            "DATA.zip", f"{JUDD_SERVER}/DATA.zip", "ea19d74ad0a0144428c53e9d75c2d71c", "DATA"
+        ),
     ],
     "mit300": [
-        Archive(
+        ReleaseArchive(
             "BenchmarkIMAGES.zip",
-            f"{MIT}/BenchmarkIMAGES.zip",
+            f"{MIT_SERVER}/BenchmarkIMAGES.zip",
             "03ed32bdf5e4289950cd28df89451260",
             "BenchmarkIMAGES",
         ),
     ],
     "cat2000": [
-        Archive(
-            "trainSet.zip", f"{MIT}/trainSet.zip", "56ad5c77e6c8f72ed9ef2901628d6e48", "trainSet"
+        ReleaseArchive(
+            "trainSet.zip",
+            f"{MIT_SERVER}/trainSet.zip",
+            "56ad5c77e6c8f72ed9ef2901628d6e48",
+            "trainSet",
         ),
-        Archive("testSet.zip", f"{MIT}/testSet.zip", "903ec668df2e5a8470aef9d8654e7985", "testSet"),
+        ReleaseArchive(
+            "testSet.zip",
+            f"{MIT_SERVER}/testSet.zip",
+            "903ec668df2e5a8470aef9d8654e7985",
+            "testSet",
+        ),
     ],
     "toronto": [
-        Archive(
+        ReleaseArchive(
             "eyetrackingdata.zip",
             "https://www-sop.inria.fr/members/Neil.Bruce/eyetrackingdata.zip",
             "38d5c02217060d4d2d1a4649cc632af1",
@@ -96,27 +106,33 @@ ARCHIVES = {
         ),
     ],
     "figrim": [
-        Archive(
-            "Fillers.zip", f"{FIGRIM}/Fillers.zip", "dc0bc9561b5bc90e158ec32074dd1060", "Fillers"
+        ReleaseArchive(
+            "Fillers.zip",
+            f"{FIGRIM_SERVER}/Fillers.zip",
+            "dc0bc9561b5bc90e158ec32074dd1060",
+            "Fillers",
         ),
-        Archive(
-            "Targets.zip", f"{FIGRIM}/Targets.zip", "2ad3a42ebc377efe4b39064405568201", "Targets"
+        ReleaseArchive(
+            "Targets.zip",
+            f"{FIGRIM_SERVER}/Targets.zip",
+            "2ad3a42ebc377efe4b39064405568201",
+            "Targets",
         ),
-        Archive(
+        ReleaseArchive(
             "allImages_release.mat",
-            f"{GITHUB}/cvzoya/figrim/master/targetData/allImages_release.mat",
+            f"{GITHUB_RAW}/cvzoya/figrim/master/targetData/allImages_release.mat",
             "c72843b05e95ab27594c1d11c849c897",
             "allImages_release.mat",
         ),
-        Archive(
+        ReleaseArchive(
             "allImages_fillers.mat",
-            f"{GITHUB}/cvzoya/figrim/master/fillerData/allImages_fillers.mat",
+            f"{GITHUB_RAW}/cvzoya/figrim/master/fillerData/allImages_fillers.mat",
             "ce4f8b4961005d62f7a21191a64cab5e",
             "allImages_fillers.mat",
         ),
     ],
     "pascal_s": [
-        Archive(
+        ReleaseArchive(
             "salObj.zip",
             "https://cbs.ic.gatech.edu/salobj/download/salObj.zip",
             "e48b4e5deac08bddcaec55ce56e4d420",
@@ -125,14 +141,14 @@ ARCHIVES = {
     ],
 }
 
-PLACES = {
+DATASET_FOLDERS = {
     "salicon2015": ("salicon/fixations2015", "salicon/fixations"),
     "salicon2017": ("salicon/fixations2017", "salicon/fixations"),
 }
 """Where a set lies, if not in a folder of its name: there if one of these is."""
 
 
-def registry(name: str) -> dict[str, str]:
+def file_checksums(name: str) -> dict[str, str]:
     """Return the sha256 of every file of a set that comes file by file.
 
     >>> len(registry("osie")), len(registry("nus_scene")), len(registry("eyecrowd"))

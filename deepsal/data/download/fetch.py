@@ -19,19 +19,19 @@ from pooch.utils import get_logger
 from rich.progress import Progress
 
 from deepsal.data.download.addresses import (
-    ARCHIVES,
-    GITHUB,
-    PLACES,
-    REPOSITORIES,
-    Archive,
-    registry,
+    DATASET_FOLDERS,
+    GITHUB_RAW,
+    RELEASE_ARCHIVES,
+    REPOSITORY_ADDRESSES,
+    ReleaseArchive,
+    file_checksums,
 )
-from deepsal.data.download.resumable import Resumed
+from deepsal.data.download.resumable import ResumableDownloader
 
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
-def fetch(name: str, to: str | Path, mirror: str | None = None) -> Path:
+def fetch_dataset(name: str, to: str | Path, mirror: str | None = None) -> Path:
     """Bring a data set into `to/NAME`, in its release layout; SALICON into `to/salicon`.
 
     Everything is checked before it is unpacked, and collected in `to/.NAME.partial`, which becomes
@@ -52,24 +52,26 @@ def fetch(name: str, to: str | Path, mirror: str | None = None) -> Path:
         ValueError: an unknown name, or what arrived is not the release.
         OSError: no network, an interrupted download, a full disk; the message says what stays.
     """
-    if name not in {*REPOSITORIES, *ARCHIVES}:
-        known = ", ".join((*REPOSITORIES, *ARCHIVES))
+    if name not in {*REPOSITORY_ADDRESSES, *RELEASE_ARCHIVES}:
+        known = ", ".join((*REPOSITORY_ADDRESSES, *RELEASE_ARCHIVES))
         raise ValueError(f"no address is known for {name!r}; those known are {known}")
     folder = Path(to).expanduser()
     mirror = mirror or os.environ.get("DEEPSAL_MIRROR")
-    target = folder / PLACES.get(name, (name,))[0].split("/")[0]
+    target = folder / DATASET_FOLDERS.get(name, (name,))[0].split("/")[0]
     partly = folder / f".{target.name}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{target.name}.lock"):
-            if name in REPOSITORIES:
+            if name in REPOSITORY_ADDRESSES:
                 place = target if target.exists() else partly
-                _files(place, f"{mirror}/{name}" if mirror else REPOSITORIES[name], name)
+                _fetch_files(
+                    place, f"{mirror}/{name}" if mirror else REPOSITORY_ADDRESSES[name], name
+                )
                 if place == partly:
                     os.replace(partly, target)
             else:
-                lacking = [a for a in ARCHIVES[name] if not (target / a.gives).exists()]
-                _archives(lacking, target, partly, f"{mirror}/{name}" if mirror else None)
+                lacking = [a for a in RELEASE_ARCHIVES[name] if not (target / a.gives).exists()]
+                _fetch_archives(lacking, target, partly, f"{mirror}/{name}" if mirror else None)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -83,7 +85,7 @@ def fetch(name: str, to: str | Path, mirror: str | None = None) -> Path:
     return target
 
 
-def fetched(name: str, data_dir: str | Path) -> Path:
+def fetch_if_missing(name: str, data_dir: str | Path) -> Path:
     """Fetch a set that is not in `data_dir` and return `data_dir`; DEEPSAL_OFFLINE=1 forbids it.
 
     Raises:
@@ -91,23 +93,25 @@ def fetched(name: str, data_dir: str | Path) -> Path:
             hand and where to put it.
     """
     folder = Path(data_dir).expanduser()
-    places = PLACES.get(name, (name,))
+    places = DATASET_FOLDERS.get(name, (name,))
     if any((folder / place).exists() for place in places):
         return folder
     cause, why = None, "DEEPSAL_OFFLINE forbids fetching it"
     if os.environ.get("DEEPSAL_OFFLINE", "0") == "0":
-        log.warning(f"{name} is not in {folder}: fetching it")
+        _logger.warning(f"{name} is not in {folder}: fetching it")
         try:
-            fetch(name, folder)
+            fetch_dataset(name, folder)
             return folder
         except OSError as error:
             cause, why = error, f"it cannot be fetched: {error}"
-    if name in REPOSITORIES:
-        owner, repository, commit = REPOSITORIES[name].removeprefix(f"{GITHUB}/").split("/")[:3]
+    if name in REPOSITORY_ADDRESSES:
+        owner, repository, commit = (
+            REPOSITORY_ADDRESSES[name].removeprefix(f"{GITHUB_RAW}/").split("/")[:3]
+        )
         address = f"https://github.com/{owner}/{repository}/tree/{commit}"
         hand = f"or put what is at {address} into {folder / name}"
     else:
-        wanted = [f"\n  {archive.file}  {archive.url}" for archive in ARCHIVES[name]]
+        wanted = [f"\n  {archive.file}  {archive.url}" for archive in RELEASE_ARCHIVES[name]]
         hand = f"or put these into {folder}, as they are, and fetch there:{''.join(wanted)}"
     raise FileNotFoundError(
         f"no {name} here: it is not in {folder}, and {why}\n"
@@ -117,10 +121,10 @@ def fetched(name: str, data_dir: str | Path) -> Path:
     ) from cause
 
 
-def _files(place: Path, base: str, name: str) -> None:
+def _fetch_files(place: Path, base: str, name: str) -> None:
     """Bring every file of the registry that is not there with its checksum."""
     get_logger().setLevel("ERROR")
-    wanted = registry(name)
+    wanted = file_checksums(name)
     store = create(place, f"{base}/", registry=wanted)
     with ThreadPoolExecutor(8) as several, Progress(transient=True) as progress:
         bar = progress.add_task(name, total=len(wanted))
@@ -128,8 +132,8 @@ def _files(place: Path, base: str, name: str) -> None:
         for file in wanted:
             # Made here, one by one: pooch's threads fail where two of them make the same folder.
             (place / file).parent.mkdir(parents=True, exist_ok=True)
-            download = Resumed((place / file).parent)
-            jobs.append(several.submit(partial(_verified, store, file, download)))
+            download = ResumableDownloader((place / file).parent)
+            jobs.append(several.submit(partial(_fetch_verified, store, file, download)))
         try:
             for job in jobs:
                 job.result()
@@ -139,7 +143,7 @@ def _files(place: Path, base: str, name: str) -> None:
             raise
 
 
-def _verified(store: Pooch, file: str, download: Resumed) -> None:
+def _fetch_verified(store: Pooch, file: str, download: ResumableDownloader) -> None:
     url = store.get_url(file)
     try:
         store.fetch(file, downloader=download)
@@ -149,10 +153,12 @@ def _verified(store: Pooch, file: str, download: Resumed) -> None:
         raise ValueError(f"{url} is not the release's file: {error}") from error
 
 
-def _archives(archives: list[Archive], target: Path, partly: Path, mirror: str | None) -> None:
+def _fetch_archives(
+    archives: list[ReleaseArchive], target: Path, partly: Path, mirror: str | None
+) -> None:
     """Bring all archives, then unpack them, then put what they give in its place."""
     get_logger().setLevel("ERROR")
-    files = [_archive(archive, target.parent, partly, mirror) for archive in archives]
+    files = [_fetch_archive(archive, target.parent, partly, mirror) for archive in archives]
     unpacked = partly / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
     try:
@@ -161,7 +167,7 @@ def _archives(archives: list[Archive], target: Path, partly: Path, mirror: str |
                 unpacked.mkdir(exist_ok=True)
                 shutil.copyfile(file, unpacked / archive.file)
             else:
-                unpack(file, unpacked / archive.into)
+                unpack_archive(file, unpacked / archive.into)
         if target.exists():
             for archive in archives:
                 os.replace(unpacked / archive.gives, target / archive.gives)
@@ -172,7 +178,7 @@ def _archives(archives: list[Archive], target: Path, partly: Path, mirror: str |
     shutil.rmtree(partly, ignore_errors=True)
 
 
-def _archive(archive: Archive, folder: Path, partly: Path, mirror: str | None) -> Path:
+def _fetch_archive(archive: ReleaseArchive, folder: Path, partly: Path, mirror: str | None) -> Path:
     """Return a verified archive: the one in `folder`, or else a download."""
     here = folder / archive.file
     if here.is_file():
@@ -186,11 +192,11 @@ def _archive(archive: Archive, folder: Path, partly: Path, mirror: str | None) -
     known = {archive.file: f"md5:{archive.md5}"}
     with Progress() as progress:
         store = create(partly, "", registry=known, urls={archive.file: url})
-        _verified(store, archive.file, Resumed(partly, progress))
+        _fetch_verified(store, archive.file, ResumableDownloader(partly, progress))
     return partly / archive.file
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack_archive(archive: Path, folder: Path) -> None:
     """Unpack a zip or tar archive into a folder.
 
     Raises:
@@ -203,13 +209,13 @@ def unpack(archive: Path, folder: Path) -> None:
             with zipfile.ZipFile(archive) as zipped:
                 for member in zipped.infolist():
                     link = stat.S_ISLNK(member.external_attr >> 16)
-                    _check(archive, folder, member.orig_filename, link)
+                    _check_member(archive, folder, member.orig_filename, link)
                 zipped.extractall(folder)
         elif tarfile.is_tarfile(archive):
             with tarfile.open(archive) as tarred:
                 for entry in tarred.getmembers():
                     special = not (entry.isfile() or entry.isdir())
-                    _check(archive, folder, entry.name, special)
+                    _check_member(archive, folder, entry.name, special)
                 tarred.extractall(folder, filter="data")
         else:
             raise ValueError(f"{archive} is neither a zip nor a tar archive")
@@ -217,7 +223,7 @@ def unpack(archive: Path, folder: Path) -> None:
         raise ValueError(f"{archive} is damaged: {error}") from error
 
 
-def _check(archive: Path, folder: Path, name: str, special: bool) -> None:
+def _check_member(archive: Path, folder: Path, name: str, special: bool) -> None:
     place = (folder / name.replace("\\", "/")).resolve()
     if special or not place.is_relative_to(folder.resolve()):
         raise ValueError(f"{archive}: its member {name!r} is a link or leads out of {folder}")

@@ -6,12 +6,16 @@ from pathlib import Path
 import requests
 from rich.progress import Progress
 
-TRIES = 3
-CHUNK = 1 << 15
-LOST = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+DOWNLOAD_ATTEMPTS = 3
+CHUNK_BYTES = 1 << 15
+CONNECTION_ERRORS = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+)
 
 
-class Resumed:
+class ResumableDownloader:
     """Downloads into FILE.part first, and asks the server only for what is not yet there.
 
     Args:
@@ -32,11 +36,11 @@ class Resumed:
         """
         self.parts.mkdir(parents=True, exist_ok=True)
         part = self.parts / f"{url.rstrip('/').rsplit('/', 1)[-1].rsplit('=', 1)[-1]}.part"
-        for left in reversed(range(TRIES)):
+        for left in reversed(range(DOWNLOAD_ATTEMPTS)):
             try:
                 self._go_on(url, part)
                 break
-            except LOST as error:
+            except CONNECTION_ERRORS as error:
                 if not left:
                     there = part.stat().st_size if part.exists() else 0
                     raise OSError(
@@ -65,7 +69,7 @@ class Resumed:
                 total = there + promised or None
                 task = self.progress.add_task(part.stem, total=total, completed=there)
             with part.open("ab" if onward else "wb") as file:
-                for chunk in reply.iter_content(CHUNK):
+                for chunk in reply.iter_content(CHUNK_BYTES):
                     file.write(chunk)
                     if self.progress and task is not None:
                         self.progress.advance(task, len(chunk))

@@ -6,20 +6,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepsal.data.dataset import SPLITS, SaliencyDataset, Stimulus
+from deepsal.data.dataset import SPLIT_NAMES, SaliencyDataset, Stimulus
 from deepsal.data.image_files import image_size, read_image
 
-COLUMNS = {
+TABLE_COLUMNS = {
     "images.csv": ["image", "width", "height"],
     "fixations.csv": ["image", "subject", "index", "x", "y"],
     "splits.csv": ["image", "split"],
 }
 
-OPTIONAL = {"sigma"}
-NUMBERS = {"width", "height", "x", "y", *OPTIONAL}
+OPTIONAL_COLUMNS = {"sigma"}
+NUMERIC_COLUMNS = {"width", "height", "x", "y", *OPTIONAL_COLUMNS}
 
 
-def folder(path: str | Path, sigma: float) -> SaliencyDataset:
+def read_csv_folder(path: str | Path, sigma: float) -> SaliencyDataset:
     """Read a data set in the generic layout.
 
     ```
@@ -42,18 +42,18 @@ def folder(path: str | Path, sigma: float) -> SaliencyDataset:
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"no data set here: {root} is not a folder; set data.dataset.path")
-    images = _table(root / "images.csv")
+    images = _read_table(root / "images.csv")
     if repeated := images["image"][images["image"].duplicated()].tolist():
         raise ValueError(f"{root / 'images.csv'} lists {repeated[0]!r} twice")
     file = root / "fixations.csv.gz"
     file = file if file.is_file() else root / "fixations.csv"
-    fixations = _table(file)
-    _known(fixations["image"], images["image"], file)
+    fixations = _read_table(file)
+    _check_image_names(fixations["image"], images["image"], file)
     by_image = fixations.groupby("image")
     subjects = fixations["subject"].astype("category").cat.codes
     stimuli = []
     blurs = images["sigma"].astype(float) if "sigma" in images else [None] * len(images)
-    listed = images[COLUMNS["images.csv"]].itertuples(index=False)
+    listed = images[TABLE_COLUMNS["images.csv"]].itertuples(index=False)
     for (name, width, height), blur in zip(listed, blurs, strict=True):
         size = (int(height), int(width))
         file = root / "images" / name
@@ -67,43 +67,45 @@ def folder(path: str | Path, sigma: float) -> SaliencyDataset:
         observers = np.asarray(subjects.iloc[rows], dtype=np.int64)
         read = partial(read_image, file)
         stimuli.append(Stimulus(name, size, points, observers, read, blur))
-    return SaliencyDataset(root.name, stimuli, _splits(root, images["image"]), sigma)
+    return SaliencyDataset(root.name, stimuli, _read_splits(root, images["image"]), sigma)
 
 
-def _table(file: Path) -> pd.DataFrame:
+def _read_table(file: Path) -> pd.DataFrame:
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing; its columns are {_columns(file)}")
+        raise FileNotFoundError(f"{file} is missing; its columns are {_required_columns(file)}")
     try:
         table = pd.read_csv(file, dtype={"image": str, "subject": str})
     except (ValueError, OSError) as error:
-        raise ValueError(f"{file} is not a table ({error}); it needs {_columns(file)}") from error
-    if missing := [column for column in _columns(file) if column not in table]:
-        raise ValueError(f"{file} lacks the columns {missing}; it needs {_columns(file)}")
-    for column in [*_columns(file), *(OPTIONAL & set(table))]:
+        raise ValueError(
+            f"{file} is not a table ({error}); it needs {_required_columns(file)}"
+        ) from error
+    if missing := [column for column in _required_columns(file) if column not in table]:
+        raise ValueError(f"{file} lacks the columns {missing}; it needs {_required_columns(file)}")
+    for column in [*_required_columns(file), *(OPTIONAL_COLUMNS & set(table))]:
         given = table[column]
-        if column in NUMBERS:
+        if column in NUMERIC_COLUMNS:
             table[column] = pd.to_numeric(given, errors="coerce")
         if (blank := table[column].isna()).any():
             row = int(np.flatnonzero(blank)[0])
-            kind = "a number" if column in NUMBERS else "given"
+            kind = "a number" if column in NUMERIC_COLUMNS else "given"
             raise ValueError(f"{file}, line {row + 2}: {column}={given[row]} is not {kind}")
     return table
 
 
-def _columns(file: Path) -> list[str]:
-    return COLUMNS[file.name.removesuffix(".gz")]
+def _required_columns(file: Path) -> list[str]:
+    return TABLE_COLUMNS[file.name.removesuffix(".gz")]
 
 
-def _known(names: "pd.Series[str]", images: "pd.Series[str]", file: Path) -> None:
+def _check_image_names(names: "pd.Series[str]", images: "pd.Series[str]", file: Path) -> None:
     if unknown := sorted(set(names) - set(images)):
         raise ValueError(f"{file} names {unknown[0]!r}, which images.csv does not list")
 
 
-def _splits(root: Path, images: "pd.Series[str]") -> dict[str, list[int]]:
+def _read_splits(root: Path, images: "pd.Series[str]") -> dict[str, list[int]]:
     file = root / "splits.csv"
     if not file.is_file():
         order = np.random.default_rng(0).permutation(len(images)).tolist()
-        if len(order) < len(SPLITS):
+        if len(order) < len(SPLIT_NAMES):
             raise ValueError(f"{root} has {len(order)} images; train, val and test need one each")
         tenth = max(1, len(order) // 10)
         return {
@@ -111,12 +113,12 @@ def _splits(root: Path, images: "pd.Series[str]") -> dict[str, list[int]]:
             "val": order[tenth : 2 * tenth],
             "test": order[:tenth],
         }
-    table = _table(file)
-    _known(table["image"], images, file)
-    if wrong := sorted(set(table["split"]) - set(SPLITS)):
-        raise ValueError(f"{file} has the split {wrong[0]!r}; the choices are {list(SPLITS)}")
+    table = _read_table(file)
+    _check_image_names(table["image"], images, file)
+    if wrong := sorted(set(table["split"]) - set(SPLIT_NAMES)):
+        raise ValueError(f"{file} has the split {wrong[0]!r}; the choices are {list(SPLIT_NAMES)}")
     position = {name: i for i, name in enumerate(images)}
-    splits: dict[str, list[int]] = {split: [] for split in SPLITS}
+    splits: dict[str, list[int]] = {split: [] for split in SPLIT_NAMES}
     for name, split in table[["image", "split"]].itertuples(index=False):
         splits[split].append(position[name])
     if empty := [split for split, members in splits.items() if not members]:

@@ -12,7 +12,7 @@ from deepsal.data.dataset import SaliencyDataset, Stimulus
 from deepsal.data.image_files import read_image
 
 
-def export(dataset: SaliencyDataset, to: Path) -> None:
+def write_csv_folder(dataset: SaliencyDataset, to: Path) -> None:
     """Write a data set as `folder` reads it; nothing half-written stays.
 
     Image files are copied as they are; drawn images become PNG files. `folder` reads back the same
@@ -33,34 +33,34 @@ def export(dataset: SaliencyDataset, to: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     part = to.with_name(f"{to.name}.part-{os.getpid()}")
     try:
-        _write(dataset, part)
+        _write_tables_and_images(dataset, part)
         os.replace(part, to)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write(dataset: SaliencyDataset, folder: Path) -> None:
-    names = [_copy(stimulus, folder / "images") for stimulus in dataset.stimuli]
+def _write_tables_and_images(dataset: SaliencyDataset, folder: Path) -> None:
+    names = [_write_image(stimulus, folder / "images") for stimulus in dataset.stimuli]
     sizes = [stimulus.size for stimulus in dataset.stimuli]
     rows = [(name, width, height) for name, (height, width) in zip(names, sizes, strict=True)]
     images = pd.DataFrame(rows, columns=["image", "width", "height"])
     if any(stimulus.sigma for stimulus in dataset.stimuli):
         images["sigma"] = [stimulus.sigma or dataset.sigma for stimulus in dataset.stimuli]
     images.to_csv(folder / "images.csv", index=False)
-    tables = [_fixations(*pair) for pair in zip(names, dataset.stimuli, strict=True)]
+    tables = [_fixation_table(*pair) for pair in zip(names, dataset.stimuli, strict=True)]
     pd.concat(tables).to_csv(folder / "fixations.csv.gz", index=False)
     sides = [(names[i], split) for split, positions in dataset.splits.items() for i in positions]
     pd.DataFrame(sides, columns=["image", "split"]).to_csv(folder / "splits.csv", index=False)
 
 
-def _fixations(name: str, stimulus: Stimulus) -> pd.DataFrame:
+def _fixation_table(name: str, stimulus: Stimulus) -> pd.DataFrame:
     table = pd.DataFrame({"image": name, "subject": stimulus.subjects})
     table["index"] = table.groupby("subject").cumcount()
     table["subject"] = table["subject"].map("{:06d}".format)  # sorts as the numbers do
     return table.assign(x=stimulus.fixations[:, 0], y=stimulus.fixations[:, 1])
 
 
-def _copy(stimulus: Stimulus, images: Path) -> str:
+def _write_image(stimulus: Stimulus, images: Path) -> str:
     """Write one image and return its name under `images`."""
     name = PurePosixPath(stimulus.name)
     if name.is_absolute() or ".." in name.parts:

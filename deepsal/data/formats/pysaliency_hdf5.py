@@ -14,11 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus
-from deepsal.data.datasets.reading import kept, reading, split, tell
+from deepsal.data.datasets.reading import (
+    fixations_on_image,
+    log_dropped_fixations,
+    split_positions,
+    wrap_read_errors,
+)
 from deepsal.data.image_files import image_size, read_image
 
 
-class _Fixations(NamedTuple):
+class _FixationRows(NamedTuple):
     """One row per fixation: (x, y), image, subject."""
 
     points: NDArray[np.float64]
@@ -26,7 +31,7 @@ class _Fixations(NamedTuple):
     subjects: NDArray[np.int64]
 
 
-def hdf5(
+def read_pysaliency_hdf5(
     path: str | Path,
     sigma: float,
     degree: float | None = None,
@@ -59,8 +64,8 @@ def hdf5(
             raise FileNotFoundError(
                 f"no data set here: {root / name} is missing; set data.dataset.path"
             )
-    seen = _stimuli(root / stimuli)
-    made = _fixations(root / fixations)
+    seen = _read_stimuli(root / stimuli)
+    made = _read_fixations(root / fixations)
     if len(made.images) and not 0 <= made.images.min() <= made.images.max() < len(seen):
         raise ValueError(
             f"{root / fixations} has fixations on image {made.images.max()}, but "
@@ -74,29 +79,31 @@ def hdf5(
     for stimulus, start, end in zip(seen, bounds, bounds[1:], strict=False):
         points, subjects = made.points[order][start:end], made.subjects[order][start:end]
         trains = [points[subjects == person] for person in range(people)]
-        on, who = kept(trains, stimulus.size, dropped)
+        on, who = fixations_on_image(trains, stimulus.size, dropped)
         found.append(Stimulus(stimulus.name, stimulus.size, on, who, stimulus.read))
-    tell(root.name, dropped)
+    log_dropped_fixations(root.name, dropped)
     tenth = max(1, len(found) // 10)
-    splits = split(np.random.default_rng(0).permutation(len(found)).tolist(), tenth, tenth)
+    splits = split_positions(
+        np.random.default_rng(0).permutation(len(found)).tolist(), tenth, tenth
+    )
     return SaliencyDataset(root.name, found, splits, sigma, degree, dropped=dict(+dropped))
 
 
-def _stimuli(file: Path) -> list[Stimulus]:
+def _read_stimuli(file: Path) -> list[Stimulus]:
     """Return the images, without fixations yet."""
     none, nobody = np.empty((0, 2)), np.empty(0, dtype=np.int64)
-    with reading(file, "pysaliency"), h5py.File(file, "r") as held:
-        kind, count = _text(held.attrs["type"]), int(held.attrs["size"])
+    with wrap_read_errors(file, "pysaliency"), h5py.File(file, "r") as held:
+        kind, count = _decode_text(held.attrs["type"]), int(held.attrs["size"])
         if kind == "Stimuli":
             sizes = [held[str(i)].shape[:2] for i in range(count)]
-            readers = [partial(_pixels, file, str(i)) for i in range(count)]
+            readers = [partial(_read_pixels, file, str(i)) for i in range(count)]
             named = zip(sizes, readers, strict=True)
             return [Stimulus(str(i), s, none, nobody, r) for i, (s, r) in enumerate(named)]
         if kind != "FileStimuli":
             raise ValueError(f"its type is {kind}, not Stimuli or FileStimuli")
-        names = [_text(name) for name in held["filenames"]]
+        names = [_decode_text(name) for name in held["filenames"]]
         shapes = [(int(shape[0]), int(shape[1])) for shape in held["shapes"]]
-        relative = _text(held.attrs["version"]) >= "2.0"
+        relative = _decode_text(held.attrs["version"]) >= "2.0"
     paths = [file.parent / name if relative else Path(name) for name in names]
     for image, shape in zip(paths, shapes, strict=True):
         if not image.is_file():
@@ -111,43 +118,45 @@ def _stimuli(file: Path) -> list[Stimulus]:
     return [Stimulus(t, s, none, nobody, partial(read_image, image)) for t, s, image in parts]
 
 
-def _pixels(file: Path, name: str) -> UInt8[Tensor, "3 H W"]:
+def _read_pixels(file: Path, name: str) -> UInt8[Tensor, "3 H W"]:
     with h5py.File(file, "r") as held:
         pixels = torch.from_numpy(held[name][...])
     grey = pixels[..., None].expand(-1, -1, 3) if pixels.ndim == 2 else pixels[..., :3]
     return grey.permute(2, 0, 1).contiguous()
 
 
-def _fixations(file: Path) -> _Fixations:
-    with reading(file, "pysaliency"), h5py.File(file, "r") as held:
-        kind = _text(held.attrs["type"])
+def _read_fixations(file: Path) -> _FixationRows:
+    with wrap_read_errors(file, "pysaliency"), h5py.File(file, "r") as held:
+        kind = _decode_text(held.attrs["type"])
         if kind == "Fixations":
             people = held["subject" if "subject" in held else "subjects"]
-            return _rows(held["x"][...], held["y"][...], held["n"][...], people[...])
+            return _flatten_scanpaths(held["x"][...], held["y"][...], held["n"][...], people[...])
         if kind == "FixationTrains":
             keys = ("train_xs", "train_ys", "train_ns", "train_subjects")
-            return _rows(*(held[key][...] for key in keys))
+            return _flatten_scanpaths(*(held[key][...] for key in keys))
         if kind == "ScanpathFixations":
             paths = held["scanpaths"]
             people = paths["scanpath_attributes"]["subject"]
-            return _rows(paths["xs"][...], paths["ys"][...], paths["n"][...], people[...])
+            return _flatten_scanpaths(
+                paths["xs"][...], paths["ys"][...], paths["n"][...], people[...]
+            )
         raise ValueError(f"its type is {kind}, not Fixations, FixationTrains or ScanpathFixations")
 
 
-def _rows(
+def _flatten_scanpaths(
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     images: NDArray[np.int64],
     subjects: NDArray[np.int64],
-) -> _Fixations:
+) -> _FixationRows:
     """Flatten trains, which are padded with NaN to one length."""
     if x.ndim == 2:
         real = ~np.isnan(x)
         images, subjects = (np.broadcast_to(v[:, None], x.shape)[real] for v in (images, subjects))
         x, y = x[real], y[real]
     points = np.stack([x, y], axis=1).astype(np.float64) - 0.5
-    return _Fixations(points, images.astype(np.int64), subjects.astype(np.int64))
+    return _FixationRows(points, images.astype(np.int64), subjects.astype(np.int64))
 
 
-def _text(value: bytes | str) -> str:
+def _decode_text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)

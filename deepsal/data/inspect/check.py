@@ -12,13 +12,13 @@ from scipy.spatial.distance import cdist
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus
 
-THUMBNAIL, ALIKE = 16, 3
+THUMBNAIL_SIZE, DUPLICATE_TOLERANCE = 16, 3
 """Two images are one picture if their 16x16 thumbnails nowhere differ by more than 3 of 255."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """What `check` found.
+class DatasetReport:
+    """What `check_dataset` found.
 
     Args:
         counts: what there is, one line each.
@@ -31,11 +31,11 @@ class Report:
 
     def __str__(self) -> str:
         """Return the report, 80 columns wide."""
-        end = [_wrapped(f"fault: {fault}") for fault in self.faults] or ["sound"]
+        end = [_wrap_lines(f"fault: {fault}") for fault in self.faults] or ["sound"]
         return "\n".join([*self.counts, *end])
 
 
-def check(dataset: SaliencyDataset) -> Report:
+def check_dataset(dataset: SaliencyDataset) -> DatasetReport:
     """Read every image and count everything."""
     stimuli = dataset.stimuli
     faults, thumbnails, kept = [], [], []
@@ -48,16 +48,16 @@ def check(dataset: SaliencyDataset) -> Report:
             kept.append(position)
     sides = {i: split for split, positions in dataset.splits.items() for i in positions}
     pairs = []
-    for a, b in _alike(np.array(thumbnails)):
+    for a, b in _duplicate_pairs(np.array(thumbnails)):
         one, other = kept[a], kept[b]
         pairs.append(f"{stimuli[one].name} = {stimuli[other].name}")
         if sides.get(one) != sides.get(other):
             where = f"{sides.get(one)} and {sides.get(other)}"
             faults.append(f"{pairs[-1]} is one picture in {where}")
-    return Report(_counts(dataset, pairs), faults)
+    return DatasetReport(_count_lines(dataset, pairs), faults)
 
 
-def _counts(dataset: SaliencyDataset, pairs: Sequence[str]) -> list[str]:
+def _count_lines(dataset: SaliencyDataset, pairs: Sequence[str]) -> list[str]:
     stimuli = dataset.stimuli
     sizes = Counter(stimulus.size for stimulus in stimuli)
     common = ", ".join(f"{n} of {w}x{h}" for (h, w), n in sizes.most_common(3))
@@ -76,7 +76,7 @@ def _counts(dataset: SaliencyDataset, pairs: Sequence[str]) -> list[str]:
     ]
 
 
-def _wrapped(text: str) -> str:
+def _wrap_lines(text: str) -> str:
     return fill(text, 80, subsequent_indent="       ", break_long_words=False)
 
 
@@ -88,13 +88,17 @@ def _thumbnail(stimulus: Stimulus) -> NDArray[np.float64]:
             f"{stimulus.size}"
         )
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    small = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    small = image.resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float64).ravel()
 
 
-def _alike(thumbnails: NDArray[np.float64], block: int = 500) -> Iterator[tuple[int, int]]:
+def _duplicate_pairs(
+    thumbnails: NDArray[np.float64], block: int = 500
+) -> Iterator[tuple[int, int]]:
     for start in range(0, len(thumbnails), block):
         rows = thumbnails[start : start + block]
-        for a, b in np.argwhere(cdist(rows, thumbnails, "chebyshev") <= ALIKE).tolist():
+        for a, b in np.argwhere(
+            cdist(rows, thumbnails, "chebyshev") <= DUPLICATE_TOLERANCE
+        ).tolist():
             if start + a < b:
                 yield start + a, b

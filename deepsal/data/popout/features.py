@@ -7,11 +7,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-COLOURS = np.array([[214, 73, 51], [46, 139, 87], [58, 107, 201], [222, 165, 33], [146, 84, 176]])
-Outline = NDArray[np.float64]
+ITEM_COLOURS = np.array(
+    [[214, 73, 51], [46, 139, 87], [58, 107, 201], [222, 165, 33], [146, 84, 176]]
+)
+ItemOutline = NDArray[np.float64]
 
 
-class Items:
+class ArrayItems:
     """How the items of an array look; outlines are polygons in units of their half length."""
 
     def __init__(
@@ -21,28 +23,28 @@ class Items:
         self.angles = angles
         self.sizes = np.ones(count)
         self.ground = ground
-        self.outlines: list[list[Outline]] = [[bar()]] * count
+        self.outlines: list[list[ItemOutline]] = [[bar_outline()]] * count
 
-    def all_are(self, *outlines: Outline, upright: bool = False) -> None:
+    def all_are(self, *outlines: ItemOutline, upright: bool = False) -> None:
         """Give every item these outlines."""
         self.outlines = [list(outlines)] * len(self.sizes)
         if upright:
             self.angles = self.angles * 0
 
 
-def bar(length: float = 1.0) -> Outline:
+def bar_outline(length: float = 1.0) -> ItemOutline:
     """Return a bar, thrice as long as it is broad at length 1."""
     return np.array([[-1, -0.3], [1, -0.3], [1, 0.3], [-1, 0.3]]) * (length, 1.0)
 
 
-def ring(gap: float = 0.0, inner: float = 0.6, outer: float = 0.9) -> Outline:
+def ring_outline(gap: float = 0.0, inner: float = 0.6, outer: float = 0.9) -> ItemOutline:
     """Return a ring open to the right by an angle, in radians."""
     at = np.linspace(gap / 2, 2 * np.pi - gap / 2, 49)
     arc = np.stack([np.cos(at), np.sin(at)], axis=1)
     return np.concatenate([outer * arc, inner * arc[::-1]])
 
 
-def disc_to_triangle(part: float) -> Outline:
+def disc_to_triangle_outline(part: float) -> ItemOutline:
     """Return a disc at 0, a triangle of the same area at 1, and between them what lies between."""
     at = np.linspace(0, 2 * np.pi, 96, endpoint=False) + np.pi / 2
     sector = (at - np.pi / 2 + np.pi / 3) % (2 * np.pi / 3) - np.pi / 3
@@ -52,7 +54,7 @@ def disc_to_triangle(part: float) -> Outline:
     return np.stack([radius * np.cos(at), -radius * np.sin(at)], axis=1)
 
 
-def corner(opening: float) -> list[Outline]:
+def corner_outlines(opening: float) -> list[ItemOutline]:
     """Return two bars that meet at an angle, in radians."""
     arms = []
     for side in (-1, 1):
@@ -63,7 +65,7 @@ def corner(opening: float) -> list[Outline]:
     return arms
 
 
-def lab(lightness: float, chroma: float, hue: float) -> NDArray[np.int64]:
+def lab_to_srgb(lightness: float, chroma: float, hue: float) -> NDArray[np.int64]:
     """Return the sRGB bytes of a CIELAB colour (D65; CIE 15:2004, IEC 61966-2-1).
 
     >>> lab(100.0, 0.0, 0.0).tolist(), lab(50.0, 0.0, 0.0).tolist()
@@ -82,113 +84,115 @@ def lab(lightness: float, chroma: float, hue: float) -> NDArray[np.int64]:
     return (255 * coded).round().astype(np.int64)
 
 
-def _colour(items: Items, target: int, c: float, random: Generator) -> None:
+def _colour(items: ArrayItems, target: int, c: float, random: Generator) -> None:
     hue = random.uniform(0, 2 * np.pi)
-    items.colours[:] = lab(62.0, 36.0, hue)
-    items.colours[target] = lab(62.0, 36.0, hue + c * np.pi)
+    items.colours[:] = lab_to_srgb(62.0, 36.0, hue)
+    items.colours[target] = lab_to_srgb(62.0, 36.0, hue + c * np.pi)
 
 
-def _saturation(items: Items, target: int, c: float, random: Generator) -> None:
+def _saturation(items: ArrayItems, target: int, c: float, random: Generator) -> None:
     hue = random.uniform(0, 2 * np.pi)
-    items.colours[:] = lab(62.0, 4.0, hue)
-    items.colours[target] = lab(62.0, 4.0 + 40.0 * c, hue)
+    items.colours[:] = lab_to_srgb(62.0, 4.0, hue)
+    items.colours[target] = lab_to_srgb(62.0, 4.0 + 40.0 * c, hue)
 
 
-def _brighter(items: Items, target: int, c: float, random: Generator) -> None:
+def _brighter(items: ArrayItems, target: int, c: float, random: Generator) -> None:
     items.colours[:] = items.ground - 60
     items.colours[target] = items.ground - 60 + round(c * (315 - items.ground))
 
 
-def _darker(items: Items, target: int, c: float, random: Generator) -> None:
+def _darker(items: ArrayItems, target: int, c: float, random: Generator) -> None:
     items.colours[:] = items.ground + 60
     items.colours[target] = items.ground + 60 - round(c * (items.ground + 60))
 
 
-def _orientation(items: Items, target: int, c: float, random: Generator) -> None:
+def _orientation(items: ArrayItems, target: int, c: float, random: Generator) -> None:
     items.angles[target] += random.choice([-1, 1]) * c * np.pi / 2
 
 
-def _among_many(items: Items, target: int, c: float, random: Generator) -> None:
+def _among_many(items: ArrayItems, target: int, c: float, random: Generator) -> None:
     middle = items.angles[target]
     items.angles += random.uniform(-np.pi / 9, np.pi / 9, len(items.angles))
     items.angles[target] = middle + random.choice([-1, 1]) * c * np.pi / 2
 
 
-def _larger(items: Items, target: int, c: float, random: Generator) -> None:
-    items.all_are(disc_to_triangle(0.0), upright=True)
+def _larger(items: ArrayItems, target: int, c: float, random: Generator) -> None:
+    items.all_are(disc_to_triangle_outline(0.0), upright=True)
     items.sizes[:] = 0.7
     items.sizes[target] *= 1 + c
 
 
-def _smaller(items: Items, target: int, c: float, random: Generator) -> None:
-    items.all_are(disc_to_triangle(0.0), upright=True)
+def _smaller(items: ArrayItems, target: int, c: float, random: Generator) -> None:
+    items.all_are(disc_to_triangle_outline(0.0), upright=True)
     items.sizes[:] = 1.1
     items.sizes[target] /= 1 + 1.5 * c
 
 
-def _longer(items: Items, target: int, c: float, random: Generator) -> None:
-    items.all_are(bar(0.6))
-    items.outlines[target] = [bar(0.6 + 0.6 * c)]
+def _longer(items: ArrayItems, target: int, c: float, random: Generator) -> None:
+    items.all_are(bar_outline(0.6))
+    items.outlines[target] = [bar_outline(0.6 + 0.6 * c)]
 
 
-def _shape(items: Items, target: int, c: float, random: Generator) -> None:
-    items.all_are(disc_to_triangle(0.0), upright=True)
-    items.outlines[target] = [disc_to_triangle(c)]
+def _shape(items: ArrayItems, target: int, c: float, random: Generator) -> None:
+    items.all_are(disc_to_triangle_outline(0.0), upright=True)
+    items.outlines[target] = [disc_to_triangle_outline(c)]
 
 
-def _corner(items: Items, target: int, c: float, random: Generator) -> None:
-    items.all_are(*corner(np.pi))
-    items.outlines[target] = corner(np.pi * (1 - 0.8 * c))
+def _corner(items: ArrayItems, target: int, c: float, random: Generator) -> None:
+    items.all_are(*corner_outlines(np.pi))
+    items.outlines[target] = corner_outlines(np.pi * (1 - 0.8 * c))
 
 
-def _gap(items: Items, target: int, c: float, random: Generator) -> None:
-    items.all_are(ring())
-    items.outlines[target] = [ring(c * np.pi)]
+def _gap(items: ArrayItems, target: int, c: float, random: Generator) -> None:
+    items.all_are(ring_outline())
+    items.outlines[target] = [ring_outline(c * np.pi)]
     items.angles = random.uniform(0, 2 * np.pi, len(items.angles))
 
 
-def _closed(items: Items, target: int, c: float, random: Generator) -> None:
-    items.all_are(ring(c * np.pi))
-    items.outlines[target] = [ring()]
+def _closed(items: ArrayItems, target: int, c: float, random: Generator) -> None:
+    items.all_are(ring_outline(c * np.pi))
+    items.outlines[target] = [ring_outline()]
     items.angles = random.uniform(0, 2 * np.pi, len(items.angles))
 
 
-def _tail(items: Items, target: int, c: float, random: Generator) -> None:
-    items.all_are(ring(), upright=True)
+def _tail(items: ArrayItems, target: int, c: float, random: Generator) -> None:
+    items.all_are(ring_outline(), upright=True)
     inner, outer = 0.75 - 0.45 * c, 0.75 + 0.45 * c
     tail = np.array([[inner, -0.13], [outer, -0.13], [outer, 0.13], [inner, 0.13]])
-    items.outlines[target] = [ring(), tail]
+    items.outlines[target] = [ring_outline(), tail]
     items.angles[target] = np.pi / 4
 
 
-def _conjunction(items: Items, target: int, c: float, random: Generator) -> None:
+def _conjunction(items: ArrayItems, target: int, c: float, random: Generator) -> None:
     hue = random.uniform(0, 2 * np.pi)
     away = random.choice([-1, 1]) * c * np.pi / 2
     tinted = random.permutation(len(items.sizes)) % 2 == 0
     items.colours[:] = np.where(
-        tinted[:, None], lab(62.0, 36.0, hue + c * np.pi), lab(62.0, 36.0, hue)
+        tinted[:, None], lab_to_srgb(62.0, 36.0, hue + c * np.pi), lab_to_srgb(62.0, 36.0, hue)
     )  # half the distractors have the target's colour, the others its orientation
     items.angles[~tinted] += away
     items.angles[target] += away if tinted[target] else 0
-    items.colours[target] = lab(62.0, 36.0, hue + c * np.pi)
+    items.colours[target] = lab_to_srgb(62.0, 36.0, hue + c * np.pi)
 
 
-FEATURES: Mapping[str, Callable[[Items, int, float, Generator], None]] = MappingProxyType(
-    {
-        "colour": _colour,
-        "saturation": _saturation,
-        "brighter": _brighter,
-        "darker": _darker,
-        "orientation": _orientation,
-        "among_many": _among_many,
-        "larger": _larger,
-        "smaller": _smaller,
-        "longer": _longer,
-        "shape": _shape,
-        "corner": _corner,
-        "gap": _gap,
-        "closed": _closed,
-        "tail": _tail,
-        "conjunction": _conjunction,
-    }
+POPOUT_FEATURES: Mapping[str, Callable[[ArrayItems, int, float, Generator], None]] = (
+    MappingProxyType(
+        {
+            "colour": _colour,
+            "saturation": _saturation,
+            "brighter": _brighter,
+            "darker": _darker,
+            "orientation": _orientation,
+            "among_many": _among_many,
+            "larger": _larger,
+            "smaller": _smaller,
+            "longer": _longer,
+            "shape": _shape,
+            "corner": _corner,
+            "gap": _gap,
+            "closed": _closed,
+            "tail": _tail,
+            "conjunction": _conjunction,
+        }
+    )
 )

@@ -11,13 +11,13 @@ from functools import partial
 import numpy as np
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus
-from deepsal.data.popout.features import FEATURES
-from deepsal.data.popout.search_array import Array, Look
+from deepsal.data.popout.features import POPOUT_FEATURES
+from deepsal.data.popout.search_array import ArrayOptions, SearchArray
 
-CONTRASTS = (1 / 7, 2 / 7, 3 / 7, 4 / 7, 5 / 7, 6 / 7, 1.0)
+TARGET_CONTRASTS = (1 / 7, 2 / 7, 3 / 7, 4 / 7, 5 / 7, 6 / 7, 1.0)
 
 
-def popout(
+def popout_dataset(
     images: Sequence[int] = (240, 40, 40),
     size: Sequence[int] = (192, 256),
     features: Sequence[str] = ("colour", "orientation"),
@@ -46,13 +46,13 @@ def popout(
     Raises:
         ValueError: an unknown feature, a feature without a contrast, or an option out of range.
     """
-    look = Look((int(size[0]), int(size[1])), tuple(rows), jitter, tuple(background))
+    look = ArrayOptions((int(size[0]), int(size[1])), tuple(rows), jitter, tuple(background))
     stimuli = []
     for index in range(sum(images)):
         feature = features[index % len(features)]
         contrast = contrasts[index // len(features) % len(contrasts)] if contrasts else None
-        array = Array(seed, index, feature, look, contrast)
-        stimuli.append(_stimulus(array, f"{feature}-{index:04d}", fixations))
+        array = SearchArray(seed, index, feature, look, contrast)
+        stimuli.append(_array_stimulus(array, f"{feature}-{index:04d}", fixations))
     train, val, test = images
     splits = {
         "train": range(train),
@@ -62,13 +62,13 @@ def popout(
     return SaliencyDataset(f"pop-out (seed {seed})", stimuli, splits, sigma=size[1] / 32)
 
 
-def battery(
-    features: Sequence[str] = tuple(FEATURES),
-    contrasts: Sequence[float] = CONTRASTS,
+def popout_test_arrays(
+    features: Sequence[str] = tuple(POPOUT_FEATURES),
+    contrasts: Sequence[float] = TARGET_CONTRASTS,
     repeats: int = 1,
     size: Sequence[int] = (192, 256),
     seed: int = 0,
-) -> list[Array]:
+) -> list[SearchArray]:
     """Return a test of every feature at every contrast, as arrays that know their masks.
 
     15 features at 7 contrasts, as SID4VAM has (Berga et al. 2019, ICCV). The items of array i of a
@@ -78,16 +78,16 @@ def battery(
     >>> len(tests), tests[0].feature, round(tests[0].contrast, 3)
     (105, 'colour', 0.143)
     """
-    look = Look((int(size[0]), int(size[1])))
+    look = ArrayOptions((int(size[0]), int(size[1])))
     return [
-        Array(seed, number * repeats + repeat, feature, look, contrast)
+        SearchArray(seed, number * repeats + repeat, feature, look, contrast)
         for number, feature in enumerate(features)
         for contrast in contrasts
         for repeat in range(repeats)
     ]
 
 
-def _stimulus(array: Array, name: str, count: int) -> Stimulus:
+def _array_stimulus(array: SearchArray, name: str, count: int) -> Stimulus:
     points = array.fixations(count)
     subjects = np.zeros(len(points), dtype=np.int64)
     return Stimulus(name, array.look.size, points, subjects, partial(array.draw))

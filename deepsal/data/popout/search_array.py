@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from deepsal.data.popout.features import COLOURS, FEATURES, Items
+from deepsal.data.popout.features import ITEM_COLOURS, POPOUT_FEATURES, ArrayItems
 
-SUPERSAMPLE = 4
+SUPERSAMPLING_FACTOR = 4
 
 
 @dataclass(frozen=True)
-class Look:
+class ArrayOptions:
     """What arrays have in common.
 
     Args:
@@ -42,7 +42,7 @@ class Look:
             raise ValueError(f"background={list(self.background)} must be two greys, 0 to 255")
 
 
-class Array:
+class SearchArray:
     """One search array.
 
     Args:
@@ -60,10 +60,12 @@ class Array:
     """
 
     def __init__(
-        self, seed: int, index: int, feature: str, look: Look, contrast: float | None = None
+        self, seed: int, index: int, feature: str, look: ArrayOptions, contrast: float | None = None
     ) -> None:
-        if feature not in FEATURES:
-            raise ValueError(f"unknown features [{feature!r}]; the choices are {list(FEATURES)}")
+        if feature not in POPOUT_FEATURES:
+            raise ValueError(
+                f"unknown features [{feature!r}]; the choices are {list(POPOUT_FEATURES)}"
+            )
         if contrast is None and feature not in ("colour", "orientation"):
             raise ValueError(f"{feature} needs contrasts, such as [0.5, 1.0]")
         if contrast is not None and not 0 < contrast <= 1:
@@ -80,14 +82,14 @@ class Array:
         self.x, self.y = (x + jitter[0]) * self.pitch, (y + jitter[1]) * height / rows
         self.target = int(self.random.integers(count))
         self.background = int(self.random.integers(look.background[0], look.background[1] + 1))
-        base, odd = self.random.permutation(len(COLOURS))[:2]
+        base, odd = self.random.permutation(len(ITEM_COLOURS))[:2]
         angle = self.random.uniform(0, np.pi)
         noise = self.random.normal(0, 0.05, count)
-        self.items = Items(count, COLOURS[base], angle + noise, self.background)
+        self.items = ArrayItems(count, ITEM_COLOURS[base], angle + noise, self.background)
         if contrast is not None:
-            FEATURES[feature](self.items, self.target, contrast, self.random)
+            POPOUT_FEATURES[feature](self.items, self.target, contrast, self.random)
         elif feature == "colour":
-            self.items.colours[self.target] = COLOURS[odd]
+            self.items.colours[self.target] = ITEM_COLOURS[odd]
         else:
             self.items.angles[self.target] += self.random.uniform(np.pi / 4, 3 * np.pi / 4)
 
@@ -123,7 +125,7 @@ class Array:
 
     def _drawn(self, mode: str, ground: object, fills: dict[int, object]) -> Image.Image:
         height, width = self.look.size
-        scale = SUPERSAMPLE
+        scale = SUPERSAMPLING_FACTOR
         canvas = Image.new(mode, (width * scale, height * scale), ground)  # type: ignore[arg-type]
         pen = ImageDraw.Draw(canvas)
         for i, fill in fills.items():

@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Map = Float[Tensor, "B H W"]
-Image = Float[Tensor, "B 3 h w"]
+MapBatch = Float[Tensor, "B H W"]
+ImageBatch = Float[Tensor, "B 3 h w"]
 
-FLOOR = 1 / 510
+EIGHT_BIT_FLOOR = 1 / 510
 """Half a level of an 8-bit map, as a fraction of its maximum."""
 
 
 @runtime_checkable
-class Dataset(Protocol):
+class FixationDataset(Protocol):
     """What a baseline needs of a data set; see `deepsal.data.SaliencyDataset`."""
 
     @property
@@ -33,8 +33,8 @@ class Dataset(Protocol):
 
 
 def to_log_density(
-    saliency: Float[Tensor, "B h w"], size: tuple[int, int], floor: float = FLOOR
-) -> Map:
+    saliency: Float[Tensor, "B h w"], size: tuple[int, int], floor: float = EIGHT_BIT_FLOOR
+) -> MapBatch:
     """Make a saliency map a log density: the one place where this is done.
 
     The map is resized bilinearly, gets `floor` times its maximum added, and is divided by its sum.
@@ -56,13 +56,13 @@ def to_log_density(
 class Baseline(nn.Module, ABC):
     """A network that learns nothing: told of the data set once, and which image it sees."""
 
-    def prepare(self, dataset: Dataset) -> "Baseline":
+    def prepare(self, dataset: FixationDataset) -> "Baseline":
         """Take what the baseline needs of a data set, before the first image; return self."""
         return self
 
     def forward(
-        self, image: Image, size: tuple[int, int] | None = None, name: Sequence[str] = ()
-    ) -> Map:
+        self, image: ImageBatch, size: tuple[int, int] | None = None, name: Sequence[str] = ()
+    ) -> MapBatch:
         """Return the log density at `size` (default: the image's own), `(B, H, W)`, float32.
 
         Args:
@@ -75,7 +75,7 @@ class Baseline(nn.Module, ABC):
             return self.predict(image.float(), (height, width), name)
 
     @abstractmethod
-    def predict(self, image: Image, size: tuple[int, int], name: Sequence[str]) -> Map:
+    def predict(self, image: ImageBatch, size: tuple[int, int], name: Sequence[str]) -> MapBatch:
         """Return the log density; see `forward`."""
 
     @property

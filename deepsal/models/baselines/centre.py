@@ -8,17 +8,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from deepsal.models.baselines.baseline import Baseline, Dataset, Image, Map
+from deepsal.models.baselines.baseline import Baseline, FixationDataset, ImageBatch, MapBatch
 
-BANDWIDTHS = tuple(round(0.01 * 2 ** (i / 4), 4) for i in range(17))
-UNIFORM = (0.0001, 0.001, 0.01, 0.03, 0.1, 0.3)
+CENTRE_BANDWIDTHS = tuple(round(0.01 * 2 ** (i / 4), 4) for i in range(17))
+UNIFORM_WEIGHTS = (0.0001, 0.001, 0.01, 0.03, 0.1, 0.3)
 
 
 class Uniform(Baseline):
     """Chance: every pixel is equally likely."""
 
     @override
-    def predict(self, image: Image, size: tuple[int, int], name: Sequence[str]) -> Map:
+    def predict(self, image: ImageBatch, size: tuple[int, int], name: Sequence[str]) -> MapBatch:
         return image.new_zeros(len(image), *size) - torch.tensor(size[0] * size[1]).log()
 
 
@@ -27,8 +27,8 @@ class Centre(Baseline):
 
     (1 − u) · Gaussian kernel density + u · uniform, in coordinates relative to the image, on a grid
     of 64x64 cells, of all training fixations; for a training image, of all other training images'.
-    The kernel's bandwidth and u are those among `BANDWIDTHS` and `UNIFORM` with the largest
-    leave-one-image-out likelihood of the training fixations, unless given.
+    The kernel's bandwidth and u are those among `CENTRE_BANDWIDTHS` and `UNIFORM_WEIGHTS` with the
+    largest leave-one-image-out likelihood of the training fixations, unless given.
 
     Args:
         bandwidth: the kernel's standard deviation as a fraction of each side.
@@ -47,7 +47,7 @@ class Centre(Baseline):
         self.rows: dict[str, int] = {}
 
     @override
-    def prepare(self, dataset: Dataset) -> "Centre":
+    def prepare(self, dataset: FixationDataset) -> "Centre":
         stimuli = [dataset.stimuli[i] for i in dataset.splits["train"]]
         if not stimuli:
             raise ValueError(
@@ -76,7 +76,7 @@ class Centre(Baseline):
         return (1 - self.uniform) * density / density.sum() + flat
 
     @override
-    def predict(self, image: Image, size: tuple[int, int], name: Sequence[str]) -> Map:
+    def predict(self, image: ImageBatch, size: tuple[int, int], name: Sequence[str]) -> MapBatch:
         grids = [self.grid(n).log().float() for n in name]
         one = torch.stack(grids or [self.grid().log().float()] * len(image)).to(image.device)
         x = nn.functional.interpolate(one[:, None], size, mode="bilinear")[:, 0]
@@ -84,8 +84,8 @@ class Centre(Baseline):
 
     def _best(self) -> tuple[float, float]:
         """Return the bandwidth and weight with the largest leave-one-image-out likelihood."""
-        bandwidths = BANDWIDTHS if self.bandwidth is None else (self.bandwidth,)
-        weights = UNIFORM if self.uniform is None else (self.uniform,)
+        bandwidths = CENTRE_BANDWIDTHS if self.bandwidth is None else (self.bandwidth,)
+        weights = UNIFORM_WEIGHTS if self.uniform is None else (self.uniform,)
         looked = self.counts > 0
         counts, found = self.counts[looked], []
         for bandwidth in bandwidths:

@@ -7,17 +7,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
-Stack = Float[Tensor, "B C _ _"]
+FeatureMaps = Float[Tensor, "B C _ _"]
 
-ORIENTATIONS = (0, 45, 90, 135)
-PERIOD, SPREAD, REACH = 7.0, 7 / 3, 4
+GABOR_ORIENTATIONS = (0, 45, 90, 135)
+GABOR_PERIOD, GABOR_SIGMA, GABOR_RADIUS = 7.0, 7 / 3, 4
 """A Gabor's wavelength, standard deviation and half-width in pixels of its level."""
 
-CONSTANT = 1e-4
+CONSTANT_RANGE = 1e-4
 """A map whose values differ by less is constant: scaling it up would show rounding errors."""
 
 
-def unit(maps: Float[Tensor, "*n"], axes: tuple[int, ...]) -> Float[Tensor, "*n"]:
+def scale_to_unit_range(maps: Float[Tensor, "*n"], axes: tuple[int, ...]) -> Float[Tensor, "*n"]:
     """Return maps scaled to [0, 1] over the axes of their pixels; constant maps give 0.
 
     >>> unit(torch.tensor([[2.0, 3.0, 4.0], [5.0, 5.0, 5.0]]), (1,))
@@ -25,17 +25,17 @@ def unit(maps: Float[Tensor, "*n"], axes: tuple[int, ...]) -> Float[Tensor, "*n"
             [0.0000, 0.0000, 0.0000]])
     """
     low, high = maps.amin(axes, keepdim=True), maps.amax(axes, keepdim=True)
-    return torch.where(high - low < CONSTANT, 0, (maps - low) / (high - low))
+    return torch.where(high - low < CONSTANT_RANGE, 0, (maps - low) / (high - low))
 
 
-def resized(image: Stack, longest: int) -> Stack:
+def resize_longer_side(image: FeatureMaps, longest: int) -> FeatureMaps:
     """Return the image with its longer side `longest` pixels long, whatever size came in."""
     scale = longest / max(image.shape[-2:])
     size = [max(1, round(n * scale)) for n in image.shape[-2:]]
     return interpolate(image, size, mode="bilinear", antialias=True)
 
 
-def opponency(image: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
+def opponent_channels(image: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
     """Return intensity, red-green and blue-yellow (Itti, Koch & Niebur 1998, section 2.1).
 
     I = (r+g+b)/3; r, g, b are divided by I where it exceeds a tenth of its maximum over the image,
@@ -52,7 +52,7 @@ def opponency(image: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
     return torch.cat([intensity, red - green, blue - yellow], dim=1)
 
 
-def pyramid(x: Stack, levels: int) -> list[Stack]:
+def gaussian_pyramid(x: FeatureMaps, levels: int) -> list[FeatureMaps]:
     """Return a dyadic Gaussian pyramid: level 0 is `x`, each level half the one before.
 
     The filter is the binomial 1 4 6 4 1 along each axis; borders repeat their pixels.
@@ -66,25 +66,25 @@ def pyramid(x: Stack, levels: int) -> list[Stack]:
     return found
 
 
-def orientation(intensity: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B 4 h w"]:
+def gabor_magnitudes(intensity: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B 4 h w"]:
     """Return the strength of contours at 0°, 45°, 90° and 135°.
 
     The sum of the magnitudes of an even and an odd Gabor with the parameters of Walther & Koch 2006
     (Neural Networks 19(9)): period 7 pixels, standard deviation 7/3, 9x9, no response to constants.
     """
-    around = pad(intensity, (REACH,) * 4, mode="replicate")
-    response = conv2d(around, _gabors().to(intensity)).abs()
+    around = pad(intensity, (GABOR_RADIUS,) * 4, mode="replicate")
+    response = conv2d(around, _gabor_kernels().to(intensity)).abs()
     return response[:, ::2] + response[:, 1::2]
 
 
-def _gabors() -> Float[Tensor, "8 1 k k"]:
-    at = torch.arange(-REACH, REACH + 1.0)
+def _gabor_kernels() -> Float[Tensor, "8 1 k k"]:
+    at = torch.arange(-GABOR_RADIUS, GABOR_RADIUS + 1.0)
     y, x = torch.meshgrid(at, at, indexing="ij")
-    envelope = torch.exp(-(x.square() + y.square()) / (2 * SPREAD**2))
+    envelope = torch.exp(-(x.square() + y.square()) / (2 * GABOR_SIGMA**2))
     kernels = []
-    for degrees in ORIENTATIONS:
+    for degrees in GABOR_ORIENTATIONS:
         theta = math.radians(degrees)
-        across = (y * math.cos(theta) + x * math.sin(theta)) * 2 * math.pi / PERIOD
+        across = (y * math.cos(theta) + x * math.sin(theta)) * 2 * math.pi / GABOR_PERIOD
         for wave in (across.cos(), across.sin()):
             kernel = (wave - (wave * envelope).sum() / envelope.sum()) * envelope
             kernels.append(kernel / kernel.abs().sum())

@@ -8,12 +8,18 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from typing_extensions import override
 
-from deepsal.models.baselines.baseline import Baseline, Image, Map, to_log_density
-from deepsal.models.baselines.early_vision import opponency, orientation, pyramid, resized, unit
+from deepsal.models.baselines.baseline import Baseline, ImageBatch, MapBatch, to_log_density
+from deepsal.models.baselines.early_vision import (
+    gabor_magnitudes,
+    gaussian_pyramid,
+    opponent_channels,
+    resize_longer_side,
+    scale_to_unit_range,
+)
 
-LEVELS = (2, 3, 4)
-SPREAD_ACTIVATION, SPREAD_NORMALISATION = 0.15, 0.06
-SMALLEST = 0.5
+FEATURE_LEVELS = (2, 3, 4)
+ACTIVATION_SIGMA, NORMALISATION_SIGMA = 0.15, 0.06
+FEATURE_FLOOR = 0.5
 """Added to feature maps in [0, 1], so that a ratio of two of their values is defined.
 
 The paper leaves it open; of .01, .1 and .5 the best on OSIE's validation images."""
@@ -27,7 +33,7 @@ class GBVS(Baseline):
     with weights |log(Mᵢ/Mⱼ)|·exp(−d²/2σ²), σ = .15 of the width. *Normalisation*: that of a chain
     with weights Aⱼ·exp(−d²/2σ²), σ = .06 of the width, which gathers mass. The maps' mean per
     channel, then the channels' sum. Both chains are reversible, so their equilibria need no
-    iteration: see `activation` and `normalisation`.
+    iteration: see `activation_equilibrium` and `normalisation_equilibrium`.
 
     Args:
         longest: pixels of the longer side that the image is resized to.
@@ -40,41 +46,48 @@ class GBVS(Baseline):
         self.cells = cells
 
     @override
-    def predict(self, image: Image, size: tuple[int, int], name: Sequence[str]) -> Map:
+    def predict(self, image: ImageBatch, size: tuple[int, int], name: Sequence[str]) -> MapBatch:
         return to_log_density(self.saliency(image), size)
 
-    def saliency(self, image: Image) -> Map:
+    def saliency(self, image: ImageBatch) -> MapBatch:
         """Return the saliency map on the grid; it sums to one."""
-        image = resized(image, self.longest)
-        rows, columns = resized(image, self.cells).shape[-2:]
-        colours = pyramid(opponency(image), max(LEVELS) + 1)
-        levels = [torch.cat([colours[i], orientation(colours[i][:, :1])], dim=1) for i in LEVELS]
+        image = resize_longer_side(image, self.longest)
+        rows, columns = resize_longer_side(image, self.cells).shape[-2:]
+        colours = gaussian_pyramid(opponent_channels(image), max(FEATURE_LEVELS) + 1)
+        levels = [
+            torch.cat([colours[i], gabor_magnitudes(colours[i][:, :1])], dim=1)
+            for i in FEATURE_LEVELS
+        ]
         found = [interpolate(x, (rows, columns), mode="bilinear", antialias=True) for x in levels]
         maps = torch.stack(found, dim=2).flatten(3)
         squared = _squared_distances(rows, columns).to(maps) / self.cells**2
         near, nearer = (
             torch.exp(-squared / (2 * spread**2))
-            for spread in (SPREAD_ACTIVATION, SPREAD_NORMALISATION)
+            for spread in (ACTIVATION_SIGMA, NORMALISATION_SIGMA)
         )
-        walked = normalisation(activation(maps, near), nearer).mean(2)
+        walked = normalisation_equilibrium(activation_equilibrium(maps, near), nearer).mean(2)
         channels = (walked[:, :1], walked[:, 1:3], walked[:, 3:])
         total = torch.stack([channel.mean(1) for channel in channels]).mean(0)
         return total.view(-1, rows, columns)
 
 
-def activation(maps: Float[Tensor, "*n N"], near: Float[Tensor, "N N"]) -> Float[Tensor, "*n N"]:
+def activation_equilibrium(
+    maps: Float[Tensor, "*n N"], near: Float[Tensor, "N N"]
+) -> Float[Tensor, "*n N"]:
     """Return the equilibrium of the walk with weights |log(Mᵢ/Mⱼ)|·nearᵢⱼ.
 
     The weights are symmetric, so the time spent in a cell is its share of all weights. A constant
     map prefers no cell: uniform.
     """
-    log = (unit(maps, (-1,)) + SMALLEST).log()
+    log = (scale_to_unit_range(maps, (-1,)) + FEATURE_FLOOR).log()
     stay = ((log[..., :, None] - log[..., None, :]).abs() * near).sum(-1)
     stay = torch.where(stay.amax(-1, keepdim=True) == 0, 1.0, stay)
     return stay / stay.sum(-1, keepdim=True)
 
 
-def normalisation(mass: Float[Tensor, "*n N"], near: Float[Tensor, "N N"]) -> Float[Tensor, "*n N"]:
+def normalisation_equilibrium(
+    mass: Float[Tensor, "*n N"], near: Float[Tensor, "N N"]
+) -> Float[Tensor, "*n N"]:
     """Return the equilibrium of the walk with weights Aⱼ·nearᵢⱼ from i to j.
 
     Multiplied by Aᵢ, which changes no step's probability, they are symmetric: Aᵢ·Σⱼ nearᵢⱼ·Aⱼ.

@@ -8,33 +8,33 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from deepsal.models.baselines.baseline import Baseline, Dataset, Image, Map
+from deepsal.models.baselines.baseline import Baseline, FixationDataset, ImageBatch, MapBatch
 from deepsal.models.baselines.centre import Centre
 
-BANDWIDTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
-WEIGHTS = (0.01, 0.03, 0.1, 0.2, 0.4)
-IMAGES = 500
-BY_HALVES = ("cc", "kl", "sim", "emd")
+HUMAN_BANDWIDTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
+CENTRE_WEIGHTS = (0.01, 0.03, 0.1, 0.2, 0.4)
+MAX_TRAINING_IMAGES = 500
+SPLIT_HALF_SCORES = ("cc", "kl", "sim", "emd")
 """Scores of a map against a density, for which one person's few fixations are no truth."""
 
-Scores = Callable[[Map, Map, Map], Mapping[str, Tensor]]
+ScoreFunction = Callable[[MapBatch, MapBatch, MapBatch], Mapping[str, Tensor]]
 
 
-class View(NamedTuple):
+class HeldOutPrediction(NamedTuple):
     """What some people say of what others did; everything `(V, H, W)`, V ways to divide them."""
 
-    log_density: Map
-    density: Map
-    fixations: Map
+    log_density: MapBatch
+    density: MapBatch
+    fixations: MapBatch
 
 
-class Human(Baseline):
+class HumanCeiling(Baseline):
     """Other people's fixations on the same image as the prediction: the human ceiling.
 
     (1 − w) · Gaussian kernel density of the *other* people's fixations + w · centre prior. The
-    bandwidth (a multiple of the image's blur) and w are those among `BANDWIDTHS` and `WEIGHTS`
-    with the largest leave-one-person-out likelihood of the training images' fixations (the first
-    500 images), unless given. Test fixations choose nothing.
+    bandwidth (a multiple of the image's blur) and w are those among `HUMAN_BANDWIDTHS` and
+    `CENTRE_WEIGHTS` with the largest leave-one-person-out likelihood of the training images'
+    fixations (the first 500 images), unless given. Test fixations choose nothing.
 
     `ceiling` scores it. As a plain network it returns the density of *everyone's* fixations, which
     is the truth itself and no ceiling.
@@ -52,17 +52,17 @@ class Human(Baseline):
         self.stimuli: dict[str, Any] = {}
 
     @override
-    def prepare(self, dataset: Dataset) -> "Human":
+    def prepare(self, dataset: FixationDataset) -> "HumanCeiling":
         self.sigma = dataset.sigma
         self.prior.prepare(dataset)
         self.stimuli = {stimulus.name: stimulus for stimulus in dataset.stimuli}
         if self.bandwidth is None or self.weight is None:
-            train = [dataset.stimuli[i] for i in dataset.splits["train"]][:IMAGES]
+            train = [dataset.stimuli[i] for i in dataset.splits["train"]][:MAX_TRAINING_IMAGES]
             self.bandwidth, self.weight = self._best(train)
         return self
 
     @override
-    def predict(self, image: Image, size: tuple[int, int], name: Sequence[str]) -> Map:
+    def predict(self, image: ImageBatch, size: tuple[int, int], name: Sequence[str]) -> MapBatch:
         if len(name) != len(image):
             raise ValueError("Human knows images by name: call it with name=[…], one per image")
         everyone = [torch.ones(1, len(self._of(n).subjects), dtype=torch.bool) for n in name]
@@ -70,7 +70,7 @@ class Human(Baseline):
         return torch.cat([self._view(n, size, who, who).log_density for n, who in pairs])
 
     def ceiling(
-        self, name: Sequence[str], size: tuple[int, int], score: Scores
+        self, name: Sequence[str], size: tuple[int, int], score: ScoreFunction
     ) -> dict[str, Float[Tensor, " B"]]:
         """Score people against people on each image.
 
@@ -91,7 +91,7 @@ class Human(Baseline):
         found = [self._ceiling(n, size, score) for n in name]
         return {key: torch.stack([values[key] for values in found]) for key in found[0]}
 
-    def _ceiling(self, name: str, size: tuple[int, int], score: Scores) -> dict[str, Tensor]:
+    def _ceiling(self, name: str, size: tuple[int, int], score: ScoreFunction) -> dict[str, Tensor]:
         subjects = torch.from_numpy(self._of(name).subjects)
         people = subjects.unique()
         if len(people) < 2:
@@ -103,7 +103,9 @@ class Human(Baseline):
         half = score(*self._view(name, size, ~halves, halves))
         count = one.sum(1)
         return {
-            key: half[key].mean() if key in BY_HALVES else (alone[key] * count).sum() / count.sum()
+            key: half[key].mean()
+            if key in SPLIT_HALF_SCORES
+            else (alone[key] * count).sum() / count.sum()
             for key in alone
         }
 
@@ -113,7 +115,7 @@ class Human(Baseline):
         size: tuple[int, int],
         seen: Bool[Tensor, "V N"],
         hidden: Bool[Tensor, "V N"],
-    ) -> View:
+    ) -> HeldOutPrediction:
         """Predict the hidden fixations from the seen ones."""
         assert self.bandwidth is not None
         assert self.weight is not None
@@ -131,7 +133,7 @@ class Human(Baseline):
         counts = [
             torch.bincount((row * size[1] + column)[h], minlength=size[0] * size[1]) for h in hidden
         ]
-        return View(mixed.log(), truth, torch.stack(counts).view(-1, *size).float())
+        return HeldOutPrediction(mixed.log(), truth, torch.stack(counts).view(-1, *size).float())
 
     @staticmethod
     def _blurred(
@@ -139,7 +141,7 @@ class Human(Baseline):
         chosen: Bool[Tensor, "V N"],
         size: tuple[int, int],
         sigma: Float[Tensor, "2"],
-    ) -> Map:
+    ) -> MapBatch:
         """Return a density per row of `chosen`, float32: a Gaussian on each chosen point."""
         across, down = (
             torch.exp(-0.5 * ((torch.arange(n)[:, None] - at) / s).square()).float()
@@ -150,8 +152,8 @@ class Human(Baseline):
 
     def _best(self, stimuli: Sequence[Any]) -> tuple[float, float]:
         """Return the bandwidth and weight with the largest leave-one-person-out likelihood."""
-        bandwidths = BANDWIDTHS if self.bandwidth is None else (self.bandwidth,)
-        choices = WEIGHTS if self.weight is None else (self.weight,)
+        bandwidths = HUMAN_BANDWIDTHS if self.bandwidth is None else (self.bandwidth,)
+        choices = CENTRE_WEIGHTS if self.weight is None else (self.weight,)
         weights = torch.tensor(choices, dtype=torch.float64)
         found = torch.zeros(len(bandwidths), len(weights), dtype=torch.float64)
         for stimulus in stimuli:
@@ -166,7 +168,7 @@ class Human(Baseline):
             centre = centre * Centre.GRID**2 / extent.prod()
             sigma = stimulus.sigma or self.sigma
             for b, bandwidth in enumerate(bandwidths):
-                density = _density(points, others, extent, bandwidth * sigma)
+                density = _density_at_fixations(points, others, extent, bandwidth * sigma)
                 mixed = (1 - weights) * density[:, None] + weights * centre[:, None]
                 found[b] += mixed.log().sum(0)
         if not found.any():
@@ -180,7 +182,7 @@ class Human(Baseline):
         return self.stimuli[name]
 
 
-def _density(
+def _density_at_fixations(
     points: Float[Tensor, "N 2"], others: Bool[Tensor, "N N"], extent: Tensor, sigma: float
 ) -> Float[Tensor, " N"]:
     """Return, at each fixation, the others' density per pixel, which is whole in the image."""

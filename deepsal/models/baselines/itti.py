@@ -8,19 +8,19 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 from typing_extensions import override
 
-from deepsal.models.baselines.baseline import Baseline, Image, Map, to_log_density
+from deepsal.models.baselines.baseline import Baseline, ImageBatch, MapBatch, to_log_density
 from deepsal.models.baselines.early_vision import (
-    Stack,
-    opponency,
-    orientation,
-    pyramid,
-    resized,
-    unit,
+    FeatureMaps,
+    gabor_magnitudes,
+    gaussian_pyramid,
+    opponent_channels,
+    resize_longer_side,
+    scale_to_unit_range,
 )
 
-LEVELS = 9
-CENTRES, DELTAS = (2, 3, 4), (3, 4)
-SCALE = 4
+PYRAMID_LEVELS = 9
+CENTRE_LEVELS, SURROUND_DELTAS = (2, 3, 4), (3, 4)
+SALIENCY_LEVEL = 4
 """The pyramid level of the conspicuity maps and of the saliency map."""
 
 
@@ -29,9 +29,9 @@ class Itti(Baseline):
 
     Nine-level pyramids of the image at 640 pixels (the paper's 640x480; smaller input loses nothing
     that the model uses, since it starts at a quarter of that); differences between centre levels
-    2, 3, 4 and surround levels 3 or 4 above them; `promoted` of each of the 42; sums per channel at
-    level 4; the mean of the three `promoted` channels. Colour is |RG(c) − RG(s)|, double opponency;
-    so red
+    2, 3, 4 and surround levels 3 or 4 above them; `promote_unique_peaks` of each of the 42; sums
+    per channel at level 4; the mean of the three `promote_unique_peaks` channels. Colour is |RG(c)
+    − RG(s)|, double opponency; so red
     among green bars of the same contrast does not stand out. What the paper leaves open of the
     Gabors is in `deepsal.models.baselines.early_vision`.
 
@@ -44,26 +44,28 @@ class Itti(Baseline):
         self.longest = longest
 
     @override
-    def predict(self, image: Image, size: tuple[int, int], name: Sequence[str]) -> Map:
+    def predict(self, image: ImageBatch, size: tuple[int, int], name: Sequence[str]) -> MapBatch:
         return to_log_density(self.saliency(image), size)
 
-    def saliency(self, image: Image) -> Map:
+    def saliency(self, image: ImageBatch) -> MapBatch:
         """Return the saliency map at level 4 of the pyramid, 0 or more."""
-        colours = pyramid(opponency(resized(image, self.longest)), LEVELS)
-        levels = [torch.cat([level, orientation(level[:, :1])], dim=1) for level in colours]
-        grid = levels[SCALE].shape[-2:]
-        total = levels[SCALE].new_zeros(levels[SCALE].shape)
-        for c in CENTRES:
-            for delta in DELTAS:
+        colours = gaussian_pyramid(
+            opponent_channels(resize_longer_side(image, self.longest)), PYRAMID_LEVELS
+        )
+        levels = [torch.cat([level, gabor_magnitudes(level[:, :1])], dim=1) for level in colours]
+        grid = levels[SALIENCY_LEVEL].shape[-2:]
+        total = levels[SALIENCY_LEVEL].new_zeros(levels[SALIENCY_LEVEL].shape)
+        for c in CENTRE_LEVELS:
+            for delta in SURROUND_DELTAS:
                 surround = interpolate(levels[c + delta], levels[c].shape[-2:], mode="bilinear")
-                contrast = promoted((levels[c] - surround).abs())
+                contrast = promote_unique_peaks((levels[c] - surround).abs())
                 total += interpolate(contrast, grid, mode="area")
         intensity, colour = total[:, :1], total[:, 1:3].sum(1, keepdim=True)
-        contours = promoted(total[:, 3:]).sum(1, keepdim=True)
-        return promoted(torch.cat([intensity, colour, contours], dim=1)).mean(1)
+        contours = promote_unique_peaks(total[:, 3:]).sum(1, keepdim=True)
+        return promote_unique_peaks(torch.cat([intensity, colour, contours], dim=1)).mean(1)
 
 
-def promoted(maps: Stack) -> Float[Tensor, "B C h w"]:
+def promote_unique_peaks(maps: FeatureMaps) -> Float[Tensor, "B C h w"]:
     """Promote maps with one strong peak over maps with many: the paper's N(·).
 
     Each map is scaled to [0, 1] and multiplied by (1 − m̄)², m̄ the mean of its local maxima (above
@@ -74,7 +76,7 @@ def promoted(maps: Stack) -> Float[Tensor, "B C h w"]:
     >>> promoted(peaks).amax((-2, -1))
     tensor([[1., 0.]])
     """
-    x = unit(maps, (-2, -1))
+    x = scale_to_unit_range(maps, (-2, -1))
     peak = (x == max_pool2d(x, 3, stride=1, padding=1)) & (x > 0)
     count, total = peak.sum((-2, -1)), (x * peak).sum((-2, -1))
     mean = (total - x.amax((-2, -1))) / (count - 1).clamp_min(1)

@@ -12,16 +12,22 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from typing_extensions import override
 
-from deepsal.models.baselines.baseline import FLOOR, Baseline, Image, Map, to_log_density
+from deepsal.models.baselines.baseline import (
+    EIGHT_BIT_FLOOR,
+    Baseline,
+    ImageBatch,
+    MapBatch,
+    to_log_density,
+)
 
-PICTURES = (".png", ".jpg", ".jpeg")
-SMALLEST = 1e-7
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+FLOAT_FLOOR = 1e-7
 """The floor of a floating-point map, as a fraction of its maximum."""
-OFF = 0.02
+SHAPE_TOLERANCE = 0.02
 """Shapes may differ from the image's by rounding: this much, relative, or one pixel."""
 
 
-class Maps(Baseline):
+class StoredMaps(Baseline):
     """Reads the prediction for each image from a folder of maps, or from an HDF5 file.
 
     - A folder: `NAME.png`, `.jpg`, `.jpeg` (grey, 8 or 16 bit, 0 and more) or `NAME.npy`
@@ -52,16 +58,18 @@ class Maps(Baseline):
             )
 
     @override
-    def predict(self, image: Image, size: tuple[int, int], name: Sequence[str]) -> Map:
+    def predict(self, image: ImageBatch, size: tuple[int, int], name: Sequence[str]) -> MapBatch:
         if len(name) != len(image):
             raise ValueError("Maps knows images by name: call it with name=[…], one per image")
         one = self._logarithm if self.path.is_file() else self._map
         return torch.cat([one(n, size) for n in name]).to(image.device)
 
-    def _map(self, name: str, size: tuple[int, int]) -> Map:
+    def _map(self, name: str, size: tuple[int, int]) -> MapBatch:
         stems = dict.fromkeys([name, str(Path(name).with_suffix(""))])
-        named = [self.path / f"{s}{suffix}" for s in stems for suffix in ("", *PICTURES, ".npy")]
-        files = [f for f in dict.fromkeys(named) if f.suffix in (*PICTURES, ".npy")]
+        named = [
+            self.path / f"{s}{suffix}" for s in stems for suffix in ("", *IMAGE_SUFFIXES, ".npy")
+        ]
+        files = [f for f in dict.fromkeys(named) if f.suffix in (*IMAGE_SUFFIXES, ".npy")]
         found = [f for f in files if f.is_file()]
         if not found:
             raise FileNotFoundError(
@@ -69,15 +77,15 @@ class Maps(Baseline):
             )
         if len(found) > 1:
             raise ValueError(f"{name} has two maps, {found[0]} and {found[1]}; remove one")
-        saliency = _checked(_read(found[0]), found[0], size)
+        saliency = _check_map(_read_map(found[0]), found[0], size)
         if saliency.min() < 0:
             raise ValueError(f"{found[0]} has negative values, down to {saliency.min():g}")
         if not saliency.any():
             raise ValueError(f"{found[0]} is zero everywhere")
-        floor = SMALLEST if found[0].suffix == ".npy" else FLOOR
+        floor = FLOAT_FLOOR if found[0].suffix == ".npy" else EIGHT_BIT_FLOOR
         return to_log_density(saliency, size, floor)
 
-    def _logarithm(self, name: str, size: tuple[int, int]) -> Map:
+    def _logarithm(self, name: str, size: tuple[int, int]) -> MapBatch:
         try:
             with h5py.File(self.path) as file:
                 if name not in file:
@@ -88,13 +96,13 @@ class Maps(Baseline):
         except OSError as error:
             raise ValueError(f"{self.path} is no HDF5 file: {error}") from error
         where = Path(f"{self.path}, {name}")
-        x = _checked(torch.from_numpy(values), where, size)
+        x = _check_map(torch.from_numpy(values), where, size)
         if x.shape[-2:] != size:
             x = interpolate(x[:, None], size, mode="bilinear")[:, 0]
         return x.flatten(1).log_softmax(1).view_as(x)
 
 
-def _read(file: Path) -> Tensor:
+def _read_map(file: Path) -> Tensor:
     try:
         if file.suffix == ".npy":
             return torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))
@@ -107,14 +115,14 @@ def _read(file: Path) -> Tensor:
     return torch.from_numpy((values[..., 0] if values.ndim == 3 else values).astype(np.float32))
 
 
-def _checked(values: Tensor, where: Path, size: tuple[int, int]) -> Map:
+def _check_map(values: Tensor, where: Path, size: tuple[int, int]) -> MapBatch:
     """Return the map as `(1, H, W)` if it can be a map of an image of that size."""
     if values.ndim != 2 or not values.numel():
         raise ValueError(f"{where} has the shape {tuple(values.shape)}; a map is (height, width)")
     if not values.isfinite().all():
         raise ValueError(f"{where} has a value that is NaN or infinite")
     height, width = values.shape
-    fits = abs(height / size[0] * size[1] - width) <= max(1.0, OFF * width)
+    fits = abs(height / size[0] * size[1] - width) <= max(1.0, SHAPE_TOLERANCE * width)
     if not fits:
         raise ValueError(
             f"{where} is {width}x{height}, its image {size[1]}x{size[0]}: not the same shape"

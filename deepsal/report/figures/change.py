@@ -7,7 +7,7 @@ from deepsal.rf import store
 from deepsal.rf.plot import grid
 
 
-def change(folder: Path, title: str) -> Path | None:
+def draw_field_change(folder: Path, title: str) -> Path | None:
     """Draw the first and the last stored fields of every stage: `figures/change.png`.
 
     Args:
@@ -20,17 +20,19 @@ def change(folder: Path, title: str) -> Path | None:
     files = sorted((folder / "fields").glob("epoch=*.npz"))
     if len(files) < 2:
         return None
-    stages = store.about(files[-1])["stages"]
+    stages = store.load_description(files[-1])["stages"]
     before, after = (
-        {stage: store.load(file, f"{stage}/fixed").field for stage in stages}
+        {stage: store.load_fields(file, f"{stage}/fixed").field for stage in stages}
         for file in (files[0], files[-1])
     )
-    labels = tuple(f"epoch {store.about(file)['epoch']}" for file in (files[0], files[-1]))
+    labels = tuple(
+        f"epoch {store.load_description(file)['epoch']}" for file in (files[0], files[-1])
+    )
     smooth = {stage: about["sigma"] for stage, about in stages.items()}
     units = min(12, *(len(field) for field in after.values()))
-    figure = grid.change(before, after, (labels[0], labels[1]), title, smooth, units)
+    figure = grid.draw_field_change(before, after, (labels[0], labels[1]), title, smooth, units)
     picture = folder / "figures" / "change.png"
     partial = picture.with_name(".change.partial")
-    partial.write_bytes(grid.png(figure))
+    partial.write_bytes(grid.png_bytes(figure))
     os.replace(partial, picture)
     return picture

@@ -6,15 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-WIDTH, HEIGHT = 350, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 62, 12, 34
-APART = 12
+CHART_WIDTH, CHART_HEIGHT = 350, 220
+LEFT_MARGIN, RIGHT_MARGIN, TOP_MARGIN, BOTTOM_MARGIN = 46, 62, 12, 34
+LABEL_SPACING = 12
 """Least distance of the labels at the ends of lines, pixels."""
-CROWDED = 40
+MAX_DOTS = 40
 """From so many points on a line has no dots."""
 
 
-class Line(NamedTuple):
+class DataLine(NamedTuple):
     """A line and, where known, an interval at each of its points; NaN where there is no value."""
 
     name: str
@@ -24,14 +24,14 @@ class Line(NamedTuple):
     high: Sequence[float] = ()
 
 
-class Tick(NamedTuple):
+class AxisTick(NamedTuple):
     """A place on an axis, pixels, and what stands there."""
 
     at: float
     label: str
 
 
-class Drawn(NamedTuple):
+class PixelLine(NamedTuple):
     """A line in pixels: its points, its intervals (x, low, high), and where its name stands."""
 
     name: str
@@ -41,22 +41,27 @@ class Drawn(NamedTuple):
     dots: bool
 
 
-class Chart(NamedTuple):
+class LineChart(NamedTuple):
     """What `chart.html` draws; `rows` are the numbers for those who do not see it."""
 
     title: str
     x_label: str
-    lines: list[Drawn]
-    x_ticks: list[Tick]
-    y_ticks: list[Tick]
+    lines: list[PixelLine]
+    x_ticks: list[AxisTick]
+    y_ticks: list[AxisTick]
     names: list[str]
     rows: list[tuple[str, list[str]]]
     scale: tuple[float, float]
-    size: tuple[int, int] = (WIDTH, HEIGHT)
-    frame: tuple[int, int, int, int] = (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
+    size: tuple[int, int] = (CHART_WIDTH, CHART_HEIGHT)
+    frame: tuple[int, int, int, int] = (
+        LEFT_MARGIN,
+        TOP_MARGIN,
+        CHART_WIDTH - RIGHT_MARGIN,
+        CHART_HEIGHT - BOTTOM_MARGIN,
+    )
 
 
-def chart(title: str, x_label: str, lines: Sequence[Line]) -> Chart | None:
+def line_chart(title: str, x_label: str, lines: Sequence[DataLine]) -> LineChart | None:
     """Lay lines out; None where no line has a value.
 
     `scale` turns x into pixels: at = scale[0] + scale[1] · x.
@@ -65,18 +70,20 @@ def chart(title: str, x_label: str, lines: Sequence[Line]) -> Chart | None:
     >>> made.lines[0].points, made.scale
     ([(46.0, 186.0), (288.0, 12.0)], (46.0, 121.0))
     """
-    lines = [Line(n.name, *([float(v) for v in part] for part in n[1:])) for n in lines]
+    lines = [DataLine(n.name, *([float(v) for v in part] for part in n[1:])) for n in lines]
     y = np.concatenate([np.concatenate([n.y, n.low, n.high]) for n in lines] or [np.empty(0)])
     if not np.isfinite(y).any():
         return None
     x = np.concatenate([np.asarray(line.x, float) for line in lines])
     low, high = float(x.min()), float(x.max())
-    bottom, top = _padded(float(np.nanmin(y)), float(np.nanmax(y)))
-    across = (WIDTH - RIGHT - LEFT) / ((high - low) or 1.0)
-    up = (HEIGHT - BOTTOM - TOP) / (top - bottom)
+    bottom, top = _axis_range(float(np.nanmin(y)), float(np.nanmax(y)))
+    across = (CHART_WIDTH - RIGHT_MARGIN - LEFT_MARGIN) / ((high - low) or 1.0)
+    up = (CHART_HEIGHT - BOTTOM_MARGIN - TOP_MARGIN) / (top - bottom)
 
     def place(a: float, b: float) -> tuple[float, float]:
-        return round(LEFT + (a - low) * across, 1), round(HEIGHT - BOTTOM - (b - bottom) * up, 1)
+        return round(LEFT_MARGIN + (a - low) * across, 1), round(
+            CHART_HEIGHT - BOTTOM_MARGIN - (b - bottom) * up, 1
+        )
 
     drawn = []
     for i, line in enumerate(lines):
@@ -88,46 +95,51 @@ def chart(title: str, x_label: str, lines: Sequence[Line]) -> Chart | None:
             for n, j in enumerate(known)
             if len(line.low) and np.isfinite(line.low[j])
         ]
-        end = points[-1] if points else (float(LEFT), float(HEIGHT - BOTTOM))
-        drawn.append(Drawn(line.name, points, bars, end, len(points) < CROWDED))
-    heights = _spread([d.label[1] for d in drawn])
-    drawn = [d._replace(label=(WIDTH - RIGHT + 7, h)) for d, h in zip(drawn, heights, strict=True)]
-    x_ticks = [Tick(place(t, bottom)[0], f"{t:g}") for t in _ticks(low, high, 6, whole=True)]
-    y_ticks = [Tick(place(low, t)[1], f"{t:.6g}") for t in _ticks(bottom, top, 5)]
+        end = points[-1] if points else (float(LEFT_MARGIN), float(CHART_HEIGHT - BOTTOM_MARGIN))
+        drawn.append(PixelLine(line.name, points, bars, end, len(points) < MAX_DOTS))
+    heights = _spread_labels([d.label[1] for d in drawn])
+    drawn = [
+        d._replace(label=(CHART_WIDTH - RIGHT_MARGIN + 7, h))
+        for d, h in zip(drawn, heights, strict=True)
+    ]
+    x_ticks = [
+        AxisTick(place(t, bottom)[0], f"{t:g}") for t in _tick_values(low, high, 6, whole=True)
+    ]
+    y_ticks = [AxisTick(place(low, t)[1], f"{t:.6g}") for t in _tick_values(bottom, top, 5)]
     names = [line.name for line in lines]
-    scale = round(LEFT - low * across, 3), round(across, 3)
-    return Chart(title, x_label, drawn, x_ticks, y_ticks, names, _rows(lines), scale)
+    scale = round(LEFT_MARGIN - low * across, 3), round(across, 3)
+    return LineChart(title, x_label, drawn, x_ticks, y_ticks, names, _table_rows(lines), scale)
 
 
-def _padded(bottom: float, top: float) -> tuple[float, float]:
+def _axis_range(bottom: float, top: float) -> tuple[float, float]:
     ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(bottom, top)
     return float(ticks[0]), float(ticks[-1])
 
 
-def _ticks(low: float, high: float, count: int, whole: bool = False) -> list[float]:
+def _tick_values(low: float, high: float, count: int, whole: bool = False) -> list[float]:
     steps = MaxNLocator(count, integer=whole, steps=[1, 2, 5, 10] if whole else [1, 2, 2.5, 5, 10])
     slack = 1e-9 * max(abs(low), abs(high), 1.0)
     found = [float(np.round(tick, 10)) for tick in steps.tick_values(low, high)]
     return [tick + 0.0 for tick in found if low - slack <= tick <= high + slack]
 
 
-def _spread(heights: Sequence[float]) -> list[float]:
+def _spread_labels(heights: Sequence[float]) -> list[float]:
     """Move labels apart, in their order, and keep them in the picture."""
     order = np.argsort(heights, kind="stable")
     placed = list(heights)
     last = -np.inf
     for i in order:
-        last = placed[i] = max(placed[i], last + APART)
-    above = max(last - (HEIGHT - BOTTOM + 6), 0)
+        last = placed[i] = max(placed[i], last + LABEL_SPACING)
+    above = max(last - (CHART_HEIGHT - BOTTOM_MARGIN + 6), 0)
     limit = np.inf
     for i in reversed(order):
         if above:
-            placed[i] = min(placed[i], limit, HEIGHT - BOTTOM + 6)
-            limit = placed[i] - APART
+            placed[i] = min(placed[i], limit, CHART_HEIGHT - BOTTOM_MARGIN + 6)
+            limit = placed[i] - LABEL_SPACING
     return [float(round(height, 1)) for height in placed]
 
 
-def _rows(lines: Sequence[Line]) -> list[tuple[str, list[str]]]:
+def _table_rows(lines: Sequence[DataLine]) -> list[tuple[str, list[str]]]:
     places = sorted({float(x) for line in lines for x in line.x})
     table = {place: [""] * len(lines) for place in places}
     for column, line in enumerate(lines):

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-QUALITY = 82
-INFERNO = np.rint(255 * mpl.colormaps["inferno"](np.arange(256))[:, :3]).astype(np.uint8)
+WEBP_QUALITY = 82
+INFERNO_COLOURS = np.rint(255 * mpl.colormaps["inferno"](np.arange(256))[:, :3]).astype(np.uint8)
 
 
-class Shown(NamedTuple):
+class GalleryImage(NamedTuple):
     """An image of the test: addresses of its pictures, fixations in percent of its sides."""
 
     name: str
@@ -28,8 +28,8 @@ class Shown(NamedTuple):
     size: tuple[int, int]
 
 
-def gallery(folder: Path) -> list[Shown]:
-    """Read a run's `gallery.npz`; [] where it has none."""
+def read_gallery(folder: Path) -> list[GalleryImage]:
+    """Read a run's `read_gallery.npz`; [] where it has none."""
     file = folder / "gallery.npz"
     if not file.is_file():
         return []
@@ -37,13 +37,13 @@ def gallery(folder: Path) -> list[Shown]:
         about = json.loads(str(arrays["about"]))
         parts = [arrays[key] for key in ("image", "truth", "prediction")]
     return [
-        Shown(
+        GalleryImage(
             row["name"],
             row["rank"],
             row["nss"],
-            webp(image),
-            webp(INFERNO[truth]),
-            webp(INFERNO[prediction]),
+            pixels_data_uri(image),
+            pixels_data_uri(INFERNO_COLOURS[truth]),
+            pixels_data_uri(INFERNO_COLOURS[prediction]),
             [(round(100 * x, 2), round(100 * y, 2)) for x, y in row["fixations"]],
             (image.shape[1], image.shape[0]),
         )
@@ -51,14 +51,14 @@ def gallery(folder: Path) -> list[Shown]:
     ]
 
 
-def webp(pixels: NDArray[np.uint8]) -> str:
+def pixels_data_uri(pixels: NDArray[np.uint8]) -> str:
     """Return a picture (h, w, 3) as the address of itself."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=QUALITY, method=4)
-    return address(buffer.getvalue())
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=WEBP_QUALITY, method=4)
+    return webp_data_uri(buffer.getvalue())
 
 
-def address(picture: bytes) -> str:
+def webp_data_uri(picture: bytes) -> str:
     """Return a WebP file's bytes as a data URI.
 
     >>> address(b"abc")

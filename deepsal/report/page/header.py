@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepsal.report.run_folders import _json, options, status, took
+from deepsal.report.run_folders import _read_json, read_options, read_status, run_duration
 
 
-class Header(NamedTuple):
+class RunHeader(NamedTuple):
     """The name of a run, how it ended, facts (label, value), and its options as text."""
 
     name: str
@@ -15,34 +15,36 @@ class Header(NamedTuple):
     options: str
 
 
-def header(folder: Path) -> Header:
+def read_header(folder: Path) -> RunHeader:
     """Read a run's description; what it does not have is left out."""
-    config = options(folder)
-    origin = _json(folder / "origin.json")
+    config = read_options(folder)
+    origin = _read_json(folder / "origin.json")
     text = (folder / "config.yaml").read_text() if config else ""
     name = str(config.get("name", folder.name))
-    return Header(name, status(folder), _facts(folder, config, origin), text)
+    return RunHeader(name, read_status(folder), _run_facts(folder, config, origin), text)
 
 
-def _facts(folder: Path, config: dict[str, Any], origin: dict[str, Any]) -> list[tuple[str, str]]:
-    weights = _at(config, "backbone", "weights")
-    named = "pre-trained" if weights == _name(config, "backbone") else weights
+def _run_facts(
+    folder: Path, config: dict[str, Any], origin: dict[str, Any]
+) -> list[tuple[str, str]]:
+    weights = _nested_option(config, "backbone", "weights")
+    named = "pre-trained" if weights == _group_name(config, "backbone") else weights
     pretrained = f" ({named})" if isinstance(weights, str) else ""
     commit = str(origin.get("commit") or "")[:12]
     machine = [origin.get("processor"), f"{origin['cores']} cores" if "cores" in origin else None]
     found: list[tuple[str, Any]] = [
-        ("backbone", f"{_name(config, 'backbone')}{pretrained}" if config else None),
-        ("what learns", _name(config, "finetune")),
-        ("decoder", _name(config, "decoder")),
-        ("loss", _name(config, "loss")),
-        ("data", _name(config, "data")),
-        ("image size", _size(_at(config, "data", "size"))),
-        ("epochs", _at(config, "trainer", "max_epochs")),
-        ("precision", _at(config, "trainer", "precision")),
+        ("backbone", f"{_group_name(config, 'backbone')}{pretrained}" if config else None),
+        ("what learns", _group_name(config, "finetune")),
+        ("decoder", _group_name(config, "decoder")),
+        ("loss", _group_name(config, "loss")),
+        ("data", _group_name(config, "data")),
+        ("image size", _size_text(_nested_option(config, "data", "size"))),
+        ("epochs", _nested_option(config, "trainer", "max_epochs")),
+        ("precision", _nested_option(config, "trainer", "precision")),
         ("seed", config.get("seed")),
         ("verbs", ", ".join(map(str, config.get("do") or [])) or None),
-        ("started", _started(origin)),
-        ("took", took(folder)),
+        ("started", _start_time(origin)),
+        ("took", run_duration(folder)),
         ("commit", f"{commit}{' + changes' if origin.get('dirty') else ''}" if commit else None),
         ("hardware", ", ".join([*map(str, origin.get("gpus") or []), *filter(None, machine)])),
         ("software", " · ".join(f"{k} {origin[k]}" for k in ("python", "torch") if k in origin)),
@@ -51,21 +53,21 @@ def _facts(folder: Path, config: dict[str, Any], origin: dict[str, Any]) -> list
     return [(label, str(value)) for label, value in found if value not in (None, "")]
 
 
-def _started(origin: dict[str, Any]) -> str | None:
+def _start_time(origin: dict[str, Any]) -> str | None:
     begun = origin.get("started")
     return begun[:16].replace("T", " ") + " UTC" if isinstance(begun, str) else None
 
 
-def _at(config: dict[str, Any], *keys: str) -> Any:
+def _nested_option(config: dict[str, Any], *keys: str) -> Any:
     found: Any = config
     for key in keys:
         found = found.get(key) if isinstance(found, dict) else None
     return found
 
 
-def _name(config: dict[str, Any], group: str) -> Any:
-    return _at(config, group, "name")
+def _group_name(config: dict[str, Any], group: str) -> Any:
+    return _nested_option(config, group, "name")
 
 
-def _size(size: Any) -> str | None:
+def _size_text(size: Any) -> str | None:
     return " × ".join(map(str, size)) + " px" if isinstance(size, list) else None

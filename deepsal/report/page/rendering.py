@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 
-def render(template: str, data: Mapping[str, Any]) -> str:
+def render_template(template: str, data: Mapping[str, Any]) -> str:
     """Fill a template of this package; every value is escaped.
 
     Args:
@@ -27,12 +27,12 @@ def render(template: str, data: Mapping[str, Any]) -> str:
         loader.get_source(environment, name)[0]  # our own files, no one's data
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    environment.filters["number"] = number
+    environment.filters["number"] = format_number
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     return environment.get_template(template).render(made=made, **data)
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Format a number for a table: two decimal places, more where these would show nothing.
 
     >>> number(0.123), number(-0.004), number(0.0004), number(None), number(0.0)

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deepsal import atomic
-from deepsal.report.page.rendering import render
+from deepsal.report.page.rendering import render_template
 from deepsal.report.run_folders import (
-    Job,
-    _depth,
-    _of,
-    _place,
-    depths,
-    found,
+    RunSummary,
+    _backbone_and_depth,
+    _depth_order,
+    _option_text,
+    find_runs,
+    list_depths,
 )
 from deepsal.vocabulary import LOWER, MEASURES, SCORES
 
 
-class Heat(NamedTuple):
+class ShadedTable(NamedTuple):
     """A table of numbers with shades from 0 to 1; None where there is no number."""
 
     title: str
@@ -32,16 +32,16 @@ class Heat(NamedTuple):
         return f"{value:.{1 if largest >= 10 else 2}f}".replace("-", "−")
 
 
-def write(folder: Path) -> Path:
+def write_sweep_page(folder: Path) -> Path:
     """Write `report.html` about the runs below a folder.
 
     Raises:
         FileNotFoundError: there is no run below it.
     """
-    jobs = found(folder)
+    jobs = find_runs(folder)
     if not jobs:
         raise FileNotFoundError(f"{folder} holds no run folders (config.yaml beside status)")
-    columns = differences([job.options for job in jobs])
+    columns = differing_options([job.options for job in jobs])
     data = {
         "folder": folder.absolute().name,
         "jobs": jobs,
@@ -49,13 +49,13 @@ def write(folder: Path) -> Path:
         "cells": [[values[i] for values in columns.values()] for i in range(len(jobs))],
         "score_names": {k: v for k, v in SCORES.items() if any(k in job.scores for job in jobs)},
         "lower": LOWER,
-        "heats": heats(jobs, labels(jobs, columns)),
+        "heats": shaded_tables(jobs, run_labels(jobs, columns)),
         "unfinished": [job for job in jobs if job.status != "done"],
     }
-    return atomic.write_text(folder / "report.html", render("sweep.html", data))
+    return atomic.write_text(folder / "report.html", render_template("sweep.html", data))
 
 
-def differences(options: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+def differing_options(options: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Return the options in which runs differ, `{option: value of each run}`.
 
     A group's other options are left out where its name says what they are.
@@ -83,26 +83,37 @@ def differences(options: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return kept
 
 
-def labels(jobs: Sequence[Job], columns: Mapping[str, Sequence[str]]) -> list[str]:
+def run_labels(jobs: Sequence[RunSummary], columns: Mapping[str, Sequence[str]]) -> list[str]:
     """Return what tells runs apart in a few words: their options, or where these do not, names."""
     said = [" · ".join(values[i] for values in columns.values()) for i in range(len(jobs))]
     return said if len(set(said)) == len(said) else [job.name for job in jobs]
 
 
-def heats(jobs: Sequence[Job], labels: Sequence[str]) -> list[Heat]:
+def shaded_tables(jobs: Sequence[RunSummary], labels: Sequence[str]) -> list[ShadedTable]:
     """Return backbone × depth where both vary, and each field measure, runs × stages."""
     tables = []
-    backbones = [*dict.fromkeys(_of(job, "backbone.name") for job in jobs)]
-    known = depths(jobs)
+    backbones = [*dict.fromkeys(_option_text(job, "backbone.name") for job in jobs)]
+    known = list_depths(jobs)
     if len(backbones) > 1 and len(known) > 1:
         for score, name in SCORES.items():
             cells = [
-                (b, [_mean([j.scores for j in jobs if _place(j) == (b, d)], score) for d in known])
+                (
+                    b,
+                    [
+                        _mean_score(
+                            [j.scores for j in jobs if _backbone_and_depth(j) == (b, d)], score
+                        )
+                        for d in known
+                    ],
+                )
                 for b in backbones
             ]
-            tables.append(_shaded(f"Test {name}: backbone × depth", "backbone", known, cells))
+            tables.append(_shade_table(f"Test {name}: backbone × depth", "backbone", known, cells))
     both = zip(jobs, labels, strict=True)
-    ordered = sorted(both, key=lambda b: (_place(b[0])[0], _depth(_place(b[0])[1])))
+    ordered = sorted(
+        both,
+        key=lambda b: (_backbone_and_depth(b[0])[0], _depth_order(_backbone_and_depth(b[0])[1])),
+    )
     for measure, title in MEASURES.items():
         stages = [*dict.fromkeys(s for job in jobs for s in job.fields.get(measure, {}))]
         rows = [
@@ -111,13 +122,13 @@ def heats(jobs: Sequence[Job], labels: Sequence[str]) -> list[Heat]:
             if measure in job.fields
         ]
         name = f"{title[:1].upper()}{title[1:]}, median over units at the end"
-        tables.append(_shaded(name, "run, by backbone and depth", stages, rows))
+        tables.append(_shade_table(name, "run, by backbone and depth", stages, rows))
     return [table for table in tables if any(cell for _, row in table.rows for cell in row)]
 
 
-def _shaded(
+def _shade_table(
     title: str, corner: str, columns: list[str], rows: Sequence[tuple[str, list[float]]]
-) -> Heat:
+) -> ShadedTable:
     known = [v for _, row in rows for v in row if math.isfinite(v)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
 
@@ -126,9 +137,11 @@ def _shaded(
             return None
         return value, (value - low) / (high - low) if high > low else 0.5
 
-    return Heat(title, corner, columns, [(name, [cell(v) for v in row]) for name, row in rows])
+    return ShadedTable(
+        title, corner, columns, [(name, [cell(v) for v in row]) for name, row in rows]
+    )
 
 
-def _mean(found: Sequence[Mapping[str, Mapping[str, float]]], score: str) -> float:
+def _mean_score(found: Sequence[Mapping[str, Mapping[str, float]]], score: str) -> float:
     values = [means[score]["mean"] for means in found if score in means]
     return sum(values) / len(values) if values else math.nan

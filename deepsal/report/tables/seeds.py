@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
-from deepsal.report.run_folders import job
-from deepsal.report.tables.runs import Comparison, best, compare, p_values, read
+from deepsal.report.run_folders import read_run
+from deepsal.report.tables.runs import (
+    RunComparison,
+    best_run,
+    compare_runs,
+    pairwise_p_values,
+    read_tested_run,
+)
 
 
-def over_seeds(folders: Sequence[Path]) -> Comparison:
+def compare_over_seeds(folders: Sequence[Path]) -> RunComparison:
     """Read run folders and put those of equal options, the seed apart, into one row.
 
     A score is the mean over seeds of a run's mean over images, with a 95 % t interval over seeds
@@ -21,32 +27,35 @@ def over_seeds(folders: Sequence[Path]) -> Comparison:
     Raises:
         FileNotFoundError, ValueError: as `compare`.
     """
-    alone = compare(folders)
+    alone = compare_runs(folders)
     groups: dict[str, list[int]] = {}
     for i, folder in enumerate(folders):
-        options = job(folder, folder.parent).options
+        options = read_run(folder, folder.parent).options
         key = str(sorted((k, str(v)) for k, v in options.items() if k != "seed"))
         groups.setdefault(key, []).append(i)
-    labels = _labels([[alone.runs[i] for i in runs] for runs in groups.values()])
-    images = [read(folder)[1] for folder in folders]
+    labels = _seed_group_labels([[alone.runs[i] for i in runs] for runs in groups.values()])
+    images = [read_tested_run(folder)[1] for folder in folders]
     means, columns = {}, {}
     for label, runs in zip(labels, groups.values(), strict=True):
         mine = [alone.means[alone.runs[i]] for i in runs]
-        means[label] = {s: interval([one[s]["mean"] for one in mine]) for s in alone.best}
+        means[label] = {s: t_interval([one[s]["mean"] for one in mine]) for s in alone.best}
         tables = [images[i].loc[images[0].index, [*alone.best]] for i in runs]
         columns[label] = sum(tables[1:], start=tables[0]) / len(tables)
     baselines = {row: of for row, of in alone.means.items() if row not in alone.runs}
-    return Comparison(
+    return RunComparison(
         f"{alone.header.rpartition(';')[0]}; mean over seeds ± half a 95 % t interval over seeds "
         "(baselines: over images)",
         labels,
         {**means, **baselines},
-        {score: best(score, means) for score in alone.best},
-        {score: p_values({n: of[score] for n, of in columns.items()}) for score in alone.best},
+        {score: best_run(score, means) for score in alone.best},
+        {
+            score: pairwise_p_values({n: of[score] for n, of in columns.items()})
+            for score in alone.best
+        },
     )
 
 
-def interval(values: Sequence[float]) -> dict[str, float]:
+def t_interval(values: Sequence[float]) -> dict[str, float]:
     """Return mean, 95 % t interval and count.
 
     >>> found = interval([1.0, 2.0, 3.0])
@@ -58,7 +67,7 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     return {"mean": mean, "low": mean - half, "high": mean + half, "count": n}
 
 
-def _labels(groups: Sequence[Sequence[str]]) -> list[str]:
+def _seed_group_labels(groups: Sequence[Sequence[str]]) -> list[str]:
     """Name groups of runs after their first, without its seed, and its number if that is enough."""
     names = [re.sub(r"-s\d+$", "", runs[0]) for runs in groups]
     short = [re.sub(r"^\d+-", "", name) for name in names]

@@ -15,7 +15,7 @@ from deepsal.runs import score_files
 from deepsal.vocabulary import LOWER, SCORES
 
 
-def summary(folder: Path, console: Console | None = None) -> None:
+def print_summary(folder: Path, console: Console | None = None) -> None:
     """Print what a run found: scores beside centre and chance, what fields did, where files are.
 
     Args:
@@ -43,7 +43,7 @@ def summary(folder: Path, console: Console | None = None) -> None:
 
 def score_table(folder: Path) -> Table:
     """Return the mean scores of a run and its baselines, ± half a 95 % interval over images."""
-    found = score_files.read(folder)
+    found = score_files.read_scores(folder)
     title = f"Test scores, {found['dataset']}, {found['images']} images at their own size"
     table = Table(title=title, box=SIMPLE, title_style="bold", title_justify="left", pad_edge=False)
     table.add_column("")
@@ -54,7 +54,7 @@ def score_table(folder: Path) -> Table:
     for score in known:
         table.add_column(f"{SCORES[score]}{'↓' if score in LOWER else '↑'}", justify="right")
     for model, means in found["scores"].items():
-        cells = [cell(means[score]) for score in known]
+        cells = [format_score(means[score]) for score in known]
         table.add_row(model, *cells, style="bold" if model == "run" else "")
     return table
 
@@ -78,16 +78,19 @@ def field_changes(folder: Path) -> list[FieldChange]:
     files = sorted((folder / "fields").glob("epoch=*.npz"))
     if not files:
         return []
-    stages = store.about(files[-1])["stages"]
-    return [_change(files[0], files[-1], stage, stages[stage]["sigma"]) for stage in stages]
+    stages = store.load_description(files[-1])["stages"]
+    return [_stage_change(files[0], files[-1], stage, stages[stage]["sigma"]) for stage in stages]
 
 
-def _change(first: Path, last: Path, stage: str, sigma: float) -> FieldChange:
-    before, after = (store.load(file, f"{stage}/fixed").field for file in (first, last))
-    moved = profile.correlation(*(profile.smoothed(f, sigma) for f in (before, after)))
-    extent = profile.median(profile.extent(before)), profile.median(profile.extent(after))
-    dead = float(np.mean(store.load(last, f"{stage}/topk").count == 0))
-    return FieldChange(stage, len(after), profile.median(moved), extent, dead)
+def _stage_change(first: Path, last: Path, stage: str, sigma: float) -> FieldChange:
+    before, after = (store.load_fields(file, f"{stage}/fixed").field for file in (first, last))
+    moved = profile.field_correlation(*(profile.smooth_field(f, sigma) for f in (before, after)))
+    extent = (
+        profile.finite_median(profile.field_extent(before)),
+        profile.finite_median(profile.field_extent(after)),
+    )
+    dead = float(np.mean(store.load_fields(last, f"{stage}/topk").count == 0))
+    return FieldChange(stage, len(after), profile.finite_median(moved), extent, dead)
 
 
 def field_table(folder: Path) -> Table | None:
@@ -96,8 +99,9 @@ def field_table(folder: Path) -> Table | None:
     if not changes:
         return None
     last = max((folder / "fields").glob("epoch=*.npz"))
+    epoch = store.load_description(last)["epoch"]
     table = Table(
-        title=f"Receptive fields, epoch 0 → {store.about(last)['epoch']}: medians over units",
+        title=f"Receptive fields, epoch 0 → {epoch}: medians over units",
         box=SIMPLE,
         title_style="bold",
         title_justify="left",
@@ -112,7 +116,7 @@ def field_table(folder: Path) -> Table | None:
     return table
 
 
-def cell(score: Mapping[str, float]) -> str:
+def format_score(score: Mapping[str, float]) -> str:
     """Return a mean ± half its interval, short; the mean alone where there is no interval."""
     half = (score["high"] - score["low"]) / 2
     mean = score["mean"]

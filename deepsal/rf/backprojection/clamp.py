@@ -10,17 +10,19 @@ from torch import Tensor, nn
 from torch.backends import cudnn
 from torch.nn.functional import conv_transpose2d
 
-from deepsal.rf.geometry import chain
-from deepsal.rf.hooks import undisturbed
+from deepsal.rf.geometry import chain_geometry
+from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.measures.profile import Field
 
-PIXELS = 1 << 19  # of canvases at a time: a map of 64 channels on them takes 128 MiB
-RECTIFY = ("every", "inner", "none")
-UPSAMPLE = ("repeat", "insert")
-DROPOUT = (nn.Dropout.forward, nn.Dropout2d.forward)
+CANVAS_PIXELS_PER_PASS = (
+    1 << 19
+)  # of canvases at a time: a map of 64 channels on them takes 128 MiB
+RECTIFY_MODES = ("every", "inner", "none")
+UPSAMPLE_MODES = ("repeat", "insert")
+DROPOUT_FORWARDS = (nn.Dropout.forward, nn.Dropout2d.forward)
 
 
-def clamp(
+def clamp_backprojection(
     modules: Iterable[nn.Module],
     units: Sequence[int],
     value: float = 1.0,
@@ -75,32 +77,32 @@ def clamp(
            [0, 0, 0, 0, 0, 0]])
     """
     network = nn.Sequential(*modules)
-    layers = [*_layers(network)]
+    layers = [*_filter_layers(network)]
     convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     _validate(convolutions, units, value, rectify, upsample)
-    links = [_link(layer) for layer in reversed(layers)]
-    size = chain(layers).size or (1, 1)
+    links = [_backward_step(layer) for layer in reversed(layers)]
+    size = chain_geometry(layers).size or (1, 1)
     pooled = [_pooled_side(links, axis, size[axis], canvas) for axis in (0, 1)]
-    height, width = (_trace(links, axis, n)[0] for axis, n in enumerate(pooled))
+    height, width = (_trace_side(links, axis, n)[0] for axis, n in enumerate(pooled))
     pattern = np.empty((len(units), 3, height, width), np.float32)
-    batch = max(1, PIXELS // (height * width))
+    batch = max(1, CANVAS_PIXELS_PER_PASS // (height * width))
     # TF32 would break the homogeneity in the third digit
     exact = cudnn.flags(enabled=cudnn.enabled, deterministic=True, allow_tf32=False)
-    with undisturbed(network), torch.no_grad(), exact:
+    with temporary_eval_mode(network), torch.no_grad(), exact:
         weight = convolutions[-1].weight
         dtype = torch.promote_types(weight.dtype, torch.float32)
         for start in range(0, len(units), batch):
             chosen = torch.tensor(units[start : start + batch])
             cells = weight.new_zeros(len(chosen), len(weight), *pooled, dtype=dtype)
             cells[torch.arange(len(chosen)), chosen, pooled[0] // 2, pooled[1] // 2] = value
-            drawn = _project(cells, links, rectify, upsample)
+            drawn = _project_to_pixels(cells, links, rectify, upsample)
             pattern[start : start + batch] = drawn.cpu().numpy()
     if not np.isfinite(pattern).all():
         raise ValueError("a pattern is not finite: the weights are not, or too large for float32")
     return pattern
 
 
-class _Link(NamedTuple):
+class _BackwardStep(NamedTuple):
     """What a layer does to the side of a map on the way down; pairs are (vertical, horizontal).
 
     n cells become (n − 1)·stride + reach + 1 − 2·before − beyond.
@@ -113,17 +115,17 @@ class _Link(NamedTuple):
     beyond: tuple[int, int]
 
 
-def _layers(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+def _filter_layers(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
     """Yield the convolutions and poolings; a module that occurs twice in the chain counts twice."""
     for module in modules:
         forward = type(module).forward  # a subclass may compute something else
         if forward is nn.Sequential.forward and isinstance(module, nn.Sequential):
-            yield from _layers(module)
+            yield from _filter_layers(module)
         elif forward is nn.Conv2d.forward and getattr(module, "padding_mode", "") != "zeros":
             raise ValueError(f"clamp needs a convolution padded with zeros, not {module}")
         elif forward in (nn.Conv2d.forward, nn.MaxPool2d.forward, nn.AvgPool2d.forward):
             yield module
-        elif forward not in (nn.ReLU.forward, nn.Identity.forward, *DROPOUT):
+        elif forward not in (nn.ReLU.forward, nn.Identity.forward, *DROPOUT_FORWARDS):
             raise ValueError(
                 "clamp is defined for plain chains of convolution, ReLU and pooling, and "
                 f'{type(module).__name__} is none of them; use `fields(method="gradient")` instead'
@@ -144,24 +146,24 @@ def _validate(
         raise ValueError(f"units of this chain are 0 … {channels - 1}, not {wrong}")
     if not 0 < value < float("inf"):
         raise ValueError(f"value must be positive and finite, not {value}")
-    if rectify not in RECTIFY:
-        raise ValueError(f"rectify must be one of {RECTIFY}, not {rectify!r}")
-    if upsample not in UPSAMPLE:
-        raise ValueError(f"upsample must be one of {UPSAMPLE}, not {upsample!r}")
+    if rectify not in RECTIFY_MODES:
+        raise ValueError(f"rectify must be one of {RECTIFY_MODES}, not {rectify!r}")
+    if upsample not in UPSAMPLE_MODES:
+        raise ValueError(f"upsample must be one of {UPSAMPLE_MODES}, not {upsample!r}")
 
 
-def _link(layer: nn.Module) -> _Link:
-    known = chain([layer])
+def _backward_step(layer: nn.Module) -> _BackwardStep:
+    known = chain_geometry([layer])
     (rows, columns), stride = known.size or (1, 1), known.stride
     if not isinstance(layer, nn.Conv2d):
-        return _Link(layer, stride, (stride[0] - 1, stride[1] - 1), (0, 0), (0, 0))
+        return _BackwardStep(layer, stride, (stride[0] - 1, stride[1] - 1), (0, 0), (0, 0))
     reach, before = (rows - 1, columns - 1), known.offset
     same = layer.padding == "same"  # of an even kernel, it pads one more behind
     beyond = (reach[0] % 2, reach[1] % 2) if same else (0, 0)
-    return _Link(layer, stride, reach, before, beyond)
+    return _BackwardStep(layer, stride, reach, before, beyond)
 
 
-def _trace(links: Sequence[_Link], axis: int, cells: int) -> tuple[int, bool]:
+def _trace_side(links: Sequence[_BackwardStep], axis: int, cells: int) -> tuple[int, bool]:
     """Return the canvas's side, and whether no border on the way cuts what the centre draws."""
     first = last = cells // 2
     whole = True
@@ -175,11 +177,11 @@ def _trace(links: Sequence[_Link], axis: int, cells: int) -> tuple[int, bool]:
     return cells, whole
 
 
-def _pooled_side(links: Sequence[_Link], axis: int, size: int, canvas: int | None) -> int:
+def _pooled_side(links: Sequence[_BackwardStep], axis: int, size: int, canvas: int | None) -> int:
     """Return the odd side of the pooled map that gives the canvas."""
     before = 0
     for cells in count(1, 2):
-        side, whole = _trace(links, axis, cells)
+        side, whole = _trace_side(links, axis, cells)
         if side == canvas or (canvas is None and whole and side >= size):
             return cells
         if canvas is not None and side > canvas:
@@ -189,7 +191,9 @@ def _pooled_side(links: Sequence[_Link], axis: int, size: int, canvas: int | Non
     raise ValueError(f"no odd pooled map gives a canvas of {canvas} pixels; the nearest are {near}")
 
 
-def _project(cells: Tensor, links: Sequence[_Link], rectify: str, upsample: str) -> Tensor:
+def _project_to_pixels(
+    cells: Tensor, links: Sequence[_BackwardStep], rectify: str, upsample: str
+) -> Tensor:
     left = sum(isinstance(link.layer, nn.Conv2d) for link in links)
     for layer, stride, _, before, beyond in links:
         if isinstance(layer, nn.Conv2d):

@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.hooks import undisturbed
+from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.measures.profile import Field
 
 
-def activation(
+def pooled_activation(
     run: Callable[[Tensor], Tensor], images: Field | Tensor, batch_size: int = 16
 ) -> NDArray[np.float64]:
     """Return how much each unit answers to each image: the sum of its pooled map.
@@ -39,7 +39,7 @@ def activation(
     network = run if isinstance(run, nn.Module) else nn.Module()
     like = next(network.parameters(), given)
     sums = []
-    with undisturbed(network), torch.no_grad():
+    with temporary_eval_mode(network), torch.no_grad():
         for batch in given.split(batch_size):
             pooled = run(batch.to(like))
             if not isinstance(pooled, Tensor) or pooled.dim() != 4:
@@ -49,7 +49,7 @@ def activation(
     return np.asarray(torch.cat(sums).numpy())
 
 
-def at_contrast(pattern: Field, contrast: float) -> Field:
+def scale_to_contrast(pattern: Field, contrast: float) -> Field:
     """Return patterns as images of one standard deviation; one of zeros stays as it is.
 
     A back-projected pattern is as strong as its filters happen to be, far below or above what the
@@ -66,16 +66,16 @@ def at_contrast(pattern: Field, contrast: float) -> Field:
     return np.asarray(pattern * (contrast / np.where(deviation > 0, deviation, 1)), pattern.dtype)
 
 
-def controls(
+def control_activations(
     run: Callable[[Tensor], Tensor], pattern: Field, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
     """Return how much each unit answers to what a pattern is to be compared with, (U, C) each.
 
     blank: zeros, the colour that the network subtracts · noise: white, with the mean and deviation
-    of each pattern · scrambled: `phase_scrambled`, each pattern's own spectrum without its form.
+    of each pattern · scrambled: `scramble_phases`, each pattern's own spectrum without its form.
 
     Args:
-        run: as in `activation`.
+        run: as in `pooled_activation`.
         pattern: (U, 3, h, w).
         seed: of noise and phases.
 
@@ -89,12 +89,12 @@ def controls(
     made = {
         "blank": np.zeros_like(pattern),
         "noise": noise.astype(np.float32),
-        "scrambled": phase_scrambled(pattern, seed),
+        "scrambled": scramble_phases(pattern, seed),
     }
-    return {name: activation(run, images) for name, images in made.items()}
+    return {name: pooled_activation(run, images) for name, images in made.items()}
 
 
-def phase_scrambled(pattern: Field, seed: int = 0) -> Field:
+def scramble_phases(pattern: Field, seed: int = 0) -> Field:
     """Return patterns with their amplitude spectra, and so their means and energies, but no form.
 
     The phases of white noise are added to those of each pattern, the same to its three colours: how

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from deepsal.rf.measures.profile import Field
 
 
-def wrap(pattern: Field) -> NDArray[np.uint8]:
+def render_wrapped(pattern: Field) -> NDArray[np.uint8]:
     """Show a pattern as an 8-bit overflow does: rounded towards zero, modulo 256.
 
     Figure 4.6 of He & Pugeault 2018 is consistent with it: a smooth blob of more than 255 grey
@@ -19,16 +19,17 @@ def wrap(pattern: Field) -> NDArray[np.uint8]:
         (U, h, w, 3).
 
     Raises:
-        ValueError: another shape, or a value that is not finite; as in `clip` and `scale`.
+        ValueError: another shape, or a value that is not finite; as in `render_clipped` and
+            `render_scaled`.
 
     >>> ramp = np.float32([-1.5, -0.5, 0, 254.9, 255, 256, 600]) * np.ones((1, 3, 1, 1), np.float32)
     >>> wrap(ramp)[0, 0, :, 0].tolist()
     [255, 0, 0, 254, 255, 0, 88]
     """
-    return np.mod(np.trunc(_last(pattern)), 256).astype(np.uint8)
+    return np.mod(np.trunc(_colours_last(pattern)), 256).astype(np.uint8)
 
 
-def clip(pattern: Field) -> NDArray[np.uint8]:
+def render_clipped(pattern: Field) -> NDArray[np.uint8]:
     """Show a pattern as an 8-bit saturation does: rounded towards zero, held in 0 … 255.
 
     Args:
@@ -41,10 +42,10 @@ def clip(pattern: Field) -> NDArray[np.uint8]:
     >>> clip(ramp)[0, 0, :, 0].tolist()
     [0, 0, 0, 254, 255, 255, 255]
     """
-    return np.trunc(np.clip(_last(pattern), 0, 255)).astype(np.uint8)
+    return np.trunc(np.clip(_colours_last(pattern), 0, 255)).astype(np.uint8)
 
 
-def scale(pattern: Field) -> NDArray[np.uint8]:
+def render_scaled(pattern: Field) -> NDArray[np.uint8]:
     """Show a pattern normalised by its own largest |w| over pixels and colours: blind to c.
 
     If no pattern of the array has a negative value, 0 is black and the largest 255. Otherwise all
@@ -63,14 +64,14 @@ def scale(pattern: Field) -> NDArray[np.uint8]:
     >>> scale(ramp - 2)[0, 0, :, 0].tolist()
     [1, 64, 128, 255]
     """
-    w = _last(pattern)
+    w = _colours_last(pattern)
     largest = np.abs(w).max((1, 2, 3), keepdims=True)
     w /= np.where(largest > 0, largest, 1)
     levels = 128 + 127 * w if (w < 0).any() else 255 * w
     return np.rint(levels).astype(np.uint8)
 
 
-def _last(pattern: Field) -> NDArray[np.float64]:
+def _colours_last(pattern: Field) -> NDArray[np.float64]:
     """Return a copy in double precision, colours last."""
     if pattern.ndim != 4 or pattern.shape[1] != 3:
         raise ValueError(f"pattern must be (U, 3, h, w), not {pattern.shape}")

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.geometry import chain
-from deepsal.rf.hooks import generator
+from deepsal.rf.geometry import chain_geometry
+from deepsal.rf.hooks import device_generator
 
 
-def untrained(network: nn.Module, seed: int) -> nn.Module:
+def untrained_copy(network: nn.Module, seed: int) -> nn.Module:
     """Return a copy with fresh random weights: what the architecture alone shows.
 
     Each module draws by its own `reset_parameters`, a container after its parts. For torch's
@@ -39,14 +39,14 @@ def untrained(network: nn.Module, seed: int) -> nn.Module:
         torch.no_grad(),
     ):
         for device in devices:
-            generator(device).manual_seed(seed)
+            device_generator(device).manual_seed(seed)
         for parameter in fresh.parameters():
             parameter.fill_(math.nan)  # whatever stays NaN was not reset
         for module in reversed([*fresh.modules()]):
             reset = getattr(module, "reset_parameters", None)
             if reset is not None:
                 reset()
-    missed = [n for n, p in fresh.named_parameters() if p.isnan().any()] + _frozen(fresh)
+    missed = [n for n, p in fresh.named_parameters() if p.isnan().any()] + _frozen_statistics(fresh)
     if missed:
         raise ValueError(
             f"no `reset_parameters` reaches {missed}: they would stay trained; give a part of the "
@@ -55,7 +55,7 @@ def untrained(network: nn.Module, seed: int) -> nn.Module:
     return fresh
 
 
-def shuffled(network: nn.Module, seed: int) -> nn.Module:
+def shuffled_copy(network: nn.Module, seed: int) -> nn.Module:
     """Return a copy whose kernels keep their weights and lose their spatial structure.
 
     The weights of each k×k kernel (one output, one input) change places, each kernel in its own
@@ -86,21 +86,22 @@ def shuffled(network: nn.Module, seed: int) -> nn.Module:
     return copy
 
 
-def ones(network: nn.Module) -> nn.Module:
+def flat_kernel_copy(network: nn.Module) -> nn.Module:
     """Return a copy whose kernels are flat: what kernel sizes, strides and poolings alone show.
 
     All weights of a convolution are 1/fan-in, so that a constant image keeps its value; biases are
-    0; batch norm is neutral (as in `untrained`, so it divides by √(1 + ε)). Other layers are kept.
+    0; batch norm is neutral (as in `untrained_copy`, so it divides by √(1 + ε)). Other layers are
+    kept.
 
     Raises:
-        ValueError: as `shuffled`; or running statistics that no `reset_parameters` reaches.
+        ValueError: as `shuffled_copy`; or running statistics that no `reset_parameters` reaches.
 
     >>> flat = ones(nn.Conv2d(3, 2, 3))
     >>> [round(w, 4) for w in flat.weight.unique().tolist()], flat.bias.tolist()
     ([0.037], [0.0, 0.0])
     """
     flat = deepcopy(network)
-    frozen = _frozen(flat)
+    frozen = _frozen_statistics(flat)
     if frozen:
         raise ValueError(f"{frozen} cannot be made neutral: no `reset_parameters` reaches them")
     with torch.no_grad():
@@ -124,7 +125,7 @@ def geometric_sigma(modules: Iterable[nn.Module]) -> float:
     square, the mean of both axes' variances counts.
 
     Args:
-        modules: what `deepsal.rf.chain` takes, such as `vgg19().features`.
+        modules: what `deepsal.rf.chain_geometry` takes, such as `vgg19().features`.
 
     Raises:
         ValueError: a layer for which there is no closed form.
@@ -137,8 +138,8 @@ def geometric_sigma(modules: Iterable[nn.Module]) -> float:
     31.4
     """
     variance, stride = np.zeros(2), np.ones(2)
-    for module in _leaves(modules):
-        step = np.array(chain([module]).stride)
+    for module in _leaf_modules(modules):
+        step = np.array(chain_geometry([module]).stride)
         if isinstance(module, nn.Conv2d):
             taps, apart = np.array(module.kernel_size), np.array(module.dilation)
             variance += stride**2 * apart**2 * (taps**2 - 1) / 12
@@ -148,7 +149,7 @@ def geometric_sigma(modules: Iterable[nn.Module]) -> float:
     return float(np.sqrt(variance.mean()))
 
 
-def every(
+def control_networks(
     network: nn.Module, another: nn.Module | None = None, seeds: Sequence[int] = (0,)
 ) -> dict[str, nn.Module]:
     """Return all nulls of a network, to send through one pipeline.
@@ -167,9 +168,9 @@ def every(
     >>> [*every(nn.Conv2d(3, 2, 3), seeds=(0, 1))]
     ['untrained/0', 'untrained/1', 'shuffled/0', 'shuffled/1', 'ones']
     """
-    nulls = {f"untrained/{seed}": untrained(network, seed) for seed in seeds}
-    nulls |= {f"shuffled/{seed}": shuffled(network, seed) for seed in seeds}
-    nulls["ones"] = ones(network)
+    nulls = {f"untrained/{seed}": untrained_copy(network, seed) for seed in seeds}
+    nulls |= {f"shuffled/{seed}": shuffled_copy(network, seed) for seed in seeds}
+    nulls["ones"] = flat_kernel_copy(network)
     if another is not None:
         expected, given = (
             {n: p.shape for n, p in m.named_parameters()} for m in (network, another)
@@ -184,7 +185,7 @@ def every(
     return nulls
 
 
-def _frozen(network: nn.Module) -> list[str]:
+def _frozen_statistics(network: nn.Module) -> list[str]:
     """Names of running statistics (torchvision's FrozenBatchNorm2d) that nothing resets."""
     return [
         f"{name}.running_mean".lstrip(".")
@@ -206,9 +207,9 @@ def _convolutions(network: nn.Module) -> list[nn.Conv2d]:
     return [*named.values()]
 
 
-def _leaves(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+def _leaf_modules(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
     for module in modules:
         if type(module) is nn.Sequential:
-            yield from _leaves(module)
+            yield from _leaf_modules(module)
         else:
             yield module

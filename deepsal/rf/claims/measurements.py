@@ -9,25 +9,29 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.backprojection.clamp import clamp
-from deepsal.rf.backprojection.reinjection import activation, at_contrast, controls
-from deepsal.rf.geometry import Geometry
-from deepsal.rf.geometry import geometry as measured
-from deepsal.rf.hooks import undisturbed
-from deepsal.rf.mapping.gradient_fields import Fields, fields
+from deepsal.rf.backprojection.clamp import clamp_backprojection
+from deepsal.rf.backprojection.reinjection import (
+    control_activations,
+    pooled_activation,
+    scale_to_contrast,
+)
+from deepsal.rf.geometry import FieldGeometry
+from deepsal.rf.geometry import measure_geometry as measured
+from deepsal.rf.hooks import temporary_eval_mode
+from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
 from deepsal.rf.measures import profile
-from deepsal.rf.measures.similarity import activations
-from deepsal.rf.measures.summary import Values, numbers
-from deepsal.rf.patches import middle
-from deepsal.rf.tuning.battery import probe
-from deepsal.rf.tuning.indices import tuning
+from deepsal.rf.measures.similarity import sample_activations
+from deepsal.rf.measures.summary import FloatArray, field_measures
+from deepsal.rf.patches import centred_patches
+from deepsal.rf.tuning.battery import record_responses
+from deepsal.rf.tuning.indices import tuning_indices
 
-VALUES = (0.5, 3.0)
+CLAMP_VALUES = (0.5, 3.0)
 """Of the clamp, the ends of figure 4.6 of He & Pugeault 2018."""
 
 
 @dataclass(frozen=True)
-class Portrait:
+class NetworkMeasurements:
     """The units of some layers of one network; every array has one row per unit.
 
     field: `{layer: (U, 3, h, w)}`, mean signed gradient over all images · half: the same over each
@@ -41,24 +45,24 @@ class Portrait:
 
     field: dict[str, NDArray[np.float32]]
     half: dict[str, NDArray[np.float32]]
-    measures: dict[str, dict[str, Values]]
+    measures: dict[str, dict[str, FloatArray]]
     activation: dict[str, NDArray[np.float32]]
     weights: dict[str, Tensor]
     units: dict[str, list[int]]
     pattern: NDArray[np.float32] | None = None
-    spread: Values | None = None
-    reinjected: Values | None = None
-    control: dict[str, Values] | None = None
+    spread: FloatArray | None = None
+    reinjected: FloatArray | None = None
+    control: dict[str, FloatArray] | None = None
 
 
-def portrait(
+def measure_network(
     network: nn.Module,
     units: Mapping[str, Sequence[int]],
     images: Float[Tensor, "N 3 H W"],
-    geometry: Mapping[str, Geometry] | None = None,
+    geometry: Mapping[str, FieldGeometry] | None = None,
     window: int | None = 129,
     chain: Sequence[nn.Module] | None = None,
-) -> Portrait:
+) -> NetworkMeasurements:
     """Measure units of some layers in every way that the verdict needs.
 
     Fields are read in the middle of the same images whatever the network, so that two portraits
@@ -80,15 +84,15 @@ def portrait(
         raise ValueError(f"{len(images)} images cannot be halved; give two or more")
     known = {name: (geometry or {}).get(name) or measured(network, name) for name in units}
     size = images.shape[-2], images.shape[-1]
-    shown = probe(network, [*units], size, known)
+    shown = record_responses(network, [*units], size, known)
     whole, half, measures = {}, {}, {}
     for name, channels in units.items():
         found = [
-            fields(
+            map_receptive_fields(
                 network,
                 name,
                 part,
-                middle(len(channels), len(part), known[name], size),
+                centred_patches(len(channels), len(part), known[name], size),
                 channels,
                 known[name],
                 window,
@@ -96,48 +100,51 @@ def portrait(
             for part in (images[::2], images[1::2])
         ]
         half[name] = np.stack([f.field for f in found])
-        whole[name] = _joined(found)
-        measures[name] = numbers(whole[name], known[name], half[name])
-        curves = tuning(shown[name])
+        whole[name] = _weighted_mean(found)
+        measures[name] = field_measures(whole[name], known[name], half[name])
+        curves = tuning_indices(shown[name])
         measures[name] |= {key: values[[*channels]] for key, values in curves.items()}
     weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
-    made = Portrait(
+    made = NetworkMeasurements(
         whole,
         half,
         measures,
-        activations(network, [*units], images),
+        sample_activations(network, [*units], images),
         weights,
         {name: [*channels] for name, channels in units.items()},
     )
     if chain is None:
         return made
     last = made.units[[*units][-1]]
-    small, pattern = (clamp(chain, last, value) for value in VALUES)
+    small, pattern = (clamp_backprojection(chain, last, value) for value in CLAMP_VALUES)
     with np.errstate(invalid="ignore"):  # NaN for a unit that draws nothing
-        spread = profile.extent(pattern) / profile.extent(small)
-    pooled, image = nn.Sequential(*chain), at_contrast(pattern, _contrast(network, chain, images))
+        spread = profile.field_extent(pattern) / profile.field_extent(small)
+    pooled, image = (
+        nn.Sequential(*chain),
+        scale_to_contrast(pattern, _input_contrast(network, chain, images)),
+    )
     return replace(
         made,
         pattern=pattern,
         spread=spread,
-        reinjected=activation(pooled, image),
-        control=controls(pooled, image),
+        reinjected=pooled_activation(pooled, image),
+        control=control_activations(pooled, image),
     )
 
 
-def _contrast(network: nn.Module, chain: Sequence[nn.Module], images: Tensor) -> float:
+def _input_contrast(network: nn.Module, chain: Sequence[nn.Module], images: Tensor) -> float:
     """Return the standard deviation of what the chain is given when the network sees images."""
     seen: list[Tensor] = []
     hook = chain[0].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     try:
-        with undisturbed(network), torch.no_grad():
+        with temporary_eval_mode(network), torch.no_grad():
             network(images.to(next(network.parameters())))
     finally:
         hook.remove()
     return float(seen[0].std())
 
 
-def _joined(parts: Sequence[Fields]) -> NDArray[np.float32]:
+def _weighted_mean(parts: Sequence[ReceptiveFields]) -> NDArray[np.float32]:
     counts = np.array([part.count for part in parts], dtype=np.float32)[:, :, None, None, None]
     total = sum(part.field * count for part, count in zip(parts, counts, strict=True))
     return np.asarray(total / counts.sum(0))

@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.claims.measurements import Portrait
-from deepsal.statistics import Interval, interval
+from deepsal.rf.claims.measurements import NetworkMeasurements
+from deepsal.statistics import Interval, bootstrap_interval
 
-SAME = 1e-3
+WIDTH_TOLERANCE = 1e-3
 """Relative change of a width below which it is the same."""
-MOST = 0.5
+MAJORITY_SHARE = 0.5
 """Share of units that a claim about "all" must at least hold for."""
-Values = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
-class Row(NamedTuple):
+class ClaimRow(NamedTuple):
     """One number with its interval, what it is judged against, and what follows.
 
     `null` names what `null_estimate` is of: "untrained" beside a cosine is that of two networks
@@ -33,16 +33,16 @@ class Row(NamedTuple):
     outcome: str = ""
 
 
-def over(
-    runs: Sequence[Values], statistic: Callable[..., Any] = np.median, seed: int = 0
+def interval_over_units(
+    runs: Sequence[FloatArray], statistic: Callable[..., Any] = np.median, seed: int = 0
 ) -> Interval:
     """Return a statistic over units, and over seeds where there are several runs."""
     groups = np.repeat(np.arange(len(runs)), [len(run) for run in runs])
     values = np.concatenate([*runs])
-    return interval(values, groups if len(runs) > 1 else None, statistic, seed)
+    return bootstrap_interval(values, groups if len(runs) > 1 else None, statistic, seed)
 
 
-def beside(effect: Interval, bar: float, sign: int) -> str:
+def threshold_outcome(effect: Interval, bar: float, sign: int) -> str:
     """Say on which side of a bar an interval lies.
 
     Args:
@@ -61,51 +61,71 @@ def beside(effect: Interval, bar: float, sign: int) -> str:
     return "not supported" if ends[1] < sign * bar else "undecided"
 
 
-Portraits = Sequence[Portrait]
-Each = Callable[[Portrait, Sequence[int]], Values]
+MeasurementsPerSeed = Sequence[NetworkMeasurements]
+UnitStatistic = Callable[[NetworkMeasurements, Sequence[int]], FloatArray]
 
 
-def spread(befores: Portraits, afters: Portraits, stage: str) -> Iterator[Row]:
+def decide_pattern_spread(
+    befores: MeasurementsPerSeed, afters: MeasurementsPerSeed, stage: str
+) -> Iterator[ClaimRow]:
     """Yield P4: by how much a larger value at the centre widens a unit's pattern."""
-    now, then = (over([p.spread for p in group]) for group in (afters, befores))  # type: ignore[misc]
-    wider, same = now.low > 1 + SAME, now.high <= 1 + SAME
+    now, then = (interval_over_units([p.spread for p in group]) for group in (afters, befores))  # type: ignore[misc]
+    wider, same = now.low > 1 + WIDTH_TOLERANCE, now.high <= 1 + WIDTH_TOLERANCE
     outcome = "supported" if wider else "not supported" if same else "undecided"
-    yield Row("P4", stage, "spread", now, "before", then.estimate, outcome=outcome)
+    yield ClaimRow("P4", stage, "spread", now, "before", then.estimate, outcome=outcome)
 
 
-def excites(befores: Portraits, afters: Portraits, stage: str) -> Iterator[Row]:
+def decide_pattern_excitation(
+    befores: MeasurementsPerSeed, afters: MeasurementsPerSeed, stage: str
+) -> Iterator[ClaimRow]:
     """Yield P5: whether a unit's pattern excites that unit, and inhibits the others.
 
     The portraits are of networks that have patterns (`Portrait.reinjected`).
     """
-    for name, each, statistic in (("own unit", _most, np.mean), ("inhibited", _below, np.median)):
-        now, then = (_all(each, group, stage) for group in (afters, befores))
-        effect = over(now, statistic)
-        outcome = beside(effect, MOST, 1)
-        difference = over([a - b for a, b in zip(now, then, strict=True)], statistic)
+    for name, each, statistic in (
+        ("own unit", _prefers_own_pattern, np.mean),
+        ("inhibited", _share_below_blank, np.median),
+    ):
+        now, then = (_per_seed(each, group, stage) for group in (afters, befores))
+        effect = interval_over_units(now, statistic)
+        outcome = threshold_outcome(effect, MAJORITY_SHARE, 1)
+        difference = interval_over_units([a - b for a, b in zip(now, then, strict=True)], statistic)
         if outcome == "supported" and not difference.low > 0:
             outcome = "undecided"
-        yield Row(
-            "P5", stage, name, effect, "before", over(then, statistic).estimate, outcome=outcome
+        yield ClaimRow(
+            "P5",
+            stage,
+            name,
+            effect,
+            "before",
+            interval_over_units(then, statistic).estimate,
+            outcome=outcome,
         )
     for control in ("blank", "noise", "scrambled", "others"):
-        now, then = (_all(_over(control), group, stage) for group in (afters, befores))
-        yield Row(
-            "P5", stage, f"over {control}", over(now, np.mean), "before", float(np.mean(then))
+        now, then = (
+            _per_seed(_exceeds_reference(control), group, stage) for group in (afters, befores)
+        )
+        yield ClaimRow(
+            "P5",
+            stage,
+            f"over {control}",
+            interval_over_units(now, np.mean),
+            "before",
+            float(np.mean(then)),
         )
 
 
-def _all(each: Each, portraits: Portraits, stage: str) -> list[Values]:
+def _per_seed(each: UnitStatistic, portraits: MeasurementsPerSeed, stage: str) -> list[FloatArray]:
     return [each(portrait, portrait.units[stage]) for portrait in portraits]
 
 
-def _most(portrait: Portrait, units: Sequence[int]) -> Values:
+def _prefers_own_pattern(portrait: NetworkMeasurements, units: Sequence[int]) -> FloatArray:
     """Tell which units answer to their own pattern more than all others do: 1 or 0, (U,)."""
     assert portrait.reinjected is not None
     return np.asarray(portrait.reinjected.argmax(1) == np.array(units), dtype=np.float64)
 
 
-def _below(portrait: Portrait, units: Sequence[int]) -> Values:
+def _share_below_blank(portrait: NetworkMeasurements, units: Sequence[int]) -> FloatArray:
     """Return which share of the other units answers less to each pattern than to a blank, (U,)."""
     assert portrait.reinjected is not None
     assert portrait.control is not None
@@ -114,10 +134,10 @@ def _below(portrait: Portrait, units: Sequence[int]) -> Values:
     return np.asarray((less.sum(1) - own) / (less.shape[1] - 1), dtype=np.float64)
 
 
-def _over(control: str) -> Each:
+def _exceeds_reference(control: str) -> UnitStatistic:
     """Tell which units answer more to their own pattern than to a control: 1 or 0, (U,)."""
 
-    def each(portrait: Portrait, units: Sequence[int]) -> Values:
+    def each(portrait: NetworkMeasurements, units: Sequence[int]) -> FloatArray:
         assert portrait.reinjected is not None
         assert portrait.control is not None
         to_pattern = portrait.reinjected[:, units]

@@ -5,19 +5,25 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from deepsal.rf.claims import rules
-from deepsal.rf.claims.measurements import Portrait
-from deepsal.rf.claims.rules import MOST, Row, Values, beside, over
-from deepsal.rf.measures.shape import redundancy
-from deepsal.rf.measures.similarity import cka, cosine, gain, shift
-from deepsal.rf.measures.weights import displacement
-from deepsal.statistics import Interval, holm, interval, wilcoxon
+from deepsal.rf.claims.measurements import NetworkMeasurements
+from deepsal.rf.claims.rules import (
+    MAJORITY_SHARE,
+    ClaimRow,
+    FloatArray,
+    interval_over_units,
+    threshold_outcome,
+)
+from deepsal.rf.measures.shape import unit_redundancy
+from deepsal.rf.measures.similarity import field_cosine, field_gain, field_shift, linear_cka
+from deepsal.rf.measures.weights import weight_displacement
+from deepsal.statistics import Interval, bootstrap_interval, holm_correction, wilcoxon_test
 
-ALIKE, UNLIKE = 0.9, 0.5
+UNCHANGED_COSINE, CHANGED_COSINE = 0.9, 0.5
 """Median cosine of two fields at and above which they hardly, at and below which they
 fundamentally changed."""
-SHALLOW, DEEP = 3, 2
+SHALLOW_STAGES, DEEP_STAGES = 3, 2
 """How many of the first stages P1 speaks of, and of the last P2 and P3."""
-WITHDRAWN = (
+WITHDRAWAL_NOTE = (
     "Outcomes of P1 from conv3 on, P2 and P3 are withdrawn until they are measured again. They "
     "rest on mean gradients over a few patches, and such fields are not reliable from conv3 on: in "
     "EfficientNet-Lite0 the split-half reliability from 8 patches is .99, .75, .16, .01 and .00 "
@@ -26,11 +32,11 @@ WITHDRAWN = (
 """The note that goes with every verdict."""
 
 
-def verdict(
-    before: Portrait | Sequence[Portrait],
-    after: Portrait | Sequence[Portrait],
-    nulls: Mapping[str, Portrait],
-) -> list[Row]:
+def decide_claims(
+    before: NetworkMeasurements | Sequence[NetworkMeasurements],
+    after: NetworkMeasurements | Sequence[NetworkMeasurements],
+    nulls: Mapping[str, NetworkMeasurements],
+) -> list[ClaimRow]:
     """Decide the claims of He & Pugeault 2018 (arXiv 1801.04261) by stated rules.
 
     Effects are medians (or shares) over units with 95 % bootstrap intervals, over seeds too where
@@ -66,97 +72,125 @@ def verdict(
     Raises:
         ValueError: portraits of other units, or as many before as after.
     """
-    afters = [after] if isinstance(after, Portrait) else [*after]
-    befores = [before] if isinstance(before, Portrait) else [*before]
+    afters = [after] if isinstance(after, NetworkMeasurements) else [*after]
+    befores = [before] if isinstance(before, NetworkMeasurements) else [*before]
     befores = befores * len(afters) if len(befores) == 1 else befores
     _validate(befores, afters, nulls)
     stages = [*afters[0].units]
     rows = [
-        *_changes(befores, afters, nulls, "P1", stages[:SHALLOW]),
-        *_changes(befores, afters, nulls, "P2", stages[-DEEP:]),
-        *_shapes(befores, afters, nulls, stages[-DEEP:]),
+        *_decide_change(befores, afters, nulls, "P1", stages[:SHALLOW_STAGES]),
+        *_decide_change(befores, afters, nulls, "P2", stages[-DEEP_STAGES:]),
+        *_decide_centre_surround(befores, afters, nulls, stages[-DEEP_STAGES:]),
     ]
     if all(p.pattern is not None for p in [*befores, *afters]):
-        rows += [*rules.spread(befores, afters, stages[-1])]
-        rows += [*rules.excites(befores, afters, stages[-1])]
-    adjusted = iter(holm(np.array([row.p for row in rows])).tolist())
+        rows += [*rules.decide_pattern_spread(befores, afters, stages[-1])]
+        rows += [*rules.decide_pattern_excitation(befores, afters, stages[-1])]
+    adjusted = iter(holm_correction(np.array([row.p for row in rows])).tolist())
     return [row._replace(p=next(adjusted)) for row in rows]
 
 
-def _changes(
-    befores: Sequence[Portrait],
-    afters: Sequence[Portrait],
-    nulls: Mapping[str, Portrait],
+def _decide_change(
+    befores: Sequence[NetworkMeasurements],
+    afters: Sequence[NetworkMeasurements],
+    nulls: Mapping[str, NetworkMeasurements],
     claim: str,
     stages: Sequence[str],
-) -> Iterator[Row]:
+) -> Iterator[ClaimRow]:
     random = [name for name in nulls if name.startswith("untrained/")][:2]
     pairs = [*zip(befores, afters, strict=True)]
     for stage in stages:
-        effect = over([cosine(b.field[stage], a.field[stage]) for b, a in pairs])
+        effect = interval_over_units(
+            [field_cosine(b.field[stage], a.field[stage]) for b, a in pairs]
+        )
         null = ("", float("nan"))
         if len(random) == 2:
-            alike = cosine(*(nulls[name].field[stage] for name in random))
+            alike = field_cosine(*(nulls[name].field[stage] for name in random))
             null = ("untrained", float(np.nanmedian(alike)))
-        bar, wanted = (ALIKE, 1) if claim == "P1" else (UNLIKE, -1)
-        yield Row(claim, stage, "cosine", effect, *null, outcome=beside(effect, bar, wanted))
-        yield Row(
-            claim, stage, "gain", over([gain(b.field[stage], a.field[stage]) for b, a in pairs])
+        bar, wanted = (UNCHANGED_COSINE, 1) if claim == "P1" else (CHANGED_COSINE, -1)
+        yield ClaimRow(
+            claim, stage, "cosine", effect, *null, outcome=threshold_outcome(effect, bar, wanted)
         )
-        yield Row(claim, stage, "shift", over([_moved(b, a, stage) for b, a in pairs]))
-        similar = [cka(b.activation[stage], a.activation[stage]) for b, a in pairs]
-        moved = [displacement(b.weights, a.weights, [stage])[stage] for b, a in pairs]
-        yield Row(claim, stage, "cka", _plain(similar))
-        yield Row(claim, stage, "displacement", _plain(moved))
+        yield ClaimRow(
+            claim,
+            stage,
+            "gain",
+            interval_over_units([field_gain(b.field[stage], a.field[stage]) for b, a in pairs]),
+        )
+        yield ClaimRow(
+            claim,
+            stage,
+            "shift",
+            interval_over_units([_shift_distance(b, a, stage) for b, a in pairs]),
+        )
+        similar = [linear_cka(b.activation[stage], a.activation[stage]) for b, a in pairs]
+        moved = [weight_displacement(b.weights, a.weights, [stage])[stage] for b, a in pairs]
+        yield ClaimRow(claim, stage, "cka", _median_over_seeds(similar))
+        yield ClaimRow(claim, stage, "displacement", _median_over_seeds(moved))
 
 
-def _shapes(
-    befores: Sequence[Portrait],
-    afters: Sequence[Portrait],
-    nulls: Mapping[str, Portrait],
+def _decide_centre_surround(
+    befores: Sequence[NetworkMeasurements],
+    afters: Sequence[NetworkMeasurements],
+    nulls: Mapping[str, NetworkMeasurements],
     stages: Sequence[str],
-) -> Iterator[Row]:
+) -> Iterator[ClaimRow]:
     for stage in stages:
         now = [after.measures[stage]["centre_surround"] for after in afters]
-        share = over(now, np.mean)
+        share = interval_over_units(now, np.mean)
         others = {"before": befores} | {name: [null] * len(now) for name, null in nulls.items()}
         shares, differences = {}, {}
         for name, portraits in others.items():
             then = [portrait.measures[stage]["centre_surround"] for portrait in portraits]
             shares[name] = float(np.nanmean(np.concatenate(then)))
-            differences[name] = over([a - b for a, b in zip(now, then, strict=True)], np.mean)
+            differences[name] = interval_over_units(
+                [a - b for a, b in zip(now, then, strict=True)], np.mean
+            )
         highest = max(shares, key=lambda name: np.nan_to_num(shares[name], nan=-1.0))
         lows, highs = ([d[i] for d in differences.values()] for i in (1, 2))
-        outcome = beside(share, MOST, 1)
+        outcome = threshold_outcome(share, MAJORITY_SHARE, 1)
         if outcome == "supported" and not all(low > 0 for low in lows):
             outcome = "not supported" if any(high <= 0 for high in highs) else "undecided"
-        yield Row("P3", stage, "centre-surround", share, highest, shares[highest], outcome=outcome)
+        yield ClaimRow(
+            "P3", stage, "centre-surround", share, highest, shares[highest], outcome=outcome
+        )
         for measure in ("csi", "ssi", "k"):
             values, start = (
                 [portrait.measures[stage][measure] for portrait in portraits]
                 for portraits in (afters, befores)
             )
-            p = wilcoxon(np.mean(start, 0), np.mean(values, 0))
-            yield Row("P3", stage, measure, over(values), "before", over(start).estimate, p)
+            p = wilcoxon_test(np.mean(start, 0), np.mean(values, 0))
+            yield ClaimRow(
+                "P3",
+                stage,
+                measure,
+                interval_over_units(values),
+                "before",
+                interval_over_units(start).estimate,
+                p,
+            )
         alike, first = (
-            _plain([redundancy(portrait.field[stage]) for portrait in portraits])
+            _median_over_seeds([unit_redundancy(portrait.field[stage]) for portrait in portraits])
             for portraits in (afters, befores)
         )
-        yield Row("P3", stage, "redundancy", alike, "before", first.estimate)
+        yield ClaimRow("P3", stage, "redundancy", alike, "before", first.estimate)
 
 
-def _moved(before: Portrait, after: Portrait, stage: str) -> Values:
+def _shift_distance(
+    before: NetworkMeasurements, after: NetworkMeasurements, stage: str
+) -> FloatArray:
     """Return how far each unit's field moved, pixels."""
-    return np.asarray(np.hypot(*shift(before.field[stage], after.field[stage]).T))
+    return np.asarray(np.hypot(*field_shift(before.field[stage], after.field[stage]).T))
 
 
-def _plain(values: Sequence[float]) -> Interval:
+def _median_over_seeds(values: Sequence[float]) -> Interval:
     """Return the median of one value per seed; there are too few for an interval."""
-    return interval(np.array(values))
+    return bootstrap_interval(np.array(values))
 
 
 def _validate(
-    befores: Sequence[Portrait], afters: Sequence[Portrait], nulls: Mapping[str, Portrait]
+    befores: Sequence[NetworkMeasurements],
+    afters: Sequence[NetworkMeasurements],
+    nulls: Mapping[str, NetworkMeasurements],
 ) -> None:
     if not afters or len(befores) != len(afters):
         raise ValueError(

@@ -5,12 +5,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepsal.rf.geometry import Geometry
-from deepsal.rf.mapping.crop import Indices
+from deepsal.rf.geometry import FieldGeometry
+from deepsal.rf.mapping.crop import IndexArray
 from deepsal.rf.mapping.engine.windowed_gradient import Box
 
 
-class Aligned:
+class AlignedFieldSum:
     """Sums windows around each unit's own field centre; 0 beyond the image.
 
     Args:
@@ -24,7 +24,7 @@ class Aligned:
 
     def __init__(
         self,
-        geometry: Geometry,
+        geometry: FieldGeometry,
         image: tuple[int, int],
         shape: tuple[int, int],
         window: int | None,
@@ -38,7 +38,7 @@ class Aligned:
         self.each = torch.zeros(*shape, 3, *self.sides, device=device) if keep else None
         self.activation = torch.full(shape, torch.nan, device=device)
 
-    def first(self, at: Indices) -> Indices:
+    def first(self, at: IndexArray) -> IndexArray:
         """Return the first row and column of windows in the image, (P, 2); they may lie off it.
 
         Args:
@@ -52,7 +52,7 @@ class Aligned:
             starts.append(at[:, axis] * stride - offset + (size - window) // 2)
         return np.column_stack(starts)
 
-    def centre(self, at: Indices) -> NDArray[np.float32]:
+    def centre(self, at: IndexArray) -> NDArray[np.float32]:
         """Return the centres of windows in the image, (P, 2), pixels; arguments as of `first`."""
         return (self.first(at) + (np.array(self.sides) - 1) / 2).astype(np.float32)
 

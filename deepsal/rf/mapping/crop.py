@@ -5,12 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.geometry import Geometry
+from deepsal.rf.geometry import FieldGeometry
 
-Indices = NDArray[np.int64]
+IndexArray = NDArray[np.int64]
 
 
-class Crop(NamedTuple):
+class UnitCrop(NamedTuple):
     """Rows [top, bottom) and columns [left, right) of an image, and the unit's place in them."""
 
     top: int
@@ -20,7 +20,9 @@ class Crop(NamedTuple):
     unit: tuple[int, int]
 
 
-def crop(geometry: Geometry, image: tuple[int, int], unit: tuple[int, int]) -> Crop:
+def crop_for_unit(
+    geometry: FieldGeometry, image: tuple[int, int], unit: tuple[int, int]
+) -> UnitCrop:
     """Return the crop for a unit: value and gradient in it equal those in the full image.
 
     Sides are ceil((r+S−1)/S)·S and origins multiples of the stride S, so that strided layers keep
@@ -35,14 +37,16 @@ def crop(geometry: Geometry, image: tuple[int, int], unit: tuple[int, int]) -> C
     >>> crop(Geometry((11, 11), (4, 4), (2, 2)), (64, 64), (5, 0))
     Crop(top=16, bottom=32, left=0, right=16, unit=(1, 0))
     """
-    boxes, units = crops(geometry, image, np.array([unit]))
+    boxes, units = crops_for_units(geometry, image, np.array([unit]))
     top, bottom, left, right = boxes[0].tolist()
     row, column = units[0].tolist()
-    return Crop(top, bottom, left, right, (row, column))
+    return UnitCrop(top, bottom, left, right, (row, column))
 
 
-def crops(geometry: Geometry, image: tuple[int, int], units: Indices) -> tuple[Indices, Indices]:
-    """Return `crop` for many units at a time.
+def crops_for_units(
+    geometry: FieldGeometry, image: tuple[int, int], units: IndexArray
+) -> tuple[IndexArray, IndexArray]:
+    """Return `crop_for_unit` for many units at a time.
 
     Args:
         geometry: the layer's theoretical field.
@@ -54,15 +58,15 @@ def crops(geometry: Geometry, image: tuple[int, int], units: Indices) -> tuple[I
     """
     size = geometry.size or image
     rows, columns = (
-        _span(size[a], geometry.stride[a], geometry.offset[a], image[a], units[:, a])
+        _crop_span(size[a], geometry.stride[a], geometry.offset[a], image[a], units[:, a])
         for a in (0, 1)
     )
     return np.column_stack([*rows[:2], *columns[:2]]), np.column_stack([rows[2], columns[2]])
 
 
-def _span(
-    size: int, stride: int, offset: int, length: int, unit: Indices
-) -> tuple[Indices, Indices, Indices]:
+def _crop_span(
+    size: int, stride: int, offset: int, length: int, unit: IndexArray
+) -> tuple[IndexArray, IndexArray, IndexArray]:
     side = -(-(size + stride - 1) // stride) * stride
     if side >= length:
         return np.zeros_like(unit), np.full_like(unit, length), unit

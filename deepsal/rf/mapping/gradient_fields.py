@@ -8,16 +8,16 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.geometry import Geometry
-from deepsal.rf.geometry import geometry as measured
-from deepsal.rf.hooks import generator, undisturbed
-from deepsal.rf.mapping.align import Aligned
-from deepsal.rf.mapping.extraction import ENGINES, Extraction
-from deepsal.rf.mapping.methods import METHODS
+from deepsal.rf.geometry import FieldGeometry
+from deepsal.rf.geometry import measure_geometry as measured
+from deepsal.rf.hooks import device_generator, temporary_eval_mode
+from deepsal.rf.mapping.align import AlignedFieldSum
+from deepsal.rf.mapping.extraction import GRADIENT_ENGINES, FieldExtraction
+from deepsal.rf.mapping.methods import FIELD_METHODS
 
 
 @dataclass(frozen=True)
-class Fields:
+class ReceptiveFields:
     """Receptive fields of some units of one layer.
 
     field: float32 (U, 3, h, w), the mean over patches, aligned on the unit; NaN for a unit without
@@ -38,20 +38,20 @@ class Fields:
     variance: NDArray[np.float32]
 
 
-def fields(
+def map_receptive_fields(
     network: nn.Module,
     name: str,
     images: Float[Tensor, "N 3 H W"],
     patches: NDArray[np.int64],
     units: Sequence[int],
-    geometry: Geometry | None = None,
+    geometry: FieldGeometry | None = None,
     window: int | None = None,
     method: str = "gradient",
     samples: int = 32,
     components: int = 0,
     pixels: int | None = None,
     engine: str = "auto",
-) -> Fields:
+) -> ReceptiveFields:
     """Return what each unit responds to, averaged over its patches.
 
     Each unit is asked on the smallest crop in which it does what it does in the whole image, on
@@ -88,26 +88,31 @@ def fields(
             image's activation (the network is then not a function of the theoretical field).
         RuntimeError: memory does not suffice for one crop.
     """
-    for option, given, known in (("method", method, METHODS), ("engine", engine, ENGINES)):
+    for option, given, known in (
+        ("method", method, FIELD_METHODS),
+        ("engine", engine, GRADIENT_ENGINES),
+    ):
         if given not in known:
             raise ValueError(f"no {option} {given!r}; the {option}s are {list(known)}")
     _validate(images, patches, units)
     images = images.to(next(network.parameters(), images))
-    with undisturbed(network):
+    with temporary_eval_mode(network):
         images = images.clone() if images.is_inference() else images
-        generator(images.device).manual_seed(0)
+        device_generator(images.device).manual_seed(0)
         known_geometry = geometry or measured(network, name)
         size = images.shape[-2], images.shape[-1]
-        aligned = Aligned(
+        aligned = AlignedFieldSum(
             known_geometry, size, patches.shape[:2], window, components > 0, images.device
         )
-        extraction = Extraction(network, name, images, units, patches, aligned, method, samples)
+        extraction = FieldExtraction(
+            network, name, images, units, patches, aligned, method, samples
+        )
         extraction.run(pixels, engine)
         activation = aligned.activation.cpu().numpy()
     there = patches[..., 0] >= 0
     centre = np.full((*there.shape, 2), np.nan, dtype=np.float32)
     centre[there] = aligned.centre(patches[there][:, 1:])
-    return Fields(
+    return ReceptiveFields(
         aligned.mean(),
         np.asarray(units),
         patches,

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.hooks import layer, rectified, until
+from deepsal.rf.hooks import find_final_rectifier, find_layer, forward_until
 from deepsal.rf.mapping.engine.windowed_gradient import Box
 
 
-class Probe(nn.Module):
+class UnitReadout(nn.Module):
     """A network that ends at one layer, whose units are read before their rectifier.
 
     Args:
@@ -25,16 +25,16 @@ class Probe(nn.Module):
         self.name = name
         self.network = network
         self.dtype = image.dtype
-        module = layer(network, name)
-        self.run = until(network, module)
+        module = find_layer(network, name)
+        self.run = forward_until(network, module)
         pair = image.repeat(2, 1, 1, 1)
         self.layout = torch.channels_last
         try:
             last = pair.contiguous(memory_format=self.layout)
-            self.rectifier, output = rectified(network, module, last)
+            self.rectifier, output = find_final_rectifier(network, module, last)
         except RuntimeError:  # it views channels as samples: Tensor.view wants them in rows
             self.layout = torch.contiguous_format
-            self.rectifier, output = rectified(network, module, pair)
+            self.rectifier, output = find_final_rectifier(network, module, pair)
         if output.dim() != 4:
             raise ValueError(f"{name} gives {output.dim()} axes; fields need (B, C, h, w)")
         self.channels = output.shape[1]
@@ -60,7 +60,7 @@ class Probe(nn.Module):
 
 
 @dataclass
-class Question:
+class FieldRequest:
     """Which unit is asked on which crop.
 
     crops: (B, 3, h, w), one image expanded where all units look at the same · units: (B,) ·
@@ -93,7 +93,7 @@ class Question:
             yield self.crops[i : i + 1], self.units[i : i + 1], self.where[i : i + 1]
 
 
-class Answer(NamedTuple):
+class FieldBatch(NamedTuple):
     """What each unit answered: field (B, 3, h', w') in a box of its crop, activation (B,)."""
 
     field: Tensor
@@ -101,10 +101,10 @@ class Answer(NamedTuple):
     activation: Tensor
 
 
-class Selector:
+class UnitSelector:
     """Picks each sample's own unit from a layer's output, for a batch that Captum repeats."""
 
-    def __init__(self, question: Question, interleaved: bool = False) -> None:
+    def __init__(self, question: FieldRequest, interleaved: bool = False) -> None:
         self.question = question
         self.interleaved = interleaved
         self.seen = torch.empty(0)

@@ -5,30 +5,32 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.measures.profile import luminance
+from deepsal.rf.measures.profile import luminance_field
 
 Field = NDArray[np.float32] | NDArray[np.float64]
 """(U, 3, h, w) or, as luminance, (U, h, w); NaN for a unit without a field."""
-Values = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
-COARSE = 64
-SHIFTS = 12
+COARSE_SIDE = 64
+MEAN_SHIFT_STEPS = 12
 
 
-def signed(field: Field) -> Values:
+def signed_luminance(field: Field) -> FloatArray:
     """Return the signed luminance field, (U, h, w), whichever of the two layouts comes in.
 
     Raises:
         ValueError: neither (U, 3, h, w) nor (U, h, w).
     """
     if field.ndim == 4 and field.shape[1] == 3:
-        return luminance(field.astype(np.float32)).astype(np.float64)
+        return luminance_field(field.astype(np.float32)).astype(np.float64)
     if field.ndim != 3:
         raise ValueError(f"field must be (U, 3, h, w) or (U, h, w), not {field.shape}")
     return field.astype(np.float64)
 
 
-def boxes(start: Values, step: Values, count: int, size: int) -> Values:
+def box_averaging_matrices(
+    start: FloatArray, step: FloatArray, count: int, size: int
+) -> FloatArray:
     """Return the matrices (U, count, size) that average an axis over `count` boxes of pixels.
 
     Box i of unit u covers [start + i·step, start + (i+1)·step); pixel j covers [j − ½, j + ½).
@@ -42,7 +44,7 @@ def boxes(start: Values, step: Values, count: int, size: int) -> Values:
     return np.asarray(np.diff(covered, axis=1) / step[:, None, None])
 
 
-def centre(field: Field) -> tuple[Values, Values, Values]:
+def locate_centre(field: Field) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Find the middle of each field: where the energy around its strongest blob has its centroid.
 
     The field, less its median, is matched with Gaussians G_s of sizes s = 0.7 … side/4 px, each
@@ -60,19 +62,20 @@ def centre(field: Field) -> tuple[Values, Values, Values]:
     >>> [value.round().tolist() for value in centre(w)]
     [[[12.0, 16.0]], [3.0], [-1.0]]
     """
-    w = signed(field)
+    w = signed_luminance(field)
     known = np.isfinite(w).all((1, 2)) & (np.ptp(w, axis=(1, 2)) > 0)
     w = np.where(known[:, None, None], w, 0)
     w = w - np.median(w.reshape(len(w), prod(w.shape[1:])), 1)[:, None, None]
-    step = max(1.0, max(w.shape[1:]) / COARSE)
+    step = max(1.0, max(w.shape[1:]) / COARSE_SIDE)
     rows, columns = (
-        boxes(np.array([-0.5]), np.array([step]), max(1, int(n / step)), n)[0] for n in w.shape[1:]
+        box_averaging_matrices(np.array([-0.5]), np.array([step]), max(1, int(n / step)), n)[0]
+        for n in w.shape[1:]
     )
     w = rows @ w @ columns.T
     best = np.zeros(len(w))
     place, size, sign = np.zeros((len(w), 2)), np.ones(len(w)), np.zeros(len(w))
     for s in np.geomspace(0.7, max(1.0, max(w.shape[1:]) / 4), 12):
-        match = _matched(w, s)
+        match = _match_gaussian(w, s)
         match = match.reshape(len(w), prod(w.shape[1:]))
         spots = np.abs(match).argmax(1)
         peak = match[np.arange(len(w)), spots]
@@ -81,13 +84,13 @@ def centre(field: Field) -> tuple[Values, Values, Values]:
         spots = np.stack(np.divmod(spots, w.shape[2]), 1)
         place = np.where(better[:, None], spots, place)
         size, sign = np.where(better, s, size), np.where(better, np.sign(peak), sign)
-    place = _shifted(w, place, size)
+    place = _mean_shift(w, place, size)
     missing = np.where(known, 1.0, np.nan)
     place = (place + 0.5) * step - 0.5
     return place * missing[:, None], size * step * missing, sign * missing
 
 
-def _matched(w: Values, s: float) -> Values:
+def _match_gaussian(w: FloatArray, s: float) -> FloatArray:
     kernels = [
         np.exp(-(np.subtract.outer(a, a) ** 2) / (2 * s * s)) for a in map(np.arange, w.shape[1:])
     ]
@@ -95,22 +98,22 @@ def _matched(w: Values, s: float) -> Values:
     return np.asarray(kernels[0] @ w @ kernels[1] / unit)
 
 
-def _near(at: Values, size: int, sigma: Values) -> Values:
+def _gaussian_weights(at: FloatArray, size: int, sigma: FloatArray) -> FloatArray:
     return np.asarray(np.exp(-0.5 * ((np.arange(size) - at[..., None]) / sigma[:, None]) ** 2))
 
 
-def _shifted(w: Values, place: Values, size: Values) -> Values:
+def _mean_shift(w: FloatArray, place: FloatArray, size: FloatArray) -> FloatArray:
     """Move each place to the centroid of the energy around it, until it stays."""
     blurs = [
-        _near(np.broadcast_to(np.arange(float(n))[:, None], (n, len(w))), n, size / 2).swapaxes(
-            0, 1
-        )
+        _gaussian_weights(
+            np.broadcast_to(np.arange(float(n))[:, None], (n, len(w))), n, size / 2
+        ).swapaxes(0, 1)
         for n in w.shape[1:]
     ]
     energy = (blurs[0] @ w @ blurs[1]) ** 2
     y, x = np.arange(w.shape[1]), np.arange(w.shape[2])
-    for _ in range(SHIFTS):
-        rows, columns = (_near(place[:, i], w.shape[1 + i], 2 * size) for i in (0, 1))
+    for _ in range(MEAN_SHIFT_STEPS):
+        rows, columns = (_gaussian_weights(place[:, i], w.shape[1 + i], 2 * size) for i in (0, 1))
         by_row = rows * (energy @ columns[..., None])[..., 0]
         by_column = columns * (rows[:, None] @ energy)[:, 0]
         total = np.maximum(by_row.sum(1), 1e-300)

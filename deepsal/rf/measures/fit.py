@@ -6,59 +6,65 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.measures.centre import Field, Values, boxes, centre, signed
+from deepsal.rf.measures.centre import (
+    Field,
+    FloatArray,
+    box_averaging_matrices,
+    locate_centre,
+    signed_luminance,
+)
 from deepsal.rf.measures.least_squares import (
     DOG,
     GABOR,
     GAUSSIAN,
-    SIDE,
-    Solution,
+    GRID_SIDE,
+    CurveFit,
+    fit_curve,
     gabor_starts,
-    round_starts,
-    solve,
+    round_curve_starts,
 )
 
-MODELS = "gaussian", "dog", "gabor"
-PARAMETERS = 5, 7, 8
-WINDOW = 20
-CLEARLY, ERRORS = 6, 2
-LEAST, MOST = 0.1, 1.5
-CHUNK = 16
+FIELD_MODELS = "gaussian", "dog", "gabor"
+PARAMETER_COUNTS = 5, 7, 8
+WINDOW_IN_BLOBS = 20
+MIN_AICC_GAIN, MIN_SURROUND_Z = 6, 2
+MIN_VOLUME_RATIO, MAX_VOLUME_RATIO = 0.1, 1.5
+UNITS_PER_CHUNK = 16
 
 
 @dataclass(frozen=True)
-class Fits:
+class FieldFits:
     """The three fits of each unit, lengths in pixels of the field, rows of NaN where one failed.
 
-    `aicc`, `r2`, `held_out` and `converged` have one column per name in `MODELS`.
+    `aicc`, `r2`, `held_out` and `converged` have one column per name in `FIELD_MODELS`.
     """
 
-    gaussian: Values
+    gaussian: FloatArray
     """(U, 5): A, y, x, σ, b of A exp(−ρ²/2σ²) + b."""
-    dog: Values
+    dog: FloatArray
     """(U, 7): Ac, σc, As, σs, y, x, b of Ac exp(−ρ²/2σc²) − As exp(−ρ²/2σs²) + b; OFF: Ac < 0."""
-    gabor: Values
+    gabor: FloatArray
     """(U, 8): A, y, x, σu, σv, θ, f, φ of A exp(−u²/2σu² − v²/2σv²) cos(2πfu + φ), u along θ from
     the x towards the y axis, in radians, v across it; f in cycles per pixel."""
-    aicc: Values
+    aicc: FloatArray
     """(U, 3): n ln(SSE/N) + 2p + 2p(p+1)/(n−p−1), N samples, n effective ones; NaN if n ≤ p + 1."""
-    r2: Values
+    r2: FloatArray
     """(U, 3): 1 − SSE / Σ(w − mean w)² over the window."""
-    held_out: Values
+    held_out: FloatArray
     """(U, 3): the same fit's R² on `other`; NaN without it."""
-    k: Values
+    k: FloatArray
     """(U,): volume ratio As σs² / (Ac σc²): 0 no surround, 1 balanced, < 0 a skirt. Gabors and
-    noise read about .9 too: read it on units that are `centre_surround`."""
-    surround_z: Values
+    noise read about .9 too: read it on units that are `is_centre_surround`."""
+    surround_z: FloatArray
     """(U,): sign(k) over the standard error of log |k|, that is k over its own, by propagation of
     the covariance (JᵀJ)⁻¹ SSE / (n − 7), n effective."""
-    effective: Values
+    effective: FloatArray
     """(U,): effective pixels n of the window."""
     converged: NDArray[np.bool_]
     """(U, 3)."""
 
 
-def fit(field: Field, other: Field | None = None) -> Fits:
+def fit_field_models(field: Field, other: Field | None = None) -> FieldFits:
     """Fit Gaussian (5 parameters), DoG (7, σs ≥ 1.15 σc) and Gabor (8) to luminance fields.
 
     Each field is averaged down to at most 32 x 32 samples of a window of about 20 blob sizes about
@@ -87,15 +93,17 @@ def fit(field: Field, other: Field | None = None) -> Fits:
     """
     if other is not None and other.shape != field.shape:
         raise ValueError(f"other must have the shape of field, {field.shape}, not {other.shape}")
-    starts = range(0, max(len(field), 1), CHUNK)
-    chunks = [[None if f is None else f[i : i + CHUNK] for i in starts] for f in (field, other)]
+    starts = range(0, max(len(field), 1), UNITS_PER_CHUNK)
+    chunks = [
+        [None if f is None else f[i : i + UNITS_PER_CHUNK] for i in starts] for f in (field, other)
+    ]
     with ThreadPoolExecutor() as pool:
-        parts = list(pool.map(_fit, *chunks))
-    names = Fits.__dataclass_fields__
-    return Fits(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
+        parts = list(pool.map(_fit_chunk, *chunks))
+    names = FieldFits.__dataclass_fields__
+    return FieldFits(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
 
 
-def centre_surround(fits: Fits) -> NDArray[np.bool_]:
+def is_centre_surround(fits: FieldFits) -> NDArray[np.bool_]:
     """Tell which units are centre-surround, (U,); a unit without a fit is not.
 
     All of: the three fits converged; the DoG's AICc is lower by at least 6 than the Gaussian's,
@@ -114,43 +122,54 @@ def centre_surround(fits: Fits) -> NDArray[np.bool_]:
     """
     n, (gaussian, dog, gabor) = fits.effective, fits.aicc.T
     with np.errstate(invalid="ignore", divide="ignore"):
-        constant = dog - n * np.log(1 - fits.r2[:, 1]) + _penalty(n, 1) - _penalty(n, PARAMETERS[1])
-    better = np.min([gaussian, gabor, constant], 0) - dog >= CLEARLY
-    surround = (fits.k >= LEAST) & (fits.k <= MOST) & (fits.surround_z >= ERRORS)
+        constant = (
+            dog
+            - n * np.log(1 - fits.r2[:, 1])
+            + _aicc_penalty(n, 1)
+            - _aicc_penalty(n, PARAMETER_COUNTS[1])
+        )
+    better = np.min([gaussian, gabor, constant], 0) - dog >= MIN_AICC_GAIN
+    surround = (
+        (fits.k >= MIN_VOLUME_RATIO)
+        & (fits.k <= MAX_VOLUME_RATIO)
+        & (fits.surround_z >= MIN_SURROUND_Z)
+    )
     rivals = np.maximum(fits.held_out[:, [0, 2]].max(1), 0)
     tested = (fits.held_out[:, 1] > rivals) | np.isnan(fits.held_out).all(1)
     return np.asarray(better & surround & tested)
 
 
-def _penalty(n: Values, p: int) -> Values:
+def _aicc_penalty(n: FloatArray, p: int) -> FloatArray:
     return np.asarray(2 * p + 2 * p * (p + 1) / np.where(n > p + 1, n - p - 1, np.nan))
 
 
-def _fit(field: Field, other: Field | None) -> Fits:
-    w = signed(field)
-    place, size, _ = centre(field)
+def _fit_chunk(field: Field, other: Field | None) -> FieldFits:
+    w = signed_luminance(field)
+    place, size, _ = locate_centre(field)
     known = np.isfinite(size)
     place, size = np.where(known[:, None], place, 0), np.where(known, size, 1)
-    reach = np.minimum(WINDOW * size, max(w.shape[1:]))
-    step = np.maximum(1, np.round(reach / SIDE))
-    start = np.round(place - SIDE * step[:, None] / 2) - 0.5
-    rows, columns = (boxes(start[:, i], step, SIDE, w.shape[1 + i]) for i in (0, 1))
+    reach = np.minimum(WINDOW_IN_BLOBS * size, max(w.shape[1:]))
+    step = np.maximum(1, np.round(reach / GRID_SIDE))
+    start = np.round(place - GRID_SIDE * step[:, None] / 2) - 0.5
+    rows, columns = (
+        box_averaging_matrices(start[:, i], step, GRID_SIDE, w.shape[1 + i]) for i in (0, 1)
+    )
     full = [np.asarray(b.sum(2) > 0.999, np.float64) for b in (rows, columns)]
-    mask = (full[0][:, :, None] * full[1][:, None]).reshape(len(w), SIDE**2)
+    mask = (full[0][:, :, None] * full[1][:, None]).reshape(len(w), GRID_SIDE**2)
 
-    def sampled(maps: Values) -> Values:
+    def sampled(maps: FloatArray) -> FloatArray:
         clean = np.where(np.isfinite(maps), maps, 0)
         return np.asarray(
-            (rows @ clean @ columns.swapaxes(1, 2)).reshape(len(maps), SIDE**2) * mask
+            (rows @ clean @ columns.swapaxes(1, 2)).reshape(len(maps), GRID_SIDE**2) * mask
         )
 
     data = sampled(w)
-    middle = start + SIDE * step[:, None] / 2
+    middle = start + GRID_SIDE * step[:, None] / 2
     offset, blob = (place - middle) / step[:, None], size / step
     found = [
-        solve(GAUSSIAN, round_starts(offset, blob, [()]), data, mask),
-        solve(DOG, round_starts(offset, blob, [(2.0,), (3.5,)]), data, mask),
-        solve(GABOR, gabor_starts(offset, blob, data), data, mask),
+        fit_curve(GAUSSIAN, round_curve_starts(offset, blob, [()]), data, mask),
+        fit_curve(DOG, round_curve_starts(offset, blob, [(2.0,), (3.5,)]), data, mask),
+        fit_curve(GABOR, gabor_starts(offset, blob, data), data, mask),
     ]
     sse, model = np.stack([f.sse for f in found], 1), np.stack([f.model for f in found], 1)
     left = data - model[np.arange(len(w)), sse.argmin(1)]
@@ -159,15 +178,18 @@ def _fit(field: Field, other: Field | None) -> Fits:
     converged = np.stack([f.converged for f in found], 1) & known[:, None]
     held_out = np.full_like(sse, np.nan)
     if other is not None:
-        second = signed(other)
+        second = signed_luminance(other)
         both = np.asarray(np.isfinite(second).all((1, 2)))
         test = np.where(both[:, None], sampled(second), np.nan)
         held_out = _r2(((test[:, None] - model) ** 2).sum(2), test, mask)
     with np.errstate(divide="ignore", invalid="ignore"):
         score = n[:, None] * np.log(sse / pixels[:, None])
-        aicc = score + np.stack([_penalty(n, p) for p in PARAMETERS], 1)
-        tables = [_gaussian(found[0], step, middle), _dog(found[1], step, middle)]
-        tables += [_gabor(found[2], step, middle), aicc, _r2(sse, data, mask), held_out]
+        aicc = score + np.stack([_aicc_penalty(n, p) for p in PARAMETER_COUNTS], 1)
+        tables = [
+            _gaussian_in_pixels(found[0], step, middle),
+            _dog_in_pixels(found[1], step, middle),
+        ]
+        tables += [_gabor_in_pixels(found[2], step, middle), aicc, _r2(sse, data, mask), held_out]
         dog = tables[1]
         k = dog[:, 2] * dog[:, 3] ** 2 / (dog[:, 0] * dog[:, 1] ** 2)
         z = np.sign(k) / np.sqrt(_log_k_variance(found[1]) * sse[:, 1] / np.maximum(n - 7, 0))
@@ -178,54 +200,54 @@ def _fit(field: Field, other: Field | None) -> Fits:
     k, z = (np.where(converged[:, 1], value, np.nan) for value in (k, z))
     gaussian, dog, gabor, aicc, r2, held_out = tables
     n = np.where(known, n, np.nan)
-    return Fits(gaussian, dog, gabor, aicc, r2, held_out, k, z, n, converged)
+    return FieldFits(gaussian, dog, gabor, aicc, r2, held_out, k, z, n, converged)
 
 
-def _r2(sse: Values, data: Values, mask: Values) -> Values:
+def _r2(sse: FloatArray, data: FloatArray, mask: FloatArray) -> FloatArray:
     mean = data.sum(1, keepdims=True) / mask.sum(1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(1 - sse / (mask * (data - mean) ** 2).sum(1, keepdims=True))
 
 
-def _log_k_variance(dog: Solution) -> Values:
+def _log_k_variance(dog: CurveFit) -> FloatArray:
     slope = np.zeros(dog.inverse.shape[:2])
     slope[:, 0], slope[:, 1], slope[:, 6] = -1 / dog.linear[:, 0], 1 / dog.linear[:, 1], 2
     return np.asarray(np.einsum("ui,uij,uj->u", slope, dog.inverse, slope))
 
 
-def _correlation_area(left: Values) -> Values:
-    power = np.abs(np.fft.fft2(left.reshape(-1, SIDE, SIDE))) ** 2
+def _correlation_area(left: FloatArray) -> FloatArray:
+    power = np.abs(np.fft.fft2(left.reshape(-1, GRID_SIDE, GRID_SIDE))) ** 2
     total = power.sum((1, 2)) ** 2
-    spread = SIDE**2 * (power**2).sum((1, 2)) / np.where(total > 0, total, np.inf)
+    spread = GRID_SIDE**2 * (power**2).sum((1, 2)) / np.where(total > 0, total, np.inf)
     return np.asarray(np.maximum(1, spread / 2))
 
 
-def _unblurred(log_sigma: Values, step: Values) -> tuple[Values, Values]:
+def _remove_box_blur(log_sigma: FloatArray, step: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Width in pixels without the boxes' own variance, and how much that narrows it (< 1)."""
     seen = np.exp(log_sigma) * step
     sigma = np.sqrt(seen**2 - (step**2 - 1) / 12)
     return sigma, sigma / seen
 
 
-def _gaussian(found: Solution, step: Values, middle: Values) -> Values:
-    sigma, narrower = _unblurred(found.theta[:, 2], step)
+def _gaussian_in_pixels(found: CurveFit, step: FloatArray, middle: FloatArray) -> FloatArray:
+    sigma, narrower = _remove_box_blur(found.theta[:, 2], step)
     place = middle + found.theta[:, :2] * step[:, None]
     a, b = found.linear.T
     return np.column_stack([a / narrower**2, place, sigma, b])
 
 
-def _dog(found: Solution, step: Values, middle: Values) -> Values:
+def _dog_in_pixels(found: CurveFit, step: FloatArray, middle: FloatArray) -> FloatArray:
     log_sigma, log_ratio = found.theta.T[2:]
-    inner, narrower = _unblurred(log_sigma, step)
-    outer, narrower_s = _unblurred(log_sigma + log_ratio, step)
+    inner, narrower = _remove_box_blur(log_sigma, step)
+    outer, narrower_s = _remove_box_blur(log_sigma + log_ratio, step)
     a, s, b = found.linear.T
     place = middle + found.theta[:, :2] * step[:, None]
     return np.column_stack([a / narrower**2, inner, -s / narrower_s**2, outer, place, b])
 
 
-def _gabor(found: Solution, step: Values, middle: Values) -> Values:
-    along, narrower = _unblurred(found.theta[:, 2], step)
-    across, thinner = _unblurred(found.theta[:, 3], step)
+def _gabor_in_pixels(found: CurveFit, step: FloatArray, middle: FloatArray) -> FloatArray:
+    along, narrower = _remove_box_blur(found.theta[:, 2], step)
+    across, thinner = _remove_box_blur(found.theta[:, 3], step)
     angle, f = found.theta[:, 4], np.exp(found.theta[:, 5]) / step / narrower**2
     even, odd = found.linear.T
     turns = np.floor(angle / np.pi)

@@ -11,79 +11,79 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
-SIDE = 32
-AT = np.arange(SIDE) - (SIDE - 1) / 2
-NARROWEST = 1.15
-STEPS, TOLERANCE = 100, 1e-4
+GRID_SIDE = 32
+GRID_POSITIONS = np.arange(GRID_SIDE) - (GRID_SIDE - 1) / 2
+MIN_SURROUND_RATIO = 1.15
+MAX_STEPS, SSE_TOLERANCE = 100, 1e-4
 
 
-class Shape(NamedTuple):
+class CurveBasis(NamedTuple):
     """Basis maps φ (U, L, n) of a curve, and ∂(Σ c φ)/∂θ (U, P, n) as a function of c (U, L)."""
 
-    basis: Values
-    slopes: Callable[[Values], Values]
+    basis: FloatArray
+    slopes: Callable[[FloatArray], FloatArray]
 
 
-class Curve(NamedTuple):
+class CurveModel(NamedTuple):
     """A shape of parameters θ (U, P), and the box (low, high) in which θ is sought."""
 
-    shape: Callable[[Values], Shape]
-    low: Values
-    high: Values
+    shape: Callable[[FloatArray], CurveBasis]
+    low: FloatArray
+    high: FloatArray
 
 
-class Solution(NamedTuple):
+class CurveFit(NamedTuple):
     """θ (U, P), amplitudes (U, L), model (U, n), SSE (U,), (JᵀJ)⁻¹ and whether the search ended."""
 
-    theta: Values
-    linear: Values
-    model: Values
-    sse: Values
-    inverse: Values
+    theta: FloatArray
+    linear: FloatArray
+    model: FloatArray
+    sse: FloatArray
+    inverse: FloatArray
     converged: NDArray[np.bool_]
 
 
-def _bump(y: Values, x: Values, log_sigma: Values) -> tuple[Values, Values]:
+def _bump(y: FloatArray, x: FloatArray, log_sigma: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return exp(−ρ²/2σ²) (U, n) and its slopes by y, x and log σ (U, 3, n)."""
     s = np.exp(-2 * log_sigma)[:, None]
-    dy, dx = AT - y[:, None], AT - x[:, None]
+    dy, dx = GRID_POSITIONS - y[:, None], GRID_POSITIONS - x[:, None]
     gy, gx = np.exp(-0.5 * s * dy**2), np.exp(-0.5 * s * dx**2)
     left = np.stack([gy, s * dy * gy, s * dy**2 * gy], 1)
     right = np.stack([gx, s * dx * gx, s * dx**2 * gx], 1)
     maps = left[:, [0, 1, 0, 2, 0], :, None] * right[:, [0, 0, 1, 0, 2], None, :]
-    flat = maps.reshape(len(y), 5, SIDE**2)
+    flat = maps.reshape(len(y), 5, GRID_SIDE**2)
     flat[:, 3] += flat[:, 4]
     return flat[:, 0], flat[:, 1:4]
 
 
-def _gaussian(theta: Values) -> Shape:
+def _gaussian(theta: FloatArray) -> CurveBasis:
     g, d = _bump(*theta.T)
-    return Shape(np.stack([g, np.ones_like(g)], 1), lambda c: c[:, :1, None] * d)
+    return CurveBasis(np.stack([g, np.ones_like(g)], 1), lambda c: c[:, :1, None] * d)
 
 
-def _dog(theta: Values) -> Shape:
+def _dog(theta: FloatArray) -> CurveBasis:
     y, x, log_sigma, log_ratio = theta.T
     (g, d), (wide, e) = _bump(y, x, log_sigma), _bump(y, x, log_sigma + log_ratio)
 
-    def slopes(c: Values) -> Values:
+    def slopes(c: FloatArray) -> FloatArray:
         surround = c[:, 1, None, None] * e
         return np.concatenate([c[:, 0, None, None] * d + surround, surround[:, 2:]], 1)
 
-    return Shape(np.stack([g, wide, np.ones_like(g)], 1), slopes)
+    return CurveBasis(np.stack([g, wide, np.ones_like(g)], 1), slopes)
 
 
-def _gabor(theta: Values) -> Shape:
+def _gabor(theta: FloatArray) -> CurveBasis:
     y, x, log_u, log_v, angle, log_f = (p[:, None] for p in theta.T)
-    dy, dx = np.repeat(AT, SIDE) - y, np.tile(AT, SIDE) - x
+    dy, dx = np.repeat(GRID_POSITIONS, GRID_SIDE) - y, np.tile(GRID_POSITIONS, GRID_SIDE) - x
     cos, sin = np.cos(angle), np.sin(angle)
     u, v = cos * dx + sin * dy, cos * dy - sin * dx
     pu, pv, k = np.exp(-2 * log_u), np.exp(-2 * log_v), 2 * np.pi * np.exp(log_f)
     envelope = np.exp(-0.5 * (pu * u**2 + pv * v**2))
     even, odd = envelope * np.cos(k * u), envelope * np.sin(k * u)
 
-    def slopes(c: Values) -> Values:
+    def slopes(c: FloatArray) -> FloatArray:
         a, b = c[:, :1], c[:, 1:]
         value, turned = a * even + b * odd, k * (b * even - a * odd)
         by_u, by_v = turned - pu * u * value, -pv * v * value
@@ -92,30 +92,38 @@ def _gabor(theta: Values) -> Shape:
         spread = pu * u**2 * value, pv * v**2 * value
         return np.stack([by_y, by_x, *spread, by_angle, turned * u], 1)
 
-    return Shape(np.stack([even, odd], 1), slopes)
+    return CurveBasis(np.stack([even, odd], 1), slopes)
 
 
-def _box(shape: Callable[[Values], Shape], *ranges: tuple[float, float]) -> Curve:
-    low, high = np.array([(-SIDE / 2, SIDE / 2)] * 2 + list(ranges), np.float64).T
-    return Curve(shape, low, high)
+def _bounded_curve(
+    shape: Callable[[FloatArray], CurveBasis], *ranges: tuple[float, float]
+) -> CurveModel:
+    low, high = np.array([(-GRID_SIDE / 2, GRID_SIDE / 2)] * 2 + list(ranges), np.float64).T
+    return CurveModel(shape, low, high)
 
 
-WIDTH = np.log(0.4), np.log(SIDE / 2)
-GAUSSIAN = _box(_gaussian, WIDTH)
-DOG = _box(_dog, WIDTH, (np.log(NARROWEST), np.log(6)))
-GABOR = _box(_gabor, WIDTH, WIDTH, (-np.inf, np.inf), (np.log(0.25 / SIDE), np.log(0.5)))
+LOG_WIDTH_RANGE = np.log(0.4), np.log(GRID_SIDE / 2)
+GAUSSIAN = _bounded_curve(_gaussian, LOG_WIDTH_RANGE)
+DOG = _bounded_curve(_dog, LOG_WIDTH_RANGE, (np.log(MIN_SURROUND_RATIO), np.log(6)))
+GABOR = _bounded_curve(
+    _gabor,
+    LOG_WIDTH_RANGE,
+    LOG_WIDTH_RANGE,
+    (-np.inf, np.inf),
+    (np.log(0.25 / GRID_SIDE), np.log(0.5)),
+)
 
 
 class _State(NamedTuple):
-    theta: Values
-    linear: Values
-    model: Values
-    sse: Values
-    normal: Values
-    gradient: Values
+    theta: FloatArray
+    linear: FloatArray
+    model: FloatArray
+    sse: FloatArray
+    normal: FloatArray
+    gradient: FloatArray
 
 
-def _projected(basis: Values, w: Values) -> tuple[Values, Values]:
+def _project_amplitudes(basis: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the best amplitudes (U, L) and the map they make (U, n)."""
     gram = basis @ basis.swapaxes(1, 2)
     ridge = 1e-10 * np.trace(gram, axis1=1, axis2=2)[:, None, None] + 1e-300
@@ -123,10 +131,12 @@ def _projected(basis: Values, w: Values) -> tuple[Values, Values]:
     return linear[..., 0], (linear.swapaxes(1, 2) @ basis)[:, 0]
 
 
-def _look(curve: Curve, theta: Values, w: Values, mask: Values) -> _State:
+def _evaluate_curve(
+    curve: CurveModel, theta: FloatArray, w: FloatArray, mask: FloatArray
+) -> _State:
     shape = curve.shape(theta)
     basis = shape.basis * mask[:, None]
-    linear, model = _projected(basis, w)
+    linear, model = _project_amplitudes(basis, w)
     left = w - model
     jacobian = np.concatenate([basis, shape.slopes(linear) * mask[:, None]], 1)
     normal = jacobian @ jacobian.swapaxes(1, 2)
@@ -134,7 +144,7 @@ def _look(curve: Curve, theta: Values, w: Values, mask: Values) -> _State:
     return _State(theta, linear, model, (left**2).sum(1), normal, gradient)
 
 
-def _inverse(normal: Values, damping: Values, keep: NDArray[np.bool_]) -> Values:
+def _damped_inverse(normal: FloatArray, damping: FloatArray, keep: NDArray[np.bool_]) -> FloatArray:
     """Invert JᵀJ, scaled to a unit diagonal, with the parameters that are not kept held fixed."""
     scale = np.sqrt(np.maximum(np.diagonal(normal, axis1=1, axis2=2), 1e-100))
     pair = keep[:, None] & keep[:, :, None]
@@ -144,7 +154,7 @@ def _inverse(normal: Values, damping: Values, keep: NDArray[np.bool_]) -> Values
     return np.where(pair, inverse / (scale[:, None] * scale[:, :, None]), 0)
 
 
-def solve(curve: Curve, starts: Values, w: Values, mask: Values) -> Solution:
+def fit_curve(curve: CurveModel, starts: FloatArray, w: FloatArray, mask: FloatArray) -> CurveFit:
     """Fit a curve to each map by least squares, from the best of its starts.
 
     Args:
@@ -160,12 +170,12 @@ def solve(curve: Curve, starts: Values, w: Values, mask: Values) -> Solution:
     """
     starts = np.clip(starts, curve.low, curve.high)
     bases = (curve.shape(start).basis * mask[:, None] for start in starts.swapaxes(0, 1))
-    tried = [((w - _projected(basis, w)[1]) ** 2).sum(1) for basis in bases]
-    state = _look(curve, starts[np.arange(len(w)), np.argmin(tried, 0)], w, mask)
+    tried = [((w - _project_amplitudes(basis, w)[1]) ** 2).sum(1) for basis in bases]
+    state = _evaluate_curve(curve, starts[np.arange(len(w)), np.argmin(tried, 0)], w, mask)
     linear = state.linear.shape[1]
     floor = 1e-12 * (w**2).sum(1)
     damping, done = np.full(len(w), 1e-2), state.sse <= floor
-    for _ in range(STEPS):
+    for _ in range(MAX_STEPS):
         at = np.flatnonzero(~done)
         if not len(at):
             break
@@ -175,20 +185,24 @@ def solve(curve: Curve, starts: Values, w: Values, mask: Values) -> Solution:
         keep = np.concatenate([np.ones_like(now.linear, np.bool_), ~stuck], 1)
         extra = np.zeros_like(now.gradient)
         extra[:, linear:] = damping[at, None]
-        move = (_inverse(now.normal, extra, keep) @ now.gradient[..., None])[:, linear:, 0]
-        new = _look(curve, np.clip(now.theta + move, curve.low, curve.high), w[at], mask[at])
+        move = (_damped_inverse(now.normal, extra, keep) @ now.gradient[..., None])[:, linear:, 0]
+        new = _evaluate_curve(
+            curve, np.clip(now.theta + move, curve.low, curve.high), w[at], mask[at]
+        )
         better = new.sse < now.sse
         for part, fresh in zip(state, new, strict=True):
             part[at[better]] = fresh[better]
-        small = now.sse - new.sse <= TOLERANCE * now.sse
+        small = now.sse - new.sse <= SSE_TOLERANCE * now.sse
         done[at] = (better & small) | (damping[at] > 1e6) | (new.sse <= floor[at])
         damping[at] *= np.where(better, 0.2, 8)
     free = np.ones_like(state.gradient, np.bool_)
-    inverse = _inverse(state.normal, np.zeros_like(state.gradient), free)
-    return Solution(*state[:4], inverse, done)
+    inverse = _damped_inverse(state.normal, np.zeros_like(state.gradient), free)
+    return CurveFit(*state[:4], inverse, done)
 
 
-def round_starts(offset: Values, blob: Values, ratios: list[tuple[float, ...]]) -> Values:
+def round_curve_starts(
+    offset: FloatArray, blob: FloatArray, ratios: list[tuple[float, ...]]
+) -> FloatArray:
     """Return starts (U, K, 3 or 4) for `GAUSSIAN` (ratios [()]) and `DOG` (σs/σc in 1-tuples)."""
     starts = [
         np.column_stack(
@@ -200,15 +214,20 @@ def round_starts(offset: Values, blob: Values, ratios: list[tuple[float, ...]]) 
     return np.stack(starts, 1)
 
 
-def gabor_starts(offset: Values, blob: Values, data: Values) -> Values:
+def gabor_starts(offset: FloatArray, blob: FloatArray, data: FloatArray) -> FloatArray:
     """Return starts (U, K, 6) at the peak of the spectrum, and slow ones in four directions."""
-    near = [np.exp(-((AT - offset[:, i, None]) ** 2) / (18 * blob[:, None] ** 2)) for i in (0, 1)]
-    local = data.reshape(-1, SIDE, SIDE) * near[0][:, :, None] * near[1][:, None]
-    power = np.abs(np.fft.rfft2(local, (2 * SIDE, 2 * SIDE)))
+    near = [
+        np.exp(-((GRID_POSITIONS - offset[:, i, None]) ** 2) / (18 * blob[:, None] ** 2))
+        for i in (0, 1)
+    ]
+    local = data.reshape(-1, GRID_SIDE, GRID_SIDE) * near[0][:, :, None] * near[1][:, None]
+    power = np.abs(np.fft.rfft2(local, (2 * GRID_SIDE, 2 * GRID_SIDE)))
     power[:, 0, 0] = 0
-    y, x = np.divmod(power.reshape(len(data), 2 * SIDE * (SIDE + 1)).argmax(1), SIDE + 1)
-    y = np.fft.fftfreq(2 * SIDE)[y]
-    x = x / (2 * SIDE)
+    y, x = np.divmod(
+        power.reshape(len(data), 2 * GRID_SIDE * (GRID_SIDE + 1)).argmax(1), GRID_SIDE + 1
+    )
+    y = np.fft.fftfreq(2 * GRID_SIDE)[y]
+    x = x / (2 * GRID_SIDE)
     tuned = [(np.arctan2(y, x), np.hypot(y, x), grow) for grow in (1.0, 1.8, 3.0)]
     every = np.ones(len(data))
     slow = [(every * i * np.pi / 4, 0.12 / blob, 1.5) for i in range(4)]

@@ -8,12 +8,12 @@ Field = NDArray[np.float32]
 """(U, 3, h, w) or, as luminance, (U, h, w); NaN for a unit without a field."""
 
 
-def luminance(field: Field) -> Field:
+def luminance_field(field: Field) -> Field:
     """Return the signed response to a change of all three colours alike, (U, h, w)."""
     return np.asarray(field.mean(1))
 
 
-def smoothed(field: Field, sigma: float) -> Field:
+def smooth_field(field: Field, sigma: float) -> Field:
     """Return the field blurred by a Gaussian of `sigma` pixels over its last two axes."""
     if sigma <= 0:
         return field
@@ -21,7 +21,7 @@ def smoothed(field: Field, sigma: float) -> Field:
     return np.asarray(gaussian_filter(field, axes, mode="constant"))
 
 
-def checkerboard(stride: int) -> float:
+def checkerboard_sigma(stride: int) -> float:
     """Return the blur, in pixels, that takes out a strided layer's checkerboard.
 
     Gradients of strided networks carry one of about the stride's period that says nothing about
@@ -33,7 +33,7 @@ def checkerboard(stride: int) -> float:
     return stride / 4 if stride >= 4 else 0.0
 
 
-def extent(field: Field) -> NDArray[np.float64]:
+def field_extent(field: Field) -> NDArray[np.float64]:
     """Side, in pixels, of a square as large as the field's strong part, (U,).
 
     √#{|w| > (1 − 0.9545)·max|w|}, w the luminance field: the effective receptive field of Luo et
@@ -44,7 +44,7 @@ def extent(field: Field) -> NDArray[np.float64]:
     >>> extent(spot).tolist()
     [3.0]
     """
-    w = np.abs(luminance(field))
+    w = np.abs(luminance_field(field))
     strong = w > (1 - 0.9545) * w.max((-2, -1), keepdims=True)
     side = np.sqrt(strong.sum((-2, -1)))
     return np.where(np.isfinite(w).all((-2, -1)), side, np.nan)
@@ -66,7 +66,7 @@ def radial_profile(field: Field) -> tuple[NDArray[np.float64], NDArray[np.float6
     >>> radius.round(2).tolist(), profile.tolist()
     ([0.0, 1.21, 2.33], [[-2.0, 6.0, 0.0]])
     """
-    w = luminance(field)
+    w = luminance_field(field)
     rows, columns = (np.arange(n) - (n - 1) / 2 for n in w.shape[-2:])
     distance = np.hypot(rows[:, None], columns).ravel()
     rings = (min(w.shape[-2:]) - 1) // 2 + 1
@@ -77,7 +77,7 @@ def radial_profile(field: Field) -> tuple[NDArray[np.float64], NDArray[np.float6
     return means[0], means[1:]
 
 
-def correlation(field: Field, other: Field) -> NDArray[np.float64]:
+def field_correlation(field: Field, other: Field) -> NDArray[np.float64]:
     """Pearson correlation of each unit's field with its counterpart over pixels and colours, (U,).
 
     Blind to gain: a field that only grew still correlates with 1. NaN where a field is missing or
@@ -93,7 +93,7 @@ def correlation(field: Field, other: Field) -> NDArray[np.float64]:
         return np.asarray((a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1)))
 
 
-def median(values: NDArray[np.float64]) -> float:
+def finite_median(values: NDArray[np.float64]) -> float:
     """Return the median over the units that have a value, NaN if none has."""
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else float("nan")

@@ -6,29 +6,31 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepsal.rf.measures.centre import Field, Values, centre, signed
+from deepsal.rf.measures.centre import Field, FloatArray, locate_centre, signed_luminance
 
-FINE = 0.05
+RADIUS_STEP = 0.05
 
 
-def _each(field: Field, measure: Callable[[Values], float]) -> Values:
-    found = [measure(w) if np.isfinite(w).all() and w.any() else np.nan for w in signed(field)]
+def _measure_each(field: Field, measure: Callable[[FloatArray], float]) -> FloatArray:
+    found = [
+        measure(w) if np.isfinite(w).all() and w.any() else np.nan for w in signed_luminance(field)
+    ]
     return np.array(found, np.float64)
 
 
 class _Rings(NamedTuple):
-    pixels: Values
-    distance: Values
-    radius: Values
-    mean: Values
+    pixels: FloatArray
+    distance: FloatArray
+    radius: FloatArray
+    mean: FloatArray
 
 
-def _rings(field: Field, measure: Callable[[_Rings, float], float]) -> Values:
+def _measure_rings(field: Field, measure: Callable[[_Rings, float], float]) -> FloatArray:
     """Apply a measure to each unit's rings of one pixel about its centre, and its polarity."""
     values = np.full(len(field), np.nan)
-    places, _, signs = centre(field)
+    places, _, signs = locate_centre(field)
     for unit in np.flatnonzero(np.isfinite(signs)):
-        w, (y, x) = signed(field[unit : unit + 1])[0], places[unit]
+        w, (y, x) = signed_luminance(field[unit : unit + 1])[0], places[unit]
         distance = np.hypot(np.arange(w.shape[0])[:, None] - y, np.arange(w.shape[1]) - x).ravel()
         ring = distance.astype(np.int64)
         count = np.bincount(ring)
@@ -41,7 +43,7 @@ def _rings(field: Field, measure: Callable[[_Rings, float], float]) -> Values:
     return values
 
 
-def opponency(field: Field) -> Values:
+def spatial_opponency(field: Field) -> FloatArray:
     """How far excitation and inhibition cancel: O = 1 − |Σw| / Σ|w|, (U,).
 
     0 if the field has one sign, 1 if it is balanced; noise and Gabors are balanced too (see `csi`).
@@ -49,10 +51,10 @@ def opponency(field: Field) -> Values:
     >>> opponency(np.array([[[3.0, -1.0]]])).tolist()
     [0.5]
     """
-    return _each(field, lambda w: float(1 - abs(w.sum()) / np.abs(w).sum()))
+    return _measure_each(field, lambda w: float(1 - abs(w.sum()) / np.abs(w).sum()))
 
 
-def radial_r2(field: Field) -> Values:
+def radial_r2(field: Field) -> FloatArray:
     """How much of a field its rings explain: R² = 1 − Σ(w − P(ρ))² / Σ(w − mean w)², (U,).
 
     P is the mean over rings of one pixel about the field's `centre`, linear between rings. A disc
@@ -69,10 +71,10 @@ def radial_r2(field: Field) -> Values:
         left = rings.pixels - np.interp(rings.distance, rings.radius, rings.mean)
         return float(1 - (left**2).mean() / rings.pixels.var())
 
-    return _rings(field, one)
+    return _measure_rings(field, one)
 
 
-def csi(field: Field) -> Values:
+def centre_surround_index(field: Field) -> FloatArray:
     """Centre-surround index: opponency × the share that is radial, O · max(R²rad, 0), (U,).
 
     High only if a field is round *and* has both signs. This index is deepsal's own.
@@ -83,10 +85,10 @@ def csi(field: Field) -> Values:
     >>> csi(np.stack([narrow, narrow - 0.9 * wide])).round(2).tolist()
     [0.0, 0.89]
     """
-    return opponency(field) * np.maximum(radial_r2(field), 0)
+    return spatial_opponency(field) * np.maximum(radial_r2(field), 0)
 
 
-def surround_index(field: Field) -> Values:
+def surround_index(field: Field) -> FloatArray:
     """Volume of the surround over that of the centre, on the radial mean P with a positive centre.
 
     −∫_{ρ0}^∞ min(P, 0) ρ dρ / ∫_0^{ρ0} max(P, 0) ρ dρ, ρ0 the first zero crossing, (U,), P linear
@@ -102,21 +104,21 @@ def surround_index(field: Field) -> Values:
     """
 
     def one(rings: _Rings, sign: float) -> float:
-        rho = np.arange(0, rings.radius[-1], FINE)
-        volume = sign * np.interp(rho, rings.radius, rings.mean) * (rho + FINE / 2)
+        rho = np.arange(0, rings.radius[-1], RADIUS_STEP)
+        volume = sign * np.interp(rho, rings.radius, rings.mean) * (rho + RADIUS_STEP / 2)
         zero = int(np.argmax(volume <= 0)) if (volume <= 0).any() else len(volume)
         around = -np.minimum(volume[zero:], 0).sum()
         return float(around / volume[:zero].sum()) if zero else np.nan
 
-    return _rings(field, one)
+    return _measure_rings(field, one)
 
 
-def polarity(field: Field) -> Values:
+def centre_polarity(field: Field) -> FloatArray:
     """Sign of the centre, (U,): +1 an ON unit, −1 an OFF unit; see `centre`."""
-    return centre(field)[2]
+    return locate_centre(field)[2]
 
 
-def anisotropy(field: Field) -> Values:
+def anisotropy(field: Field) -> FloatArray:
     """How elongated a field is: (λ1 − λ2) / (λ1 + λ2) of the second moments of |w|, (U,).
 
     Moments about the centroid of |w|; 0 round, 1 a line. Noise fills the array and pulls it to
@@ -126,16 +128,16 @@ def anisotropy(field: Field) -> Values:
     [1.0, nan]
     """
 
-    def one(w: Values) -> float:
+    def one(w: FloatArray) -> float:
         at = np.indices(w.shape).reshape(2, -1)
         moments = np.atleast_2d(np.cov(at, aweights=np.abs(w).ravel(), ddof=0))
         small, large = np.linalg.eigvalsh(moments)
         return float((large - small) / (large + small)) if large > 0 else np.nan
 
-    return _each(field, one)
+    return _measure_each(field, one)
 
 
-def redundancy(field: Field) -> float:
+def unit_redundancy(field: Field) -> float:
     """Mean Pearson correlation over pixels (and colours) of all pairs of units that have a field.
 
     1 if all units are one field up to gain, 0 if unrelated; ON and OFF copies cancel. NaN for
@@ -154,7 +156,7 @@ def redundancy(field: Field) -> float:
     return float(((w.sum(0) ** 2).sum() - len(w)) / pairs) if pairs else float("nan")
 
 
-def colour_opponency(field: Field) -> Values:
+def colour_opponency(field: Field) -> FloatArray:
     """How far the three colours cancel pixel by pixel: 1 − Σ|Σ_c w_c| / ΣΣ_c|w_c|, (U,).
 
     0 if the colours agree in sign everywhere (grey, or one colour alone), 1 for red against green.

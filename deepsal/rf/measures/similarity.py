@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 from torch import Tensor, nn
 
-from deepsal.rf.hooks import layer, undisturbed
+from deepsal.rf.hooks import find_layer, temporary_eval_mode
 
 
-def gain(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
+def field_gain(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
     """Return by what factor each unit's field grew, (U,).
 
     g = ⟨w0, w1⟩ / ⟨w0, w0⟩ over pixels and colours, the factor that brings g·w0 closest to w1.
@@ -28,11 +28,11 @@ def gain(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
     >>> gain(field, 5 * field).tolist()
     [5.0]
     """
-    started, both, _ = _products(before, after)
+    started, both, _ = _inner_products(before, after)
     return both / started
 
 
-def cosine(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
+def field_cosine(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
     """Return how alike each unit's two fields are, whatever their gain, (U,).
 
     ⟨w0, w1⟩ / (‖w0‖ ‖w1‖). Matching a gain first changes nothing but the sign, and the sign is
@@ -44,11 +44,11 @@ def cosine(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
     >>> cosine(field, -5 * field).round(6).tolist()
     [-1.0]
     """
-    started, both, ended = _products(before, after)
+    started, both, ended = _inner_products(before, after)
     return both / np.sqrt(started * ended)
 
 
-def shift(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
+def field_shift(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
     """Return how far each unit's field moved, (U, 2): pixels down and to the right.
 
     The peak of the cross-correlation of the luminance fields (zero outside the array), refined by
@@ -62,10 +62,10 @@ def shift(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
     """
     _validate(before, after)
     fields = (w.mean(1) if w.ndim == 4 else w for w in (before, after))
-    return np.array([_peak(w0, w1) for w0, w1 in zip(*fields, strict=True)]).reshape(-1, 2)
+    return np.array([_peak_shift(w0, w1) for w0, w1 in zip(*fields, strict=True)]).reshape(-1, 2)
 
 
-def cka(x: NDArray[Any], y: NDArray[Any]) -> float:
+def linear_cka(x: NDArray[Any], y: NDArray[Any]) -> float:
     """Return the linear centred kernel alignment of two representations, 0 to 1.
 
     ‖YᵀX‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F), columns centred; Kornblith, Norouzi, Lee & Hinton 2019,
@@ -102,7 +102,7 @@ def cka(x: NDArray[Any], y: NDArray[Any]) -> float:
     return float(alike / norms)
 
 
-def activations(
+def sample_activations(
     network: nn.Module,
     names: Sequence[str],
     images: Float[Tensor, "B 3 H W"],
@@ -135,13 +135,13 @@ def activations(
     """
     if grid < 1 or batch < 1:
         raise ValueError(f"grid and batch must be 1 or more; they are {grid} and {batch}")
-    modules = {name: layer(network, name) for name in names}
+    modules = {name: find_layer(network, name) for name in names}
     images = images.to(next(network.parameters(), images))
     read: dict[str, list[Tensor]] = {name: [] for name in names}
-    with undisturbed(network), torch.no_grad(), ExitStack() as stack:
+    with temporary_eval_mode(network), torch.no_grad(), ExitStack() as stack:
         seen: dict[str, Tensor] = {}
         for name, module in modules.items():
-            handle = module.register_forward_hook(partial(_keep, seen, name, grid))
+            handle = module.register_forward_hook(partial(_store_sample, seen, name, grid))
             stack.callback(handle.remove)
         for part in images.split(batch):
             seen.clear()
@@ -161,7 +161,7 @@ def _validate(before: NDArray[Any], after: NDArray[Any]) -> None:
         )
 
 
-def _products(before: NDArray[Any], after: NDArray[Any]) -> list[NDArray[np.float64]]:
+def _inner_products(before: NDArray[Any], after: NDArray[Any]) -> list[NDArray[np.float64]]:
     """⟨w0, w0⟩, ⟨w0, w1⟩ and ⟨w1, w1⟩ of each unit; a field's product with itself is never 0."""
     _validate(before, after)
     axes = tuple(range(1, before.ndim))
@@ -170,7 +170,7 @@ def _products(before: NDArray[Any], after: NDArray[Any]) -> list[NDArray[np.floa
     return [np.where(own == 0, np.nan, own), both, np.where(other == 0, np.nan, other)]
 
 
-def _peak(w0: NDArray[Any], w1: NDArray[Any]) -> list[float]:
+def _peak_shift(w0: NDArray[Any], w1: NDArray[Any]) -> list[float]:
     if not (np.isfinite([w0, w1]).all() and w0.any() and w1.any()):
         return [np.nan, np.nan]
     alike = fftconvolve(w1, w0[::-1, ::-1])
@@ -183,7 +183,7 @@ def _peak(w0: NDArray[Any], w1: NDArray[Any]) -> list[float]:
     return moved
 
 
-def _keep(
+def _store_sample(
     seen: dict[str, Tensor], name: str, grid: int, _module: nn.Module, _inputs: Any, output: Any
 ) -> None:
     if not isinstance(output, Tensor) or output.dim() != 4:

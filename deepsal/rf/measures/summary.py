@@ -3,16 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.geometry import Geometry
+from deepsal.rf.geometry import FieldGeometry
 from deepsal.rf.measures import profile, shape
-from deepsal.rf.measures.fit import centre_surround, fit
+from deepsal.rf.measures.fit import fit_field_models, is_centre_surround
 
-Values = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
-def numbers(
-    field: NDArray[np.float32], geometry: Geometry, half: NDArray[np.float32] | None = None
-) -> dict[str, Values]:
+def field_measures(
+    field: NDArray[np.float32], geometry: FieldGeometry, half: NDArray[np.float32] | None = None
+) -> dict[str, FloatArray]:
     """Return the measures of fields, `{measure: (U,)}`, after a blur of a quarter of the stride.
 
     csi, opponency, surround and anisotropy (`shape`), extent (`measure`), k and centre_surround, 1
@@ -24,29 +24,29 @@ def numbers(
         half: (2, U, 3, h, w), the same fields from two halves of the images; shapes are then
             fitted on one and tested on the other.
     """
-    sigma = profile.checkerboard(geometry.stride[0])
-    w = profile.smoothed(field, sigma)
+    sigma = profile.checkerboard_sigma(geometry.stride[0])
+    w = profile.smooth_field(field, sigma)
     if half is None:
-        fits = fit(w)
+        fits = fit_field_models(w)
     else:
-        one, other = (profile.smoothed(part, sigma) for part in half)
-        fits = fit(one, other=other)
+        one, other = (profile.smooth_field(part, sigma) for part in half)
+        fits = fit_field_models(one, other=other)
     known = np.isfinite(w).all((1, 2, 3))
     return {
-        "csi": shape.csi(w),
+        "csi": shape.centre_surround_index(w),
         "k": fits.k,
-        "opponency": shape.opponency(w),
+        "opponency": shape.spatial_opponency(w),
         "surround": shape.surround_index(w),
-        "extent": profile.extent(w),
+        "extent": profile.field_extent(w),
         "anisotropy": shape.anisotropy(w),
-        "centre_surround": np.where(known, centre_surround(fits), np.nan),
+        "centre_surround": np.where(known, is_centre_surround(fits), np.nan),
     }
 
 
-def moved(
-    field: NDArray[np.float32], start: NDArray[np.float32], geometry: Geometry
-) -> dict[str, Values]:
-    """Return the `numbers` of fields, and how far they have moved, `{measure: (U,)}`.
+def field_change_measures(
+    field: NDArray[np.float32], start: NDArray[np.float32], geometry: FieldGeometry
+) -> dict[str, FloatArray]:
+    """Return the `field_measures` of fields, and how far they have moved, `{measure: (U,)}`.
 
     correlation: with the same units' fields at the start, both blurred (`measure`) · extent: of the
     fields as they are, without a blur.
@@ -56,7 +56,11 @@ def moved(
         start: the same units' fields before.
         geometry: of the layer.
     """
-    sigma = profile.checkerboard(geometry.stride[0])
-    alike = profile.correlation(*(profile.smoothed(w, sigma) for w in (field, start)))
-    found = {"correlation": alike, **numbers(field, geometry), "extent": profile.extent(field)}
+    sigma = profile.checkerboard_sigma(geometry.stride[0])
+    alike = profile.field_correlation(*(profile.smooth_field(w, sigma) for w in (field, start)))
+    found = {
+        "correlation": alike,
+        **field_measures(field, geometry),
+        "extent": profile.field_extent(field),
+    }
     return {key: np.asarray(values, np.float64) for key, values in found.items()}

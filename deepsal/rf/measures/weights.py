@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-State = Mapping[str, Tensor]
+StateDict = Mapping[str, Tensor]
 
 
-def displacement(
-    before: nn.Module | State, after: nn.Module | State, names: Sequence[str]
+def weight_displacement(
+    before: nn.Module | StateDict, after: nn.Module | StateDict, names: Sequence[str]
 ) -> dict[str, float]:
     """Return how far the weights of layers or stages moved, relative to where they started.
 
@@ -48,14 +48,14 @@ def displacement(
     return moved
 
 
-class Weights(NamedTuple):
+class WeightStatistics(NamedTuple):
     """Mean and standard deviation of one layer's weights."""
 
     mean: float
     deviation: float
 
 
-def mean_weight(network: nn.Module) -> dict[str, Weights]:
+def weight_statistics(network: nn.Module) -> dict[str, WeightStatistics]:
     """Return the mean weight of each convolution, beside the spread that it must be judged by.
 
     A mean of a few hundredths of a standard deviation suffices for back-projected patterns to sum
@@ -71,4 +71,6 @@ def mean_weight(network: nn.Module) -> dict[str, Weights]:
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d)
     }
-    return {n: Weights(float(w.mean()), float(w.std(correction=0))) for n, w in kernels.items()}
+    return {
+        n: WeightStatistics(float(w.mean()), float(w.std(correction=0))) for n, w in kernels.items()
+    }

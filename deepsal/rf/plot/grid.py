@@ -11,22 +11,22 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from deepsal.rf.measures.profile import luminance, smoothed
+from deepsal.rf.measures.profile import luminance_field, smooth_field
 
-SHOWN = 0.98
-SIGNED = "red + / blue −"
-TILE, GAP, MARGIN, LABEL, LINE = 92, 6, 18, 15, 13
+SHOWN_SHARE = 0.98
+SIGN_LEGEND = "red + / blue −"
+TILE_SIDE, TILE_GAP, PAGE_MARGIN, LABEL_HEIGHT, LINE_HEIGHT = 92, 6, 18, 15, 13
 """In pixels of the picture, as every length here: side of a tile, spaces, a line of small print."""
-NARROWEST = 450
+NARROWEST_WIDTH = 450
 DPI = 128  # a power of two, so that inches · DPI are whole pixels again
-INK, GREY = (80, 80, 80), 217
-COLOURS = np.rint(255 * mpl.colormaps["RdBu_r"].resampled(255)(np.arange(255))[:, :3]).astype(
-    np.uint8
-)
-FONT = ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf", 10)
+TEXT_COLOUR, MISSING_GREY = (80, 80, 80), 217
+SIGNED_COLOURS = np.rint(
+    255 * mpl.colormaps["RdBu_r"].resampled(255)(np.arange(255))[:, :3]
+).astype(np.uint8)
+LABEL_FONT = ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf", 10)
 
 
-def grid(
+def draw_field_grid(
     field: NDArray[np.float32],
     units: Sequence[int],
     title: str,
@@ -45,20 +45,20 @@ def grid(
         smooth: Gaussian blur before drawing, standard deviation in pixels; said in the picture.
         degree: pixels per degree of visual angle, where known.
     """
-    maps = smoothed(luminance(field), smooth)
-    side = shown_side(maps)
+    maps = smooth_field(luminance_field(field), smooth)
+    side = display_side(maps)
     columns = int(np.ceil(np.sqrt(len(maps))))
-    note = f"panel {side} px, each its own scale, {SIGNED}{blurred(smooth)}"
-    board = Board((-(-len(maps) // columns), columns), TILE, LABEL, title, note)
-    for i, (unit, tile) in enumerate(zip(units, tiles(maps, side), strict=True)):
+    note = f"panel {side} px, each its own scale, {SIGN_LEGEND}{smoothing_note(smooth)}"
+    board = TileBoard((-(-len(maps) // columns), columns), TILE_SIDE, LABEL_HEIGHT, title, note)
+    for i, (unit, tile) in enumerate(zip(units, field_tiles(maps, side), strict=True)):
         row, column = divmod(i, columns)
         board.put(row, column, tile)
-        board.write(board.left[column] + TILE // 2, board.top[row] - 3, str(unit), "ms")
+        board.write(board.left[column] + TILE_SIDE // 2, board.top[row] - 3, str(unit), "ms")
     board.bar(board.left[0], board.bottom + 10, side, degree)
     return board.figure()
 
 
-def change(
+def draw_field_change(
     before: Mapping[str, NDArray[np.float32]],
     after: Mapping[str, NDArray[np.float32]],
     labels: tuple[str, str],
@@ -76,24 +76,26 @@ def change(
         smooth: Gaussian blur per stage, standard deviation in pixels.
         units: how many of each stage are shown, the first ones.
     """
-    note = f"signed fields, {SIGNED}, each panel its own scale, smoothed by stride/4"
-    above, size = [LABEL, GAP] * len(before), 72
-    board = Board((2 * len(before), units), size, above, title, note, left=150)
+    note = f"signed fields, {SIGN_LEGEND}, each panel its own scale, smoothed by stride/4"
+    above, size = [LABEL_HEIGHT, TILE_GAP] * len(before), 72
+    board = TileBoard((2 * len(before), units), size, above, title, note, left=150)
     for i, stage in enumerate(before):
-        maps = [smoothed(luminance(field[stage]), smooth[stage]) for field in (before, after)]
-        side = max(shown_side(m) for m in maps)
+        maps = [
+            smooth_field(luminance_field(field[stage]), smooth[stage]) for field in (before, after)
+        ]
+        side = max(display_side(m) for m in maps)
         for row, label, shown in zip((2 * i, 2 * i + 1), labels, maps, strict=True):
-            for column, tile in enumerate(tiles(shown[:units], side, size)):
+            for column, tile in enumerate(field_tiles(shown[:units], side, size)):
                 board.put(row, column, tile)
             board.write(board.left[0] - 6, board.top[row] + size // 2, label, "rm")
-        middle = board.top[2 * i + 1] - GAP // 2
-        board.write(MARGIN, middle - 18, stage, "lm", (0, 0, 0))
-        board.write(MARGIN, middle, f"panel {side} px", "lm")
-        board.bar(MARGIN, middle + 18, side)
+        middle = board.top[2 * i + 1] - TILE_GAP // 2
+        board.write(PAGE_MARGIN, middle - 18, stage, "lm", (0, 0, 0))
+        board.write(PAGE_MARGIN, middle, f"panel {side} px", "lm")
+        board.bar(PAGE_MARGIN, middle + 18, side)
     return board.figure()
 
 
-class Board:
+class TileBoard:
     """A white image that takes tiles in rows and columns, and small print around them.
 
     A picture is one array shown once: a matplotlib axis per panel takes ten times as long.
@@ -118,19 +120,19 @@ class Board:
         above: int | Sequence[int],
         title: str,
         note: str,
-        left: int = MARGIN,
+        left: int = PAGE_MARGIN,
     ) -> None:
         rows, columns = shape
-        needed = left + columns * (size + GAP) - GAP + MARGIN
-        width = max(NARROWEST, needed)
+        needed = left + columns * (size + TILE_GAP) - TILE_GAP + PAGE_MARGIN
+        width = max(NARROWEST_WIDTH, needed)
         self.title, self.note = textwrap.fill(title, width // 8), textwrap.fill(note, width // 6)
         lines, foot = (text.count("\n") + 1 for text in (self.title, self.note))
         self.size = size
-        self.left = [left + (width - needed) // 2 + i * (size + GAP) for i in range(columns)]
+        self.left = [left + (width - needed) // 2 + i * (size + TILE_GAP) for i in range(columns)]
         spaces = np.cumsum(np.broadcast_to(above, rows))
         self.top = [4 + 17 * lines + int(space) + i * size for i, space in enumerate(spaces)]
         self.bottom = self.top[-1] + size
-        self.image = Image.new("RGBA", (width, self.bottom + 26 + LINE * foot), "white")
+        self.image = Image.new("RGBA", (width, self.bottom + 26 + LINE_HEIGHT * foot), "white")
         self.pen = ImageDraw.Draw(self.image)
 
     def put(self, row: int, column: int, tile: NDArray[np.uint8]) -> None:
@@ -138,10 +140,10 @@ class Board:
         self.image.paste(Image.fromarray(tile), (self.left[column], self.top[row]))
 
     def write(
-        self, x: int, y: int, text: str, anchor: str, ink: tuple[int, int, int] = INK
+        self, x: int, y: int, text: str, anchor: str, ink: tuple[int, int, int] = TEXT_COLOUR
     ) -> None:
         """Write small print; `anchor` as in Pillow, such as "ms": middle of the baseline."""
-        self.pen.text((x, y), text, ink, FONT, anchor)
+        self.pen.text((x, y), text, ink, LABEL_FONT, anchor)
 
     def bar(self, x: int, y: int, side: int, degree: float | None = None) -> None:
         """Draw a bar of a round length from (x, y) to the right, for panels `side` pixels wide."""
@@ -164,8 +166,8 @@ class Board:
         return figure
 
 
-def tiles(
-    maps: NDArray[np.float32], side: int, size: int = TILE, scale: tuple[int, ...] = (-2, -1)
+def field_tiles(
+    maps: NDArray[np.float32], side: int, size: int = TILE_SIDE, scale: tuple[int, ...] = (-2, -1)
 ) -> NDArray[np.uint8]:
     """Return the central squares of maps (…, h, w) as colours (…, size, size, 3).
 
@@ -179,18 +181,18 @@ def tiles(
         scale: the axes over which the largest |w| gets the full colour; by default each map's own.
     """
     alive = np.asarray(np.isfinite(maps).all((-2, -1)))
-    rows, columns = (covering(n, side, size) for n in maps.shape[-2:])
+    rows, columns = (resampling_matrix(n, side, size) for n in maps.shape[-2:])
     w = rows @ np.where(alive[..., None, None], maps, 0) @ columns.T
     largest = np.abs(w).max(scale, keepdims=True)
     w /= np.where(largest > 0, largest, 1)
-    colours = np.take(COLOURS, np.rint(127 * (1 + w)).astype(np.uint8), axis=0)
-    grey = Image.new("RGB", (size, size), (GREY,) * 3)
-    ImageDraw.Draw(grey).text((size // 2, size // 2), "dead", INK, FONT, "mm")
+    colours = np.take(SIGNED_COLOURS, np.rint(127 * (1 + w)).astype(np.uint8), axis=0)
+    grey = Image.new("RGB", (size, size), (MISSING_GREY,) * 3)
+    ImageDraw.Draw(grey).text((size // 2, size // 2), "dead", TEXT_COLOUR, LABEL_FONT, "mm")
     colours[~alive] = np.asarray(grey)
     return np.asarray(colours)
 
 
-def covering(n: int, side: int, size: int) -> NDArray[np.float32]:
+def resampling_matrix(n: int, side: int, size: int) -> NDArray[np.float32]:
     """Return how much each of `size` equal parts of the middle `side` of n pixels covers each.
 
     Rows sum to 1 (inside the n pixels), so the matrix averages where it shrinks and repeats where
@@ -204,7 +206,7 @@ def covering(n: int, side: int, size: int) -> NDArray[np.float32]:
     return np.asarray(np.diff(before, axis=0) * (size / side), np.float32)
 
 
-def shown_side(maps: NDArray[np.float32]) -> int:
+def display_side(maps: NDArray[np.float32]) -> int:
     """Return the odd side of the central square that holds 98 % of the median unit's |field|."""
     alive = np.abs(maps[np.isfinite(maps).all((1, 2))])
     height, width = maps.shape[1:]
@@ -216,7 +218,7 @@ def shown_side(maps: NDArray[np.float32]) -> int:
     outwards = np.take(alive.reshape(len(alive), -1), ring.argsort(), axis=1)
     within = outwards.cumsum(1, dtype=np.float64)[:, np.bincount(ring).cumsum() - 1]
     share = within / np.maximum(within[:, -1:], np.finfo(np.float32).tiny)
-    enough = np.flatnonzero(np.median(share, axis=0) >= SHOWN)
+    enough = np.flatnonzero(np.median(share, axis=0) >= SHOWN_SHARE)
     return min(max(2 * int(enough[0]) + 1, 3), largest) if len(enough) else largest
 
 
@@ -230,12 +232,12 @@ def round_length(about: float) -> int:
     return int(lengths[np.abs(np.log(lengths / about)).argmin()])
 
 
-def blurred(smooth: float) -> str:
+def smoothing_note(smooth: float) -> str:
     """Return what a note says of the blur."""
     return f", smoothed {smooth:g} px" if smooth else ""
 
 
-def png(figure: Figure) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
     """Return the figure as a PNG file's bytes.
 
     Packing only run lengths is four times as fast as matplotlib's default, for a tenth more bytes.

@@ -8,27 +8,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deepsal.rf.measures.profile import luminance, smoothed
+from deepsal.rf.measures.profile import luminance_field, smooth_field
 from deepsal.rf.plot.grid import (
     DPI,
-    GAP,
-    GREY,
-    LINE,
-    SIGNED,
-    TILE,
-    Board,
-    blurred,
-    covering,
-    shown_side,
-    tiles,
+    LINE_HEIGHT,
+    MISSING_GREY,
+    SIGN_LEGEND,
+    TILE_GAP,
+    TILE_SIDE,
+    TileBoard,
+    display_side,
+    field_tiles,
+    resampling_matrix,
+    smoothing_note,
 )
 
-APART = 16
+MOST_PROFILE_AXES = 16
 """Up to so many units get an axis each."""
-YELLOW, RED, BLUE = (255, 215, 0), "#b2182b", "#2166ac"
+OUTLINE_YELLOW, POSITIVE_RED, NEGATIVE_BLUE = (255, 215, 0), "#b2182b", "#2166ac"
 
 
-def evolution(
+def draw_evolution_sheet(
     fields: NDArray[np.float32],
     units: Sequence[int],
     checkpoints: Sequence[str],
@@ -49,14 +49,14 @@ def evolution(
         smooth: Gaussian blur before drawing, standard deviation in pixels; said in the picture.
         degree: pixels per degree of visual angle, where known.
     """
-    maps = np.stack([smoothed(luminance(field), smooth) for field in fields], 1)
-    side = max(shown_side(maps[:, t]) for t in range(len(fields)))
-    colours = tiles(maps, side, scale=(1, 2, 3))
-    note = f"panel {side} px, one scale per row, {SIGNED}{blurred(smooth)}"
-    return _rows(colours, units, checkpoints, title, note, side, degree)
+    maps = np.stack([smooth_field(luminance_field(field), smooth) for field in fields], 1)
+    side = max(display_side(maps[:, t]) for t in range(len(fields)))
+    colours = field_tiles(maps, side, scale=(1, 2, 3))
+    note = f"panel {side} px, one scale per row, {SIGN_LEGEND}{smoothing_note(smooth)}"
+    return _draw_unit_rows(colours, units, checkpoints, title, note, side, degree)
 
 
-def patches(
+def draw_patch_sheet(
     images: NDArray[np.uint8],
     outline: tuple[int, int],
     units: Sequence[int],
@@ -76,22 +76,22 @@ def patches(
     """
     height, width = images.shape[2:4]
     side = max(height, width)
-    rows, columns = (covering(n, side, TILE) for n in (height, width))
+    rows, columns = (resampling_matrix(n, side, TILE_SIDE) for n in (height, width))
     darkness = rows @ np.moveaxis(255 - images, -1, -3).astype(np.float32) @ columns.T
     colours = 255 - np.rint(np.moveaxis(darkness, -3, -1)).astype(np.uint8)
-    beyond = np.abs(_from_box((height, width), outline, side))
+    beyond = np.abs(_distance_from_box((height, width), outline, side))
     colours[:, :, beyond < 2] = 0
-    colours[:, :, beyond < 1] = YELLOW
-    colours[~present] = GREY
+    colours[:, :, beyond < 1] = OUTLINE_YELLOW
+    colours[~present] = MISSING_GREY
     box = f"box: the theoretical field, {outline[0]} × {outline[1]} px"
     note = f"patch {height} × {width} px, {box}"
     note += ", cut at the patch" if outline[0] > height or outline[1] > width else ""
     note += "" if present.all() else ", grey: no patch"
     headings = [f"patch {k + 1}" for k in range(images.shape[1])]
-    return _rows(colours, units, headings, title, note, side, degree)
+    return _draw_unit_rows(colours, units, headings, title, note, side, degree)
 
 
-def profiles(
+def draw_profile_sheet(
     profile: NDArray[np.float64],
     radius: NDArray[np.float64],
     units: Sequence[int],
@@ -111,7 +111,7 @@ def profiles(
     """
     largest = np.abs(profile).max(1, keepdims=True)
     scaled = profile / np.where(largest == 0, 1, largest)
-    panels = len(units) if len(units) <= APART else 1
+    panels = len(units) if len(units) <= MOST_PROFILE_AXES else 1
     columns = int(np.ceil(np.sqrt(panels)))
     rows = -(-panels // columns)
     width, height = (1.3 * columns + 0.6, rows + 0.9) if panels > 1 else (5.0, 3.4)
@@ -121,10 +121,10 @@ def profiles(
     for axis in grid.ravel()[panels:]:
         axis.remove()
     if panels < len(units):
-        _together(axes[0], radius, scaled)
+        _draw_profile_quartiles(axes[0], radius, scaled)
     else:
         for axis, unit, values in zip(axes, units, scaled, strict=True):
-            _alone(axis, radius, values, unit)
+            _draw_unit_profile(axis, radius, values, unit)
     for axis in axes[-columns:]:
         axis.tick_params(labelbottom=True)
     if degree is not None:
@@ -145,20 +145,24 @@ def profiles(
     return figure
 
 
-def _alone(axis: Axes, radius: NDArray[np.float64], values: NDArray[np.float64], unit: int) -> None:
+def _draw_unit_profile(
+    axis: Axes, radius: NDArray[np.float64], values: NDArray[np.float64], unit: int
+) -> None:
     axis.text(0.97, 0.95, f"unit {unit}", transform=axis.transAxes, ha="right", va="top", size=5.5)
     if not np.isfinite(values).all():
-        axis.set_facecolor((GREY / 255,) * 3)
+        axis.set_facecolor((MISSING_GREY / 255,) * 3)
         axis.text(0.5, 0.3, "dead", transform=axis.transAxes, ha="center", size=5.5)
         return
-    for sign, colour in ((1, RED), (-1, BLUE)):
+    for sign, colour in ((1, POSITIVE_RED), (-1, NEGATIVE_BLUE)):
         where = sign * values > 0
         axis.fill_between(radius, values, where=where, interpolate=True, color=colour, linewidth=0)
     axis.axhline(0, color="0.5", linewidth=0.6)
     axis.plot(radius, values, color="black", linewidth=0.8)
 
 
-def _together(axis: Axes, radius: NDArray[np.float64], scaled: NDArray[np.float64]) -> None:
+def _draw_profile_quartiles(
+    axis: Axes, radius: NDArray[np.float64], scaled: NDArray[np.float64]
+) -> None:
     alive = scaled[np.isfinite(scaled).all(1)]
     if not len(alive):
         axis.text(0.5, 0.3, "all dead", transform=axis.transAxes, ha="center", size=7)
@@ -166,13 +170,15 @@ def _together(axis: Axes, radius: NDArray[np.float64], scaled: NDArray[np.float6
     low, middle, high = np.percentile(alive, (25, 50, 75), axis=0)
     axis.axhline(0, color="0.3", linewidth=0.6)
     axis.plot(radius, alive.T, color="0.6", linewidth=0.3)
-    axis.fill_between(radius, low, high, color=BLUE, alpha=0.35, linewidth=0, label="quartiles")
-    axis.plot(radius, middle, color=BLUE, linewidth=1.8, label="median")
+    axis.fill_between(
+        radius, low, high, color=NEGATIVE_BLUE, alpha=0.35, linewidth=0, label="quartiles"
+    )
+    axis.plot(radius, middle, color=NEGATIVE_BLUE, linewidth=1.8, label="median")
     dead = f", {len(scaled) - len(alive)} dead" if len(alive) < len(scaled) else ""
     axis.legend(title=f"{len(alive)} units{dead}", fontsize=5.5, title_fontsize=5.5, frameon=False)
 
 
-def _rows(
+def _draw_unit_rows(
     colours: NDArray[np.uint8],
     units: Sequence[int],
     headings: Sequence[str],
@@ -184,25 +190,27 @@ def _rows(
     """Lay tiles (U, K, size, size, 3) out, a row per numbered unit and headings on top."""
     count, columns, size = colours.shape[:3]
     wrapped = [textwrap.wrap(heading, size // 6) for heading in headings]
-    above = [LINE * max(map(len, wrapped)) + 6] + [GAP] * (count - 1)
-    board = Board((count, columns), size, above, title, note, left=54)
+    above = [LINE_HEIGHT * max(map(len, wrapped)) + 6] + [TILE_GAP] * (count - 1)
+    board = TileBoard((count, columns), size, above, title, note, left=54)
     for row, (unit, tiles_of_unit) in enumerate(zip(units, colours, strict=True)):
         board.write(board.left[0] - 6, board.top[row] + size // 2, str(unit), "rm")
         for column, tile in enumerate(tiles_of_unit):
             board.put(row, column, tile)
     for left, lines in zip(board.left, wrapped, strict=True):
         for i, line in enumerate(reversed(lines)):
-            board.write(left + size // 2, board.top[0] - 4 - LINE * i, line, "ms")
+            board.write(left + size // 2, board.top[0] - 4 - LINE_HEIGHT * i, line, "ms")
     board.write(board.left[0] - 6, board.top[0] - 4, "unit", "rs")
     board.bar(board.left[0], board.bottom + 10, side, degree)
     return board.figure()
 
 
-def _from_box(shape: tuple[int, int], outline: tuple[int, int], side: int) -> NDArray[np.float64]:
+def _distance_from_box(
+    shape: tuple[int, int], outline: tuple[int, int], side: int
+) -> NDArray[np.float64]:
     """Distance of a tile's pixels from the edge of a box in its patch's middle, < 0 inside."""
     across = []
     for n, length in zip(shape, outline, strict=True):
         middle, half = n / 2 - (n - side) // 2, min(length, n) / 2
-        place = (np.arange(TILE) + 0.5) * side / TILE
-        across.append((np.abs(place - middle) - half) * TILE / side)
+        place = (np.arange(TILE_SIDE) + 0.5) * side / TILE_SIDE
+        across.append((np.abs(place - middle) - half) * TILE_SIDE / side)
     return np.maximum(across[0][:, None], across[1])

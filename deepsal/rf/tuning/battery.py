@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.geometry import Geometry
-from deepsal.rf.geometry import geometry as measured
-from deepsal.rf.hooks import undisturbed
+from deepsal.rf.geometry import FieldGeometry
+from deepsal.rf.geometry import measure_geometry as measured
+from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.tuning import stimuli
-from deepsal.rf.tuning.recording import Answer, Shown, Values
+from deepsal.rf.tuning.recording import FloatArray, MiddleUnitRecorder, ResponseArray
 
 
 @dataclass(frozen=True)
-class Battery:
+class StimulusBattery:
     """The stimuli of one layer, scaled to its field; 279 in all.
 
     radius: (12,) pixels, of disks, from 1 to where a disk fills the field; annuli leave the
@@ -27,18 +27,18 @@ class Battery:
     degrees, of edges · coloured: (3,) pixels, of disks along `stimuli.AXES` · contrast: ± of grey.
     """
 
-    radius: Values
-    offset: Values
-    frequency: Values
-    orientation: Values
-    phase: Values
-    direction: Values
-    coloured: Values
+    radius: FloatArray
+    offset: FloatArray
+    frequency: FloatArray
+    orientation: FloatArray
+    phase: FloatArray
+    direction: FloatArray
+    coloured: FloatArray
     contrast: float
 
 
 @dataclass(frozen=True)
-class Responses:
+class BatteryResponses:
     """What U units answered before their rectifier, less what they answer to grey; float32.
 
     battery: the stimuli · unit: (row, column) in the layer's output · centre: of its field, (row,
@@ -47,26 +47,26 @@ class Responses:
     edges: (U, D) · colours: (U, 3, 2, C), by axis, sign and radius.
     """
 
-    battery: Battery
+    battery: StimulusBattery
     unit: tuple[int, int]
     centre: tuple[float, float]
-    grey: Answer
-    disks: Answer
-    annuli: Answer
-    spots: Answer
-    gratings: Answer
-    edges: Answer
-    colours: Answer
+    grey: ResponseArray
+    disks: ResponseArray
+    annuli: ResponseArray
+    spots: ResponseArray
+    gratings: ResponseArray
+    edges: ResponseArray
+    colours: ResponseArray
 
 
-def probe(
+def record_responses(
     network: nn.Module,
     names: Sequence[str],
     size: tuple[int, int],
-    geometry: Mapping[str, Geometry] | None = None,
+    geometry: Mapping[str, FieldGeometry] | None = None,
     contrast: float = 0.5,
     pixels: int | None = None,
-) -> dict[str, Responses]:
+) -> dict[str, BatteryResponses]:
     """Show simple stimuli to the unit in the middle of each channel of some layers.
 
     One forward pass over 279 stimuli serves all units of a layer, on the smallest crop in which
@@ -84,42 +84,46 @@ def probe(
             memory does not suffice, the passes become smaller.
 
     Returns:
-        `{name: Responses}`; `deepsal.rf.tuning` makes numbers of them.
+        `{name: Responses}`; `deepsal.rf.tuning_indices` makes numbers of them.
 
     Raises:
         ValueError: no such layer, a compiled network, a contrast outside (0, 0.5], a layer whose
             output is not a map or has no unit there, or one that looks beyond its field or mixes
             images.
     """
-    shown = _shown(network, names, size, geometry, contrast, pixels)
-    return {name: _responses(layer, contrast) for name, layer in shown}
+    shown = _layer_recorders(network, names, size, geometry, contrast, pixels)
+    return {name: _record_battery(layer, contrast) for name, layer in shown}
 
 
-def disks(
+def record_disk_responses(
     network: nn.Module,
     names: Sequence[str],
     size: tuple[int, int],
-    geometry: Mapping[str, Geometry] | None = None,
+    geometry: Mapping[str, FieldGeometry] | None = None,
     contrast: float = 0.5,
     pixels: int | None = None,
-) -> dict[str, tuple[Values, Answer]]:
-    """Show disks only, for a tenth of the cost of `probe`.
+) -> dict[str, tuple[FloatArray, ResponseArray]]:
+    """Show disks only, for a tenth of the cost of `record_responses`.
 
-    Args and errors as of `probe`; `tuning.ssi` makes a number of them.
+    Args and errors as of `record_responses`; `tuning.ssi` makes a number of them.
 
     Returns:
-        Of each layer `Battery.radius` (R,), pixels, and `Responses.disks` (U, 2, R).
+        Of each layer `StimulusBattery.radius` (R,), pixels, and `BatteryResponses.disks` (U, 2, R).
     """
-    shown = _shown(network, names, size, geometry, contrast, pixels)
+    shown = _layer_recorders(network, names, size, geometry, contrast, pixels)
     radii = (
-        (name, layer, battery(layer.geometry, size, layer.centre).radius) for name, layer in shown
+        (name, layer, scale_battery(layer.geometry, size, layer.centre).radius)
+        for name, layer in shown
     )
     return {name: (radius, layer.disks(radius, contrast)) for name, layer, radius in radii}
 
 
-def battery(
-    geometry: Geometry, size: tuple[int, int], centre: tuple[float, float], contrast: float = 0.5
-) -> Battery:
+def scale_battery(
+    geometry: FieldGeometry,
+    size: tuple[int, int],
+    centre: tuple[float, float],
+    contrast: float = 0.5,
+) -> StimulusBattery:
     """Scale the stimuli to the part of a field that lies in an image.
 
     Args:
@@ -141,7 +145,7 @@ def battery(
         for r, n, at in zip(field, size, centre, strict=True)
     ]
     radius = np.geomspace(1, max(math.hypot(*arms) + 0.5, 2), 12)
-    return Battery(
+    return StimulusBattery(
         radius,
         span / 5 * np.arange(-2.0, 3.0),
         np.geomspace(min(1 / span, 0.1), 0.4, 7),
@@ -153,34 +157,37 @@ def battery(
     )
 
 
-def _shown(
+def _layer_recorders(
     network: nn.Module,
     names: Sequence[str],
     size: tuple[int, int],
-    geometry: Mapping[str, Geometry] | None,
+    geometry: Mapping[str, FieldGeometry] | None,
     contrast: float,
     pixels: int | None,
-) -> Iterator[tuple[str, Shown]]:
+) -> Iterator[tuple[str, MiddleUnitRecorder]]:
     if not 0 < contrast <= 0.5:
         raise ValueError(f"contrast is {contrast}; it must be above 0 and at most 0.5")
     known = geometry or {}
-    with undisturbed(network), torch.no_grad():
+    with temporary_eval_mode(network), torch.no_grad():
         for name in names:
             of_layer = known.get(name) or measured(network, name)
-            yield name, Shown(network, name, size, of_layer, pixels)
+            yield name, MiddleUnitRecorder(network, name, size, of_layer, pixels)
 
 
-def _responses(layer: Shown, contrast: float) -> Responses:
-    b = battery(layer.geometry, layer.size, layer.centre, contrast)
+def _record_battery(layer: MiddleUnitRecorder, contrast: float) -> BatteryResponses:
+    b = scale_battery(layer.geometry, layer.size, layer.centre, contrast)
     signs = np.array([contrast, -contrast])
-    annuli = partial(stimuli.annuli, outer=float(b.radius[-1]))
-    spots = partial(_spots, radius=(b.offset[1] - b.offset[0]) / 2)
-    gratings = partial(stimuli.gratings, contrast=signs[:1])
-    edges = partial(stimuli.edges, contrast=signs[:1])
-    colours = [partial(stimuli.disks, colour=colour) for colour in [*stimuli.AXES.values()][1:]]
+    annuli = partial(stimuli.annulus_images, outer=float(b.radius[-1]))
+    spots = partial(_spot_grid_images, radius=(b.offset[1] - b.offset[0]) / 2)
+    gratings = partial(stimuli.grating_images, contrast=signs[:1])
+    edges = partial(stimuli.edge_images, contrast=signs[:1])
+    colours = [
+        partial(stimuli.disk_images, colour=colour)
+        for colour in [*stimuli.COLOUR_AXES.values()][1:]
+    ]
     disks = layer.disks(b.radius, contrast)
     grey = disks[..., np.isin(b.radius, b.coloured)]
-    return Responses(
+    return BatteryResponses(
         b,
         layer.unit,
         layer.centre,
@@ -196,13 +203,13 @@ def _responses(layer: Shown, contrast: float) -> Responses:
     )
 
 
-def _spots(
-    size: stimuli.Size,
-    centre: stimuli.Place,
-    row: Values,
-    column: Values,
+def _spot_grid_images(
+    size: stimuli.ImageSize,
+    centre: stimuli.ImagePosition,
+    row: FloatArray,
+    column: FloatArray,
     radius: float,
-    contrast: Values,
+    contrast: FloatArray,
 ) -> Tensor:
     at = np.column_stack([centre[0] + row, centre[1] + column])
-    return stimuli.spots(size, at, [radius], contrast)
+    return stimuli.spot_images(size, at, [radius], contrast)

@@ -1,7 +1,7 @@
 """Numbers about responses to simple stimuli: size, sign, orientation, frequency and colour tuning.
 
-Responses are those of `deepsal.rf.tuning.battery`: before the rectifier, less that to grey, so a
-negative response is inhibition. A unit that nothing excites has no tuning: NaN, never 0.
+Responses are those of `deepsal.rf.tuning_indices.battery`: before the rectifier, less that to
+grey, so a negative response is inhibition. A unit that nothing excites has no tuning: NaN, never 0.
 """
 
 from typing import Any
@@ -9,41 +9,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.tuning.battery import Responses
+from deepsal.rf.tuning.battery import BatteryResponses
 
-Values = NDArray[np.float64]
-Answer = NDArray[np.floating[Any]]
+FloatArray = NDArray[np.float64]
+ResponseArray = NDArray[np.floating[Any]]
 
 
-def tuning(responses: Responses) -> dict[str, Values]:
+def tuning_indices(responses: BatteryResponses) -> dict[str, FloatArray]:
     """Summarise each unit by the measures of this module, `{measure: (U,)}`.
 
-    ssi: `ssi` · radius: of the disk it prefers, pixels · sign: `sign_index` of disks · osi and
-    orientation (degrees): `selectivity` at the best frequency · frequency: the preferred one,
-    cycles per pixel · colour: `colour_opponency`. `deepsal.statistics.interval` gives intervals
-    over units and the count of those with a value.
+    ssi: `ssi` · radius: of the disk it prefers, pixels · sign: `on_off_index` of disks · osi and
+    orientation (degrees): `orientation_selectivity` at the best frequency · frequency: the
+    preferred one, cycles per pixel · colour: `colour_opponency_index`.
+    `deepsal.statistics.bootstrap_interval` gives intervals over units and the count of those with
+    a value.
     """
     b = responses.battery
-    gratings = amplitude(responses.gratings, b.phase)
+    gratings = grating_amplitude(responses.gratings, b.phase)
     best = gratings.max(2).argmax(1)
-    osi, orientation = selectivity(gratings[np.arange(len(best)), best], b.orientation)
+    osi, orientation = orientation_selectivity(gratings[np.arange(len(best)), best], b.orientation)
     return {
-        "ssi": ssi(responses.disks),
-        "radius": preferred(size_curve(responses.disks), b.radius),
-        "sign": sign_index(responses.disks),
+        "ssi": surround_suppression_index(responses.disks),
+        "radius": preferred_value(size_tuning_curve(responses.disks), b.radius),
+        "sign": on_off_index(responses.disks),
         "osi": osi,
         "orientation": orientation,
-        "frequency": preferred(gratings.max(2), b.frequency),
-        "colour": colour_opponency(responses.colours),
+        "frequency": preferred_value(gratings.max(2), b.frequency),
+        "colour": colour_opponency_index(responses.colours),
     }
 
 
-def size_curve(disks: Answer) -> Answer:
+def size_tuning_curve(disks: ResponseArray) -> ResponseArray:
     """Return each unit's size tuning (U, R), to that sign of (U, 2, R) which peaks higher."""
     return np.asarray(disks[np.arange(len(disks)), disks.max(2).argmax(1)])
 
 
-def ssi(disks: Answer) -> Values:
+def surround_suppression_index(disks: ResponseArray) -> FloatArray:
     """Return the surround suppression index of answers (U, 2, R) to bright and dark disks, (U,).
 
     SSI = (peak − plateau)/peak for the sign with the higher peak: peak = max R over radii, plateau
@@ -55,11 +56,11 @@ def ssi(disks: Answer) -> Values:
     >>> ssi(np.array([[[1.0, 4.0, 1.0], [-1.0, -4.0, -1.0]], [[0.0, -2.0, 0.0], [0.0] * 3]]))
     array([0.75,  nan])
     """
-    curve = size_curve(disks)
+    curve = size_tuning_curve(disks)
     return _ratio(curve.max(1) - curve[:, -1], curve.max(1))
 
 
-def preferred(curve: Answer, axis: Values) -> Values:
+def preferred_value(curve: ResponseArray, axis: FloatArray) -> FloatArray:
     """Return where on an axis (S,) each curve (U, S) peaks, (U,); NaN where the peak is ≤ 0.
 
     >>> preferred(np.array([[1.0, 3.0, 2.0], [-1.0, -1.0, 0.0]]), np.array([1.0, 2.0, 4.0]))
@@ -68,7 +69,7 @@ def preferred(curve: Answer, axis: Values) -> Values:
     return np.where(curve.max(1) > 0, axis[curve.argmax(1)], np.nan)
 
 
-def sign_index(answers: Answer) -> Values:
+def on_off_index(answers: ResponseArray) -> FloatArray:
     """Return (ON − OFF)/(ON + OFF) of answers (U, 2, …) to bright and dark stimuli, (U,).
 
     ON and OFF are the strongest excitation, max(R, 0), by a bright and by a dark stimulus: 1 for a
@@ -81,7 +82,7 @@ def sign_index(answers: Answer) -> Values:
     return _ratio(on - off, on + off)
 
 
-def amplitude(gratings: Answer, phase: Values) -> Values:
+def grating_amplitude(gratings: ResponseArray, phase: FloatArray) -> FloatArray:
     """Return what each grating does whatever its phase, (U, F, O), of (U, F, O, P).
 
     The larger of F0 = max(mean R, 0) and F1 = |2/P Σ R exp(−iφ)|, φ = `phase` in degrees, evenly
@@ -100,7 +101,9 @@ def amplitude(gratings: Answer, phase: Values) -> Values:
     return np.asarray(found, dtype=np.float64)
 
 
-def selectivity(curve: Answer, orientation: Values) -> tuple[Values, Values]:
+def orientation_selectivity(
+    curve: ResponseArray, orientation: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Return the selectivity for and the preferred orientation of (U, O) answers ≥ 0, (U,) each.
 
     OSI = 1 − circular variance = |Σ R exp(2iθ)| / Σ R and half the angle of that sum, in degrees,
@@ -118,8 +121,8 @@ def selectivity(curve: Answer, orientation: Values) -> tuple[Values, Values]:
     return osi, np.where(np.isfinite(osi), np.rad2deg(np.angle(vector)) / 2 % 180, np.nan)
 
 
-def colour_opponency(colours: Answer) -> Values:
-    """Return (C − L)/(C + L) of answers (U, 3, …) to the axes of `deepsal.rf.tuning.stimuli`, (U,).
+def colour_opponency_index(colours: ResponseArray) -> FloatArray:
+    """Return (C − L)/(C + L) of answers (U, 3, …) to the axes of `stimuli`, (U,).
 
     L and C are the strongest excitation, max(R, 0), along luminance and along red-green or
     blue-yellow: −1 for a unit blind to colour, 1 for one that answers to nothing else, 0 for one
@@ -135,7 +138,7 @@ def colour_opponency(colours: Answer) -> Values:
     return _ratio(colour - grey, colour + grey)
 
 
-def _ratio(part: Answer, whole: Answer) -> Values:
+def _ratio(part: ResponseArray, whole: ResponseArray) -> FloatArray:
     """Divide where the whole is positive; NaN elsewhere."""
     positive = whole > 0
     return np.asarray(np.where(positive, part / np.where(positive, whole, 1), np.nan), np.float64)

@@ -7,19 +7,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.arithmetic import in_force
-from deepsal.rf.geometry import Geometry
-from deepsal.rf.mapping.crop import crop
-from deepsal.rf.mapping.readout import Probe
+from deepsal.rf.arithmetic import current_number_format
+from deepsal.rf.geometry import FieldGeometry
+from deepsal.rf.mapping.crop import crop_for_unit
+from deepsal.rf.mapping.readout import UnitReadout
 from deepsal.rf.memory import batch_size, run_in_batches
-from deepsal.rf.patches import blank
+from deepsal.rf.patches import blank_image
 from deepsal.rf.tuning import stimuli
 
-Values = NDArray[np.float64]
-Answer = NDArray[np.float32]
+FloatArray = NDArray[np.float64]
+ResponseArray = NDArray[np.float32]
 
 
-class Shown:
+class MiddleUnitRecorder:
     """The middle unit of each of a layer's channels, on the smallest crop that serves them.
 
     Args:
@@ -30,7 +30,7 @@ class Shown:
         pixels: of images per forward pass; None for what memory has room for.
 
     Raises:
-        ValueError: as `deepsal.rf.probe`.
+        ValueError: as `deepsal.rf.record_responses`.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Shown:
         network: nn.Module,
         name: str,
         size: tuple[int, int],
-        geometry: Geometry,
+        geometry: FieldGeometry,
         pixels: int | None,
     ) -> None:
         self.size, self.geometry = size, geometry
@@ -47,24 +47,24 @@ class Shown:
         row, column = (max(round(((size[a] - 1) / 2 - first[a]) / stride[a]), 0) for a in (0, 1))
         self.unit = row, column
         self.centre = row * stride[0] + first[0], column * stride[1] + first[1]
-        box = crop(geometry, size, self.unit)
+        box = crop_for_unit(geometry, size, self.unit)
         self.shape = box.bottom - box.top, box.right - box.left
         self.inner = self.centre[0] - box.top, self.centre[1] - box.left
         self.like = next(network.parameters(), torch.empty(0))
-        grey = blank(self.shape).to(self.like)
-        self.probe = Probe(network, name, grey)
+        grey = blank_image(self.shape).to(self.like)
+        self.probe = UnitReadout(network, name, grey)
         if pixels is None:
             self.batch = batch_size(network, self.probe.activation, grey)
         else:
             self.batch = max(1, pixels // (self.shape[0] * self.shape[1]))
         self.at = box.unit
-        self.grey = self.read(blank(self.shape), self.at)
+        self.grey = self.read(blank_image(self.shape), self.at)
         self._check()
 
-    def disks(self, radius: Values, contrast: float) -> Answer:
+    def disks(self, radius: FloatArray, contrast: float) -> ResponseArray:
         """Return what the units answer to bright and dark disks, (U, 2, R)."""
         signs = np.array([contrast, -contrast])
-        return self.answers(stimuli.disks, contrast=signs, radius=radius)
+        return self.answers(stimuli.disk_images, contrast=signs, radius=radius)
 
     def read(self, images: Tensor, at: tuple[int, int]) -> Tensor:
         """Return what the units at a place answer, (S, U)."""
@@ -77,7 +77,7 @@ class Shown:
             )
         return z[:, :, at[0], at[1]].float()
 
-    def answers(self, draw: Callable[..., Tensor], **axes: Values) -> Answer:
+    def answers(self, draw: Callable[..., Tensor], **axes: FloatArray) -> ResponseArray:
         """Return what the units answer to all combinations, less that to grey, (U, *axes)."""
         mesh = np.meshgrid(*axes.values(), indexing="ij")
         parts: list[Tensor] = []
@@ -96,10 +96,10 @@ class Shown:
     def _check(self) -> None:
         """Compare a crop's answer, beside another crop, with that of the whole image."""
         angle = [30.0]
-        step = stimuli.edges(self.shape, self.inner, angle)
+        step = stimuli.edge_images(self.shape, self.inner, angle)
         small = self.read(torch.cat([step, 1 - step / 2]), self.at)[:1]
-        large = self.read(stimuli.edges(self.size, self.centre, angle), self.unit)
-        arithmetic = in_force(self.like.dtype, self.like.device.type)
+        large = self.read(stimuli.edge_images(self.size, self.centre, angle), self.unit)
+        arithmetic = current_number_format(self.like.dtype, self.like.device.type)
         if (small - large).abs().max() > arithmetic.tolerance * large.abs().max():
             raise ValueError(
                 f"a crop does not reproduce {self.probe.name} of the full image (computed in "

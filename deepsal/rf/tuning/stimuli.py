@@ -16,29 +16,29 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepsal.rf.patches import GREY
+from deepsal.rf.patches import MID_GREY
 
-Values = Sequence[float] | NDArray[np.floating[Any]]
-Size = tuple[int, int]
-Place = tuple[float, float]
-Images = Float[Tensor, "S 3 H W"]
+ParameterValues = Sequence[float] | NDArray[np.floating[Any]]
+ImageSize = tuple[int, int]
+ImagePosition = tuple[float, float]
+StimulusImages = Float[Tensor, "S 3 H W"]
 
-LUMINANCE = (1.0, 1.0, 1.0)
-AXES = {
-    "luminance": LUMINANCE,
+LUMINANCE_AXIS = (1.0, 1.0, 1.0)
+COLOUR_AXES = {
+    "luminance": LUMINANCE_AXIS,
     "red-green": (1.0, -1.0, 0.0),
     "blue-yellow": (-0.5, -0.5, 1.0),
 }
 """Orthogonal directions in RGB; the two colours keep the mean of red, green and blue."""
 
 
-def spots(
-    size: Size,
-    positions: Sequence[Place] | NDArray[np.floating[Any]],
-    radius: Values,
-    contrast: Values = (GREY,),
-    colour: tuple[float, float, float] = LUMINANCE,
-) -> Images:
+def spot_images(
+    size: ImageSize,
+    positions: Sequence[ImagePosition] | NDArray[np.floating[Any]],
+    radius: ParameterValues,
+    contrast: ParameterValues = (MID_GREY,),
+    colour: tuple[float, float, float] = LUMINANCE_AXIS,
+) -> StimulusImages:
     """Return one filled circle per position.
 
     Args:
@@ -46,7 +46,7 @@ def spots(
         positions: (S, 2), centres.
         radius: pixels.
         contrast: −0.5 … 0.5 from grey.
-        colour: direction in RGB, its largest part 1; see `AXES`.
+        colour: direction in RGB, its largest part 1; see `COLOUR_AXES`.
 
     Raises:
         ValueError: a radius that is not positive, or a contrast that leaves [0, 1].
@@ -57,32 +57,32 @@ def spots(
     at = torch.as_tensor(np.asarray(positions), dtype=torch.float32).reshape(-1, 2, 1, 1)
     rows, columns = _grid(size, (0.0, 0.0))
     distance = torch.hypot(rows - at[:, 0], columns - at[:, 1])
-    return _painted(_inside(distance, radius), contrast, colour)
+    return _paint_pattern(_disk_mask(distance, radius), contrast, colour)
 
 
-def disks(
-    size: Size,
-    centre: Place,
-    radius: Values,
-    contrast: Values = (GREY,),
-    colour: tuple[float, float, float] = LUMINANCE,
-) -> Images:
-    """Return filled circles of several radii around one place; see `spots`."""
-    return spots(size, [centre], radius, contrast, colour)
+def disk_images(
+    size: ImageSize,
+    centre: ImagePosition,
+    radius: ParameterValues,
+    contrast: ParameterValues = (MID_GREY,),
+    colour: tuple[float, float, float] = LUMINANCE_AXIS,
+) -> StimulusImages:
+    """Return filled circles of several radii around one place; see `spot_images`."""
+    return spot_images(size, [centre], radius, contrast, colour)
 
 
-def annuli(
-    size: Size,
-    centre: Place,
-    inner: Values,
+def annulus_images(
+    size: ImageSize,
+    centre: ImagePosition,
+    inner: ParameterValues,
     outer: float,
-    contrast: Values = (GREY,),
-    colour: tuple[float, float, float] = LUMINANCE,
-) -> Images:
-    """Return rings that leave their middle grey: what only a surround sees; see `spots`.
+    contrast: ParameterValues = (MID_GREY,),
+    colour: tuple[float, float, float] = LUMINANCE_AXIS,
+) -> StimulusImages:
+    """Return rings that leave their middle grey: what only a surround sees; see `spot_images`.
 
     Raises:
-        ValueError: an inner radius of `outer` or more; and what `spots` raises.
+        ValueError: an inner radius of `outer` or more; and what `spot_images` raises.
 
     >>> annuli((1, 7), (0.0, 3.0), [1.5], 2.5)[0, 0, 0].tolist()
     [0.5, 1.0, 0.5, 0.5, 0.5, 1.0, 0.5]
@@ -90,20 +90,20 @@ def annuli(
     if float(np.max(inner)) >= outer:
         raise ValueError(f"inner radii go up to {np.max(inner)}; they must be below outer, {outer}")
     distance = torch.hypot(*_grid(size, centre))
-    ring = _inside(distance, [outer]) - _inside(distance, inner)
-    return _painted(ring, contrast, colour)
+    ring = _disk_mask(distance, [outer]) - _disk_mask(distance, inner)
+    return _paint_pattern(ring, contrast, colour)
 
 
-def gratings(
-    size: Size,
-    centre: Place,
-    frequency: Values,
-    orientation: Values,
-    phase: Values,
-    contrast: Values = (GREY,),
+def grating_images(
+    size: ImageSize,
+    centre: ImagePosition,
+    frequency: ParameterValues,
+    orientation: ParameterValues,
+    phase: ParameterValues,
+    contrast: ParameterValues = (MID_GREY,),
     aperture: float | None = None,
     soft: bool = False,
-) -> Images:
+) -> StimulusImages:
     """Return sinusoids cos(2π·frequency·d + phase), d the distance across the stripes.
 
     Args:
@@ -117,24 +117,31 @@ def gratings(
         soft: the aperture is a Gaussian of this standard deviation rather than a disk.
 
     Raises:
-        ValueError: a frequency outside (0, 0.5], or a contrast or radius as in `spots`.
+        ValueError: a frequency outside (0, 0.5], or a contrast or radius as in `spot_images`.
 
     >>> gratings((1, 4), (0.0, 0.0), [0.25], [90.0], [0.0])[0, 0, 0].round(decimals=3).tolist()
     [1.0, 0.5, 0.0, 0.5]
     """
-    cycles = _stack(frequency)
+    cycles = _as_column(frequency)
     if not bool(((cycles > 0) & (cycles <= 0.5)).all()):
         raise ValueError(f"frequency is {list(frequency)}; pixels carry (0, 0.5] cycles each")
     grid = _grid(size, centre)
-    wave = torch.cos(2 * torch.pi * cycles * _across(grid, orientation) + _stack(phase).deg2rad())
+    wave = torch.cos(
+        2 * torch.pi * cycles * _distance_across(grid, orientation) + _as_column(phase).deg2rad()
+    )
     if aperture is not None:
         distance = torch.hypot(*grid)
-        sharp = _inside(distance, [aperture])
+        sharp = _disk_mask(distance, [aperture])
         wave = wave * (torch.exp(-(distance**2) / (2 * aperture**2)) if soft else sharp)
-    return _painted(wave, contrast, LUMINANCE)
+    return _paint_pattern(wave, contrast, LUMINANCE_AXIS)
 
 
-def edges(size: Size, centre: Place, direction: Values, contrast: Values = (GREY,)) -> Images:
+def edge_images(
+    size: ImageSize,
+    centre: ImagePosition,
+    direction: ParameterValues,
+    contrast: ParameterValues = (MID_GREY,),
+) -> StimulusImages:
     """Return straight steps from dark to bright through the centre.
 
     Args:
@@ -146,34 +153,36 @@ def edges(size: Size, centre: Place, direction: Values, contrast: Values = (GREY
     >>> edges((3, 1), (1.0, 0.0), [0.0])[0, 0, :, 0].tolist()
     [0.0, 0.5, 1.0]
     """
-    step = 2 * _across(_grid(size, centre), direction)
-    return _painted(step.clamp(-1, 1), contrast, LUMINANCE)
+    step = 2 * _distance_across(_grid(size, centre), direction)
+    return _paint_pattern(step.clamp(-1, 1), contrast, LUMINANCE_AXIS)
 
 
-def _stack(values: Values) -> Tensor:
+def _as_column(values: ParameterValues) -> Tensor:
     return torch.as_tensor(np.asarray(values), dtype=torch.float32).reshape(-1, 1, 1)
 
 
-def _grid(size: Size, centre: Place) -> tuple[Tensor, Tensor]:
+def _grid(size: ImageSize, centre: ImagePosition) -> tuple[Tensor, Tensor]:
     rows, columns = (torch.arange(n) - at for n, at in zip(size, centre, strict=True))
     return rows.float()[:, None], columns.float()[None]
 
 
-def _across(grid: tuple[Tensor, Tensor], angle: Values) -> Tensor:
-    turn = _stack(angle).deg2rad()
+def _distance_across(grid: tuple[Tensor, Tensor], angle: ParameterValues) -> Tensor:
+    turn = _as_column(angle).deg2rad()
     return grid[0] * turn.cos() + grid[1] * turn.sin()
 
 
-def _inside(distance: Tensor, radius: Values) -> Tensor:
+def _disk_mask(distance: Tensor, radius: ParameterValues) -> Tensor:
     if float(np.min(radius)) <= 0:
         raise ValueError(f"a radius is {np.min(radius)}; it must be above 0 pixels")
-    return (_stack(radius) - distance + 0.5).clamp(0, 1)
+    return (_as_column(radius) - distance + 0.5).clamp(0, 1)
 
 
-def _painted(pattern: Tensor, contrast: Values, colour: tuple[float, float, float]) -> Tensor:
-    if max(map(abs, colour)) * float(np.abs(contrast).max()) > GREY:
+def _paint_pattern(
+    pattern: Tensor, contrast: ParameterValues, colour: tuple[float, float, float]
+) -> Tensor:
+    if max(map(abs, colour)) * float(np.abs(contrast).max()) > MID_GREY:
         raise ValueError(
             f"contrast {list(contrast)} in colour {colour} leaves [0, 1]; it may be −0.5 … 0.5"
         )
-    change = _stack(contrast) * pattern
-    return GREY + change[:, None] * torch.tensor(colour).view(3, 1, 1)
+    change = _as_column(contrast) * pattern
+    return MID_GREY + change[:, None] * torch.tensor(colour).view(3, 1, 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepsal.data.datasets.fixation_detection import fixations
+from deepsal.data.datasets.fixation_detection import detect_fixations
 
 
 def walk(seed: int, count: int = 720) -> NDArray[np.float64]:
@@ -29,11 +29,11 @@ def test_a_trial_is_cut_as_the_releases_checker_cuts_it() -> None:
         [653, 276], [965, 374], [192, 688], [713, 336], [264, 159.5], [748, 582], [866, 140],
         [723, 462], [-8, -8], [809, 281], [618, 100],
     ]  # fmt: skip
-    assert fixations(walk(0)).tolist() == expected
+    assert detect_fixations(walk(0)).tolist() == expected
 
 
 def test_forty_trials_are_cut_as_the_releases_checker_cuts_them() -> None:
-    found = [fixations(walk(seed)) for seed in range(40)]
+    found = [detect_fixations(walk(seed)) for seed in range(40)]
     assert [len(places) for places in found] == [
         11, 12, 9, 14, 9, 12, 13, 11, 11, 11, 12, 10, 14, 12, 11, 13, 11, 14, 10, 11,
         11, 11, 13, 13, 11, 12, 11, 12, 12, 13, 10, 12, 10, 11, 13, 12, 12, 11, 12, 12,
@@ -43,11 +43,11 @@ def test_forty_trials_are_cut_as_the_releases_checker_cuts_them() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 7, 40])
 def test_still_gaze_is_one_fixation_however_short(count: int) -> None:
-    assert fixations(np.full((count, 2), 7.0)).tolist() == [[7, 7]]
+    assert detect_fixations(np.full((count, 2), 7.0)).tolist() == [[7, 7]]
 
 
 def test_a_missing_sample_does_not_hide_the_median() -> None:
     gaze = np.full((100, 2), 7.0)
     gaze[40:44] = np.nan
-    assert fixations(gaze).tolist() == [[7, 7]]
-    assert np.isnan(fixations(np.full((100, 2), np.nan))).all()
+    assert detect_fixations(gaze).tolist() == [[7, 7]]
+    assert np.isnan(detect_fixations(np.full((100, 2), np.nan))).all()

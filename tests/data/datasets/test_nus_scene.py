@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deepsal.data import nus_scene
-from deepsal.data.fixation_maps import rasterise
+from deepsal.data.fixation_maps import rasterise_fixations
 from tests.data.conftest import Copied
 
 
@@ -19,7 +19,9 @@ def test_the_planted_pixel_is_fixated_and_nothing_is_lost_at_the_border(fake: Pa
         image = stimulus.read()[0]
         brightest = np.unravel_index(int(image.argmax()), image.shape)[::-1]
         assert np.abs(stimulus.fixations[0] - brightest).max() <= 0.5
-        counts = rasterise(torch.from_numpy(stimulus.fixations), stimulus.size, stimulus.size)
+        counts = rasterise_fixations(
+            torch.from_numpy(stimulus.fixations), stimulus.size, stimulus.size
+        )
         assert counts[brightest[1], brightest[0]] == 2
         assert counts[-1, -1] == 1
 

@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepsal.data.datasets.card import Card
-from deepsal.data.datasets.reading import NAN, OFF, dataset, found, reading, split, stimulus
+from deepsal.data.datasets.card import DatasetCard
+from deepsal.data.datasets.reading import (
+    NOT_A_NUMBER,
+    OFF_IMAGE,
+    build_dataset,
+    existing_path,
+    read_stimulus,
+    split_positions,
+    wrap_read_errors,
+)
 
-CARD = Card("toy", "Toy", None, "", 1, 3, 1, None, None, None, 2.0, "", ())
+CARD = DatasetCard("toy", "Toy", None, "", 1, 3, 1, None, None, None, 2.0, "", ())
 
 
 @pytest.fixture
@@ -28,10 +36,10 @@ def test_points_off_the_image_or_without_a_number_are_counted_not_moved(image: P
         np.empty((0, 2)),
         np.array([[np.nan, 1], [1, np.inf], [3, 3]]),
     ]
-    found = stimulus(image, trains, CARD, dropped)
+    found = read_stimulus(image, trains, CARD, dropped)
     assert found.fixations.tolist() == [[-0.5, -0.5], [7.49, 5.49], [3, 3]]
     assert found.subjects.tolist() == [0, 0, 2]
-    assert dropped == {OFF: 2, NAN: 2}
+    assert dropped == {OFF_IMAGE: 2, NOT_A_NUMBER: 2}
     assert found.name == "ein Bild ä.png"
 
 
@@ -40,10 +48,10 @@ def test_what_was_left_out_belongs_to_the_count_and_is_told(
 ) -> None:
     dropped: Counter[str] = Counter()
     points = np.array([[1.0, 1], [9, 1], [np.nan, 1]])
-    stimuli = [stimulus(image, [points], CARD, dropped)]
+    stimuli = [read_stimulus(image, [points], CARD, dropped)]
     with caplog.at_level(logging.INFO, "deepsal"):
-        data = dataset(CARD, stimuli, {"train": [0]}, dropped, image)
-    assert data.dropped == {OFF: 1, NAN: 1}
+        data = build_dataset(CARD, stimuli, {"train": [0]}, dropped, image)
+    assert data.dropped == {OFF_IMAGE: 1, NOT_A_NUMBER: 1}
     assert caplog.messages == [
         "Toy: left out 1 fixations: not a number",
         "Toy: left out 1 fixations: off the image",
@@ -55,38 +63,38 @@ def test_other_counts_than_the_releases_are_refused_unless_a_part_is_wanted(
     image: Path, expected: tuple[int, int]
 ) -> None:
     points = np.ones((3, 2))
-    stimuli = [stimulus(image, [points], CARD, Counter())]
+    stimuli = [read_stimulus(image, [points], CARD, Counter())]
     card = replace(CARD, images=expected[0], fixations=expected[1])
     with pytest.raises(ValueError, match=r"holds 1 images and 3 fixations, the release has"):
-        dataset(card, stimuli, {"train": [0]}, Counter(), image)
-    part = dataset(card, stimuli, {"train": [0]}, Counter(), image, whole=False)
+        build_dataset(card, stimuli, {"train": [0]}, Counter(), image)
+    part = build_dataset(card, stimuli, {"train": [0]}, Counter(), image, whole=False)
     assert len(part.stimuli) == 1
 
 
 def test_an_image_that_lost_all_its_points_is_named(image: Path) -> None:
     dropped: Counter[str] = Counter()
-    stimuli = [stimulus(image, [np.full((3, 2), 99.0)], CARD, dropped)]
+    stimuli = [read_stimulus(image, [np.full((3, 2), 99.0)], CARD, dropped)]
     with pytest.raises(ValueError, match=r"Toy, image ein Bild ä\.png .* has no fixation"):
-        dataset(CARD, stimuli, {"train": [0]}, dropped, image)
+        build_dataset(CARD, stimuli, {"train": [0]}, dropped, image)
 
 
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"Toy is incomplete: .*a\.jpg is missing"):
-        stimulus(tmp_path / "a.jpg", [], CARD, Counter())
+        read_stimulus(tmp_path / "a.jpg", [], CARD, Counter())
 
 
 def test_a_missing_table_says_which_option_to_set(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no Toy here: .*a\.mat .*data_dir=FOLDER"):
-        found(tmp_path / "a.mat", CARD)
+        existing_path(tmp_path / "a.mat", CARD)
 
 
 def test_an_error_while_reading_names_the_file(tmp_path: Path) -> None:
     message = r"a\.mat is not a fixation file of Toy: KeyError"
-    with pytest.raises(ValueError, match=message), reading(tmp_path / "a.mat", CARD.title):
+    with pytest.raises(ValueError, match=message), wrap_read_errors(tmp_path / "a.mat", CARD.title):
         raise KeyError("fixations")
 
 
 def test_a_split_leaves_no_image_out() -> None:
-    parts = split(range(10), test=3, val=2)
+    parts = split_positions(range(10), test=3, val=2)
     assert sorted(i for part in parts.values() for i in part) == list(range(10))
     assert {name: len(part) for name, part in parts.items()} == {"train": 5, "val": 2, "test": 3}

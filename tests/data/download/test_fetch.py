@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from deepsal.data import fetch, fetched
+from deepsal.data import fetch_dataset, fetch_if_missing
 from deepsal.data.download import resumable
-from deepsal.data.download.addresses import ARCHIVES, REPOSITORIES, Archive
-from deepsal.data.download.fetch import unpack
+from deepsal.data.download.addresses import RELEASE_ARCHIVES, REPOSITORY_ADDRESSES, ReleaseArchive
+from deepsal.data.download.fetch import unpack_archive
 from tests.data.conftest import Server, zipped
 
 BYTES = bytes(range(256)) * 2000
@@ -26,12 +26,16 @@ def server(serving: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     for name, content in files.items():
         serving.files[f"/toy/{name}"] = content
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    monkeypatch.setattr(import_module("deepsal.data.download.fetch"), "registry", lambda _: sums)
-    monkeypatch.setitem(REPOSITORIES, "toy", f"{serving.url}/toy")
+    monkeypatch.setattr(
+        import_module("deepsal.data.download.fetch"), "file_checksums", lambda _: sums
+    )
+    monkeypatch.setitem(REPOSITORY_ADDRESSES, "toy", f"{serving.url}/toy")
     content = zipped({"ALL/1.txt": b"one", "ALL/2.bin": os.urandom(900_000)})
     serving.files["/all.zip"] = content
     md5 = hashlib.md5(content).hexdigest()
-    monkeypatch.setitem(ARCHIVES, "big", [Archive("all.zip", f"{serving.url}/all.zip", md5, "ALL")])
+    monkeypatch.setitem(
+        RELEASE_ARCHIVES, "big", [ReleaseArchive("all.zip", f"{serving.url}/all.zip", md5, "ALL")]
+    )
     return serving
 
 
@@ -44,17 +48,17 @@ def tree(folder: Path) -> dict[str, int]:
 
 
 def test_a_set_comes_file_by_file_and_is_then_left_alone(server: Server, tmp_path: Path) -> None:
-    assert fetch("toy", tmp_path) == tmp_path / "toy"
+    assert fetch_dataset("toy", tmp_path) == tmp_path / "toy"
     assert tree(tmp_path) == {"toy/data/a.jpg": 5000, "toy/data/eye/f.mat": len(BYTES)}
-    fetch("toy", tmp_path)
+    fetch_dataset("toy", tmp_path)
     assert len(server.asked) == 2
 
 
 def test_a_file_that_went_missing_or_wrong_is_brought_again(server: Server, tmp_path: Path) -> None:
-    fetch("toy", tmp_path)
+    fetch_dataset("toy", tmp_path)
     (tmp_path / "toy/data/a.jpg").unlink()
     (tmp_path / "toy/data/eye/f.mat").write_bytes(b"changed")
-    fetch("toy", tmp_path)
+    fetch_dataset("toy", tmp_path)
     assert (tmp_path / "toy/data/eye/f.mat").read_bytes() == BYTES
     assert len(tree(tmp_path)) == 2
 
@@ -66,19 +70,19 @@ def test_no_two_downloads_make_the_same_folder(
         raise FileExistsError(name)
 
     monkeypatch.setattr("pooch.core.os.makedirs", beaten)
-    fetch("toy", tmp_path)
+    fetch_dataset("toy", tmp_path)
     assert len(tree(tmp_path)) == 2
 
 
 def test_an_archive_is_unpacked_and_the_download_removed(server: Server, tmp_path: Path) -> None:
-    fetch("big", tmp_path)
+    fetch_dataset("big", tmp_path)
     assert tree(tmp_path) == {"big/ALL/1.txt": 3, "big/ALL/2.bin": 900_000}
     assert not (tmp_path / ".big.partial").exists()
 
 
 def test_a_broken_connection_is_taken_up_by_itself(server: Server, tmp_path: Path) -> None:
     server.breaks = 2
-    fetch("big", tmp_path)
+    fetch_dataset("big", tmp_path)
     assert [r for _, r in server.asked] == [None, "bytes=98304-", "bytes=196608-"]
     assert len(tree(tmp_path)) == 2
 
@@ -87,14 +91,14 @@ def test_a_broken_connection_is_taken_up_by_itself(server: Server, tmp_path: Pat
 def test_an_interrupted_fetch_goes_on_where_it_stopped(
     ranges: bool, server: Server, tmp_path: Path
 ) -> None:
-    server.breaks, server.ranges = resumable.TRIES, ranges
+    server.breaks, server.ranges = resumable.DOWNLOAD_ATTEMPTS, ranges
     with pytest.raises(OSError, match=r"all\.zip broke off, \d+ bytes are here .*again to go on"):
-        fetch("big", tmp_path)
+        fetch_dataset("big", tmp_path)
     assert not (tmp_path / "big").exists()
     (part,) = (tmp_path / ".big.partial").glob("*.part")
     there = part.stat().st_size
     assert there == (3 * 98304 if ranges else 98304)
-    fetch("big", tmp_path)
+    fetch_dataset("big", tmp_path)
     assert server.asked[-1] == ("/all.zip", f"bytes={there}-")
     assert len(tree(tmp_path)) == 2
 
@@ -102,7 +106,7 @@ def test_an_interrupted_fetch_goes_on_where_it_stopped(
 def test_a_part_that_was_whole_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
     (tmp_path / ".big.partial").mkdir()
     (tmp_path / ".big.partial" / "all.zip.part").write_bytes(server.files["/all.zip"])
-    fetch("big", tmp_path)
+    fetch_dataset("big", tmp_path)
     assert len(tree(tmp_path)) == 2
 
 
@@ -114,14 +118,14 @@ def test_another_size_or_content_is_refused_and_nothing_of_it_stays(
     for path, content in server.files.items():
         server.files[path] = content[:-1] + change
     with pytest.raises(ValueError, match=rf"{server.url}/.* is not the release's file: .*hash"):
-        fetch(name, tmp_path)
+        fetch_dataset(name, tmp_path)
     assert tree(tmp_path) == {}
     assert not (tmp_path / name).exists()
 
 
 def test_an_archive_at_hand_needs_no_network(server: Server, tmp_path: Path) -> None:
     (tmp_path / "all.zip").write_bytes(server.files["/all.zip"])
-    fetch("big", tmp_path)
+    fetch_dataset("big", tmp_path)
     assert not server.asked
     assert tree(tmp_path)["big/ALL/1.txt"] == 3
 
@@ -129,24 +133,28 @@ def test_an_archive_at_hand_needs_no_network(server: Server, tmp_path: Path) -> 
 def test_a_wrong_archive_at_hand_is_refused(server: Server, tmp_path: Path) -> None:
     (tmp_path / "all.zip").write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"all\.zip is not the release's archive"):
-        fetch("big", tmp_path)
+        fetch_dataset("big", tmp_path)
 
 
 def test_an_archive_that_leads_out_of_its_folder_is_refused(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = zipped({"ok.txt": b"ok", "../../evil.txt": b"evil"})
-    archive = Archive("bad.zip", f"{server.url}/bad.zip", hashlib.md5(content).hexdigest(), "ok")
+    archive = ReleaseArchive(
+        "bad.zip", f"{server.url}/bad.zip", hashlib.md5(content).hexdigest(), "ok"
+    )
     server.files["/bad.zip"] = content
-    monkeypatch.setitem(ARCHIVES, "bad", [archive])
+    monkeypatch.setitem(RELEASE_ARCHIVES, "bad", [archive])
     with pytest.raises(ValueError, match=r"bad\.zip: its member .*evil\.txt.* leads out of"):
-        fetch("bad", tmp_path)
+        fetch_dataset("bad", tmp_path)
     assert not list(tmp_path.rglob("*.txt"))
 
 
 def test_a_second_process_waits_and_finds_the_set(server: Server, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=fetch, args=(n, tmp_path)) for n in ("toy", "big") * 3]
+    workers = [
+        context.Process(target=fetch_dataset, args=(n, tmp_path)) for n in ("toy", "big") * 3
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -166,9 +174,9 @@ def test_a_full_disk_is_said_and_leaves_no_data_set(
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
         with pytest.raises(OSError, match=rf"no room for {name} in .*\.{name}\.partial"):
-            fetch(name, tmp_path)
+            fetch_dataset(name, tmp_path)
     assert not (tmp_path / name).exists()
-    fetch(name, tmp_path)
+    fetch_dataset(name, tmp_path)
     assert (tmp_path / name).is_dir()
 
 
@@ -176,31 +184,33 @@ def test_a_mirror_stands_in_for_the_address(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.files["/m/big/all.zip"] = server.files.pop("/all.zip")
-    fetch("big", tmp_path / "a", mirror=f"{server.url}/m")
+    fetch_dataset("big", tmp_path / "a", mirror=f"{server.url}/m")
     monkeypatch.setenv("DEEPSAL_MIRROR", f"{server.url}/m")
-    fetch("big", tmp_path / "b")
+    fetch_dataset("big", tmp_path / "b")
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
 
 
 def test_a_missing_file_and_an_unknown_name_are_told(server: Server, tmp_path: Path) -> None:
     del server.files["/all.zip"]
     with pytest.raises(OSError, match=r"/all\.zip: 404"):
-        fetch("big", tmp_path)
+        fetch_dataset("big", tmp_path)
     with pytest.raises(ValueError, match=r"for 'salt'; those known are osie, .*mit1003"):
-        fetch("salt", tmp_path)
+        fetch_dataset("salt", tmp_path)
 
 
 def test_what_is_missing_of_a_set_is_added_and_the_rest_left_alone(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = zipped({"MORE/3.txt": b"three"})
-    more = Archive("more.zip", f"{server.url}/more.zip", hashlib.md5(content).hexdigest(), "MORE")
-    table = Archive("t.mat", f"{server.url}/t.mat", hashlib.md5(BYTES).hexdigest(), "t.mat")
+    more = ReleaseArchive(
+        "more.zip", f"{server.url}/more.zip", hashlib.md5(content).hexdigest(), "MORE"
+    )
+    table = ReleaseArchive("t.mat", f"{server.url}/t.mat", hashlib.md5(BYTES).hexdigest(), "t.mat")
     server.files |= {"/more.zip": content, "/t.mat": BYTES}
-    fetch("big", tmp_path)
+    fetch_dataset("big", tmp_path)
     (tmp_path / "big/ALL/1.txt").write_text("mine")
-    monkeypatch.setitem(ARCHIVES, "big", [*ARCHIVES["big"], more, table])
-    fetch("big", tmp_path)
+    monkeypatch.setitem(RELEASE_ARCHIVES, "big", [*RELEASE_ARCHIVES["big"], more, table])
+    fetch_dataset("big", tmp_path)
     found = {"ALL/1.txt": 4, "ALL/2.bin": 900_000, "MORE/3.txt": 5, "t.mat": len(BYTES)}
     assert tree(tmp_path / "big") == found
     assert [path for path, _ in server.asked] == ["/all.zip", "/more.zip", "/t.mat"]
@@ -211,9 +221,9 @@ def test_a_missing_set_is_fetched_by_itself(
 ) -> None:
     monkeypatch.setenv("DEEPSAL_OFFLINE", "0")
     for name, files in (("toy", 2), ("big", 2)):
-        assert fetched(name, tmp_path) == tmp_path
+        assert fetch_if_missing(name, tmp_path) == tmp_path
         asked = len(server.asked)
-        assert fetched(name, tmp_path) == tmp_path
+        assert fetch_if_missing(name, tmp_path) == tmp_path
         assert len(server.asked) == asked, "what is there is not asked for again"
         assert len(tree(tmp_path / name)) == files
     assert len({*server.asked}) == 3
@@ -231,23 +241,23 @@ def test_a_set_that_does_not_come_is_one_error_that_says_what_to_do_by_hand(
     offline: str, name: str, hand: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEEPSAL_OFFLINE", offline)
-    dead = [a._replace(url=f"http://127.0.0.1:1/{a.file}") for a in ARCHIVES["mit1003"]]
-    monkeypatch.setitem(ARCHIVES, "mit1003", dead)
+    dead = [a._replace(url=f"http://127.0.0.1:1/{a.file}") for a in RELEASE_ARCHIVES["mit1003"]]
+    monkeypatch.setitem(RELEASE_ARCHIVES, "mit1003", dead)
     monkeypatch.setenv("DEEPSAL_MIRROR", "http://127.0.0.1:1")
     why = "forbids fetching" if offline == "1" else "cannot be fetched: http://127.0.0.1:1/"
     command = rf"(?s)no {name} here: .*{why}.*data fetch {name} --to {tmp_path}"
     with pytest.raises(FileNotFoundError, match=rf"{command}.*{hand}.* folder that holds {name}/"):
-        fetched(name, tmp_path)
+        fetch_if_missing(name, tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.suffix != ".lock"]
 
 
 def test_a_salicon_that_is_there_under_any_of_its_names_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "salicon" / "fixations2015").mkdir(parents=True)
-    assert fetched("salicon2015", tmp_path) == tmp_path
+    assert fetch_if_missing("salicon2015", tmp_path) == tmp_path
     with pytest.raises(FileNotFoundError, match="no salicon2017 here"):
-        fetched("salicon2017", tmp_path)
+        fetch_if_missing("salicon2017", tmp_path)
     (tmp_path / "salicon" / "fixations").mkdir()
-    assert fetched("salicon2017", tmp_path) == tmp_path
+    assert fetch_if_missing("salicon2017", tmp_path) == tmp_path
 
 
 def tar_file(file: Path, *names: str, kind: bytes = tarfile.REGTYPE) -> Path:
@@ -274,7 +284,7 @@ def zip_file(file: Path, *names: str, mode: int = 0o100644) -> Path:
 def test_an_archive_is_unpacked(write: object, file: str, tmp_path: Path) -> None:
     assert callable(write)
     names = ["a/b c/é.txt", "top.txt"]
-    unpack(write(tmp_path / file, *names), tmp_path / "out")
+    unpack_archive(write(tmp_path / file, *names), tmp_path / "out")
     assert [(tmp_path / "out" / name).read_bytes() for name in names] == [b"ok", b"ok"]
 
 
@@ -286,7 +296,7 @@ def test_a_member_outside_is_refused_before_anything_is_unpacked(
     assert callable(write)
     archive = write(tmp_path / file, "good", name)
     with pytest.raises(ValueError, match=r"its member .*evil.* leads out of"):
-        unpack(archive, tmp_path / "out")
+        unpack_archive(archive, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -297,7 +307,7 @@ def test_links_are_refused(tmp_path: Path) -> None:
         zip_file(tmp_path / "a.zip", "link", mode=0o120777),
     ):
         with pytest.raises(ValueError, match=r"its member 'link' is a link"):
-            unpack(archive, tmp_path / "out")
+            unpack_archive(archive, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("write", "file"), [(tar_file, "a.tar.gz"), (zip_file, "a.zip")])
@@ -306,4 +316,4 @@ def test_a_damaged_archive_is_named(write: object, file: str, tmp_path: Path) ->
     archive = write(tmp_path / file, *(f"file{i}" for i in range(200)))
     archive.write_bytes(archive.read_bytes()[:-300])
     with pytest.raises(ValueError, match=rf"{file} is (damaged|neither)"):
-        unpack(archive, tmp_path / "out")
+        unpack_archive(archive, tmp_path / "out")

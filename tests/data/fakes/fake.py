@@ -57,12 +57,14 @@ class Fake:
     @property
     def module(self) -> ModuleType:
         """The module of the loader, which has the loader's name."""
-        return import_module(f"deepsal.data.{self.name}")
+        return import_module(f"deepsal.data.datasets.{self.name}")
 
     def install(self, monkeypatch: pytest.MonkeyPatch, **counts: int) -> None:
         """Make the loader expect the counts of the copy, or others."""
         expected = {"images": self.images, "fixations": self.fixations, **counts}
-        monkeypatch.setattr(self.module, "CARD", replace(self.module.CARD, **expected))
+        monkeypatch.setattr(
+            self.module, "DATASET_CARD", replace(self.module.DATASET_CARD, **expected)
+        )
         for constant, value in self.constants.items():
             monkeypatch.setattr(self.module, constant, value)
 

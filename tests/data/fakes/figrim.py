@@ -9,7 +9,7 @@ from deepsal.data import figrim
 from tests.data.fakes.fake import Fake, planted
 
 loader = import_module("deepsal.data.datasets.figrim")
-TARGETS = [*loader.TWINS, *(f"tower/sun_{i}" for i in range(8))]
+TARGETS = [*loader.DUPLICATE_IMAGES, *(f"tower/sun_{i}" for i in range(8))]
 FILLERS = [f"castle/sun_{i}" for i in range(20)]
 COUNT = len(TARGETS) + len(FILLERS)
 
@@ -31,7 +31,7 @@ def write_part(root: Path, part: str, names: Sequence[str]) -> None:
         people[1] = ([], [])
         people[2] = (9, {"enc": [[x + 1.0, y + 1.0], [17.0, 3.0]], "rec": [], "rec2": []})
         images[i] = (f"{stem}.jpg", category, people)
-    savemat(root / loader.PARTS[part], {"allImages": images}, long_field_names=True)
+    savemat(root / loader.FIXATION_TABLES[part], {"allImages": images}, long_field_names=True)
 
 
 FIGRIM = Fake(
@@ -42,7 +42,7 @@ FIGRIM = Fake(
     fixations=3 * COUNT + len(TARGETS),
     splits=(COUNT - 8, 4, 4),
     image="Fillers/castle/sun_3.jpg",
-    table=loader.PARTS["Fillers"],
+    table=loader.FIXATION_TABLES["Fillers"],
     points=lambda x, y, _: [[x, y]] * 2,
     subjects=(0, 2),
     dropped={"off the image": COUNT},

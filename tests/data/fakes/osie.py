@@ -44,5 +44,5 @@ OSIE = Fake(
     subjects=(0, 0, 1),
     tolerance=1e-9,
     partial=False,
-    constants={"TWINS": ("1005.jpg", "1007.jpg")},
+    constants={"DUPLICATE_IMAGES": ("1005.jpg", "1007.jpg")},
 )

@@ -12,7 +12,7 @@ PARTS = {"train": 3, "val": 4}
 TOTAL = sum(PARTS.values())
 COUNTS = {
     key: {"fixations": 2, "location": 4}[key[1]] * TOTAL
-    for key in import_module("deepsal.data.datasets.salicon").COUNTS
+    for key in import_module("deepsal.data.datasets.salicon").FIXATION_COUNTS
 }
 
 
@@ -55,7 +55,7 @@ SALICON = Fake(
     points=lambda x, y, _: [[x, y]],
     subjects=(0,),
     dropped={"off the image": TOTAL},
-    constants={"COUNTS": MappingProxyType(COUNTS)},
+    constants={"FIXATION_COUNTS": MappingProxyType(COUNTS)},
     archives={
         "salicon_images.zip": ("images", "images"),
         "salicon_fixations_2017.zip": ("fixations", ""),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepsal.data import SaliencyDataModule, SaliencyDataset, folder
+from deepsal.data import SaliencyDataModule, SaliencyDataset, read_csv_folder
 from tests.data.conftest import stays
 
 NAMES = [f"{i}.png" for i in range(20)]
@@ -39,11 +39,11 @@ def replace(file: Path, old: str, new: str) -> None:
 
 def refuses(root: Path, *said: str, error: type[Exception] = ValueError) -> None:
     with pytest.raises(error, match=".*".join(map(re.escape, said))):
-        folder(root, sigma=1.0)
+        read_csv_folder(root, sigma=1.0)
 
 
 def test_what_was_written_is_read_back(root: Path) -> None:
-    data = folder(root, sigma=3.0)
+    data = read_csv_folder(root, sigma=3.0)
     assert (data.name, data.sigma) == ("mine", 3.0)
     assert [s.name for s in data.stimuli] == NAMES
     for i, stimulus in enumerate(data.stimuli):
@@ -56,7 +56,7 @@ def test_what_was_written_is_read_back(root: Path) -> None:
 def test_rows_may_come_in_any_order(root: Path) -> None:
     header, *rows = (root / "fixations.csv").read_text().split("\n")
     (root / "fixations.csv").write_text("\n".join([header, *reversed(rows)]))
-    assert folder(root, 1.0).stimuli[3].fixations.tolist() == [[7.25, 2], [1, 0.75]]
+    assert read_csv_folder(root, 1.0).stimuli[3].fixations.tolist() == [[7.25, 2], [1, 0.75]]
 
 
 def test_names_that_are_numbers_keep_their_zeros(root: Path) -> None:
@@ -64,15 +64,15 @@ def test_names_that_are_numbers_keep_their_zeros(root: Path) -> None:
     for table in ("images.csv", "fixations.csv"):
         text = (root / table).read_text()
         (root / table).write_text(re.sub(r"^0\.png", "007", text, flags=re.MULTILINE))
-    assert folder(root, 1.0).stimuli[0].name == "007"
+    assert read_csv_folder(root, 1.0).stimuli[0].name == "007"
 
 
 def test_a_compressed_table_is_read(root: Path) -> None:
-    plain = folder(root, 1.0)
+    plain = read_csv_folder(root, 1.0)
     file = root / "fixations.csv"
     (root / "fixations.csv.gz").write_bytes(gzip.compress(file.read_bytes()))
     file.unlink()
-    packed = folder(root, 1.0)
+    packed = read_csv_folder(root, 1.0)
     assert all(
         np.array_equal(a.fixations, b.fixations)
         for a, b in zip(plain.stimuli, packed.stimuli, strict=True)
@@ -80,23 +80,23 @@ def test_a_compressed_table_is_read(root: Path) -> None:
 
 
 def test_without_a_table_a_fixed_tenth_is_validation_and_another_test(root: Path) -> None:
-    splits = folder(root, 1.0).splits
+    splits = read_csv_folder(root, 1.0).splits
     assert [len(splits[split]) for split in ("train", "val", "test")] == [16, 2, 2]
     assert sorted(i for split in splits.values() for i in split) == list(range(20))
-    assert folder(root, 1.0).splits == splits
+    assert read_csv_folder(root, 1.0).splits == splits
 
 
 def test_splits_are_those_of_the_table(root: Path) -> None:
     (root / "splits.csv").write_text("image,split\n3.png,val\n1.png,train\n2.png,train\n0.png,test")
     expected = {"train": ["1.png", "2.png"], "val": ["3.png"], "test": ["0.png"]}
-    assert members(folder(root, 1.0)) == expected
+    assert members(read_csv_folder(root, 1.0)) == expected
 
 
 def test_an_image_may_have_a_blur_of_its_own(root: Path) -> None:
     header, *rows = (root / "images.csv").read_text().split("\n")
     blurs = [f"{row},{i + 1}" for i, row in enumerate(rows)]
     (root / "images.csv").write_text("\n".join([f"{header},sigma", *blurs]))
-    data = folder(root, sigma=30.0)
+    data = read_csv_folder(root, sigma=30.0)
     assert [data.sigma_of(name) for name in NAMES] == [i + 1 for i in range(20)]
     replace(root / "images.csv", "4.png,8,6,5", "4.png,8,6,")
     refuses(root, "images.csv, line 6", "sigma")
@@ -151,7 +151,7 @@ def test_a_missing_image_names_file_and_table(root: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_vanishes_during_training_is_named(root: Path, workers: int) -> None:
-    data = folder(root, sigma=1.0)
+    data = read_csv_folder(root, sigma=1.0)
     module = SaliencyDataModule(data, size=(6, 8), batch_size=2, num_workers=workers)
     lost = data.stimuli[data.splits["train"][0]].name
     (root / "images" / lost).unlink()
@@ -221,4 +221,4 @@ def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(r
         image = Image.new("RGB", (8, 6))
         image.putpixel((1, min(5, round(i / 4))), (255, 255, 255))
         image.save(root / "images" / name)
-    assert stays(folder(root, sigma=1.0)) > 1
+    assert stays(read_csv_folder(root, sigma=1.0)) > 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deepsal.data import export, folder, popout
+from deepsal.data import popout_dataset, read_csv_folder, write_csv_folder
 from deepsal.data.dataset import SaliencyDataset, Stimulus
 from deepsal.data.image_files import read_image
 
@@ -34,8 +34,8 @@ def data(tmp_path: Path) -> SaliencyDataset:
 
 
 def test_what_is_exported_is_read_back_bit_for_bit(data: SaliencyDataset, tmp_path: Path) -> None:
-    export(data, tmp_path / "toy")
-    back = folder(tmp_path / "toy", sigma=2.0)
+    write_csv_folder(data, tmp_path / "toy")
+    back = read_csv_folder(tmp_path / "toy", sigma=2.0)
     assert back.name == data.name
     assert back.splits == data.splits
     for old, new in zip(data.stimuli, back.stimuli, strict=True):
@@ -47,15 +47,15 @@ def test_what_is_exported_is_read_back_bit_for_bit(data: SaliencyDataset, tmp_pa
 
 def test_an_images_own_blur_is_kept(data: SaliencyDataset, tmp_path: Path) -> None:
     own = replace(data, stimuli=[replace(data.stimuli[0], sigma=5.5), *data.stimuli[1:]])
-    export(own, tmp_path / "toy")
-    back = folder(tmp_path / "toy", sigma=9.0)
+    write_csv_folder(own, tmp_path / "toy")
+    back = read_csv_folder(tmp_path / "toy", sigma=9.0)
     assert [s.sigma for s in back.stimuli] == [5.5, 2, 2, 2]
 
 
 def test_drawn_images_become_png_files(tmp_path: Path) -> None:
-    drawn = popout((2, 1, 1), size=(24, 32))
-    export(drawn, tmp_path / "arrays")
-    back = folder(tmp_path / "arrays", sigma=2.0)
+    drawn = popout_dataset((2, 1, 1), size=(24, 32))
+    write_csv_folder(drawn, tmp_path / "arrays")
+    back = read_csv_folder(tmp_path / "arrays", sigma=2.0)
     assert [s.name for s in back.stimuli] == [f"{s.name}.png" for s in drawn.stimuli]
     assert all(
         torch.equal(a.read(), b.read()) and np.array_equal(a.fixations, b.fixations)
@@ -65,13 +65,13 @@ def test_drawn_images_become_png_files(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_empty_is_left_alone(data: SaliencyDataset, tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match=r"release is there already; name a new folder"):
-        export(data, tmp_path / "release")
+        write_csv_folder(data, tmp_path / "release")
 
 
 def test_nothing_half_written_stays(data: SaliencyDataset, tmp_path: Path) -> None:
     (tmp_path / "release" / "c.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"c\.png"):
-        export(data, tmp_path / "toy")
+        write_csv_folder(data, tmp_path / "toy")
     assert [path.name for path in tmp_path.iterdir()] == ["release"]
 
 
@@ -81,9 +81,9 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(
 ) -> None:
     bad = replace(data, stimuli=[replace(data.stimuli[0], name=name)], splits={"train": [0]})
     with pytest.raises(ValueError, match="leads out of the folder"):
-        export(bad, tmp_path / "toy")
+        write_csv_folder(bad, tmp_path / "toy")
 
 
 def test_images_alone_are_refused(data: SaliencyDataset, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="images only"):
-        export(replace(data, hidden=True), tmp_path / "toy")
+        write_csv_folder(replace(data, hidden=True), tmp_path / "toy")

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepsal.data import SaliencyDataset, hdf5
+from deepsal.data import SaliencyDataset, read_pysaliency_hdf5
 from tests.data.conftest import stays
 
 COUNT = 12
@@ -104,14 +104,14 @@ def is_right(data: SaliencyDataset) -> None:
 def test_every_type_of_fixations_is_read(tmp_path: Path, kind: str) -> None:
     write_arrays(tmp_path)
     write_fixations(tmp_path, kind)
-    is_right(hdf5(tmp_path, sigma=2.0))
+    is_right(read_pysaliency_hdf5(tmp_path, sigma=2.0))
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.1"])
 def test_image_files_are_found_where_the_version_puts_them(tmp_path: Path, version: str) -> None:
     write_files(tmp_path, version)
     write_fixations(tmp_path, "ScanpathFixations")
-    data = hdf5(tmp_path, sigma=2.0)
+    data = read_pysaliency_hdf5(tmp_path, sigma=2.0)
     is_right(data)
     assert data.stimuli[3].name == "b/bild 3 ä.png"
 
@@ -119,7 +119,7 @@ def test_image_files_are_found_where_the_version_puts_them(tmp_path: Path, versi
 def test_the_split_is_fixed_and_whole(tmp_path: Path) -> None:
     write_arrays(tmp_path)
     write_fixations(tmp_path, "Fixations")
-    splits = hdf5(tmp_path, sigma=2.0).splits
+    splits = read_pysaliency_hdf5(tmp_path, sigma=2.0).splits
     assert [len(splits[split]) for split in ("train", "val", "test")] == [10, 1, 1]
     assert sorted(i for split in splits.values() for i in split) == list(range(COUNT))
 
@@ -127,21 +127,21 @@ def test_the_split_is_fixed_and_whole(tmp_path: Path) -> None:
 def test_a_missing_file_says_which_option_to_set(tmp_path: Path) -> None:
     write_arrays(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"fixations\.hdf5 is missing; set data\.dataset"):
-        hdf5(tmp_path, sigma=2.0)
+        read_pysaliency_hdf5(tmp_path, sigma=2.0)
 
 
 def test_another_type_is_named(tmp_path: Path) -> None:
     write_arrays(tmp_path)
     (tmp_path / "fixations.hdf5").write_bytes((tmp_path / "stimuli.hdf5").read_bytes())
     with pytest.raises(ValueError, match=r"fixations\.hdf5 is not .*its type is Stimuli, not Fix"):
-        hdf5(tmp_path, sigma=2.0)
+        read_pysaliency_hdf5(tmp_path, sigma=2.0)
 
 
 def test_a_file_that_is_no_hdf5_is_named(tmp_path: Path) -> None:
     write_arrays(tmp_path)
     (tmp_path / "fixations.hdf5").write_bytes(b"<html>404</html>")
     with pytest.raises(ValueError, match=r"fixations\.hdf5 is not a fixation file of pysaliency"):
-        hdf5(tmp_path, sigma=2.0)
+        read_pysaliency_hdf5(tmp_path, sigma=2.0)
 
 
 def test_a_missing_image_or_one_of_another_size_is_named(tmp_path: Path) -> None:
@@ -150,10 +150,10 @@ def test_a_missing_image_or_one_of_another_size_is_named(tmp_path: Path) -> None
     image = tmp_path / "stimuli" / "a" / "bild 2 ä.png"
     Image.new("RGB", (3, 3)).save(image)
     with pytest.raises(ValueError, match=r"bild 2 ä\.png has .*\(3, 3\), but .* says \(9, 16\)"):
-        hdf5(tmp_path, sigma=2.0)
+        read_pysaliency_hdf5(tmp_path, sigma=2.0)
     image.unlink()
     with pytest.raises(FileNotFoundError, match=r"bild 2 ä\.png, which is missing"):
-        hdf5(tmp_path, sigma=2.0)
+        read_pysaliency_hdf5(tmp_path, sigma=2.0)
 
 
 def test_fixations_on_an_image_that_is_not_there_are_told(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_fixations_on_an_image_that_is_not_there_are_told(tmp_path: Path) -> Non
     with h5py.File(tmp_path / "fixations.hdf5", "a") as file:
         file["n"][0] = COUNT
     with pytest.raises(ValueError, match=r"fixations on image 12, but .* has 12 images"):
-        hdf5(tmp_path, sigma=2.0)
+        read_pysaliency_hdf5(tmp_path, sigma=2.0)
 
 
 def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(
@@ -170,4 +170,4 @@ def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(
 ) -> None:
     write_files(tmp_path)
     write_fixations(tmp_path, "ScanpathFixations")
-    assert stays(hdf5(tmp_path, sigma=2.0)) > 1
+    assert stays(read_pysaliency_hdf5(tmp_path, sigma=2.0)) > 1

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepsal.data import check
+from deepsal.data import check_dataset
 from deepsal.data.dataset import SaliencyDataset, Stimulus
 from deepsal.data.image_files import read_image
 
@@ -34,7 +34,7 @@ def data(images: list[Path], size: tuple[int, int] = (80, 120)) -> SaliencyDatas
 
 
 def test_a_sound_data_set_is_counted(images: list[Path]) -> None:
-    report = check(data(images))
+    report = check_dataset(data(images))
     assert not report.faults
     assert str(report).splitlines() == [
         "toy",
@@ -50,33 +50,33 @@ def test_a_sound_data_set_is_counted(images: list[Path]) -> None:
 
 def test_an_unreadable_image_is_a_fault(images: list[Path]) -> None:
     images[1].write_bytes(images[1].read_bytes()[:300])
-    report = check(data(images))
+    report = check_dataset(data(images))
     assert len(report.faults) == 1
     assert "1.png is not a readable image" in report.faults[0]
 
 
 def test_another_size_than_declared_is_a_fault(images: list[Path]) -> None:
-    assert len(check(data(images, (80, 121))).faults) == 4
+    assert len(check_dataset(data(images, (80, 121))).faults) == 4
 
 
 def test_one_picture_on_both_sides_of_a_split_is_a_fault(images: list[Path]) -> None:
     Image.fromarray(picture(0)).save(images[3].with_suffix(".jpg"), quality=98, subsampling=0)
     images[3].with_suffix(".jpg").rename(images[3])
-    report = check(data(images))
+    report = check_dataset(data(images))
     assert report.faults == ["0.png = 3.png is one picture in train and test"]
     assert "duplicates  1\n            0.png = 3.png" in str(report)
 
 
 def test_one_picture_twice_on_one_side_is_only_told(images: list[Path]) -> None:
     Image.fromarray(picture(0)).save(images[1])
-    report = check(data(images))
+    report = check_dataset(data(images))
     assert not report.faults
     assert "0.png = 1.png" in str(report)
 
 
 def test_a_long_fault_is_wrapped(images: list[Path]) -> None:
     Image.fromarray(picture(0)).save(images[3])
-    lines = str(check(data(images))).splitlines()
+    lines = str(check_dataset(data(images))).splitlines()
     assert max(map(len, lines)) <= 80
 
 
@@ -87,5 +87,5 @@ def test_pictures_that_differ_are_told_apart_whatever_their_number() -> None:
         Stimulus(str(i), (20, 30), points, subjects, partial(same.__add__, i % 60 * 4))
         for i in range(120)
     ]
-    report = check(SaliencyDataset("toy", stimuli, {"train": range(120)}, 1.0))
+    report = check_dataset(SaliencyDataset("toy", stimuli, {"train": range(120)}, 1.0))
     assert "duplicates  60" in str(report)

@@ -1,38 +1,46 @@
 import numpy as np
 import pytest
 
-from deepsal.data.popout.features import COLOURS, FEATURES, Items, bar, disc_to_triangle, lab, ring
+from deepsal.data.popout.features import (
+    ITEM_COLOURS,
+    POPOUT_FEATURES,
+    ArrayItems,
+    bar_outline,
+    disc_to_triangle_outline,
+    lab_to_srgb,
+    ring_outline,
+)
 
 
-def items(ground: int = 120) -> Items:
-    return Items(12, COLOURS[0], np.full(12, 0.3), ground)
+def items(ground: int = 120) -> ArrayItems:
+    return ArrayItems(12, ITEM_COLOURS[0], np.full(12, 0.3), ground)
 
 
-def look(of: Items, i: int) -> tuple[object, ...]:
+def look(of: ArrayItems, i: int) -> tuple[object, ...]:
     outlines = tuple(outline.tobytes() for outline in of.outlines[i])
     return tuple(of.colours[i].tolist()), round(float(of.angles[i]), 6), of.sizes[i], outlines
 
 
-@pytest.mark.parametrize("feature", [f for f in FEATURES if f not in {"gap", "closed"}])
+@pytest.mark.parametrize("feature", [f for f in POPOUT_FEATURES if f not in {"gap", "closed"}])
 @pytest.mark.parametrize("contrast", [0.2, 1.0])
 def test_the_target_is_unlike_every_distractor(feature: str, contrast: float) -> None:
     found = items()
-    FEATURES[feature](found, 5, contrast, np.random.default_rng(0))
+    POPOUT_FEATURES[feature](found, 5, contrast, np.random.default_rng(0))
     assert look(found, 5) not in {look(found, i) for i in range(12) if i != 5}
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", POPOUT_FEATURES)
 def test_colours_are_bytes_on_the_darkest_and_lightest_ground(feature: str) -> None:
     for ground in (105, 149):
         found = items(ground)
-        FEATURES[feature](found, 5, 1.0, np.random.default_rng(1))
+        POPOUT_FEATURES[feature](found, 5, 1.0, np.random.default_rng(1))
         assert found.colours.min() >= 0
         assert found.colours.max() <= 255
 
 
 def test_a_conjunction_shares_one_feature_with_each_half_of_its_distractors() -> None:
     found = items()
-    FEATURES["conjunction"](found, 5, 1.0, np.random.default_rng(0))
+    POPOUT_FEATURES["conjunction"](found, 5, 1.0, np.random.default_rng(0))
     others = [i for i in range(12) if i != 5]
     colour = [(found.colours[i] == found.colours[5]).all() for i in others]
     angle = [np.isclose(found.angles[i], found.angles[5]) for i in others]
@@ -41,7 +49,7 @@ def test_a_conjunction_shares_one_feature_with_each_half_of_its_distractors() ->
 
 
 def test_hues_differ_by_the_contrast_and_not_in_lightness() -> None:
-    first, second = lab(62.0, 36.0, 0.4), lab(62.0, 36.0, 0.4 + np.pi)
+    first, second = lab_to_srgb(62.0, 36.0, 0.4), lab_to_srgb(62.0, 36.0, 0.4 + np.pi)
     weights = np.array([0.2126, 0.7152, 0.0722])
     luminance = [weights @ (c / 255) ** 2.2 for c in (first, second)]
     assert luminance[0] == pytest.approx(luminance[1], rel=0.03)
@@ -53,6 +61,8 @@ def test_outlines_have_the_areas_they_say() -> None:
         x, y = np.asarray(outline).T
         return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 
-    assert area(disc_to_triangle(1.0)) == pytest.approx(area(disc_to_triangle(0.0)), rel=0.01)
-    assert area(ring(np.pi)) == pytest.approx(area(ring()) / 2, rel=0.02)
-    assert area(bar(2.0)) == 2 * area(bar())
+    assert area(disc_to_triangle_outline(1.0)) == pytest.approx(
+        area(disc_to_triangle_outline(0.0)), rel=0.01
+    )
+    assert area(ring_outline(np.pi)) == pytest.approx(area(ring_outline()) / 2, rel=0.02)
+    assert area(bar_outline(2.0)) == 2 * area(bar_outline())

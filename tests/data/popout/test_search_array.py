@@ -3,18 +3,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from deepsal.data.popout.features import FEATURES
-from deepsal.data.popout.popout import battery
-from deepsal.data.popout.search_array import Array, Look
+from deepsal.data.popout.features import POPOUT_FEATURES
+from deepsal.data.popout.popout import popout_test_arrays
+from deepsal.data.popout.search_array import ArrayOptions, SearchArray
 
 SIZE = (96, 128)
 
 
-def chosen(index: int, feature: str) -> Array:
-    return Array(0, index, feature, Look(SIZE))
+def chosen(index: int, feature: str) -> SearchArray:
+    return SearchArray(0, index, feature, ArrayOptions(SIZE))
 
 
-def distances(array: Array) -> NDArray[np.float64]:
+def distances(array: SearchArray) -> NDArray[np.float64]:
     points = array.fixations(60) + 0.5
     offset = points - (array.x[array.target], array.y[array.target])
     distance: NDArray[np.float64] = np.hypot(*offset.T)
@@ -51,9 +51,9 @@ def test_most_fixations_are_near_the_target(feature: str) -> None:
     assert np.concatenate(near).mean() > 0.6
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature", POPOUT_FEATURES)
 def test_masks_cover_the_items_and_the_target_is_at_its_place(feature: str) -> None:
-    array = Array(3, 1, feature, Look((192, 256)), contrast=1.0)
+    array = SearchArray(3, 1, feature, ArrayOptions((192, 256)), contrast=1.0)
     target, distractors = array.masks()
     assert not (target & distractors).any()
     rows, columns = target.nonzero().double().T.numpy() + 0.5
@@ -66,7 +66,7 @@ def test_masks_cover_the_items_and_the_target_is_at_its_place(feature: str) -> N
 
 def test_contrasts_change_the_target_and_nothing_else() -> None:
     for feature in ("colour", "orientation", "larger", "shape"):
-        low, high = battery([feature], [0.2, 1.0], size=SIZE)
+        low, high = popout_test_arrays([feature], [0.2, 1.0], size=SIZE)
         assert np.array_equal(low.x, high.x)
         changed = (low.draw() != high.draw()).any(0)
         either = low.masks()[0] | high.masks()[0]
@@ -76,7 +76,7 @@ def test_contrasts_change_the_target_and_nothing_else() -> None:
 
 
 def test_rows_jitter_and_background_are_obeyed() -> None:
-    array = Array(0, 0, "colour", Look(SIZE, (3, 3), 0.0, (40, 40)))
+    array = SearchArray(0, 0, "colour", ArrayOptions(SIZE, (3, 3), 0.0, (40, 40)))
     assert len(array.x) == 12
     assert np.allclose(np.unique(array.y), [16, 48, 80])
     assert array.draw()[:, 0, 0].tolist() == [40, 40, 40]
@@ -88,10 +88,10 @@ def test_rows_jitter_and_background_are_obeyed() -> None:
 )
 def test_a_look_out_of_range_is_named(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{option}="):
-        Look(SIZE, **{option: value})  # type: ignore[arg-type]
+        ArrayOptions(SIZE, **{option: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("contrast", [0.0, -1.0, 1.1])
 def test_a_contrast_out_of_range_is_named(contrast: float) -> None:
     with pytest.raises(ValueError, match="contrasts="):
-        Array(0, 0, "colour", Look(SIZE), contrast)
+        SearchArray(0, 0, "colour", ArrayOptions(SIZE), contrast)

@@ -4,7 +4,7 @@ import torch
 
 from deepsal.data import SaliencyDataset, Stimulus
 from deepsal.models import Centre, Uniform
-from deepsal.models.baselines.centre import BANDWIDTHS
+from deepsal.models.baselines.centre import CENTRE_BANDWIDTHS
 
 SIZES = [(24, 32), (33, 71), (200, 120)]
 SPLITS = {"train": range(20), "val": range(0), "test": range(0)}
@@ -84,7 +84,7 @@ def test_the_likelihood_is_of_images_left_out() -> None:
     points = np.repeat(np.random.default_rng(2).uniform(0.05, 0.95, (20, 2)), 40, axis=0)
     scattered = points.reshape(20, 40, 2).transpose(1, 0, 2).reshape(-1, 2)
     prior = Centre().prepare(dataset(scattered))
-    assert prior.bandwidth == max(BANDWIDTHS)
+    assert prior.bandwidth == max(CENTRE_BANDWIDTHS)
 
 
 def test_a_training_image_does_not_predict_itself() -> None:

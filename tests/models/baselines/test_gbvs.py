@@ -3,7 +3,11 @@ import torch
 from torch import Tensor
 
 from deepsal.models import GBVS
-from deepsal.models.baselines.gbvs import SMALLEST, activation, normalisation
+from deepsal.models.baselines.gbvs import (
+    FEATURE_FLOOR,
+    activation_equilibrium,
+    normalisation_equilibrium,
+)
 
 
 def iterated(weights: Tensor, steps: int = 3000) -> Tensor:
@@ -25,24 +29,24 @@ def test_the_activation_is_the_equilibrium_of_the_walk_in_the_paper(near: Tensor
     torch.manual_seed(0)
     feature = torch.rand(12, dtype=torch.float64)
     feature = (feature - feature.min()) / (feature.max() - feature.min())
-    log = (feature + SMALLEST).log()
+    log = (feature + FEATURE_FLOOR).log()
     expected = iterated((log[:, None] - log).abs() * near)
-    torch.testing.assert_close(activation(3 * feature + 1, near), expected)
+    torch.testing.assert_close(activation_equilibrium(3 * feature + 1, near), expected)
 
 
 def test_the_normalisation_is_the_equilibrium_of_the_walk_in_the_paper(near: Tensor) -> None:
     torch.manual_seed(1)
     mass = torch.rand(12, dtype=torch.float64)
-    torch.testing.assert_close(normalisation(mass, near), iterated(mass * near))
+    torch.testing.assert_close(normalisation_equilibrium(mass, near), iterated(mass * near))
 
 
 def test_mass_gathers_where_a_map_is_different(near: Tensor) -> None:
     feature = torch.zeros(12, dtype=torch.float64)
     feature[7] = 1
-    active = activation(feature, near)
+    active = activation_equilibrium(feature, near)
     assert active.argmax() == 7
-    assert normalisation(active, near).max() > active.max()
-    assert activation(torch.ones(12, dtype=torch.float64), near).unique().numel() == 1
+    assert normalisation_equilibrium(active, near).max() > active.max()
+    assert activation_equilibrium(torch.ones(12, dtype=torch.float64), near).unique().numel() == 1
 
 
 def test_the_output_is_a_log_density_of_any_size_from_any_size() -> None:

@@ -8,10 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from deepsal.data import SaliencyDataset, Stimulus
-from deepsal.data.fixation_maps import blur, rasterise
-from deepsal.metrics.scoring import scores
-from deepsal.models import Human
-from deepsal.models.baselines.human import BANDWIDTHS
+from deepsal.data.fixation_maps import fixation_density, rasterise_fixations
+from deepsal.metrics.scoring import score_images
+from deepsal.models import HumanCeiling
+from deepsal.models.baselines.human import HUMAN_BANDWIDTHS
 
 SIZE = (60, 80)
 SIGMA = 4.0
@@ -39,23 +39,23 @@ def planted(spread: float, people: int = 6, images: int = 12) -> list[Stimulus]:
     return found
 
 
-def ceiling(human: Human, name: str = "11") -> dict[str, float]:
-    return {key: value.item() for key, value in human.ceiling([name], SIZE, scores).items()}
+def ceiling(human: HumanCeiling, name: str = "11") -> dict[str, float]:
+    return {key: value.item() for key, value in human.ceiling([name], SIZE, score_images).items()}
 
 
 def test_people_who_all_look_at_the_same_are_predicted_perfectly() -> None:
-    same, other = (Human().prepare(dataset(planted(spread))) for spread in (0.0, 12.0))
+    same, other = (HumanCeiling().prepare(dataset(planted(spread))) for spread in (0.0, 12.0))
     perfect, loose = ceiling(same), ceiling(other)
     assert perfect["auc"] == pytest.approx(1, abs=0.01)
-    assert ceiling(Human(1.0, 1e-6).prepare(dataset(planted(0.0))))["cc"] > 0.999
-    assert ceiling(Human(1.0, 1e-6).prepare(dataset(planted(0.0))))["kl"] < 0.001
+    assert ceiling(HumanCeiling(1.0, 1e-6).prepare(dataset(planted(0.0))))["cc"] > 0.999
+    assert ceiling(HumanCeiling(1.0, 1e-6).prepare(dataset(planted(0.0))))["kl"] < 0.001
     assert all(perfect[key] > loose[key] for key in ("nss", "auc"))
-    assert same.bandwidth == min(BANDWIDTHS)
+    assert same.bandwidth == min(HUMAN_BANDWIDTHS)
 
 
 @pytest.mark.parametrize("spread", [2.0, 4.0])
 def test_the_planted_spread_is_recovered(spread: float) -> None:
-    human = Human().prepare(dataset(planted(spread, people=30, images=20)))
+    human = HumanCeiling().prepare(dataset(planted(spread, people=30, images=20)))
     assert human.bandwidth is not None
     assert spread / 2 <= human.bandwidth * SIGMA <= spread
 
@@ -63,7 +63,7 @@ def test_the_planted_spread_is_recovered(spread: float) -> None:
 def test_an_images_own_blur_is_the_one_that_counts() -> None:
     plain = dataset(planted(4.0))
     own = replace(plain, stimuli=[replace(s, sigma=SIGMA) for s in plain.stimuli], sigma=50.0)
-    one, other = Human().prepare(plain), Human().prepare(own)
+    one, other = HumanCeiling().prepare(plain), HumanCeiling().prepare(own)
     assert one.bandwidth == other.bandwidth
     assert ceiling(one) == ceiling(other)
 
@@ -71,7 +71,7 @@ def test_an_images_own_blur_is_the_one_that_counts() -> None:
 def test_nobody_is_predicted_by_their_own_fixations() -> None:
     # two people, each at a place of their own: the other's map is empty where one looks
     points = np.array([[10.0, 10.0]] * 5 + [[70.0, 50.0]] * 5)
-    human = Human(1.0, 0.001).prepare(
+    human = HumanCeiling(1.0, 0.001).prepare(
         dataset([*planted(4.0), stimulus("x", points, [0] * 5 + [1] * 5)])
     )
     found = ceiling(human, "x")
@@ -81,7 +81,7 @@ def test_nobody_is_predicted_by_their_own_fixations() -> None:
 
 def test_the_mean_over_fixations_is_weighted_by_how_many_a_person_made() -> None:
     points = np.array([[20.0, 20.0]] * 3 + [[22.0, 20.0]] + [[60.0, 40.0]])
-    human = Human(1.0, 0.1).prepare(
+    human = HumanCeiling(1.0, 0.1).prepare(
         dataset([*planted(4.0), stimulus("x", points, [0, 0, 0, 1, 2])])
     )
     counts: list[Tensor] = []
@@ -96,7 +96,7 @@ def test_the_mean_over_fixations_is_weighted_by_how_many_a_person_made() -> None
 
 
 def test_the_truth_of_a_half_is_the_data_modules_own() -> None:
-    human = Human().prepare(dataset(planted(3.0)))
+    human = HumanCeiling().prepare(dataset(planted(3.0)))
     one = human.stimuli["11"]
     odd = torch.from_numpy(one.subjects % 2 == 1)
     seen: list[tuple[Tensor, Tensor]] = []
@@ -107,35 +107,42 @@ def test_the_truth_of_a_half_is_the_data_modules_own() -> None:
         return {"cc": torch.zeros(len(density))}
 
     human.ceiling(["11"], SIZE, score)
-    counts = rasterise(torch.from_numpy(one.fixations)[odd], SIZE, SIZE)
+    counts = rasterise_fixations(torch.from_numpy(one.fixations)[odd], SIZE, SIZE)
     density, fixations = (values[1] for values in seen[1])
     assert torch.equal(fixations, counts)
-    torch.testing.assert_close(density, blur(counts, (SIGMA, SIGMA)), atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(
+        density, fixation_density(counts, (SIGMA, SIGMA)), atol=1e-6, rtol=1e-4
+    )
 
 
 def test_a_ceiling_takes_two_people_and_known_images() -> None:
     alone = stimulus("alone", np.array([[5.0, 5.0]]), [0])
-    human = Human().prepare(dataset([*planted(3.0), alone]))
+    human = HumanCeiling().prepare(dataset([*planted(3.0), alone]))
     with pytest.raises(ValueError, match="alone was seen by 1 person; a ceiling takes two"):
         ceiling(human, "alone")
     with pytest.raises(ValueError, match="knows no image 'missing'"):
         ceiling(human, "missing")
     with pytest.raises(ValueError, match="no training image was seen by two people"):
-        Human().prepare(dataset([alone, alone]))
+        HumanCeiling().prepare(dataset([alone, alone]))
     with pytest.raises(ValueError, match="name="):
         human(torch.rand(1, 3, 8, 8))
 
 
 def test_as_a_network_it_is_the_density_of_everyone() -> None:
-    human = Human(1.0, 1e-6).prepare(dataset(planted(3.0)))
+    human = HumanCeiling(1.0, 1e-6).prepare(dataset(planted(3.0)))
     log_density = human(torch.rand(1, 3, 8, 8), SIZE, ["11"])
-    counts = rasterise(torch.from_numpy(human.stimuli["11"].fixations), SIZE, SIZE)
-    assert scores(log_density, blur(counts, (SIGMA, SIGMA))[None], counts[None])["cc"] > 0.99
+    counts = rasterise_fixations(torch.from_numpy(human.stimuli["11"].fixations), SIZE, SIZE)
+    assert (
+        score_images(log_density, fixation_density(counts, (SIGMA, SIGMA))[None], counts[None])[
+            "cc"
+        ]
+        > 0.99
+    )
 
 
 @pytest.mark.parametrize("size", [(30, 40), (33, 71)])
 def test_it_is_scored_at_any_size(size: tuple[int, int]) -> None:
-    human = Human().prepare(dataset(planted(3.0)))
-    found = human.ceiling(["11"], size, scores)
+    human = HumanCeiling().prepare(dataset(planted(3.0)))
+    found = human.ceiling(["11"], size, score_images)
     assert found["nss"].item() > 1
     assert found["auc"].item() > 0.8

@@ -3,7 +3,7 @@ import torch
 
 from deepsal.models import GBVS, Itti
 from deepsal.models.baselines.baseline import Baseline
-from deepsal.models.baselines.itti import promoted
+from deepsal.models.baselines.itti import promote_unique_peaks
 
 ROWS, COLUMNS, PITCH = 4, 5, 48
 
@@ -68,7 +68,7 @@ def test_one_peak_is_promoted_and_many_are_not() -> None:
     maps[0, 0, 1, 1] = 1
     maps[0, 1, 1::3, 1::3] = 5
     maps[0, 1, 0, 8] = 0
-    one, many = promoted(maps)[0].amax((1, 2)).tolist()
+    one, many = promote_unique_peaks(maps)[0].amax((1, 2)).tolist()
     assert one == pytest.approx((1 - 0.2) ** 2)
     assert many == 0
-    assert promoted(torch.full((1, 1, 4, 4), 3.0)).max() == 0
+    assert promote_unique_peaks(torch.full((1, 1, 4, 4), 3.0)).max() == 0

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from deepsal.metrics.functional import auc, cc, kl, nss
-from deepsal.models import Maps
+from deepsal.models import StoredMaps
 
 SIZE = (30, 40)
 IMAGE = torch.zeros(1, 3, 8, 8)
@@ -32,7 +32,7 @@ def test_a_map_in_a_folder_scores_as_the_map_itself(
     kind: str, saliency: Tensor, tmp_path: Path
 ) -> None:
     write(tmp_path / kind, saliency)
-    log_density = Maps(tmp_path)(IMAGE, SIZE, ["a.jpg"])
+    log_density = StoredMaps(tmp_path)(IMAGE, SIZE, ["a.jpg"])
     exact = saliency if kind.endswith("npy") else (saliency * 255).round()
     density = exact / exact.sum()
     fixations = torch.bernoulli(torch.full((1, *SIZE), 0.1))
@@ -45,7 +45,7 @@ def test_a_map_in_a_folder_scores_as_the_map_itself(
 def test_a_map_may_be_named_exactly_as_its_image(saliency: Tensor, tmp_path: Path) -> None:
     write(tmp_path / "a.jpg", saliency)
     write(tmp_path / "b.png", saliency)
-    named, other = (Maps(tmp_path)(IMAGE, SIZE, [name]) for name in ("a.jpg", "b.jpg"))
+    named, other = (StoredMaps(tmp_path)(IMAGE, SIZE, [name]) for name in ("a.jpg", "b.jpg"))
     assert cc(named, other.exp()).item() > 0.95  # JPEG is lossy
 
 
@@ -53,17 +53,17 @@ def test_log_densities_in_hdf5_are_read_as_they_are(saliency: Tensor, tmp_path: 
     log_density = (saliency / saliency.sum()).log()
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         file["a.jpg"] = log_density[0].numpy()
-    found = Maps(tmp_path / "a.hdf5")(IMAGE, SIZE, ["a.jpg"])
+    found = StoredMaps(tmp_path / "a.hdf5")(IMAGE, SIZE, ["a.jpg"])
     torch.testing.assert_close(found, log_density, atol=1e-5, rtol=0)
     with pytest.raises(FileNotFoundError, match=r"a\.hdf5 has no map for b\.jpg"):
-        Maps(tmp_path / "a.hdf5")(IMAGE, SIZE, ["b.jpg"])
+        StoredMaps(tmp_path / "a.hdf5")(IMAGE, SIZE, ["b.jpg"])
 
 
 @pytest.mark.parametrize("grid", [(15, 20), (60, 80), (14, 19)])
 def test_a_map_of_another_size_is_resized(grid: tuple[int, int], tmp_path: Path) -> None:
     y, x = torch.meshgrid(*(torch.linspace(0, 1, n) for n in grid), indexing="ij")
     np.save(tmp_path / "a.npy", (x + 2 * y + 1).numpy())
-    found = Maps(tmp_path)(IMAGE, SIZE, ["a.jpg"]).exp()
+    found = StoredMaps(tmp_path)(IMAGE, SIZE, ["a.jpg"]).exp()
     assert found.shape == (1, *SIZE)
     assert found.sum().item() == pytest.approx(1, abs=1e-4)
     assert found[0, -1, -1] / found[0, 0, 0] == pytest.approx(4, rel=0.1)
@@ -75,14 +75,14 @@ def test_sixteen_bits_palettes_and_equal_colours_are_grey(saliency: Tensor, tmp_
     Image.fromarray(np.stack([levels] * 3, axis=2)).save(tmp_path / "rgb.png")
     Image.fromarray(levels).save(tmp_path / "grey.png")
     Image.fromarray(levels).convert("P").save(tmp_path / "palette.png")
-    maps = Maps(tmp_path)
+    maps = StoredMaps(tmp_path)
     grey = maps(IMAGE, SIZE, ["grey"])
     for name in ("deep", "rgb", "palette"):
         torch.testing.assert_close(maps(IMAGE, SIZE, [name]), grey, atol=1e-5, rtol=0)
 
 
 def test_what_is_wrong_with_a_map_is_said(tmp_path: Path) -> None:
-    maps = Maps(tmp_path)
+    maps = StoredMaps(tmp_path)
     good = np.ones(SIZE, dtype=np.float32)
     with pytest.raises(FileNotFoundError, match=r"no map for a.jpg: neither of .*a.jpg.png"):
         maps(IMAGE, SIZE, ["a.jpg"])
@@ -112,11 +112,11 @@ def test_what_is_wrong_with_a_map_is_said(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message):
             maps(IMAGE, SIZE, [name])
     with pytest.raises(ValueError, match="no HDF5 file"):
-        Maps(tmp_path / "c.npy")(IMAGE, SIZE, ["a"])
+        StoredMaps(tmp_path / "c.npy")(IMAGE, SIZE, ["a"])
 
 
 def test_a_missing_folder_or_name_says_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere does not exist; set network\.path"):
-        Maps(tmp_path / "nowhere")
+        StoredMaps(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="name="):
-        Maps(tmp_path)(IMAGE, SIZE)
+        StoredMaps(tmp_path)(IMAGE, SIZE)

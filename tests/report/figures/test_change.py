@@ -2,7 +2,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from deepsal.report.figures.change import change
+from deepsal.report.figures.change import draw_field_change
 from deepsal.rf import store
 from tests.report.tables.test_terminal import found
 
@@ -11,14 +11,14 @@ def saved(folder: Path, epoch: int, scale: float) -> None:
     stages = {"conv4": {"sigma": 1.0}, "conv5": {"sigma": 0.0}}
     some = {f"{stage}/{kind}": found(scale) for stage in stages for kind in ("fixed", "topk")}
     about = {"epoch": epoch, "stages": stages}
-    store.save(folder / "fields" / f"epoch={epoch:03d}.npz", some, about)
+    store.save_fields(folder / "fields" / f"epoch={epoch:03d}.npz", some, about)
 
 
 def test_the_first_and_the_last_checkpoint_become_one_picture(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     for epoch in (0, 2, 4):
         saved(tmp_path, epoch, float(epoch))
-    picture = change(tmp_path, "toy on pop-out")
+    picture = draw_field_change(tmp_path, "toy on pop-out")
     assert picture == tmp_path / "figures" / "change.png"
     with Image.open(picture) as image:
         assert image.size[0] > 400
@@ -26,6 +26,6 @@ def test_the_first_and_the_last_checkpoint_become_one_picture(tmp_path: Path) ->
 
 
 def test_a_run_without_fields_has_no_picture(tmp_path: Path) -> None:
-    assert change(tmp_path, "") is None
+    assert draw_field_change(tmp_path, "") is None
     saved(tmp_path, 0, 0.0)
-    assert change(tmp_path, "") is None
+    assert draw_field_change(tmp_path, "") is None

@@ -24,12 +24,12 @@ def stored(folder: Path, stages: tuple[str, ...] = ("conv1", "conv2"), epochs: i
         disks = np.array(answers, dtype=np.float32)
         others: dict[str, Any] = {f"{stage}/disks": disks for stage in stages}
         others |= {f"{stage}/radius": np.array([1.0, 3, 9]) for stage in stages}
-        store.save(where, fields, {**about, "epoch": epoch, "step": 30 * epoch}, others)
+        store.save_fields(where, fields, {**about, "epoch": epoch, "step": 30 * epoch}, others)
 
 
 def test_every_unit_has_a_picture_at_every_checkpoint(tmp_path: Path) -> None:
     stored(tmp_path)
-    first, second = field_data.stages(tmp_path)
+    first, second = field_data.read_stage_fields(tmp_path)
     assert (first.name, second.name, first.units) == ("conv1", "conv2", [0, 1, 2, 3])
     assert (first.checkpoints, first.steps) == ([0, 1, 2], [0, 30, 60])
     assert first.picture.shape == (3, 4, first.side, first.side)
@@ -47,15 +47,15 @@ def test_measures_are_those_that_were_kept_with_the_fields(tmp_path: Path) -> No
     about = {"stages": {"conv1": STAGE}, "sources": ["fixed"], "epoch": 3, "step": 90}
     for file in (tmp_path / "fields").iterdir():
         kept = {"conv1/measure/csi": np.full(4, float(file.stem[-1]))}
-        store.save(file, fields, about, kept)
-    (stage,) = field_data.stages(tmp_path)
+        store.save_fields(file, fields, about, kept)
+    (stage,) = field_data.read_stage_fields(tmp_path)
     assert stage.measures["csi"][:, 0].tolist() == [0, 1, 2]
     assert set(stage.measures) == {"csi"}
 
 
 def test_size_tuning_comes_with_its_numbers(tmp_path: Path) -> None:
     stored(tmp_path)
-    stage = field_data.stages(tmp_path)[0]
+    stage = field_data.read_stage_fields(tmp_path)[0]
     assert stage.sizes
     assert stage.sizes.radius.tolist() == [1, 3, 9]
     assert stage.sizes.curve[:, 0].tolist() == [[1, 4, 1], [1, 4, 2], [1, 4, 3]]
@@ -67,21 +67,21 @@ def test_size_tuning_comes_with_its_numbers(tmp_path: Path) -> None:
 def test_grey_is_zero_and_the_sign_is_kept() -> None:
     maps = np.zeros((1, 1, 5, 5), dtype=np.float32)
     maps[0, 0, 2, 2], maps[0, 0, 0, 0] = -4, 2
-    picture, peak = field_data.pictured(maps, 5, 5)
+    picture, peak = field_data.grey_pictures(maps, 5, 5)
     assert peak.tolist() == [[4.0]]
     assert [picture[0, 0, i, i] for i in (2, 0, 4)] == [1, 192, 128]
 
 
 def test_a_sprite_keeps_every_value_and_shrinks_on_demand() -> None:
     picture = np.random.default_rng(0).integers(1, 256, (3, 4, 10, 10)).astype(np.uint8)
-    raw, cell = field_data.sprite(picture, 96)
+    raw, cell = field_data.sprite_sheet(picture, 96)
     assert cell == 10
     with Image.open(io.BytesIO(raw)) as sheet:
         pixels = np.asarray(sheet.convert("L"))
     assert pixels.shape == (30, 40)
     assert (pixels[10:20, 30:40] == picture[1, 3]).all()
-    assert field_data.sprite(picture, 5)[1] == 5
+    assert field_data.sprite_sheet(picture, 5)[1] == 5
 
 
 def test_a_run_without_fields_has_no_stages(tmp_path: Path) -> None:
-    assert field_data.stages(tmp_path) == []
+    assert field_data.read_stage_fields(tmp_path) == []

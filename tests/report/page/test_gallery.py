@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deepsal.report.page.gallery import gallery, webp
+from deepsal.report.page.gallery import pixels_data_uri, read_gallery
 from deepsal.rf import store
 
 
@@ -19,11 +19,11 @@ def kept(folder: Path, name: str = "a.jpg") -> None:
         for rank, nss in (("best", 3.0), ("worst", -0.5))
     ]
     arrays = {"image": image, "truth": maps, "prediction": maps}
-    store.keep(folder / "gallery.npz", {**arrays, "about": np.array(json.dumps(rows))})
+    store.save_arrays(folder / "gallery.npz", {**arrays, "about": np.array(json.dumps(rows))})
 
 
 def test_a_picture_carries_its_own_bytes() -> None:
-    address = webp(np.full((4, 6, 3), 77, dtype=np.uint8))
+    address = pixels_data_uri(np.full((4, 6, 3), 77, dtype=np.uint8))
     kind, _, data = address.partition(";base64,")
     assert kind == "data:image/webp"
     with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
@@ -31,9 +31,9 @@ def test_a_picture_carries_its_own_bytes() -> None:
 
 
 def test_predictions_are_read_as_they_were_kept(tmp_path: Path) -> None:
-    assert gallery(tmp_path) == []
+    assert read_gallery(tmp_path) == []
     kept(tmp_path)
-    best, worst = gallery(tmp_path)
+    best, worst = read_gallery(tmp_path)
     assert (best.name, best.rank, best.nss, best.size) == ("a.jpg", "best", 3.0, (40, 30))
     assert best.fixations == [(25.0, 50.0)]
     assert worst.rank == "worst"

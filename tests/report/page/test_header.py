@@ -3,8 +3,8 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from deepsal.report.page.header import header
-from deepsal.report.run_folders import options, took
+from deepsal.report.page.header import read_header
+from deepsal.report.run_folders import read_options, run_duration
 
 CONFIG = """
 name: a-run
@@ -26,7 +26,7 @@ def test_a_run_says_what_it_was(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG)
     (tmp_path / "status").write_text("done\n")
     os.utime(tmp_path / "status", (begun.timestamp() + 754,) * 2)
-    found = header(tmp_path)
+    found = read_header(tmp_path)
     assert (found.name, found.status) == ("a-run", "done")
     facts = dict(found.facts)
     assert facts["backbone"] == "vgg16 (IMAGENET1K_V1)"
@@ -41,7 +41,7 @@ def test_a_run_says_what_it_was(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_description_says_so(tmp_path: Path) -> None:
-    found = header(tmp_path)
+    found = read_header(tmp_path)
     assert (found.name, found.status, found.options) == (tmp_path.name, "unknown", "")
-    assert options(tmp_path) == {}
-    assert took(tmp_path) is None
+    assert read_options(tmp_path) == {}
+    assert run_duration(tmp_path) is None

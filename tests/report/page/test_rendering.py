@@ -3,14 +3,14 @@ import re
 import pytest
 from jinja2 import UndefinedError
 
-from deepsal.report.page.rendering import render
+from deepsal.report.page.rendering import render_template
 
 SWEEP = {"folder": "<b>depths</b>", "jobs": [], "columns": [], "cells": [], "score_names": {}}
 SWEEP |= {"lower": (), "heats": [], "unfinished": []}
 
 
 def test_data_are_text_and_never_markup() -> None:
-    text = render("sweep.html", SWEEP)
+    text = render_template("sweep.html", SWEEP)
     assert "<b>depths" not in text
     assert "&lt;b&gt;depths" in text
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", text)
@@ -18,4 +18,6 @@ def test_data_are_text_and_never_markup() -> None:
 
 def test_a_variable_that_is_missing_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="folder"):
-        render("sweep.html", {key: value for key, value in SWEEP.items() if key != "folder"})
+        render_template(
+            "sweep.html", {key: value for key, value in SWEEP.items() if key != "folder"}
+        )

@@ -31,7 +31,7 @@ def run_folder(folder: Path, name: str = "a run", epochs: int = 3) -> Path:
     kept(folder, f"{name}.jpg")
     value = {"nss": 2.0, "cc": 0.5, "kl": 0.4, "sim": 0.6, "auc": 0.8}
     rows = [{"name": str(i), **value, **{f"centre_{k}": 0.1 for k in value}} for i in range(3)]
-    score_files.write(folder, rows, f"data of {name}")
+    score_files.write_scores(folder, rows, f"data of {name}")
     row = {**ROW, "effect": {**ROW["effect"], "high": 0.99}}  # type: ignore[dict-item]
     (folder / "verdict.json").write_text(json.dumps({"rows": [row, {**row, "outcome": ""}]}))
     text = {"name": name, "backbone": {"name": "toy"}, "finetune": {"name": "all"}}
@@ -42,7 +42,7 @@ def run_folder(folder: Path, name: str = "a run", epochs: int = 3) -> Path:
 
 
 def test_one_file_shows_everything_and_asks_for_nothing(tmp_path: Path) -> None:
-    file = run_page.write(run_folder(tmp_path / "run"))
+    file = run_page.write_run_page(run_folder(tmp_path / "run"))
     text = file.read_text()
     assert file == tmp_path / "run" / "report.html"
     parts = re.findall(r'<section id="(\w+)"', text)
@@ -58,7 +58,7 @@ def test_one_file_shows_everything_and_asks_for_nothing(tmp_path: Path) -> None:
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
-    text = run_page.write(run_folder(tmp_path / "run", HOSTILE)).read_text()
+    text = run_page.write_run_page(run_folder(tmp_path / "run", HOSTILE)).read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
     assert "{{ 7*7 }}" in text
@@ -66,7 +66,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 
 
 def test_the_scripts_data_are_what_was_stored(tmp_path: Path) -> None:
-    text = run_page.write(run_folder(tmp_path / "run")).read_text()
+    text = run_page.write_run_page(run_folder(tmp_path / "run")).read_text()
     found = re.search(r'id="data">(.*?)</script>', text, re.S)
     assert found
     data = json.loads(found.group(1))
@@ -85,19 +85,19 @@ def test_a_page_shrinks_its_pictures_until_it_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = run_folder(tmp_path / "run")
-    whole = run_page.write(folder).stat().st_size
-    monkeypatch.setattr(run_page, "CELLS", (9, 5, 2))
-    monkeypatch.setattr(run_page, "LARGEST", whole - 200)
-    assert run_page.write(folder).stat().st_size <= whole - 200
+    whole = run_page.write_run_page(folder).stat().st_size
+    monkeypatch.setattr(run_page, "SPRITE_CELL_SIDES", (9, 5, 2))
+    monkeypatch.setattr(run_page, "MAX_PAGE_BYTES", whole - 200)
+    assert run_page.write_run_page(folder).stat().st_size <= whole - 200
 
 
 def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("name: bare\n")
-    text = run_page.write(tmp_path).read_text()
+    text = run_page.write_run_page(tmp_path).read_text()
     assert re.findall(r'<section id="(\w+)"', text) == ["options"]
     assert "<script" not in text
     with pytest.raises(FileNotFoundError, match="no run folder"):
-        run_page.write(tmp_path / "nowhere")
+        run_page.write_run_page(tmp_path / "nowhere")
 
 
 def test_baselines_scored_alike_stand_beside_the_run(tmp_path: Path) -> None:
@@ -110,13 +110,13 @@ def test_baselines_scored_alike_stand_beside_the_run(tmp_path: Path) -> None:
         ("far", "human", "data of a run"),
     ]:
         (tmp_path / place).mkdir()
-        score_files.write(tmp_path / place, rows, data)
+        score_files.write_scores(tmp_path / place, rows, data)
         config = {"name": name, "network": {"name": name}}
         (tmp_path / place / "config.yaml").write_text(json.dumps(config))
-    assert [*run_page.baselines(folder)] == ["itti"]
-    text = run_page.write(folder, [tmp_path / "far"]).read_text()
+    assert [*run_page.baseline_scores(folder)] == ["itti"]
+    text = run_page.write_run_page(folder, [tmp_path / "far"]).read_text()
     assert re.findall(r'<th scope="row">(\w+)</th>', text)[:4] == ["run", "centre", "itti", "human"]
     assert "<b>1.250</b>" in text
     assert "AUC-Borji" not in text, "nobody was scored by it"
     with pytest.raises(ValueError, match="b was not scored as"):
-        run_page.write(folder, [tmp_path / "runs" / "b"])
+        run_page.write_run_page(folder, [tmp_path / "runs" / "b"])

@@ -27,7 +27,7 @@ def job(folder: Path, backbone: str, depth: str, nss: float | None, ended: str =
     (folder / "config.yaml").write_text(json.dumps(config))
     (folder / "status").write_text(f"{ended}\n")
     if nss is not None:
-        score_files.write(
+        score_files.write_scores(
             folder, [{"name": str(i), "nss": nss, "cc": 0.5} for i in range(3)], "OSIE"
         )
         row = {f"rf/{stage}/{m}": v for stage in ("conv1", "conv2") for m, v in MEASURES.items()}
@@ -45,11 +45,11 @@ def sweep(folder: Path, name: str = "sweep") -> Path:
 
 
 def test_jobs_differ_in_their_options_only(tmp_path: Path) -> None:
-    jobs = run_folders.found(sweep(tmp_path))
+    jobs = run_folders.find_runs(sweep(tmp_path))
     names = [job.name for job in jobs]
     assert names[0] == "0-vgg16-conv5"
     assert names[-1] == "10-bad", "job 10 after job 3"
-    columns = sweep_page.differences([job.options for job in jobs])
+    columns = sweep_page.differing_options([job.options for job in jobs])
     assert columns == {
         "backbone": ["vgg16", "vgg16", "resnet50", "resnet50", "alexnet"],
         "finetune": ["conv5", "all", "conv5", "all", "all"],
@@ -59,8 +59,10 @@ def test_jobs_differ_in_their_options_only(tmp_path: Path) -> None:
 
 
 def test_backbone_times_depth_is_a_table_of_means(tmp_path: Path) -> None:
-    jobs = run_folders.found(sweep(tmp_path))
-    heats = {heat.title: heat for heat in sweep_page.heats(jobs, [job.name for job in jobs])}
+    jobs = run_folders.find_runs(sweep(tmp_path))
+    heats = {
+        heat.title: heat for heat in sweep_page.shaded_tables(jobs, [job.name for job in jobs])
+    }
     nss = heats["Test NSS: backbone × depth"]
     assert nss.columns == ["conv5", "all"]
     assert nss.rows[0][0] == "vgg16"
@@ -73,7 +75,7 @@ def test_backbone_times_depth_is_a_table_of_means(tmp_path: Path) -> None:
 
 
 def test_the_page_links_runs_and_tells_why_jobs_failed(tmp_path: Path) -> None:
-    text = sweep_page.write(sweep(tmp_path, "a <b>sweep</b>")).read_text()
+    text = sweep_page.write_sweep_page(sweep(tmp_path, "a <b>sweep</b>")).read_text()
     assert 'href="1-vgg16-all/report.html"' in text
     assert text.count("<a href=") == 4 + 3, "four runs and the page's own parts"
     assert "failed: ValueError: &lt;b&gt;no&lt;/b&gt; such file" in text
@@ -88,18 +90,18 @@ def test_seeds_are_averaged_and_other_files_passed_over(tmp_path: Path) -> None:
     wandb = folder / "11-vgg16-all" / "wandb" / "files"
     wandb.mkdir(parents=True)
     (wandb / "config.yaml").write_text("a: 1")
-    jobs = run_folders.found(folder)
+    jobs = run_folders.find_runs(folder)
     assert len(jobs) == 6
-    nss = sweep_page.heats(jobs, [job.name for job in jobs])[0]
+    nss = sweep_page.shaded_tables(jobs, [job.name for job in jobs])[0]
     assert np.array(nss.rows[0][1][1]) == pytest.approx([3.0, 2 / 3])
 
 
 def test_a_job_that_failed_at_once_is_listed(tmp_path: Path) -> None:
     (tmp_path / "0-bad" / ".hydra").mkdir(parents=True)
     (tmp_path / "0-bad" / "status").write_text("failed: OSError: disk full\n")
-    assert "failed: OSError: disk full" in sweep_page.write(tmp_path).read_text()
+    assert "failed: OSError: disk full" in sweep_page.write_sweep_page(tmp_path).read_text()
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no run folders"):
-        sweep_page.write(tmp_path)
+        sweep_page.write_sweep_page(tmp_path)

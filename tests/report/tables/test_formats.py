@@ -11,7 +11,7 @@ from tests.report.tables.test_runs import found, run
 
 def test_markdown_has_intervals_the_best_in_bold_and_how_it_was_scored(tmp_path: Path) -> None:
     result = found(tmp_path)
-    text = formats.markdown(result)
+    text = formats.markdown_table(result)
     assert text.startswith("OSIE 2014, 40 test images at their own size; protocol tuebingen")
     lines = {
         line.split("|")[1].strip(): line
@@ -29,11 +29,11 @@ def test_markdown_has_intervals_the_best_in_bold_and_how_it_was_scored(tmp_path:
 
 def test_csv_and_latex_say_the_same(tmp_path: Path) -> None:
     result = found(tmp_path)
-    formats.save(result, tmp_path / "t.csv")
+    formats.write_table(result, tmp_path / "t.csv")
     table = pd.read_csv(tmp_path / "t.csv", comment="#").set_index(["run", "score"])
     assert table.loc[("c", "nss"), "mean"] == pytest.approx(result.means["c"]["nss"]["mean"])
     assert table["best"].sum() == 2
-    formats.save(result, tmp_path / "t.tex")
+    formats.write_table(result, tmp_path / "t.tex")
     text = (tmp_path / "t.tex").read_text()
     assert r"b\_2 & " in text
     assert text.count(r"\\") == 5  # a head, three runs, the centre
@@ -42,18 +42,18 @@ def test_csv_and_latex_say_the_same(tmp_path: Path) -> None:
 
 
 def test_a_single_run_needs_no_test(tmp_path: Path) -> None:
-    text = formats.markdown(runs.compare([run(tmp_path / "a", 0.0, 1)]))
+    text = formats.markdown_table(runs.compare_runs([run(tmp_path / "a", 0.0, 1)]))
     assert "Wilcoxon" not in text
 
 
 def test_another_ending_is_refused_with_the_choices(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\.md, \.csv, \.tex"):
-        formats.save(found(tmp_path), tmp_path / "t.doc")
+        formats.write_table(found(tmp_path), tmp_path / "t.doc")
 
 
 def test_what_is_printed_fits_eighty_columns(tmp_path: Path) -> None:
     out = io.StringIO()
-    formats.show(found(tmp_path), Console(file=out, width=80, highlight=False))
+    formats.print_comparison(found(tmp_path), Console(file=out, width=80, highlight=False))
     text = out.getvalue()
     assert "protocol tuebingen" in text
     assert "KL↓" in text
@@ -63,6 +63,6 @@ def test_what_is_printed_fits_eighty_columns(tmp_path: Path) -> None:
 
 def test_a_test_that_could_not_be_made_is_a_dash(tmp_path: Path) -> None:
     folders = [run(tmp_path / n, g, s, images=3) for n, g, s in (("a", 0.0, 1), ("b", 0.5, 2))]
-    text = formats.markdown(runs.compare(folders))
+    text = formats.markdown_table(runs.compare_runs(folders))
     assert "| a – b | – | – |" in text
     assert "nan" not in text

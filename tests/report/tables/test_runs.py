@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import wilcoxon
 
 from deepsal.report.tables import formats, runs
-from deepsal.report.tables.runs import Comparison
+from deepsal.report.tables.runs import RunComparison
 from deepsal.runs import score_files
-from deepsal.statistics import holm
+from deepsal.statistics import holm_correction
 
 
 def run(
@@ -28,7 +28,7 @@ def run(
         for i in range(images)
     ]
     own.shuffle(rows)  # images are matched by name, not by place
-    score_files.write(folder, rows, "OSIE 2014", protocol)
+    score_files.write_scores(folder, rows, "OSIE 2014", protocol)
     return folder
 
 
@@ -36,8 +36,8 @@ def three(folder: Path) -> list[Path]:
     return [run(folder / n, g, s) for n, g, s in (("a", 0.0, 1), ("b_2", 0.5, 2), ("c", 0.5, 3))]
 
 
-def found(folder: Path) -> Comparison:
-    return runs.compare(three(folder))
+def found(folder: Path) -> RunComparison:
+    return runs.compare_runs(three(folder))
 
 
 def test_pairs_of_runs_are_tested_image_by_image(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_pairs_of_runs_are_tested_image_by_image(tmp_path: Path) -> None:
     tables = [pd.read_csv(tmp_path / n / "scores.csv").set_index("name") for n in ("a", "b_2", "c")]
     columns = [table.loc[tables[0].index, "nss"] for table in tables]
     raw = [wilcoxon(columns[i] - columns[j]).pvalue for i, j in ((0, 1), (0, 2), (1, 2))]
-    assert list(result.p["nss"].values()) == pytest.approx(holm(np.array(raw)).tolist())
+    assert list(result.p["nss"].values()) == pytest.approx(holm_correction(np.array(raw)).tolist())
     assert result.p["nss"]["a", "b_2"] < 1e-6
     assert result.p["nss"]["b_2", "c"] > 0.05
 
@@ -54,13 +54,13 @@ def test_pairs_of_runs_are_tested_image_by_image(tmp_path: Path) -> None:
 def test_runs_must_be_scored_alike(tmp_path: Path) -> None:
     first = run(tmp_path / "a", 0.0, 1)
     with pytest.raises(ValueError, match=r"a has protocol tuebingen, b has mit"):
-        runs.compare([first, run(tmp_path / "b", 0.0, 1, "mit")])
+        runs.compare_runs([first, run(tmp_path / "b", 0.0, 1, "mit")])
     with pytest.raises(ValueError, match=r"images 40.* 30"):
-        runs.compare([first, run(tmp_path / "c", 0.0, 1, images=30)])
+        runs.compare_runs([first, run(tmp_path / "c", 0.0, 1, images=30)])
     with pytest.raises(FileNotFoundError, match=r"nothing has no scores\.json"):
-        runs.compare([first, tmp_path / "nothing"])
+        runs.compare_runs([first, tmp_path / "nothing"])
     with pytest.raises(ValueError, match="twice"):
-        runs.compare([first, first])
+        runs.compare_runs([first, first])
 
 
 def test_equal_runs_and_images_without_a_score(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_equal_runs_and_images_without_a_score(tmp_path: Path) -> None:
     table = pd.read_csv(folders[1] / "scores.csv")
     table.loc[0, "nss"] = np.nan
     table.to_csv(folders[1] / "scores.csv", index=False)
-    result = runs.compare(folders)
+    result = runs.compare_runs(folders)
     assert np.isnan(result.p["nss"]["a", "b"])
-    assert formats.markdown(result).count("**") == 8
+    assert formats.markdown_table(result).count("**") == 8
 
 
 def test_folders_of_one_name_are_told_apart_and_old_runs_can_be_read(tmp_path: Path) -> None:
@@ -79,16 +79,16 @@ def test_folders_of_one_name_are_told_apart_and_old_runs_can_be_read(tmp_path: P
         about = json.loads((folder / "scores.json").read_text())
         del about["protocol"], about["maps"], about["ig_over"]
         (folder / "scores.json").write_text(json.dumps(about))
-    assert runs.compare(folders).runs == ["mon/x", "tue/x"]
+    assert runs.compare_runs(folders).runs == ["mon/x", "tue/x"]
 
 
 def test_where_nothing_can_be_tested_only_the_best_is_best(tmp_path: Path) -> None:
     folders = [run(tmp_path / n, g, s, images=3) for n, g, s in (("a", 0.0, 1), ("b", 0.5, 2))]
-    result = runs.compare(folders)
+    result = runs.compare_runs(folders)
     assert np.isnan(result.p["nss"]["a", "b"])
-    assert runs.is_best(result, "nss", "b")
-    assert not runs.is_best(result, "nss", "a")
-    assert not runs.is_best(result, "nss", "centre")
+    assert runs.is_among_best(result, "nss", "b")
+    assert not runs.is_among_best(result, "nss", "a")
+    assert not runs.is_among_best(result, "nss", "centre")
 
 
 def test_baselines_that_differ_say_whose_they_are(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_baselines_that_differ_say_whose_they_are(tmp_path: Path) -> None:
     about = json.loads((folders[1] / "scores.json").read_text())
     about["scores"]["centre"]["nss"]["mean"] = 1.5
     (folders[1] / "scores.json").write_text(json.dumps(about))
-    result = runs.compare(folders)
+    result = runs.compare_runs(folders)
     assert [*result.means] == ["a", "b_2", "c", "centre", "centre of b_2"]
     assert result.means["centre of b_2"]["nss"]["mean"] == 1.5
 
@@ -104,6 +104,6 @@ def test_baselines_that_differ_say_whose_they_are(tmp_path: Path) -> None:
 def test_a_folder_of_runs_stands_for_the_tested_ones(tmp_path: Path) -> None:
     folders = three(tmp_path)
     (tmp_path / "untested").mkdir()
-    assert runs.tested(tmp_path) == folders
-    assert runs.tested(folders[0]) == folders[:1]
-    assert runs.tested(tmp_path / "untested") == [tmp_path / "untested"]
+    assert runs.find_tested_runs(tmp_path) == folders
+    assert runs.find_tested_runs(folders[0]) == folders[:1]
+    assert runs.find_tested_runs(tmp_path / "untested") == [tmp_path / "untested"]

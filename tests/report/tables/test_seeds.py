@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from deepsal.report.tables.formats import markdown
-from deepsal.report.tables.seeds import over_seeds
+from deepsal.report.tables.formats import markdown_table
+from deepsal.report.tables.seeds import compare_over_seeds
 from tests.report.tables.test_runs import run
 
 
@@ -26,7 +26,7 @@ def seeded(folder: Path, loss: str, gain: float, seed: int) -> Path:
 def test_runs_of_one_method_are_one_row_with_an_interval_over_seeds(tmp_path: Path) -> None:
     folders = [seeded(tmp_path, "kl", 0.1 * s, s) for s in range(3)]
     folders += [seeded(tmp_path, "sam", 1.0, 7), seeded(tmp_path, "sam", 1.2, 8)]
-    found = over_seeds(folders)
+    found = compare_over_seeds(folders)
     assert found.runs == ["kl (3 seeds)", "sam (2 seeds)"]
     row = found.means["kl (3 seeds)"]["nss"]
     means = [json.loads((f / "scores.json").read_text()) for f in folders[:3]]
@@ -40,8 +40,8 @@ def test_runs_of_one_method_are_one_row_with_an_interval_over_seeds(tmp_path: Pa
 
 
 def test_one_seed_has_a_mean_and_no_interval(tmp_path: Path) -> None:
-    found = over_seeds([seeded(tmp_path, "kl", 0.0, 1), seeded(tmp_path, "sam", 0.5, 2)])
+    found = compare_over_seeds([seeded(tmp_path, "kl", 0.0, 1), seeded(tmp_path, "sam", 0.5, 2)])
     assert found.runs == ["kl (1 seed)", "sam (1 seed)"]
-    text = markdown(found)
+    text = markdown_table(found)
     assert "nan" not in text
     assert f"{found.means['kl (1 seed)']['nss']['mean']:.3f} |" in text

@@ -4,18 +4,18 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from deepsal.metrics.scoring import SCORES
+from deepsal.metrics.scoring import DEFAULT_SCORES
 from deepsal.report.tables import terminal
 from deepsal.rf import store
-from deepsal.rf.mapping.gradient_fields import Fields
+from deepsal.rf.mapping.gradient_fields import ReceptiveFields
 from deepsal.runs import score_files
 
 
-def found(scale: float, dead: bool = False) -> Fields:
+def found(scale: float, dead: bool = False) -> ReceptiveFields:
     field = np.random.default_rng(0).normal(size=(4, 3, 9, 9)).astype(np.float32)
     field[:, :, 4, 4] += scale
     count = np.array([0 if dead else 2, 2, 2, 2])
-    return Fields(
+    return ReceptiveFields(
         field,
         units=np.arange(4),
         patches=np.zeros((4, 2, 3), dtype=np.int64),
@@ -29,20 +29,20 @@ def found(scale: float, dead: bool = False) -> Fields:
 
 def printed(folder: Path) -> str:
     out = io.StringIO()
-    terminal.summary(folder, Console(file=out, width=80, highlight=False))
+    terminal.print_summary(folder, Console(file=out, width=80, highlight=False))
     return out.getvalue()
 
 
 def test_the_end_of_a_run_fits_eighty_columns_and_says_what_was_found(tmp_path: Path) -> None:
-    row = {f"{m}{s}": 0.5 for m in ("", "centre_", "chance_") for s in SCORES}
+    row = {f"{m}{s}": 0.5 for m in ("", "centre_", "chance_") for s in DEFAULT_SCORES}
     row |= {"nss": 3.04, "kl": 0.46}
-    score_files.write(tmp_path, [{"name": "a", **row}, {"name": "b", **row}], "OSIE")
+    score_files.write_scores(tmp_path, [{"name": "a", **row}, {"name": "b", **row}], "OSIE")
     about = {"epoch": 6, "stages": {"conv4": {"sigma": 2.0}}}
     first, last = found(0.0), found(40.0, dead=True)
-    store.save(
+    store.save_fields(
         tmp_path / "fields" / "epoch=000.npz", {"conv4/fixed": first, "conv4/topk": first}, about
     )
-    store.save(
+    store.save_fields(
         tmp_path / "fields" / "epoch=006.npz", {"conv4/fixed": last, "conv4/topk": last}, about
     )
     text = printed(tmp_path)
@@ -64,8 +64,10 @@ def test_the_end_of_a_run_fits_eighty_columns_and_says_what_was_found(tmp_path: 
 
 
 def test_eight_scores_fit_eighty_columns_too(tmp_path: Path) -> None:
-    row = {f"{m}{s}": 0.5 for m in ("", "centre_", "chance_") for s in (*SCORES, "emd")}
-    score_files.write(tmp_path, [{"name": "a", **row}, {"name": "b", **row, "ig": -0.9}], "OSIE")
+    row = {f"{m}{s}": 0.5 for m in ("", "centre_", "chance_") for s in (*DEFAULT_SCORES, "emd")}
+    score_files.write_scores(
+        tmp_path, [{"name": "a", **row}, {"name": "b", **row, "ig": -0.9}], "OSIE"
+    )
     text = printed(tmp_path)
     assert "EMD↓" in text
     assert "…" not in text

@@ -11,8 +11,8 @@ from torchvision.models import alexnet
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import cfgs, make_layers
 
-from deepsal.rf.backprojection.clamp import clamp
-from deepsal.rf.geometry import chain
+from deepsal.rf.backprojection.clamp import clamp_backprojection
+from deepsal.rf.geometry import chain_geometry
 from tests.conftest import backbone
 
 
@@ -67,7 +67,7 @@ def bounds(pattern: NDArray[np.float32]) -> list[tuple[int, int]]:
 def test_one_convolution_by_hand(rectify: str, upsample: str, expected: list[list[float]]) -> None:
     convolution = kernel([[1.0, -1, 0], [2, 0, 0], [0, 0, 1]], padding=1)
     layers = [convolution, nn.ReLU(), nn.MaxPool2d(2)]
-    pattern = clamp(layers, [0], 2.0, rectify, upsample)
+    pattern = clamp_backprojection(layers, [0], 2.0, rectify, upsample)
     assert pattern.shape == (1, 3, 6, 6)
     assert pattern.dtype == np.float32
     assert pattern[0, 1, 1:5, 1:5].tolist() == expected
@@ -81,7 +81,9 @@ def test_where_the_rectifiers_are_by_hand(rectify: str, expected: list[float]) -
     first, second = nn.Conv2d(3, 2, 1), nn.Conv2d(2, 1, 1)
     first.weight.data = torch.tensor([[1.0, -2, 3], [4, 5, 6]])[..., None, None]
     second.weight.data = torch.tensor([[1.0, -1]])[..., None, None]
-    pattern = clamp([first, nn.ReLU(), second, nn.ReLU(), nn.AvgPool2d(2)], [0], rectify=rectify)
+    pattern = clamp_backprojection(
+        [first, nn.ReLU(), second, nn.ReLU(), nn.AvgPool2d(2)], [0], rectify=rectify
+    )
     assert pattern.shape == (1, 3, 2, 2)
     assert pattern[0, :, 0, 1].tolist() == expected
 
@@ -90,16 +92,16 @@ def test_where_the_rectifiers_are_by_hand(rectify: str, expected: list[float]) -
 @pytest.mark.parametrize("rectify", ["every", "inner", "none"])
 def test_it_is_positively_homogeneous(name: str, pool: int, rectify: str) -> None:
     chained = nn.Sequential(*features(name, pool)).double()
-    one = clamp(chained, [0, 5], 1.0, rectify)
+    one = clamp_backprojection(chained, [0, 5], 1.0, rectify)
     assert np.abs(one).max() > 0
     for c in (0.5, 3.0, 1000.0):
-        many = clamp(chained, [0, 5], c, rectify)
+        many = clamp_backprojection(chained, [0, 5], c, rectify)
         assert np.abs(many - c * one).max() <= 1e-6 * c * np.abs(one).max()
 
 
 def test_only_the_last_rectifier_hides_the_negative() -> None:
     chained = features("D", 2)
-    every, inner = (clamp(chained, range(4), rectify=r) for r in ("every", "inner"))
+    every, inner = (clamp_backprojection(chained, range(4), rectify=r) for r in ("every", "inner"))
     assert every.min() == 0
     assert (inner.min((1, 2, 3)) < 0).all()
     assert np.array_equal(every, np.maximum(inner, 0))
@@ -113,8 +115,8 @@ def test_vgg_patterns_of_equal_kernels_fill_exactly_the_theoretical_field(
 ) -> None:
     layers = narrow(letter)
     layers = layers[: poolings(layers)[pool - 1]]
-    pattern = clamp(layers, [1])
-    (size, _), (stride, _) = chain(layers).size or (0, 0), chain(layers).stride
+    pattern = clamp_backprojection(layers, [1])
+    (size, _), (stride, _) = chain_geometry(layers).size or (0, 0), chain_geometry(layers).stride
     canvas = pattern.shape[-1]
     assert pattern.shape == (1, 3, canvas, canvas)
     assert canvas // stride % 2 == 1
@@ -127,7 +129,7 @@ def test_vgg_patterns_of_equal_kernels_fill_exactly_the_theoretical_field(
 
 def test_vgg19_has_the_papers_sizes_at_pool5() -> None:
     layers = narrow("E")
-    full, cropped = clamp(layers, [0]), clamp(layers, [0], canvas=160)
+    full, cropped = clamp_backprojection(layers, [0]), clamp_backprojection(layers, [0], canvas=160)
     assert full.shape[-1] == 288
     assert cropped.shape[-1] == 160
     assert bounds(full) == [(10, 277)] * 2
@@ -141,11 +143,11 @@ def test_overlapping_pooling_counts_by_its_stride(pool: int, size: int) -> None:
         if isinstance(layer, nn.MaxPool2d):
             assert layer.kernel_size == 3
             chained[i] = nn.MaxPool2d(2, 2)
-    assert chain(chained).size == (size, size)
-    pattern = clamp(positive(features("alexnet", pool)), [0])
+    assert chain_geometry(chained).size == (size, size)
+    pattern = clamp_backprojection(positive(features("alexnet", pool)), [0])
     margin = (pattern.shape[-1] - size) // 2
     assert bounds(pattern) == [(margin, margin + size - 1)] * 2
-    assert pattern.shape[-1] >= (chain(features("alexnet", pool)).size or (0,))[0]
+    assert pattern.shape[-1] >= (chain_geometry(features("alexnet", pool)).size or (0,))[0]
 
 
 SPANS = ((2, 6), (0, 3), (1, 3), (1, 3))  # kernel, padding, stride, dilation
@@ -166,7 +168,7 @@ def test_without_rectifiers_it_is_the_gradient_of_the_linear_chain(seed: int) ->
             layers.append(nn.Conv2d(channels, 4, (k, 3), s, (p, 1), (d, 1), groups))
         layers += [nn.Dropout(), nn.Sequential(nn.AvgPool2d((2, 1)))]
     network = nn.Sequential(*layers).double()
-    pattern = clamp(network, [2], 1.5, "none")
+    pattern = clamp_backprojection(network, [2], 1.5, "none")
     image = torch.zeros(1, 3, *pattern.shape[-2:], dtype=torch.float64, requires_grad=True)
     pooled = network.eval()(image)[0, 2]
     assert pooled.shape[0] % 2 == pooled.shape[1] % 2 == 1
@@ -178,42 +180,44 @@ def test_without_rectifiers_it_is_the_gradient_of_the_linear_chain(seed: int) ->
 
 def test_a_batch_is_its_units_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     chained, units = features("D", 2), [7, 3, 3, 120]
-    alone = np.concatenate([clamp(chained, [unit]) for unit in units])
+    alone = np.concatenate([clamp_backprojection(chained, [unit]) for unit in units])
     assert np.abs(alone[0] - alone[1]).max() > 0.1 * alone.max()
     monkeypatch.setattr(
-        importlib.import_module("deepsal.rf.backprojection.clamp"), "PIXELS", 3 * 20 * 20
+        importlib.import_module("deepsal.rf.backprojection.clamp"),
+        "CANVAS_PIXELS_PER_PASS",
+        3 * 20 * 20,
     )
-    together = clamp(chained, units)
+    together = clamp_backprojection(chained, units)
     assert np.allclose(together, alone, atol=1e-6 * alone.max())
-    assert clamp(chained, []).shape == (0, *alone.shape[1:])
+    assert clamp_backprojection(chained, []).shape == (0, *alone.shape[1:])
 
 
 def test_a_chain_in_stages_or_with_shared_layers_is_the_same_chain() -> None:
     flat = features("D", 2)
-    expected = clamp(flat, [0])
+    expected = clamp_backprojection(flat, [0])
     stages = nn.Sequential(*flat[:4]), nn.Sequential(*flat[4:9])
-    assert np.array_equal(clamp([*stages, flat[9]], [0]), expected)
+    assert np.array_equal(clamp_backprojection([*stages, flat[9]], [0]), expected)
     pool, relu = nn.MaxPool2d(2), nn.ReLU()
     shared = [relu if isinstance(m, nn.ReLU) else m for m in flat]
     shared[4] = shared[9] = pool
-    assert np.array_equal(clamp(nn.Sequential(*shared), [0]), expected)
+    assert np.array_equal(clamp_backprojection(nn.Sequential(*shared), [0]), expected)
 
 
 def test_a_smaller_canvas_is_cut_and_a_larger_one_only_adds_black() -> None:
     chained = features("D", 2)
-    whole = clamp(chained, [0])
+    whole = clamp_backprojection(chained, [0])
     assert whole.shape[-1] == 20
-    larger = clamp(chained, [0], canvas=28)
+    larger = clamp_backprojection(chained, [0], canvas=28)
     assert np.allclose(larger[..., 4:-4, 4:-4], whole, atol=1e-6 * whole.max())
     assert larger.sum() == pytest.approx(whole.sum(), rel=1e-5)
-    smaller = clamp(chained, [0], canvas=12)
+    smaller = clamp_backprojection(chained, [0], canvas=12)
     assert np.abs(smaller[..., 5:7, 5:7] - whole[..., 9:11, 9:11]).max() < 1e-6 * whole.max()
 
 
 def test_the_network_is_left_as_it_was() -> None:
     network = nn.Sequential(*features("D", 2)).train()
     before, generator = copy.deepcopy(network.state_dict()), torch.get_rng_state()
-    clamp(network, [0])
+    clamp_backprojection(network, [0])
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     assert all(p.requires_grad and p.grad is None for p in network.parameters())
     assert all(m.training for m in network.modules())
@@ -247,4 +251,4 @@ PLAIN = [kernel([[1.0]]), nn.ReLU(), nn.MaxPool2d(2)]
 )
 def test_bad_input_is_named(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        clamp(**{"modules": PLAIN, "units": [0], **wrong})
+        clamp_backprojection(**{"modules": PLAIN, "units": [0], **wrong})

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.backprojection.clamp import clamp
-from deepsal.rf.backprojection.reinjection import activation, phase_scrambled
+from deepsal.rf.backprojection.clamp import clamp_backprojection
+from deepsal.rf.backprojection.reinjection import pooled_activation, scramble_phases
 
 
 def planted() -> nn.Sequential:
@@ -27,21 +27,27 @@ def test_the_activation_is_the_sum_of_each_units_pooled_map() -> None:
     with torch.no_grad():
         expected = np.array([[m.sum().item() for m in network(i[None])[0]] for i in images])
     for batch_size in (1, 2, 16):
-        assert activation(network, images, batch_size) == pytest.approx(expected, rel=1e-5)
-    assert activation(lambda image: network(image), images) == pytest.approx(expected, rel=1e-5)
-    assert activation(network, images.numpy()) == pytest.approx(expected, rel=1e-5)
-    assert activation(copy.deepcopy(network).double(), images) == pytest.approx(expected, rel=1e-5)
+        assert pooled_activation(network, images, batch_size) == pytest.approx(expected, rel=1e-5)
+    assert pooled_activation(lambda image: network(image), images) == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert pooled_activation(network, images.numpy()) == pytest.approx(expected, rel=1e-5)
+    assert pooled_activation(copy.deepcopy(network).double(), images) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_a_planted_unit_answers_most_to_its_own_pattern_and_less_to_its_scrambled_one() -> None:
     network = planted()
-    pattern = clamp(network, range(4), rectify="none", upsample="insert")
-    answers = activation(network, pattern)
+    pattern = clamp_backprojection(network, range(4), rectify="none", upsample="insert")
+    answers = pooled_activation(network, pattern)
     assert answers.shape == (4, 4)
     assert answers.argmax(0).tolist() == answers.argmax(1).tolist() == [0, 1, 2, 3]
-    scrambled = [np.diag(activation(network, phase_scrambled(pattern, s))) for s in range(20)]
+    scrambled = [
+        np.diag(pooled_activation(network, scramble_phases(pattern, s))) for s in range(20)
+    ]
     assert (np.mean(scrambled, 0) < np.diag(answers)).all()
-    assert activation(network, np.zeros_like(pattern)).max() == 0
+    assert pooled_activation(network, np.zeros_like(pattern)).max() == 0
 
 
 def test_a_module_is_read_in_eval_mode_and_left_as_it_was() -> None:
@@ -49,8 +55,8 @@ def test_a_module_is_read_in_eval_mode_and_left_as_it_was() -> None:
     network.train()
     before = copy.deepcopy(network.state_dict())
     images = torch.rand(3, 3, 16, 16)
-    answers = activation(network, images)
-    assert np.array_equal(answers, activation(network, images))
+    answers = pooled_activation(network, images)
+    assert np.array_equal(answers, pooled_activation(network, images))
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     assert all(m.training for m in network.modules())
     with torch.no_grad():
@@ -62,7 +68,7 @@ def test_a_module_is_read_in_eval_mode_and_left_as_it_was() -> None:
 def test_scrambling_keeps_every_channels_amplitudes_mean_and_relation(side: int) -> None:
     pattern = np.random.default_rng(0).random((2, 3, side, side + 3), np.float32)
     pattern[1, 1] = -2 * pattern[1, 0]
-    found = phase_scrambled(pattern, seed=1)
+    found = scramble_phases(pattern, seed=1)
     assert found.shape == pattern.shape
     assert found.dtype == np.float32
     amplitude, expected = (np.abs(np.fft.fft2(one)) for one in (found, pattern))
@@ -75,9 +81,9 @@ def test_scrambling_keeps_every_channels_amplitudes_mean_and_relation(side: int)
 def test_scrambling_takes_the_form_away_and_is_reproducible() -> None:
     pattern = np.zeros((40, 3, 16, 16), np.float32)
     pattern[..., 6:10, 6:10] = 1
-    found = phase_scrambled(pattern, seed=1)
-    assert np.array_equal(found, phase_scrambled(pattern, seed=1))
-    assert not np.allclose(found, phase_scrambled(pattern, seed=2))
+    found = scramble_phases(pattern, seed=1)
+    assert np.array_equal(found, scramble_phases(pattern, seed=1))
+    assert not np.allclose(found, scramble_phases(pattern, seed=2))
     flat = [(one - one.mean((2, 3), keepdims=True)).reshape(40, -1) for one in (pattern, found)]
     cosines = (flat[0] * flat[1]).sum(1) / (flat[0] ** 2).sum(1)
     assert np.abs(cosines).mean() < 0.3
@@ -86,10 +92,10 @@ def test_scrambling_takes_the_form_away_and_is_reproducible() -> None:
 
 def test_what_is_no_map_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"\(B, C, h, w\), not torch.Size\(\[2, 48\]\)"):
-        activation(nn.Flatten(), torch.rand(2, 3, 4, 4))
+        pooled_activation(nn.Flatten(), torch.rand(2, 3, 4, 4))
 
     def total(image: Tensor) -> Tensor:
         return image.sum()
 
     with pytest.raises(ValueError, match="pooled maps"):
-        activation(total, torch.rand(2, 3, 4, 4))
+        pooled_activation(total, torch.rand(2, 3, 4, 4))

@@ -7,7 +7,13 @@ from torch import Tensor, nn
 from torchvision.models import resnet18, vgg11
 from torchvision.ops import FrozenBatchNorm2d
 
-from deepsal.rf.claims.controls import every, geometric_sigma, ones, shuffled, untrained
+from deepsal.rf.claims.controls import (
+    control_networks,
+    flat_kernel_copy,
+    geometric_sigma,
+    shuffled_copy,
+    untrained_copy,
+)
 
 
 def toy() -> nn.Sequential:
@@ -39,7 +45,7 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
-NULLS = [lambda n: untrained(n, 0), lambda n: shuffled(n, 0), ones]
+NULLS = [lambda n: untrained_copy(n, 0), lambda n: shuffled_copy(n, 0), flat_kernel_copy]
 
 
 @pytest.mark.parametrize("null", NULLS)
@@ -61,7 +67,7 @@ def test_a_null_is_a_new_network_of_the_same_kind(
     assert other(torch.rand(1, 3, 16, 16)).isfinite().all()
 
 
-@pytest.mark.parametrize("null", [untrained, shuffled])
+@pytest.mark.parametrize("null", [untrained_copy, shuffled_copy])
 def test_random_nulls_repeat_with_their_seed(
     null: Callable[[nn.Module, int], nn.Module],
 ) -> None:
@@ -74,7 +80,7 @@ def test_random_nulls_repeat_with_their_seed(
 
 def test_untrained_forgets_every_weight_and_statistic() -> None:
     trained = toy()
-    fresh = state(untrained(trained, 0))
+    fresh = state(untrained_copy(trained, 0))
     for name, tensor in state(trained).items():
         assert not (fresh[name] == tensor).any(), name
     assert fresh["1.weight"].tolist() == fresh["1.running_var"].tolist() == [1.0] * 6
@@ -83,7 +89,7 @@ def test_untrained_forgets_every_weight_and_statistic() -> None:
 
 
 def test_untrained_draws_as_torch_does() -> None:
-    weight = state(untrained(nn.Conv2d(64, 64, 3), 0))["weight"]
+    weight = state(untrained_copy(nn.Conv2d(64, 64, 3), 0))["weight"]
     bound = 1 / np.sqrt(64 * 9)  # uniform, Kaiming with a = √5
     assert weight.abs().max().item() == pytest.approx(bound, rel=1e-2)
     assert weight.std().item() == pytest.approx(bound / np.sqrt(3), rel=1e-2)
@@ -94,13 +100,13 @@ def test_a_container_resets_after_its_parts() -> None:
         def reset_parameters(self) -> None:
             nn.init.constant_(self[0].weight, 3)  # type: ignore[arg-type]
 
-    weight = state(untrained(Flat(nn.Conv2d(3, 2, 3)), 0))["0.weight"]
+    weight = state(untrained_copy(Flat(nn.Conv2d(3, 2, 3)), 0))["0.weight"]
     assert weight.unique().tolist() == [3]
 
 
 def test_shuffled_keeps_the_weights_of_every_kernel_and_no_order() -> None:
     network = toy()
-    before, after = state(network), state(shuffled(network, 0))
+    before, after = state(network), state(shuffled_copy(network, 0))
     for name in ("0.weight", "3.weight"):
         kernels = [w[name].flatten(0, 1).flatten(1) for w in (before, after)]
         assert torch.equal(*[k.sort(1).values for k in kernels])
@@ -116,22 +122,22 @@ def test_kernels_are_shuffled_each_in_its_own_order() -> None:
     network = nn.Conv2d(4, 8, 3)
     with torch.no_grad():
         network.weight.copy_(torch.arange(9.0).reshape(3, 3).expand(8, 4, 3, 3))
-    weight = state(shuffled(network, 0))["weight"]
+    weight = state(shuffled_copy(network, 0))["weight"]
     assert len(weight.flatten(0, 1).flatten(1).unique(dim=0)) == 32
     assert weight.mean((0, 1)).std() < 1  # where a weight lands does not depend on its rank
 
 
 def test_shuffled_leaves_a_depthwise_point_alone() -> None:
     network = nn.Conv2d(4, 4, 1, groups=4)
-    assert equal(state(shuffled(network, 0)), state(network))
+    assert equal(state(shuffled_copy(network, 0)), state(network))
 
 
 def test_ones_keep_a_constant_image_through_any_depth() -> None:
-    network = ones(toy()).eval()
+    network = flat_kernel_copy(toy()).eval()
     assert network(torch.full((1, 3, 16, 16), 2.0))[0, :, 6, 6].tolist() == pytest.approx(
         [2.0] * 4, rel=1e-4
     )
-    deep = ones(vgg11(weights=None).features)
+    deep = flat_kernel_copy(vgg11(weights=None).features)
     assert deep(torch.full((1, 3, 320, 320), 2.0))[0, :, 5, 5].tolist() == pytest.approx(
         [2.0] * 512, rel=1e-4
     )
@@ -160,7 +166,7 @@ def test_strides_and_dilations_count_in_pixels(module: nn.Module) -> None:
 def measured(network: nn.Module, side: int) -> float:
     """Width of the gradient of the middle unit of an all-ones network."""
     image = torch.ones(1, 3, side, side, dtype=torch.float64, requires_grad=True)
-    response = ones(network).double()(image)
+    response = flat_kernel_copy(network).double()(image)
     response[0, 0, response.shape[2] // 2, response.shape[3] // 2].backward()
     assert image.grad is not None
     profile = image.grad[0].sum((0, 2)).numpy()
@@ -171,19 +177,19 @@ def measured(network: nn.Module, side: int) -> float:
 
 def test_every_null_in_one_call() -> None:
     network, task = toy(), toy()
-    nulls = every(network, task, seeds=(3, 5))
+    nulls = control_networks(network, task, seeds=(3, 5))
     assert [*nulls] == [
         *("untrained/3", "untrained/5", "shuffled/3", "shuffled/5", "ones", "another")
     ]
     assert nulls["another"] is task
-    assert equal(state(nulls["untrained/5"]), state(untrained(network, 5)))
-    assert equal(state(nulls["shuffled/3"]), state(shuffled(network, 3)))
-    assert equal(state(nulls["ones"]), state(ones(network)))
+    assert equal(state(nulls["untrained/5"]), state(untrained_copy(network, 5)))
+    assert equal(state(nulls["shuffled/3"]), state(shuffled_copy(network, 3)))
+    assert equal(state(nulls["ones"]), state(flat_kernel_copy(network)))
 
 
 def test_a_residual_network_has_all_nulls() -> None:
     image = torch.rand(1, 3, 64, 64)
-    for null in every(resnet18(weights=None).eval()).values():
+    for null in control_networks(resnet18(weights=None).eval()).values():
         assert null(image).isfinite().all()
 
 
@@ -201,15 +207,18 @@ NORMED = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 2, 3))
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: untrained(Scaled(), 0), r"reaches \['gamma'\]: they would stay trained"),
-        (lambda: untrained(FROZEN, 0), r"reaches \['1.running_mean'\]"),
-        (lambda: ones(FROZEN), r"'1.running_mean'.* cannot be made neutral"),
-        (lambda: untrained(NORMED, 0), "parametrizations.weight.original0"),
-        (lambda: shuffled(NORMED, 0), "are computed: remove their parametrisation"),
-        (lambda: ones(nn.Linear(2, 2)), "Linear has no nn.Conv2d"),
-        (lambda: shuffled(nn.Linear(2, 2), 0), "Linear has no nn.Conv2d"),
+        (lambda: untrained_copy(Scaled(), 0), r"reaches \['gamma'\]: they would stay trained"),
+        (lambda: untrained_copy(FROZEN, 0), r"reaches \['1.running_mean'\]"),
+        (lambda: flat_kernel_copy(FROZEN), r"'1.running_mean'.* cannot be made neutral"),
+        (lambda: untrained_copy(NORMED, 0), "parametrizations.weight.original0"),
+        (lambda: shuffled_copy(NORMED, 0), "are computed: remove their parametrisation"),
+        (lambda: flat_kernel_copy(nn.Linear(2, 2)), "Linear has no nn.Conv2d"),
+        (lambda: shuffled_copy(nn.Linear(2, 2), 0), "Linear has no nn.Conv2d"),
         (lambda: geometric_sigma([nn.ConvTranspose2d(3, 2, 3)]), "no closed form"),
-        (lambda: every(toy(), nn.Conv2d(3, 6, 3)), "another is not the same architecture"),
+        (
+            lambda: control_networks(toy(), nn.Conv2d(3, 6, 3)),
+            "another is not the same architecture",
+        ),
     ],
 )
 def test_bad_input_is_named(call: Callable[[], object], message: str) -> None:

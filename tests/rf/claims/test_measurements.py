@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from deepsal.rf import fields, geometry
-from deepsal.rf.backprojection.reinjection import activation, at_contrast
-from deepsal.rf.claims.measurements import portrait
-from deepsal.rf.patches import middle
+from deepsal.rf import map_receptive_fields, measure_geometry
+from deepsal.rf.backprojection.reinjection import pooled_activation, scale_to_contrast
+from deepsal.rf.claims.measurements import measure_network
+from deepsal.rf.patches import centred_patches
 
 UNITS = {"0": [0, 1], "2": [3, 0]}
 
@@ -24,19 +24,19 @@ def images(count: int) -> torch.Tensor:
 
 def test_fields_are_those_of_all_images_in_the_middle_and_their_halves() -> None:
     net, shown = network(), images(5)
-    made = portrait(net, UNITS, shown, window=None)
-    known = geometry(net, "2")
-    patches = middle(2, 5, known, (24, 24))
-    whole = fields(net, "2", shown, patches, [3, 0], known)
+    made = measure_network(net, UNITS, shown, window=None)
+    known = measure_geometry(net, "2")
+    patches = centred_patches(2, 5, known, (24, 24))
+    whole = map_receptive_fields(net, "2", shown, patches, [3, 0], known)
     assert np.allclose(made.field["2"], whole.field, atol=1e-7)
-    odd = fields(net, "2", shown[1::2], patches[:, :2], [3, 0], known)
+    odd = map_receptive_fields(net, "2", shown[1::2], patches[:, :2], [3, 0], known)
     assert np.allclose(made.half["2"][1], odd.field, atol=1e-7)
     assert made.units == {"0": [0, 1], "2": [3, 0]}
     assert made.pattern is None
 
 
 def test_every_measure_has_a_number_per_unit() -> None:
-    made = portrait(network(), UNITS, images(4), window=None)
+    made = measure_network(network(), UNITS, images(4), window=None)
     wanted = {"csi", "k", "opponency", "surround", "extent", "anisotropy", "centre_surround", "ssi"}
     assert wanted <= set(made.measures["2"])
     assert {len(values) for values in made.measures["2"].values()} == {2}
@@ -45,7 +45,7 @@ def test_every_measure_has_a_number_per_unit() -> None:
 
 def test_a_chain_also_has_patterns() -> None:
     net = network()
-    made = portrait(net, UNITS, images(2), chain=[*net, nn.MaxPool2d(2)])
+    made = measure_network(net, UNITS, images(2), chain=[*net, nn.MaxPool2d(2)])
     assert made.pattern is not None
     assert made.reinjected is not None
     assert made.spread is not None
@@ -63,11 +63,13 @@ def test_patterns_are_shown_at_the_contrast_of_what_the_chain_is_given() -> None
     shown = images(2)
     whole = nn.Sequential(Halve(), *net)  # a network that normalises
     names = {f"{int(name) + 1}": units for name, units in UNITS.items()}
-    made = portrait(whole, names, shown, chain=[*whole[1:], pool])
+    made = measure_network(whole, names, shown, chain=[*whole[1:], pool])
     assert made.pattern is not None
-    image = at_contrast(made.pattern, float((shown / 2).std()))
+    image = scale_to_contrast(made.pattern, float((shown / 2).std()))
     assert made.reinjected is not None
-    assert np.allclose(made.reinjected, activation(nn.Sequential(*net, pool), image), rtol=1e-5)
+    assert np.allclose(
+        made.reinjected, pooled_activation(nn.Sequential(*net, pool), image), rtol=1e-5
+    )
 
 
 class Halve(nn.Module):
@@ -77,4 +79,4 @@ class Halve(nn.Module):
 
 def test_one_image_cannot_be_halved() -> None:
     with pytest.raises(ValueError, match="1 images cannot be halved"):
-        portrait(network(), UNITS, images(1))
+        measure_network(network(), UNITS, images(1))

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from deepsal.rf.claims import rules
-from deepsal.rf.claims.measurements import Portrait
-from deepsal.rf.claims.rules import Row, beside, over
+from deepsal.rf.claims.measurements import NetworkMeasurements
+from deepsal.rf.claims.rules import ClaimRow, interval_over_units, threshold_outcome
 from deepsal.statistics import Interval
 
 UNITS = 20
 BEFORE = np.eye(UNITS)[::-1] + 1.0
 
 
-def drawn(reinjected: Any, spread: Any = 1.0, **control: float) -> Portrait:
+def drawn(reinjected: Any, spread: Any = 1.0, **control: float) -> NetworkMeasurements:
     known = {"blank": 1.5, "noise": 1.5, "scrambled": 1.5} | control
-    return Portrait(
+    return NetworkMeasurements(
         field={},
         half={},
         measures={},
@@ -30,7 +30,7 @@ def drawn(reinjected: Any, spread: Any = 1.0, **control: float) -> Portrait:
     )
 
 
-def measured(rows: Iterator[Row]) -> dict[str, Row]:
+def measured(rows: Iterator[ClaimRow]) -> dict[str, ClaimRow]:
     return {row.measure: row for row in rows}
 
 
@@ -43,41 +43,45 @@ def measured(rows: Iterator[Row]) -> dict[str, Row]:
     ],
 )
 def test_a_pattern_must_widen_to_spread(width: Any, outcome: str) -> None:
-    (row,) = rules.spread([drawn(BEFORE)], [drawn(BEFORE, width)], "conv5")
+    (row,) = rules.decide_pattern_spread([drawn(BEFORE)], [drawn(BEFORE, width)], "conv5")
     assert (row.claim, row.outcome) == ("P4", outcome)
     assert (row.null, row.null_estimate) == ("before", 1)
 
 
 def test_a_pattern_that_excites_its_own_unit_alone_supports_both_halves() -> None:
     after = drawn(np.eye(UNITS) + 1)
-    rows = measured(rules.excites([drawn(BEFORE + 1)], [after], "conv5"))
+    rows = measured(rules.decide_pattern_excitation([drawn(BEFORE + 1)], [after], "conv5"))
     assert {row.claim for row in rows.values()} == {"P5"}
     assert (rows["own unit"].effect.estimate, rows["own unit"].outcome) == (1, "supported")
     assert rows["own unit"].null_estimate == 0
     assert (rows["inhibited"].effect.estimate, rows["inhibited"].outcome) == (1, "supported")
     assert [rows[f"over {name}"].effect.estimate for name in ("blank", "others")] == [1, 1]
     assert {rows[name].outcome for name in rows if name.startswith("over ")} == {""}
-    back = measured(rules.excites([after], [drawn(BEFORE)], "conv5"))
+    back = measured(rules.decide_pattern_excitation([after], [drawn(BEFORE)], "conv5"))
     assert back["own unit"].outcome == "not supported"
 
 
 def test_what_was_so_before_is_not_what_training_did() -> None:
     same = drawn(np.eye(UNITS) + 1)
-    rows = measured(rules.excites([same], [same], "conv5"))
+    rows = measured(rules.decide_pattern_excitation([same], [same], "conv5"))
     assert rows["own unit"].outcome == rows["inhibited"].outcome == "undecided"
 
 
 def test_a_unit_that_noise_or_another_pattern_excites_as_much_does_not_count() -> None:
     after = drawn(np.eye(UNITS) + 1, noise=3.0)
-    rows = measured(rules.excites([drawn(BEFORE)], [after], "conv5"))
+    rows = measured(rules.decide_pattern_excitation([drawn(BEFORE)], [after], "conv5"))
     assert rows["over noise"].effect.estimate == 0
     assert rows["over scrambled"].effect.estimate == 1
-    alike = measured(rules.excites([drawn(BEFORE)], [drawn(np.ones((UNITS, UNITS)))], "conv5"))
+    alike = measured(
+        rules.decide_pattern_excitation([drawn(BEFORE)], [drawn(np.ones((UNITS, UNITS)))], "conv5")
+    )
     assert alike["over others"].effect.estimate == 0
 
 
 def test_all_that_answers_more_than_to_a_blank_is_not_inhibited() -> None:
-    rows = measured(rules.excites([drawn(BEFORE)], [drawn(BEFORE, blank=0.0)], "conv5"))
+    rows = measured(
+        rules.decide_pattern_excitation([drawn(BEFORE)], [drawn(BEFORE, blank=0.0)], "conv5")
+    )
     assert (rows["inhibited"].effect.estimate, rows["inhibited"].outcome) == (0, "not supported")
 
 
@@ -87,7 +91,7 @@ def test_units_are_channels_of_the_map() -> None:
         units={"conv5": [19, 18, 17, 16, 15, 14, 13, 12]},
         control={name: np.full((8, UNITS), 1.5) for name in ("blank", "noise", "scrambled")},
     )
-    rows = measured(rules.excites([after], [after], "conv5"))
+    rows = measured(rules.decide_pattern_excitation([after], [after], "conv5"))
     assert rows["own unit"].effect.estimate == rows["over blank"].effect.estimate == 1
 
 
@@ -106,12 +110,12 @@ def test_units_are_channels_of_the_map() -> None:
 def test_an_interval_lies_on_a_side_of_a_bar_or_across_it(
     low: float, high: float, sign: int, outcome: str
 ) -> None:
-    assert beside(Interval(0.5, low, high, 20), 0.5, sign) == outcome
+    assert threshold_outcome(Interval(0.5, low, high, 20), 0.5, sign) == outcome
 
 
 def test_seeds_widen_the_interval() -> None:
     random = np.random.default_rng(0)
     runs = [random.normal(shift, 0.1, 20) for shift in (0, 1, 2)]
-    one, all_of_them = over([np.concatenate(runs)]), over(runs)
+    one, all_of_them = interval_over_units([np.concatenate(runs)]), interval_over_units(runs)
     assert one.estimate == all_of_them.estimate
     assert all_of_them.high - all_of_them.low > one.high - one.low

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from deepsal.rf.claims.measurements import Portrait
-from deepsal.rf.claims.rules import Row
-from deepsal.rf.claims.verdict import verdict
+from deepsal.rf.claims.measurements import NetworkMeasurements
+from deepsal.rf.claims.rules import ClaimRow
+from deepsal.rf.claims.verdict import decide_claims
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 UNITS = 20
 
 
-def drawn(seed: int, centre_surround: float = 0.0, **more: Any) -> Portrait:
+def drawn(seed: int, centre_surround: float = 0.0, **more: Any) -> NetworkMeasurements:
     random = np.random.default_rng(seed)
 
     def field() -> Any:
@@ -21,7 +21,7 @@ def drawn(seed: int, centre_surround: float = 0.0, **more: Any) -> Portrait:
 
     yes = (np.arange(UNITS) < centre_surround * UNITS).astype(float)
     numbers = {m: random.normal(size=UNITS) for m in ("csi", "ssi", "k")}
-    return Portrait(
+    return NetworkMeasurements(
         field={stage: field() for stage in STAGES},
         half={},
         measures={stage: {"centre_surround": yes, **numbers} for stage in STAGES},
@@ -32,7 +32,7 @@ def drawn(seed: int, centre_surround: float = 0.0, **more: Any) -> Portrait:
     )
 
 
-def learnt(before: Portrait, share: float, **more: Any) -> Portrait:
+def learnt(before: NetworkMeasurements, share: float, **more: Any) -> NetworkMeasurements:
     """Return what the first three stages kept and the others changed."""
     other = drawn(99, share)
     kept = {s: (before if i < 3 else other).field[s] for i, s in enumerate(STAGES)}
@@ -42,26 +42,29 @@ def learnt(before: Portrait, share: float, **more: Any) -> Portrait:
 NULLS = {"untrained/0": drawn(5), "untrained/1": drawn(6), "ones": drawn(7)}
 
 
-def row(rows: list[Row], claim: str, stage: str, measure: str) -> Row:
+def row(rows: list[ClaimRow], claim: str, stage: str, measure: str) -> ClaimRow:
     (found,) = (r for r in rows if r[:3] == (claim, stage, measure))
     return found
 
 
 def test_what_hardly_changed_and_what_did_is_told_apart() -> None:
     before = drawn(0)
-    rows = verdict(before, learnt(before, 0), NULLS)
+    rows = decide_claims(before, learnt(before, 0), NULLS)
     assert [row(rows, "P1", s, "cosine").outcome for s in STAGES[:3]] == ["supported"] * 3
     assert [row(rows, "P2", s, "cosine").outcome for s in STAGES[3:]] == ["supported"] * 2
     assert row(rows, "P2", "conv5", "cosine").null == "untrained"
-    other = verdict(before, drawn(3), NULLS)
+    other = decide_claims(before, drawn(3), NULLS)
     assert row(other, "P1", "conv1", "cosine").outcome == "not supported"
-    assert row(verdict(before, before, NULLS), "P2", "conv5", "cosine").outcome == "not supported"
+    assert (
+        row(decide_claims(before, before, NULLS), "P2", "conv5", "cosine").outcome
+        == "not supported"
+    )
 
 
 def test_displacement_and_cka_inform() -> None:
     before = drawn(0)
     moved = {key: 1.5 * value for key, value in before.weights.items()}
-    rows = verdict(before, replace(before, weights=moved), NULLS)
+    rows = decide_claims(before, replace(before, weights=moved), NULLS)
     assert row(rows, "P1", "conv1", "displacement").effect.estimate == pytest.approx(0.5)
     assert row(rows, "P1", "conv1", "cka").effect.estimate == pytest.approx(1)
     assert row(rows, "P1", "conv1", "cka").outcome == ""
@@ -80,7 +83,7 @@ def test_displacement_and_cka_inform() -> None:
 def test_centre_surround_needs_most_units_and_more_than_before_and_nulls(
     before: float, after: float, null: float, outcome: str
 ) -> None:
-    rows = verdict(drawn(0, before), drawn(1, after), {**NULLS, "shuffled/0": drawn(8, null)})
+    rows = decide_claims(drawn(0, before), drawn(1, after), {**NULLS, "shuffled/0": drawn(8, null)})
     found = row(rows, "P3", "conv5", "centre-surround")
     assert found.outcome == outcome
     assert found.effect.estimate == pytest.approx(after)
@@ -94,9 +97,11 @@ def test_patterns_are_judged_where_all_networks_have_them() -> None:
         "reinjected": np.eye(UNITS),
         "control": {name: np.ones((UNITS, UNITS)) for name in ("blank", "noise", "scrambled")},
     }
-    rows = verdict(drawn(0, **own), drawn(1, **own), NULLS)
+    rows = decide_claims(drawn(0, **own), drawn(1, **own), NULLS)
     assert {r.claim for r in rows} == {"P1", "P2", "P3", "P4", "P5"}
-    assert not [r for r in verdict(drawn(0), drawn(1, **own), NULLS) if r.claim in ("P4", "P5")]
+    assert not [
+        r for r in decide_claims(drawn(0), drawn(1, **own), NULLS) if r.claim in ("P4", "P5")
+    ]
 
 
 def test_p_values_are_adjusted_over_all_measures() -> None:
@@ -104,19 +109,19 @@ def test_p_values_are_adjusted_over_all_measures() -> None:
     raised = {
         s: {m: v + 3 + np.arange(UNITS) for m, v in before.measures[s].items()} for s in STAGES
     }
-    rows = verdict(before, replace(after, measures=raised), NULLS)
+    rows = decide_claims(before, replace(after, measures=raised), NULLS)
     ps = [r.p for r in rows if np.isfinite(r.p)]
     assert len(ps) == 6
     assert row(rows, "P3", "conv5", "csi").p == pytest.approx(6 * 2 / 2**UNITS)
 
 
 def test_too_few_units_are_undecided() -> None:
-    def few(portrait: Portrait) -> Portrait:
+    def few(portrait: NetworkMeasurements) -> NetworkMeasurements:
         kept = np.where(np.arange(UNITS) < 5, 1, np.nan).astype(np.float32)
         gone = {s: f * kept[:, None, None, None] for s, f in portrait.field.items()}
         return replace(portrait, field=gone)
 
-    rows = verdict(few(drawn(0)), few(drawn(0)), NULLS)
+    rows = decide_claims(few(drawn(0)), few(drawn(0)), NULLS)
     found = row(rows, "P1", "conv1", "cosine")
     assert found.outcome == "undecided"
     assert found.effect.count == 5
@@ -125,6 +130,6 @@ def test_too_few_units_are_undecided() -> None:
 def test_portraits_of_other_units_are_refused() -> None:
     other = replace(drawn(1), units={"conv1": [0]})
     with pytest.raises(ValueError, match="'ones' has other layers or units"):
-        verdict(drawn(0), drawn(1), {"ones": other})
+        decide_claims(drawn(0), drawn(1), {"ones": other})
     with pytest.raises(ValueError, match="2 portraits before and 3 after"):
-        verdict([drawn(0)] * 2, [drawn(1)] * 3, NULLS)
+        decide_claims([drawn(0)] * 2, [drawn(1)] * 3, NULLS)

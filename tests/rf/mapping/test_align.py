@@ -4,17 +4,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.geometry import Geometry
-from deepsal.rf.mapping.align import Aligned
+from deepsal.rf.geometry import FieldGeometry
+from deepsal.rf.mapping.align import AlignedFieldSum
 from deepsal.rf.mapping.engine.windowed_gradient import Box
-from deepsal.rf.mapping.gradient_fields import fields
+from deepsal.rf.mapping.gradient_fields import map_receptive_fields
 
-GEOMETRY = Geometry((3, 3), (1, 1), (1, 1))
+GEOMETRY = FieldGeometry((3, 3), (1, 1), (1, 1))
 AT = np.array([[4, 5]])
 
 
 def add(
-    aligned: Aligned,
+    aligned: AlignedFieldSum,
     patch: int,
     value: NDArray[np.float32],
     box: Box,
@@ -28,7 +28,7 @@ def add(
 
 
 def test_answers_are_laid_over_each_other_on_the_unit() -> None:
-    aligned = Aligned(GEOMETRY, (9, 9), (1, 3), None, keep=False)
+    aligned = AlignedFieldSum(GEOMETRY, (9, 9), (1, 3), None, keep=False)
     value = np.arange(81, dtype=np.float32).reshape(1, 9, 9).repeat(3, 0)
     add(aligned, 0, value, Box(0, 9, 0, 9), 1.0)
     add(aligned, 1, value, Box(0, 9, 0, 9), 2.0, at=(0, 0))
@@ -44,7 +44,9 @@ def test_many_units_and_patches_added_together_equal_those_added_one_by_one() ->
     value = torch.rand(4, 3, 5, 6, generator=generator)
     first = torch.tensor([[0, 0], [2, 3], [-2, 1], [4, 5]])
     box, activation = Box(1, 6, 2, 8), torch.arange(4.0)
-    together, single = (Aligned(GEOMETRY, (9, 9), (2, 3), None, keep=True) for _ in range(2))
+    together, single = (
+        AlignedFieldSum(GEOMETRY, (9, 9), (2, 3), None, keep=True) for _ in range(2)
+    )
     together.add(unit, patch, first, value, box, activation)
     for i in range(4):
         one = slice(i, i + 1)
@@ -58,7 +60,7 @@ def test_many_units_and_patches_added_together_equal_those_added_one_by_one() ->
 
 
 def test_the_direction_in_which_patches_differ_is_found() -> None:
-    aligned = Aligned(GEOMETRY, (9, 9), (1, 4), None, keep=True)
+    aligned = AlignedFieldSum(GEOMETRY, (9, 9), (1, 4), None, keep=True)
     direction = np.zeros((3, 3, 3), dtype=np.float32)
     direction[1, 2, 0] = 1
     for k, size in enumerate((-3, -1, 1, 3)):
@@ -89,7 +91,7 @@ def test_the_two_directions_in_which_a_field_varies_are_found() -> None:
     images.view(40, 27)[:] += 2 * torch.outer(
         images.view(40, 27) @ directions[:, 1], directions[:, 1]
     )
-    found = fields(network, "1", images, first(40), [0], components=4)
+    found = map_receptive_fields(network, "1", images, first(40), [0], components=4)
     answers = images.view(40, 27) @ directions
     (mix, variance) = np.linalg.eigh(np.cov(answers[:, 1:].T.numpy()))[::-1]
     assert found.variance[0, :2] == pytest.approx(variance[::-1], rel=1e-4)
@@ -97,16 +99,16 @@ def test_the_two_directions_in_which_a_field_varies_are_found() -> None:
     for c in range(2):
         expected = directions[:, 1:].numpy() @ mix[:, 1 - c]
         assert abs(found.component[0, c].ravel() @ expected) == pytest.approx(1, abs=1e-4)
-    few = fields(network, "1", images[:3], first(3), [0], components=4)
+    few = map_receptive_fields(network, "1", images[:3], first(3), [0], components=4)
     assert np.isfinite(few.variance[0]).tolist() == [True, True, False, False]
     assert np.isnan(few.component[0, 2:]).all()
 
 
 def test_a_window_around_an_even_field_is_its_middle_or_the_pixel_before() -> None:
-    geometry = Geometry((8, 9), (4, 4), (2, 3))
-    whole = Aligned(geometry, (64, 64), (1, 1), None, keep=False)
+    geometry = FieldGeometry((8, 9), (4, 4), (2, 3))
+    whole = AlignedFieldSum(geometry, (64, 64), (1, 1), None, keep=False)
     for window, shift in ((6, 0), (5, -0.5), (1, -0.5)):
-        small = Aligned(geometry, (64, 64), (1, 1), window, keep=False)
+        small = AlignedFieldSum(geometry, (64, 64), (1, 1), window, keep=False)
         for aligned in (whole, small):
             add(aligned, 0, np.ones((3, 1, 1), dtype=np.float32), Box(4, 5, 5, 6), 0.0)
         assert small.sides == [window, window]
@@ -116,7 +118,7 @@ def test_a_window_around_an_even_field_is_its_middle_or_the_pixel_before() -> No
 
 
 def test_an_answer_outside_the_window_or_without_a_cell_adds_nothing() -> None:
-    aligned = Aligned(GEOMETRY, (9, 9), (1, 2), None, keep=True)
+    aligned = AlignedFieldSum(GEOMETRY, (9, 9), (1, 2), None, keep=True)
     add(aligned, 0, np.ones((3, 2, 2), dtype=np.float32), Box(0, 2, 0, 2), 1.0)
     add(aligned, 1, np.ones((3, 0, 0), dtype=np.float32), Box(0, 0, 0, 0), 2.0)
     assert not aligned.mean().any()
@@ -124,7 +126,7 @@ def test_an_answer_outside_the_window_or_without_a_cell_adds_nothing() -> None:
 
 
 def test_global_context_is_laid_over_the_middle_of_a_units_own_cell() -> None:
-    aligned = Aligned(Geometry(None, (8, 8), (0, 0)), (32, 48), (1, 1), 9, keep=False)
+    aligned = AlignedFieldSum(FieldGeometry(None, (8, 8), (0, 0)), (32, 48), (1, 1), 9, keep=False)
     ones = np.ones((3, 32, 48), dtype=np.float32)
     add(aligned, 0, ones, Box(0, 32, 0, 48), 1.0, at=(2, 3))
     assert np.abs(aligned.centre(np.array([[2, 3]]))[0] - [2 * 8 + 3.5, 3 * 8 + 3.5]).max() <= 0.5

@@ -7,9 +7,9 @@ from torchvision.models import resnet18
 from torchvision.models.vgg import cfgs, make_layers
 from torchvision.ops import SqueezeExcitation
 
-from deepsal.rf.geometry import geometry
-from deepsal.rf.hooks import layer, undisturbed, until
-from deepsal.rf.mapping.crop import crop
+from deepsal.rf.geometry import measure_geometry
+from deepsal.rf.hooks import find_layer, forward_until, temporary_eval_mode
+from deepsal.rf.mapping.crop import crop_for_unit
 from tests.conftest import backbone, stage
 
 
@@ -47,16 +47,16 @@ def test_value_and_gradient_in_the_crop_equal_those_in_the_full_image(
     torch.manual_seed(0)
     network = build()
     unsettle(network)
-    known = geometry(network, target)
+    known = measure_geometry(network, target)
     image = torch.rand(1, 3, *size)
-    with undisturbed(network):
-        run = until(network, layer(network, target))
+    with temporary_eval_mode(network):
+        run = forward_until(network, find_layer(network, target))
         rows, columns = run(image).shape[-2:]
         for unit in [
             *((0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)),
             *((rows // 2, 0), (rows // 2, columns // 2), (rows // 2, columns // 2 + 1)),
         ]:
-            top, bottom, left, right, within = crop(known, size, unit)
+            top, bottom, left, right, within = crop_for_unit(known, size, unit)
             if known.size is None:
                 assert (top, bottom, left, right, within) == (0, size[0], 0, size[1], unit)
             else:
@@ -92,15 +92,15 @@ def test_behind_a_gate_no_smaller_crop_would_do() -> None:
     unsettle(network)
     image = torch.rand(1, 3, 128, 160)
     image[..., 112:] += 10  # far from the unit
-    with undisturbed(network):
-        run = until(network, layer(network, "3"))
+    with temporary_eval_mode(network):
+        run = forward_until(network, find_layer(network, "3"))
         whole, _ = probe(run, image, (8, 10))
         local, _ = probe(run, image[:, :, 32:96, 48:112], (4, 4))
-    assert geometry(network, "3").size is None
+    assert measure_geometry(network, "3").size is None
     assert not torch.allclose(whole, local, rtol=1e-4)
 
 
 def test_an_image_smaller_than_the_field_is_used_whole() -> None:
-    known = geometry(backbone(), "conv5")
-    box = crop(known, (64, 64), (1, 0))
+    known = measure_geometry(backbone(), "conv5")
+    box = crop_for_unit(known, (64, 64), (1, 0))
     assert box == (0, 64, 0, 64, (1, 0))

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deepsal.rf.geometry import geometry
+from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.mapping import extraction
-from deepsal.rf.mapping.gradient_fields import Fields, fields
-from deepsal.rf.mapping.methods import METHODS
+from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
+from deepsal.rf.mapping.methods import FIELD_METHODS
 from tests.conftest import arrays_equal, backbone
 
 aten = torch.ops.aten
@@ -60,10 +60,10 @@ def scattered(count: int) -> NDArray[np.int64]:
     return patches
 
 
-def read(images: Tensor, patches: NDArray[np.int64], **options: Any) -> Fields:
+def read(images: Tensor, patches: NDArray[np.int64], **options: Any) -> ReceptiveFields:
     network = backbone().eval()
-    known = geometry(network, "conv3")
-    return fields(network, "conv3", images, patches, range(6), known, **options)
+    known = measure_geometry(network, "conv3")
+    return map_receptive_fields(network, "conv3", images, patches, range(6), known, **options)
 
 
 IMAGES = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -88,14 +88,14 @@ def test_the_size_of_a_pass_does_not_matter_nor_does_a_lack_of_memory(
 ) -> None:
     whole = read(IMAGES, scattered(4), engine=engine, components=1)
     small = read(IMAGES, scattered(4), engine=engine, components=1, pixels=2 * 24 * 24)
-    read_gradient = METHODS["gradient"]
+    read_gradient = FIELD_METHODS["gradient"]
 
     def scarce(probe: Any, question: Any) -> Any:
         if len(question.crops) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
         return read_gradient(probe, question)
 
-    monkeypatch.setitem(METHODS, "gradient", scarce)
+    monkeypatch.setitem(FIELD_METHODS, "gradient", scarce)
     halved = read(IMAGES, scattered(4), engine=engine, components=1)
     for other in (small, halved):
         assert np.allclose(whole.field, other.field, rtol=1e-5, atol=1e-7, equal_nan=True)
@@ -107,7 +107,7 @@ def test_memory_for_less_than_one_crop_is_an_error(monkeypatch: pytest.MonkeyPat
     def scarce(probe: Any, question: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 
-    monkeypatch.setitem(METHODS, "gradient", scarce)
+    monkeypatch.setitem(FIELD_METHODS, "gradient", scarce)
     with pytest.raises(torch.OutOfMemoryError):
         read(IMAGES, scattered(1))
 
@@ -117,19 +117,19 @@ def test_on_a_device_with_a_queue_the_faster_engine_is_taken_and_remembered(
     slow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, passes = [0.0], Counter[bool]()
-    read_gradient = METHODS["gradient"]
+    read_gradient = FIELD_METHODS["gradient"]
 
     def timed(probe: Any, question: Any) -> Any:
         passes[question.windowed] += 1
         clock[0] += 9.0 if question.windowed == (slow == "windowed") else 1.0
         return read_gradient(probe, question)
 
-    monkeypatch.setattr(extraction, "FASTER", {})
-    monkeypatch.setattr(extraction, "is_queued", lambda device: True)
+    monkeypatch.setattr(extraction, "WINDOWED_IS_FASTER", {})
+    monkeypatch.setattr(extraction, "runs_asynchronously", lambda device: True)
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(torch.accelerator, "synchronize", lambda: None)
     expected = read(IMAGES, scattered(4), engine="batch" if slow == "windowed" else "windowed")
-    monkeypatch.setitem(METHODS, "gradient", timed)
+    monkeypatch.setitem(FIELD_METHODS, "gradient", timed)
     for again in (False, True):
         passes.clear()
         assert arrays_equal(read(IMAGES, scattered(4)).field, expected.field)
@@ -138,12 +138,14 @@ def test_on_a_device_with_a_queue_the_faster_engine_is_taken_and_remembered(
 
 def test_a_plain_batch_runs_as_many_operators_for_many_patches_as_for_one() -> None:
     network = backbone().eval()
-    known = geometry(network, "conv3")
+    known = measure_geometry(network, "conv3")
     operators = []
     for patches in (1, 16):
         at = np.array([[[k % 3, 4, 4 + k // 3] for k in range(patches)]] * 6)
         with Counting() as counted, Copies() as copied:
-            fields(network, "conv3", IMAGES, at, range(6), known, engine="batch", pixels=1 << 30)
+            map_receptive_fields(
+                network, "conv3", IMAGES, at, range(6), known, engine="batch", pixels=1 << 30
+            )
         operators.append(counted.operators)
         assert counted.waits == 1, "the layer's rectifier is looked for"
         assert copied.names == {"cpu": 3}, "sums, activations and the check of the crops"
@@ -156,9 +158,9 @@ def test_a_failed_check_says_in_which_arithmetic_it_was_made() -> None:
             return image - image.mean()
 
     network = nn.Sequential(nn.Conv2d(3, 4, 3), Mixing())
-    known = geometry(nn.Sequential(network[0]), "0")
+    known = measure_geometry(nn.Sequential(network[0]), "0")
     with pytest.raises(ValueError, match=r"computed in float32.*mixes images"):
-        fields(network, "1", IMAGES, np.array([[[0, 9, 9]]]), [0], known)
+        map_receptive_fields(network, "1", IMAGES, np.array([[[0, 9, 9]]]), [0], known)
 
 
 def test_an_unknown_engine_lists_the_choices() -> None:

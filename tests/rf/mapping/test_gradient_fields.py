@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from deepsal.rf.geometry import Geometry, geometry
-from deepsal.rf.mapping.gradient_fields import fields
-from deepsal.rf.mapping.methods import METHODS
+from deepsal.rf.geometry import FieldGeometry, measure_geometry
+from deepsal.rf.mapping.gradient_fields import map_receptive_fields
+from deepsal.rf.mapping.methods import FIELD_METHODS
 from tests.conftest import arrays_equal, backbone, difference_of_gaussians
 
 SIDE = 15
@@ -40,7 +40,7 @@ def middle(units: int, images: int, at: tuple[int, int]) -> NDArray[np.int64]:
 def test_a_planted_centre_surround_unit_is_recovered(ratio: float, sign: int) -> None:
     truth = sign * difference_of_gaussians(SIDE, ratio)
     images = torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(0)) - 0.5
-    found = fields(Planted(truth[None]), "units", images, middle(1, 4, (20, 20)), [0])
+    found = map_receptive_fields(Planted(truth[None]), "units", images, middle(1, 4, (20, 20)), [0])
     w = found.field[0].sum(0)
     assert found.field.shape == (1, 3, SIDE, SIDE)
     assert np.allclose(w, truth, atol=1e-6)
@@ -54,7 +54,7 @@ def test_a_planted_centre_surround_unit_is_recovered(ratio: float, sign: int) ->
 def test_a_field_at_the_border_stays_aligned_on_its_unit(at: tuple[int, int]) -> None:
     truth = difference_of_gaussians(SIDE, 0.5)
     images = torch.rand(1, 3, 40, 40)
-    found = fields(Planted(truth[None]), "units", images, middle(1, 1, at), [0])
+    found = map_receptive_fields(Planted(truth[None]), "units", images, middle(1, 1, at), [0])
     inside = np.zeros((SIDE, SIDE), dtype=bool)
     rows, columns = (np.arange(SIDE) - SIDE // 2 + a for a in at)
     inside[np.ix_((rows >= 0) & (rows < 40), (columns >= 0) & (columns < 40))] = True
@@ -68,8 +68,8 @@ def test_batched_crops_equal_captums_loop_over_full_images(stage: str) -> None:
     images = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     stride = network.strides[stage]
     patches = np.random.default_rng(0).integers((0, 0, 0), (3, 64 // stride, 96 // stride), (6, 3))
-    found = fields(network, stage, images, patches[:, None], range(6))
-    known = geometry(network, stage)
+    found = map_receptive_fields(network, stage, images, patches[:, None], range(6))
+    known = measure_geometry(network, stage)
     assert known.size is not None
     relu = network.get_submodule(stage).get_submodule("2")
     captum = NeuronGradient(lambda image: network(image)["conv5"], relu)
@@ -86,8 +86,10 @@ def test_batched_crops_equal_captums_loop_over_full_images(stage: str) -> None:
 def test_the_centre_is_that_of_the_theoretical_field(window: int | None) -> None:
     patches = np.array([[[0, 3, 5], [0, 0, 13], [0, 12, 0]]])
     network = backbone()
-    found = fields(network, "conv3", torch.rand(1, 3, 104, 112), patches, [0], window=window)
-    known = geometry(network, "conv3")
+    found = map_receptive_fields(
+        network, "conv3", torch.rand(1, 3, 104, 112), patches, [0], window=window
+    )
+    known = measure_geometry(network, "conv3")
     assert known.size is not None
     expected = patches[0, :, 1:] * 8 - np.array(known.offset) + (np.array(known.size) - 1) / 2
     assert np.abs(found.centre[0] - expected).max() <= (0.5 if window == 8 else 0)
@@ -97,8 +99,11 @@ def test_a_field_is_the_mean_over_its_patches() -> None:
     network = backbone()
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     patches = middle(3, 4, (4, 5))
-    together = fields(network, "conv3", images, patches, [0, 1, 2])
-    single = [fields(network, "conv3", images, patches[:, k : k + 1], [0, 1, 2]) for k in range(4)]
+    together = map_receptive_fields(network, "conv3", images, patches, [0, 1, 2])
+    single = [
+        map_receptive_fields(network, "conv3", images, patches[:, k : k + 1], [0, 1, 2])
+        for k in range(4)
+    ]
     assert np.allclose(together.field, np.mean([f.field for f in single], 0), atol=1e-7)
     assert np.allclose(together.activation, np.hstack([f.activation for f in single]))
     assert together.count.tolist() == [4, 4, 4]
@@ -107,7 +112,7 @@ def test_a_field_is_the_mean_over_its_patches() -> None:
 def test_a_unit_without_a_patch_has_no_field() -> None:
     patches = middle(2, 2, (4, 4))
     patches[1] = -1
-    found = fields(backbone(), "conv3", torch.rand(2, 3, 64, 64), patches, [0, 1])
+    found = map_receptive_fields(backbone(), "conv3", torch.rand(2, 3, 64, 64), patches, [0, 1])
     assert np.isfinite(found.field[0]).all()
     assert np.isnan(found.field[1]).all()
     assert np.isnan(found.centre[1]).all()
@@ -117,8 +122,8 @@ def test_a_unit_without_a_patch_has_no_field() -> None:
 
 def test_a_smaller_window_is_the_middle_of_the_larger() -> None:
     images, patches = torch.rand(1, 3, 64, 64), middle(1, 1, (4, 4))
-    large = fields(backbone(), "conv3", images, patches, [0])
-    small = fields(backbone(), "conv3", images, patches, [0], window=9)
+    large = map_receptive_fields(backbone(), "conv3", images, patches, [0])
+    small = map_receptive_fields(backbone(), "conv3", images, patches, [0], window=9)
     assert arrays_equal(small.field, large.field[:, :, 3:12, 3:12])
 
 
@@ -127,7 +132,9 @@ def test_a_residual_network_is_read_before_its_last_rectifier() -> None:
     network = resnet18(weights=None)
     network.layer1[1].bn2.bias.data.fill_(-100.0)  # every unit is silent
     network.layer1[1].conv2.weight.data *= 1e-3
-    found = fields(network, "layer1", torch.rand(1, 3, 64, 64), middle(4, 1, (8, 8)), range(4))
+    found = map_receptive_fields(
+        network, "layer1", torch.rand(1, 3, 64, 64), middle(4, 1, (8, 8)), range(4)
+    )
     assert (found.activation < 0).all()
     assert (np.abs(found.field).max((1, 2, 3)) > 0).all()
 
@@ -135,7 +142,7 @@ def test_a_residual_network_is_read_before_its_last_rectifier() -> None:
 def test_nothing_is_left_behind() -> None:
     network = backbone().train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    fields(network, "conv4", torch.rand(2, 3, 64, 64), middle(2, 2, (2, 2)), [0, 1])
+    map_receptive_fields(network, "conv4", torch.rand(2, 3, 64, 64), middle(2, 2, (2, 2)), [0, 1])
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
     assert all(
@@ -147,7 +154,7 @@ def test_nothing_is_left_behind() -> None:
 def test_a_network_in_training_is_read_as_in_evaluation() -> None:
     images, patches = torch.rand(2, 3, 64, 64), middle(2, 2, (2, 2))
     learning, done = (
-        fields(network, "conv4", images, patches, [0, 1])
+        map_receptive_fields(network, "conv4", images, patches, [0, 1])
         for network in (backbone().train(), backbone().eval())
     )
     assert arrays_equal(learning.field, done.field)
@@ -174,7 +181,7 @@ def generators() -> tuple[object, object]:
     return torch.get_rng_state().tolist(), str(numpy)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", FIELD_METHODS)
 def test_nothing_is_left_behind_by_an_exception(method: str) -> None:
     broken = Broken(0)
     network = nn.Sequential(
@@ -183,10 +190,10 @@ def test_nothing_is_left_behind_by_an_exception(method: str) -> None:
     network[1].eval()
     network[4].requires_grad_(False)
     images, patches = torch.rand(1, 3, 24, 24), middle(2, 1, (4, 4))
-    known = Geometry((5, 5), (1, 1), (0, 0))
+    known = FieldGeometry((5, 5), (1, 1), (0, 0))
 
     def ask() -> None:
-        fields(network, "5", images, patches, [0, 1], known, method=method, samples=2)
+        map_receptive_fields(network, "5", images, patches, [0, 1], known, method=method, samples=2)
 
     ask()
     for at in range(1, broken.calls + 1):
@@ -209,33 +216,35 @@ def test_nothing_is_left_behind_by_an_exception(method: str) -> None:
 def test_a_place_that_is_not_in_the_images_is_an_error(at: list[int]) -> None:
     good = middle(1, 1, (7, 7))
     network, images = backbone(), torch.rand(1, 3, 64, 64)
-    assert fields(network, "conv3", images, good, [0]).count == [1]
+    assert map_receptive_fields(network, "conv3", images, good, [0]).count == [1]
     with pytest.raises(ValueError, match=f"patch \\[{', '.join(map(str, at))}\\]"):
-        fields(network, "conv3", images, np.array([[at]]), [0])
+        map_receptive_fields(network, "conv3", images, np.array([[at]]), [0])
 
 
 def test_a_wrong_question_is_an_error_that_names_the_choices() -> None:
     network, images, patches = backbone(), torch.rand(1, 3, 64, 64), middle(1, 1, (0, 0))
     with pytest.raises(ValueError, match=r"units 0 … 7, not \[8\]"):
-        fields(network, "conv3", images, patches, [8])
+        map_receptive_fields(network, "conv3", images, patches, [8])
     with pytest.raises(ValueError, match=r"units 0 … 7, not \[-1\]"):
-        fields(network, "conv3", images, patches, [-1])
+        map_receptive_fields(network, "conv3", images, patches, [-1])
     with pytest.raises(ValueError, match=r"no layer 'conv9'.*conv5"):
-        fields(network, "conv9", images, patches, [0])
+        map_receptive_fields(network, "conv9", images, patches, [0])
     with pytest.raises(ValueError, match=r"no method 'magic'.*'gradient'"):
-        fields(network, "conv3", images, patches, [0], method="magic")
+        map_receptive_fields(network, "conv3", images, patches, [0], method="magic")
     with pytest.raises(ValueError, match=r"must be \(2 units, K, 3\)"):
-        fields(network, "conv3", images, patches, [0, 1])
+        map_receptive_fields(network, "conv3", images, patches, [0, 1])
 
 
 def test_a_network_that_mixes_images_is_refused() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))
     for images in (torch.rand(1, 3, 24, 24), torch.full((1, 3, 24, 24), 0.5)):
         with pytest.raises(ValueError, match="mixes images"):
-            fields(network, "1", images, middle(1, 1, (4, 4)), [0])
+            map_receptive_fields(network, "1", images, middle(1, 1, (4, 4)), [0])
 
 
 def test_a_crop_that_is_not_exact_is_refused() -> None:
-    wrong = Geometry((3, 3), (8, 8), (-4, -4))
+    wrong = FieldGeometry((3, 3), (8, 8), (-4, -4))
     with pytest.raises(ValueError, match="does not reproduce conv3"):
-        fields(backbone(), "conv3", torch.rand(1, 3, 64, 64), middle(1, 1, (4, 4)), [0], wrong)
+        map_receptive_fields(
+            backbone(), "conv3", torch.rand(1, 3, 64, 64), middle(1, 1, (4, 4)), [0], wrong
+        )

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from deepsal.rf.geometry import geometry
-from deepsal.rf.hooks import undisturbed
-from deepsal.rf.mapping.crop import Crop, crop
-from deepsal.rf.mapping.gradient_fields import Fields, fields
-from deepsal.rf.mapping.methods import METHODS, OCCLUDER
+from deepsal.rf.geometry import measure_geometry
+from deepsal.rf.hooks import temporary_eval_mode
+from deepsal.rf.mapping.crop import UnitCrop, crop_for_unit
+from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
+from deepsal.rf.mapping.methods import FIELD_METHODS, OCCLUDERS_PER_SIDE
 from tests.conftest import arrays_equal, difference_of_gaussians
 from tests.rf.mapping.test_crop import unsettle
 from tests.rf.mapping.test_gradient_fields import SIDE, Planted, middle
@@ -48,7 +48,7 @@ def top(sign: int = 1) -> Tensor:
 @cache
 def planted(method: str, sign: int = 1) -> NDArray[np.float32]:
     """What a method finds of a planted field, summed over colours and turned to an ON centre."""
-    found = fields(
+    found = map_receptive_fields(
         Planted(sign * TRUTH[None]),
         "units",
         top(sign),
@@ -122,7 +122,7 @@ def occluded(network: nn.Module, rectifier: nn.Module, image: Tensor, unit: Any)
         hook.remove()
         return seen[-1][:, unit[0], unit[1], unit[2]]
 
-    side = min(image.shape[2:]) // OCCLUDER
+    side = min(image.shape[2:]) // OCCLUDERS_PER_SIDE
     steps = (3, max(1, side // 2), max(1, side // 2))
     grey = image.mean((2, 3), keepdim=True).expand_as(image)
     return torch.as_tensor(Occlusion(read).attribute(image, (3, side, side), steps, grey))
@@ -164,14 +164,16 @@ def test_a_method_equals_captums_asked_one_by_one(
     method: str, build: str, window: int | None
 ) -> None:
     network, name, rectifier = BUILDS[build]()
-    images, known = torch.rand(2, 3, 64, 96), geometry(network, name)
+    images, known = torch.rand(2, 3, 64, 96), measure_geometry(network, name)
     where = np.array([[[0, 4, 5], [1, 4, 5]], [[0, 4, 5], [1, 7, 0]], [[0, 0, 11], [0, 4, 6]]])
-    found = fields(network, name, images, where, [0, 1, 3], known, window, method, samples=6)
+    found = map_receptive_fields(
+        network, name, images, where, [0, 1, 3], known, window, method, samples=6
+    )
     expected = np.zeros_like(found.field)
-    with undisturbed(network):
+    with temporary_eval_mode(network):
         for u, unit in enumerate([0, 1, 3]):
             for k, (i, *at) in enumerate(where[u].tolist()):
-                box = crop(known, (64, 96), (at[0], at[1]))
+                box = crop_for_unit(known, (64, 96), (at[0], at[1]))
                 piece = images[i : i + 1, :, box.top : box.bottom, box.left : box.right]
                 answer = LOOPS[method](network, rectifier, piece, (unit, *box.unit))[0]
                 expected[u] += cut(answer.numpy(), box, found, u, k) / 2
@@ -179,7 +181,7 @@ def test_a_method_equals_captums_asked_one_by_one(
     assert np.abs(found.field - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def cut(value: NDArray[Any], box: Crop, found: Fields, u: int, k: int) -> NDArray[Any]:
+def cut(value: NDArray[Any], box: UnitCrop, found: ReceptiveFields, u: int, k: int) -> NDArray[Any]:
     sides = found.field.shape[2:]
     middle = found.centre[u, k] - (np.array(sides) - 1) / 2 - [box.top, box.left]
     top, left = (200 + round(float(side)) for side in middle)
@@ -193,7 +195,9 @@ def test_averages_over_noise_are_near_the_gradient_of_a_network_that_is_nearly_l
     network[3] = nn.AvgPool2d(2)
     images = torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     gradient, smooth, sta = (
-        fields(network, name, images, middle(2, 4, (5, 5)), [0, 1], None, None, method, samples)
+        map_receptive_fields(
+            network, name, images, middle(2, 4, (5, 5)), [0, 1], None, None, method, samples
+        )
         for method, samples in (("gradient", 1), ("smooth", 16), ("sta", 4096))
     )
     assert np.abs(smooth.field - gradient.field).max() < 0.02 * np.abs(gradient.field).max()
@@ -206,7 +210,7 @@ def test_averages_over_noise_are_near_the_gradient_of_a_network_that_is_nearly_l
 def test_absolute_occlusion_is_occlusion_without_its_sign() -> None:
     network, image = chain()[0], torch.rand(1, 3, 40, 40)
     signed, absolute = (
-        fields(network, "7", image, middle(1, 1, (5, 5)), [0], method=method).field
+        map_receptive_fields(network, "7", image, middle(1, 1, (5, 5)), [0], method=method).field
         for method in ("occlusion", "absolute_occlusion")
     )
     assert signed.min() < 0
@@ -218,23 +222,23 @@ def test_each_patch_is_blurred_by_noise_of_its_own_range() -> None:
     images = torch.stack([torch.full((3, 40, 40), 0.5), 100 * torch.rand(3, 40, 40)])
     patches = np.array([[[0, 5, 5]], [[1, 5, 5]]])
     exact, blurred = (
-        fields(network, name, images, patches, [0, 1], method=m).field
+        map_receptive_fields(network, name, images, patches, [0, 1], method=m).field
         for m in ("gradient", "smooth")
     )
     assert np.allclose(blurred[0], exact[0], atol=1e-6)  # a blank patch has none
     assert not np.allclose(blurred[1], exact[1], atol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", FIELD_METHODS)
 def test_equal_calls_give_equal_fields_and_draw_nothing(method: str) -> None:
     network, name, _ = chain()
     images, patches = torch.rand(2, 3, 40, 40), middle(2, 2, (5, 5))
     torch.manual_seed(1)
-    first = fields(network, name, images, patches, [0, 1], method=method)
+    first = map_receptive_fields(network, name, images, patches, [0, 1], method=method)
     drawn = torch.rand(1)
     torch.manual_seed(1)
     assert torch.equal(drawn, torch.rand(1))
-    second = fields(network, name, images, patches, [0, 1], method=method)
+    second = map_receptive_fields(network, name, images, patches, [0, 1], method=method)
     assert arrays_equal(first.field, second.field)
 
 
@@ -246,5 +250,7 @@ def test_rectifiers_that_captum_cannot_override_are_refused(
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), rectifier(), nn.Conv2d(4, 4, 1))
     images, patches = torch.rand(1, 3, 16, 16), middle(1, 1, (8, 8))
     with pytest.raises(ValueError, match=r"nn.ReLU module.*use method=gradient"):
-        fields(network, "2", images, patches, [0], method=method)
-    assert fields(network, "0", images, patches, [0], method=method).count == [1]  # before it
+        map_receptive_fields(network, "2", images, patches, [0], method=method)
+    assert map_receptive_fields(network, "0", images, patches, [0], method=method).count == [
+        1
+    ]  # before it

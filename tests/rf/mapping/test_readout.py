@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.mapping.readout import Probe, Question, Selector
+from deepsal.rf.mapping.readout import FieldRequest, UnitReadout, UnitSelector
 from tests.conftest import backbone
 
 
 def test_units_are_read_before_their_rectifier() -> None:
     network, image = backbone().eval(), torch.rand(2, 3, 64, 64)
-    probe = Probe(network, "conv2", image[:1])
+    probe = UnitReadout(network, "conv2", image[:1])
     with torch.no_grad():
         before, after = probe.activation(image), probe(image)
     assert probe.channels == 6
@@ -18,14 +18,14 @@ def test_units_are_read_before_their_rectifier() -> None:
 
 @pytest.mark.parametrize("interleaved", [False, True])
 def test_every_sample_of_a_repeated_batch_keeps_its_unit(interleaved: bool) -> None:
-    question = Question(
+    question = FieldRequest(
         torch.zeros(2, 3, 4, 4), torch.tensor([1, 0]), torch.tensor([[0, 1], [1, 0]])
     )
     output = torch.arange(2.0 * 2 * 2 * 2).view(2, 2, 2, 2)
     repeated = output.repeat_interleave(3, 0) if interleaved else output.repeat(3, 1, 1, 1)
     once = torch.stack([output[0, 1, 0, 1], output[1, 0, 1, 0]])
     expected = once.repeat_interleave(3) if interleaved else once.repeat(3)
-    assert torch.equal(Selector(question, interleaved)(repeated), expected)
+    assert torch.equal(UnitSelector(question, interleaved)(repeated), expected)
 
 
 class Flat(nn.Module):
@@ -39,20 +39,20 @@ class Flat(nn.Module):
 
 def test_a_layer_without_maps_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"flatten gives 2 axes"):
-        Probe(Flat(), "flatten", torch.rand(1, 3, 8, 8))
+        UnitReadout(Flat(), "flatten", torch.rand(1, 3, 8, 8))
 
 
 def test_each_distinct_crop_is_yielded_once_with_its_units() -> None:
     units, where = torch.tensor([4, 5, 6]), torch.tensor([[0, 1], [2, 3], [4, 5]])
     crops = torch.rand(3, 3, 4, 4)
-    apart = Question(crops, units, where)
+    apart = FieldRequest(crops, units, where)
     assert not apart.alike()
     assert [(c.shape, u.tolist(), w.tolist()) for c, u, w in apart.one_by_one()] == [
         ((1, 3, 4, 4), [4], [[0, 1]]),
         ((1, 3, 4, 4), [5], [[2, 3]]),
         ((1, 3, 4, 4), [6], [[4, 5]]),
     ]
-    shared = Question(crops[:1].expand(3, -1, -1, -1), units, where)
+    shared = FieldRequest(crops[:1].expand(3, -1, -1, -1), units, where)
     assert shared.alike()
     [(crop, asked, places)] = shared.one_by_one()
     assert torch.equal(crop, crops[:1])
@@ -62,8 +62,8 @@ def test_each_distinct_crop_is_yielded_once_with_its_units() -> None:
 
 
 def test_a_selector_keeps_what_it_chose_without_its_graph() -> None:
-    question = Question(torch.zeros(1, 3, 4, 4), torch.tensor([1]), torch.tensor([[0, 1]]))
-    select = Selector(question)
+    question = FieldRequest(torch.zeros(1, 3, 4, 4), torch.tensor([1]), torch.tensor([[0, 1]]))
+    select = UnitSelector(question)
     output = torch.rand(1, 2, 2, 2, requires_grad=True)
     assert select(output).requires_grad
     assert select.seen.tolist() == [output[0, 1, 0, 1].item()]
@@ -73,7 +73,7 @@ def test_a_selector_keeps_what_it_chose_without_its_graph() -> None:
 def test_a_layer_without_a_rectifier_is_read_as_it_is() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 1)).eval()
     image = torch.rand(1, 3, 8, 8)
-    linear, rectified = Probe(network, "2", image), Probe(network, "1", image)
+    linear, rectified = UnitReadout(network, "2", image), UnitReadout(network, "1", image)
     assert linear.rectifier is None
     assert rectified.rectifier is network[1]
     with torch.no_grad():
@@ -86,13 +86,13 @@ def test_a_rectifier_in_place_does_not_spoil_what_is_read() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True)).eval()
     image = torch.rand(1, 3, 8, 8)
     with torch.no_grad():
-        assert (Probe(network, "1", image).activation(image) < 0).any()
+        assert (UnitReadout(network, "1", image).activation(image) < 0).any()
 
 
 def test_an_image_that_noise_promoted_is_read_in_the_networks_precision() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval().bfloat16()
     image = torch.rand(1, 3, 8, 8)
-    probe = Probe(network, "1", image.bfloat16())
+    probe = UnitReadout(network, "1", image.bfloat16())
     with torch.no_grad():
         assert torch.equal(probe(image), network(image.bfloat16()))
         assert probe.activation(image).dtype == torch.bfloat16

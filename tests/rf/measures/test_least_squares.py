@@ -4,15 +4,15 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from deepsal.rf.measures.least_squares import (
-    AT,
     DOG,
     GABOR,
     GAUSSIAN,
-    SIDE,
-    Curve,
+    GRID_POSITIONS,
+    GRID_SIDE,
+    CurveModel,
+    fit_curve,
     gabor_starts,
-    round_starts,
-    solve,
+    round_curve_starts,
 )
 
 CASES = [
@@ -24,7 +24,7 @@ CASES = [
 
 @pytest.mark.parametrize(("curve", "theta", "linear"), CASES)
 def test_slopes_are_those_of_finite_differences(
-    curve: Curve, theta: list[float], linear: list[float]
+    curve: CurveModel, theta: list[float], linear: list[float]
 ) -> None:
     at, c = np.array([theta]), np.array([linear])
 
@@ -40,15 +40,15 @@ def test_slopes_are_those_of_finite_differences(
 
 @pytest.mark.parametrize(("curve", "theta", "linear"), CASES)
 def test_a_fit_ends_where_scipys_does(
-    curve: Curve, theta: list[float], linear: list[float]
+    curve: CurveModel, theta: list[float], linear: list[float]
 ) -> None:
     truth = (np.array([linear])[:, None] @ curve.shape(np.array([theta])).basis)[:, 0]
     w = truth + np.random.default_rng(0).normal(0, 0.1, truth.shape)
     mask = np.ones_like(w)
-    mask[:, : 3 * SIDE] = 0
+    mask[:, : 3 * GRID_SIDE] = 0
     w *= mask
     start = np.array([theta]) + 0.2
-    found = solve(curve, start[:, None], w, mask)
+    found = fit_curve(curve, start[:, None], w, mask)
 
     def left(p: NDArray[np.float64]) -> NDArray[np.float64]:
         t, c = p[: len(theta)], p[len(theta) :]
@@ -61,32 +61,32 @@ def test_a_fit_ends_where_scipys_does(
 
 
 def test_the_covariance_predicts_how_fits_scatter() -> None:
-    clean = 2 * np.exp(-((AT[:, None]) ** 2 + AT**2) / 18).reshape(1, -1)
-    w = clean + np.random.default_rng(1).normal(0, 0.1, (200, SIDE**2))
-    found = solve(GAUSSIAN, np.tile([[[0.0, 0.0, 1.0]]], (200, 1, 1)), w, np.ones_like(w))
+    clean = 2 * np.exp(-((GRID_POSITIONS[:, None]) ** 2 + GRID_POSITIONS**2) / 18).reshape(1, -1)
+    w = clean + np.random.default_rng(1).normal(0, 0.1, (200, GRID_SIDE**2))
+    found = fit_curve(GAUSSIAN, np.tile([[[0.0, 0.0, 1.0]]], (200, 1, 1)), w, np.ones_like(w))
     predicted = np.sqrt(np.diagonal(found.inverse, axis1=1, axis2=2).mean(0)) * 0.1
     scatter = np.concatenate([found.linear, found.theta], 1).std(0)
     assert scatter == pytest.approx(predicted, rel=0.2)
 
 
 def test_a_start_out_of_the_box_is_brought_in_and_a_fit_stays_in_it() -> None:
-    wide = 1 - (AT[:, None] ** 2 + AT**2).reshape(1, -1) / 1e4
-    found = solve(GAUSSIAN, np.array([[[99.0, 0.0, 9.0]]]), wide, np.ones_like(wide))
+    wide = 1 - (GRID_POSITIONS[:, None] ** 2 + GRID_POSITIONS**2).reshape(1, -1) / 1e4
+    found = fit_curve(GAUSSIAN, np.array([[[99.0, 0.0, 9.0]]]), wide, np.ones_like(wide))
     assert (found.theta >= GAUSSIAN.low).all()
     assert (found.theta <= GAUSSIAN.high).all()
     assert np.isfinite(found.sse).all()
 
 
 def test_a_flat_map_ends_at_once_without_an_error() -> None:
-    none = np.zeros((2, SIDE**2))
-    starts = round_starts(np.zeros((2, 2)), np.ones(2), [(2.0,)])
-    found = solve(DOG, starts, none, np.ones_like(none))
+    none = np.zeros((2, GRID_SIDE**2))
+    starts = round_curve_starts(np.zeros((2, 2)), np.ones(2), [(2.0,)])
+    found = fit_curve(DOG, starts, none, np.ones_like(none))
     assert found.sse.tolist() == [0, 0]
 
 
 def test_a_gabors_start_has_its_frequency_and_direction() -> None:
-    u = np.cos(0.5) * AT + np.sin(0.5) * AT[:, None]
-    w = np.exp(-(AT[:, None] ** 2 + AT**2) / 50) * np.sin(2 * np.pi * u / 6)
+    u = np.cos(0.5) * GRID_POSITIONS + np.sin(0.5) * GRID_POSITIONS[:, None]
+    w = np.exp(-(GRID_POSITIONS[:, None] ** 2 + GRID_POSITIONS**2) / 50) * np.sin(2 * np.pi * u / 6)
     start = gabor_starts(np.zeros((1, 2)), np.array([3.0]), w.reshape(1, -1))[0, 0]
     assert np.exp(start[5]) == pytest.approx(1 / 6, abs=0.02)
     assert np.sin(start[4] - 0.5) == pytest.approx(0, abs=0.1)

@@ -3,12 +3,12 @@ import pytest
 from numpy.typing import NDArray
 
 from deepsal.rf.measures.profile import (
-    correlation,
-    extent,
-    luminance,
-    median,
+    field_correlation,
+    field_extent,
+    finite_median,
+    luminance_field,
     radial_profile,
-    smoothed,
+    smooth_field,
 )
 
 
@@ -21,42 +21,42 @@ def gaussian(sigma: float, side: int = 41) -> NDArray[np.float32]:
 @pytest.mark.parametrize("sigma", [3.0, 5.0])
 def test_the_extent_of_a_gaussian_is_that_of_its_disc(sigma: float) -> None:
     radius = sigma * np.sqrt(-2 * np.log(1 - 0.9545))
-    assert extent(gaussian(sigma))[0] == pytest.approx(np.sqrt(np.pi) * radius, rel=0.03)
+    assert field_extent(gaussian(sigma))[0] == pytest.approx(np.sqrt(np.pi) * radius, rel=0.03)
 
 
 def test_extent_ignores_sign_and_gain() -> None:
-    assert extent(-7 * gaussian(3)) == pytest.approx(extent(gaussian(3)))
+    assert field_extent(-7 * gaussian(3)) == pytest.approx(field_extent(gaussian(3)))
 
 
 def test_correlation_ignores_gain_and_sees_a_sign_change() -> None:
     field = np.random.default_rng(0).normal(size=(3, 3, 9, 9)).astype(np.float32)
     gains = np.array([2.0, 0.1, -1.0], dtype=np.float32)[:, None, None, None]
-    assert correlation(field, gains * field) == pytest.approx([1, 1, -1])
+    assert field_correlation(field, gains * field) == pytest.approx([1, 1, -1])
     other = np.random.default_rng(1).normal(size=(3, 3, 9, 9)).astype(np.float32)
-    assert (np.abs(correlation(field, other)) < 0.3).all()
+    assert (np.abs(field_correlation(field, other)) < 0.3).all()
 
 
 def test_a_missing_field_has_no_measure_and_does_not_move_the_median() -> None:
     field = np.concatenate([gaussian(3), gaussian(5), np.full_like(gaussian(3), np.nan)])
-    assert np.isnan(extent(field)).tolist() == [False, False, True]
-    assert np.isnan(correlation(field, field)).tolist() == [False, False, True]
-    assert median(extent(field)) == pytest.approx(extent(field)[:2].mean())
-    assert np.isnan(median(np.array([np.nan])))
+    assert np.isnan(field_extent(field)).tolist() == [False, False, True]
+    assert np.isnan(field_correlation(field, field)).tolist() == [False, False, True]
+    assert finite_median(field_extent(field)) == pytest.approx(field_extent(field)[:2].mean())
+    assert np.isnan(finite_median(np.array([np.nan])))
 
 
 def test_smoothing_keeps_the_mass_and_takes_a_checkerboard_out() -> None:
     field = gaussian(3)
     board = np.where(np.indices((41, 41)).sum(0) % 2, 1, -1).astype(np.float32)
-    noisy = smoothed(field + board, 1.0)
-    assert np.abs(noisy - smoothed(field, 1.0))[..., 5:-5, 5:-5].max() < 1e-2
-    assert smoothed(field, 1.0).sum() == pytest.approx(field.sum(), rel=1e-3)
-    assert smoothed(field, 0.0) is field
+    noisy = smooth_field(field + board, 1.0)
+    assert np.abs(noisy - smooth_field(field, 1.0))[..., 5:-5, 5:-5].max() < 1e-2
+    assert smooth_field(field, 1.0).sum() == pytest.approx(field.sum(), rel=1e-3)
+    assert smooth_field(field, 0.0) is field
 
 
 def test_luminance_is_blind_to_colour_opponency() -> None:
     opponent = np.zeros((1, 3, 5, 5), np.float32)
     opponent[:, 0], opponent[:, 1] = 1, -1
-    assert not luminance(opponent).any()
+    assert not luminance_field(opponent).any()
 
 
 @pytest.mark.parametrize("side", [41, 40])

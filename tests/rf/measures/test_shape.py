@@ -6,8 +6,8 @@ from deepsal.rf.measures import shape
 
 Maps = NDArray[np.float64]
 MEASURES = [
-    *(shape.opponency, shape.radial_r2, shape.csi, shape.surround_index),
-    *(shape.polarity, shape.anisotropy),
+    *(shape.spatial_opponency, shape.radial_r2, shape.centre_surround_index, shape.surround_index),
+    *(shape.centre_polarity, shape.anisotropy),
 ]
 AT = np.arange(91) - 45.0
 
@@ -27,12 +27,12 @@ NOISE = np.random.default_rng(0).normal(size=(91, 91))
 
 def test_only_a_balanced_disc_has_a_high_centre_surround_index() -> None:
     fields = np.stack([gaussian(4), dog(0.9), GABOR, NOISE])
-    blob, disc, gabor, noise = shape.csi(fields)
+    blob, disc, gabor, noise = shape.centre_surround_index(fields)
     assert blob == pytest.approx(0, abs=0.01)
     assert disc == pytest.approx(0.89, abs=0.01)
     assert noise == pytest.approx(0.01, abs=0.01)
     assert 0.1 < gabor < 0.5
-    assert (shape.opponency(fields)[2:] > 0.9).all()
+    assert (shape.spatial_opponency(fields)[2:] > 0.9).all()
 
 
 @pytest.mark.parametrize("k", [0.3, 0.55, 0.9])
@@ -46,13 +46,13 @@ def test_opponency_and_surround_index_of_a_disc_are_those_of_its_integrals(k: fl
     plus, minus = (1 - rim) - k * (1 - outer), k * outer - rim
     found = np.stack([dog(k), -3 * dog(k, y=4.3, x=-6.8)])
     assert shape.surround_index(found) == pytest.approx(minus / plus, abs=0.02)
-    assert shape.opponency(found) == pytest.approx(1 - (1 - k) / (plus + minus), abs=0.01)
+    assert shape.spatial_opponency(found) == pytest.approx(1 - (1 - k) / (plus + minus), abs=0.01)
     assert shape.radial_r2(found) == pytest.approx(1, abs=0.01)
 
 
 def test_polarity_is_the_sign_of_the_centre_also_of_a_surround_as_large() -> None:
     fields = np.stack([dog(0.9), -dog(0.9), dog(1.2, x=9), -gaussian(3)])
-    assert shape.polarity(fields).tolist() == [1, -1, 1, -1]
+    assert shape.centre_polarity(fields).tolist() == [1, -1, 1, -1]
 
 
 def test_anisotropy_is_that_of_the_variances_along_the_axes() -> None:
@@ -85,8 +85,10 @@ def test_redundancy_is_the_mean_of_the_correlation_matrix_off_its_diagonal() -> 
     matrix = np.asarray(np.corrcoef(field.reshape(7, -1)))
     expected = matrix[~np.eye(7, dtype=bool)].mean()
     missing = np.full((2, 3, 9, 9), np.nan, np.float32)
-    assert shape.redundancy(np.concatenate([field, missing])) == pytest.approx(expected, abs=1e-5)
-    assert np.isnan(shape.redundancy(np.concatenate([field[:1], missing])))
+    assert shape.unit_redundancy(np.concatenate([field, missing])) == pytest.approx(
+        expected, abs=1e-5
+    )
+    assert np.isnan(shape.unit_redundancy(np.concatenate([field[:1], missing])))
 
 
 def test_colour_opponency_tells_red_against_green_from_red_alone() -> None:

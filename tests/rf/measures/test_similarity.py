@@ -7,7 +7,13 @@ from numpy.typing import NDArray
 from torch import nn
 from torchvision.models import resnet18
 
-from deepsal.rf.measures.similarity import activations, cka, cosine, gain, shift
+from deepsal.rf.measures.similarity import (
+    field_cosine,
+    field_gain,
+    field_shift,
+    linear_cka,
+    sample_activations,
+)
 
 
 def noise(*shape: int, seed: int = 0) -> NDArray[np.float64]:
@@ -26,30 +32,30 @@ def test_planted_gains_are_recovered_with_their_sign(colours: tuple[int, ...]) -
     before = noise(3, *colours, 9, 9)
     planted = np.array([2.0, 0.1, -1.5])
     after = before * planted.reshape(-1, *[1] * (before.ndim - 1))
-    assert gain(before, after) == pytest.approx(planted)
-    assert cosine(before, after) == pytest.approx([1, 1, -1])
+    assert field_gain(before, after) == pytest.approx(planted)
+    assert field_cosine(before, after) == pytest.approx([1, 1, -1])
 
 
 def test_the_gain_is_the_best_and_the_cosine_tells_what_it_leaves() -> None:
     before, after = noise(2, 3, 5, 5), noise(2, 3, 5, 5, seed=1)
-    g = gain(before, after)[:, None, None, None]
+    g = field_gain(before, after)[:, None, None, None]
     left = ((after - g * before) ** 2).sum((1, 2, 3))
     for other in (0.99 * g, 1.01 * g):
         assert (((after - other * before) ** 2).sum((1, 2, 3)) > left).all()
     explained = 1 - left / (after**2).sum((1, 2, 3))
-    assert cosine(before, after) ** 2 == pytest.approx(explained)
+    assert field_cosine(before, after) ** 2 == pytest.approx(explained)
 
 
 def test_the_cosine_sees_a_changed_net_response() -> None:
     before = np.array([1.0, -1, 1, -1]).reshape(1, 1, 2, 2).repeat(3, 1)
-    assert cosine(before, before + 1) == pytest.approx(1 / np.sqrt(2))
+    assert field_cosine(before, before + 1) == pytest.approx(1 / np.sqrt(2))
 
 
 @pytest.mark.parametrize(
     ("row", "column", "within"), [(35, 23, 1e-3), (30, 30, 1e-6), (33.4, 28.75, 0.05)]
 )
 def test_a_planted_shift_is_recovered(row: float, column: float, within: float) -> None:
-    moved = shift(surround(30, 30), 3 * surround(row, column))
+    moved = field_shift(surround(30, 30), 3 * surround(row, column))
     assert moved == pytest.approx(np.array([[row - 30, column - 30]]), abs=within)
 
 
@@ -57,22 +63,26 @@ def test_a_missing_or_empty_field_has_no_change() -> None:
     before = noise(3, 3, 9, 9)
     after = before.copy()
     before[0], after[1] = 0, np.nan
-    assert np.isfinite(gain(before, after)).tolist() == [False, False, True]
-    assert np.isfinite(cosine(before, after)).tolist() == [False, False, True]
-    assert np.isfinite(shift(before, after)).all(1).tolist() == [False, False, True]
-    assert shift(before[:0], after[:0]).shape == (0, 2)
+    assert np.isfinite(field_gain(before, after)).tolist() == [False, False, True]
+    assert np.isfinite(field_cosine(before, after)).tolist() == [False, False, True]
+    assert np.isfinite(field_shift(before, after)).all(1).tolist() == [False, False, True]
+    assert field_shift(before[:0], after[:0]).shape == (0, 2)
 
 
 @pytest.mark.parametrize("samples", [200, 12])  # more than features, and fewer
 def test_cka_obeys_its_laws(samples: int) -> None:
     x, y = noise(samples, 20), noise(samples, 30, seed=1)
     rotation = np.linalg.qr(noise(20, 20, seed=2))[0]
-    assert cka(x, x) == pytest.approx(1)
-    assert cka(x, 7 * x @ rotation + 5) == pytest.approx(1)
-    assert cka(-3 * x @ rotation, y) == pytest.approx(cka(x, y)) == pytest.approx(cka(y, x))
-    assert 0 < cka(x, y) < 1
+    assert linear_cka(x, x) == pytest.approx(1)
+    assert linear_cka(x, 7 * x @ rotation + 5) == pytest.approx(1)
+    assert (
+        linear_cka(-3 * x @ rotation, y)
+        == pytest.approx(linear_cka(x, y))
+        == pytest.approx(linear_cka(y, x))
+    )
+    assert 0 < linear_cka(x, y) < 1
     stretched = x * np.array([100.0] + [1.0] * 19)  # an invertible map that is no rotation
-    assert cka(x, stretched) < 0.9
+    assert linear_cka(x, stretched) < 0.9
 
 
 @pytest.mark.parametrize(("n", "p", "q"), [(40, 6, 9), (8, 30, 20), (10, 3, 80)])
@@ -84,24 +94,24 @@ def test_cka_is_the_same_from_features_and_from_samples(n: int, p: int, q: int) 
     centring = np.eye(n) - 1 / n
     k, m = (centring @ z @ z.T @ centring for z in (x, y))
     samples = np.trace(k @ m) / np.sqrt(np.trace(k @ k) * np.trace(m @ m))
-    assert cka(x, y) == pytest.approx(features) == pytest.approx(samples)
+    assert linear_cka(x, y) == pytest.approx(features) == pytest.approx(samples)
 
 
 def test_unrelated_representations_hardly_align() -> None:
-    assert cka(noise(4000, 5), noise(4000, 5, seed=1)) < 0.01
+    assert linear_cka(noise(4000, 5), noise(4000, 5, seed=1)) < 0.01
 
 
 def test_cka_of_too_little_is_nan() -> None:
     x = noise(9, 4)
     for y in (np.full((9, 4), 0.1), np.where(x > 1, np.nan, x)):
-        assert np.isnan(cka(x, y))
-    assert np.isnan(cka(x[:2], x[:2]))
+        assert np.isnan(linear_cka(x, y))
+    assert np.isnan(linear_cka(x[:2], x[:2]))
 
 
 def test_activations_are_the_units_at_the_centres_of_cells() -> None:
     network = nn.Sequential(nn.Identity(), nn.AvgPool2d(4))
     images = torch.arange(3 * 3 * 12 * 8.0).reshape(3, 3, 12, 8)
-    read = activations(network, ["0", "1"], images, grid=4, batch=2)
+    read = sample_activations(network, ["0", "1"], images, grid=4, batch=2)
     expected = images[:, :, [1, 4, 7, 10]][..., [1, 3, 5, 7]].permute(0, 2, 3, 1)
     assert np.array_equal(read["0"], expected.reshape(-1, 3).numpy())
     assert read["1"].shape == (3 * 3 * 2, 3)  # all of a map of 3 × 2
@@ -110,7 +120,7 @@ def test_activations_are_the_units_at_the_centres_of_cells() -> None:
 def test_activations_are_read_before_the_next_layer_works_in_place() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True))
-    read = activations(network, ["0", "1"], torch.randn(2, 3, 9, 9))
+    read = sample_activations(network, ["0", "1"], torch.randn(2, 3, 9, 9))
     assert (read["0"] < 0).any()
     assert np.array_equal(np.maximum(read["0"], 0), read["1"])
 
@@ -119,8 +129,8 @@ def test_reading_and_comparing_leave_the_network_as_it_was() -> None:
     network = resnet18(weights=None).train()
     state = {n: t.clone() for n, t in network.state_dict().items()}
     names = ["layer1", "layer4"]
-    before = activations(network, names, torch.randn(2, 3, 64, 64))
-    assert [cka(x, x) for x in before.values()] == pytest.approx([1, 1])
+    before = sample_activations(network, names, torch.randn(2, 3, 64, 64))
+    assert [linear_cka(x, x) for x in before.values()] == pytest.approx([1, 1])
     assert network.training
     assert not any(m._forward_hooks for m in network.modules())
     assert all(torch.equal(t, state[n]) for n, t in network.state_dict().items())
@@ -133,13 +143,16 @@ NETWORK = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: gain(FIELD, FIELD[..., 1:]), "of the same units"),
-        (lambda: shift(FIELD, FIELD[..., 1:]), "of the same units"),
-        (lambda: cosine(FIELD[0, 0], FIELD[0, 0]), r"must be fields \(U, 3, h, w\)"),
-        (lambda: cka(np.zeros((4, 2)), np.zeros((5, 2))), "samples alike"),
-        (lambda: activations(NETWORK, ["7"], IMAGES), "no layer '7'"),
-        (lambda: activations(NETWORK, ["2"], IMAGES), r"samples need \(B, C, h, w\)"),
-        (lambda: activations(NETWORK, ["0"], IMAGES, grid=0), "grid and batch must be 1 or more"),
+        (lambda: field_gain(FIELD, FIELD[..., 1:]), "of the same units"),
+        (lambda: field_shift(FIELD, FIELD[..., 1:]), "of the same units"),
+        (lambda: field_cosine(FIELD[0, 0], FIELD[0, 0]), r"must be fields \(U, 3, h, w\)"),
+        (lambda: linear_cka(np.zeros((4, 2)), np.zeros((5, 2))), "samples alike"),
+        (lambda: sample_activations(NETWORK, ["7"], IMAGES), "no layer '7'"),
+        (lambda: sample_activations(NETWORK, ["2"], IMAGES), r"samples need \(B, C, h, w\)"),
+        (
+            lambda: sample_activations(NETWORK, ["0"], IMAGES, grid=0),
+            "grid and batch must be 1 or more",
+        ),
     ],
 )
 def test_bad_input_is_named(call: Callable[[], object], message: str) -> None:
@@ -151,4 +164,4 @@ def test_a_layer_that_does_not_run_is_named() -> None:
     network = nn.Sequential(nn.Conv2d(3, 2, 3))
     network[0].add_module("unused", nn.Conv2d(3, 2, 3))
     with pytest.raises(ValueError, match=r"does not run through \['0.unused'\]"):
-        activations(network, ["0", "0.unused"], IMAGES)
+        sample_activations(network, ["0", "0.unused"], IMAGES)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.measures.weights import displacement, mean_weight
+from deepsal.rf.measures.weights import weight_displacement, weight_statistics
 
 
 def test_a_planted_displacement_is_that_of_its_layer_alone() -> None:
@@ -14,10 +14,10 @@ def test_a_planted_displacement_is_that_of_its_layer_alone() -> None:
     after["2.weight"] = weight + 0.25 * step / step.norm() * weight.norm()
     after["1.running_mean"] += 100
     after["2.bias"] += 100
-    assert displacement(before, after, ["0", "2"]) == pytest.approx({"0": 0, "2": 0.25})
+    assert weight_displacement(before, after, ["0", "2"]) == pytest.approx({"0": 0, "2": 0.25})
     with torch.no_grad():
         before[0].weight.zero_()  # type: ignore[operator]
-    assert np.isnan(displacement(before, after, ["0"])["0"])
+    assert np.isnan(weight_displacement(before, after, ["0"])["0"])
 
 
 def test_a_stage_counts_all_layers_below_it_and_no_namesake() -> None:
@@ -25,14 +25,14 @@ def test_a_stage_counts_all_layers_below_it_and_no_namesake() -> None:
     after = {name: weight + 1 for name, weight in before.items()}
     extra = {"conv10.weight": torch.ones(1, 1)}
     expected = np.sqrt(8) / 10
-    found = displacement(before | extra, after | extra, ["conv1"])
+    found = weight_displacement(before | extra, after | extra, ["conv1"])
     assert found == pytest.approx({"conv1": expected})
 
 
 def test_the_mean_weight_of_each_convolution_and_of_nothing_else() -> None:
     network = nn.Sequential(nn.Conv2d(3, 64, 5), nn.BatchNorm2d(64), nn.Linear(2, 2))
     nn.init.normal_(network[0].weight, 0.5, 2.0)  # type: ignore[arg-type]
-    found = mean_weight(network)
+    found = weight_statistics(network)
     assert [*found] == ["0"]
     assert found["0"].mean == pytest.approx(0.5, abs=0.15)
     assert found["0"].deviation == pytest.approx(2, rel=0.05)
@@ -41,8 +41,8 @@ def test_the_mean_weight_of_each_convolution_and_of_nothing_else() -> None:
 def test_bad_input_is_named() -> None:
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU())
     with pytest.raises(ValueError, match="no weights below '1'"):
-        displacement(network, network, ["1"])
+        weight_displacement(network, network, ["1"])
     others: list[dict[str, Tensor]] = [{}, {"0.weight": torch.ones(2, 3, 5, 5)}]
     for other in others:
         with pytest.raises(ValueError, match=r"differ in shape .*0.weight.*\(2, 3, 3, 3\)"):
-            displacement(network, other, ["0"])
+            weight_displacement(network, other, ["0"])

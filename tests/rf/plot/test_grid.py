@@ -9,22 +9,22 @@ from PIL import Image
 from scipy.ndimage import find_objects, gaussian_filter, label
 
 from deepsal.rf.plot.grid import (
-    COLOURS,
     DPI,
-    GREY,
-    LABEL,
-    TILE,
-    Board,
-    change,
-    covering,
-    grid,
-    png,
+    LABEL_HEIGHT,
+    MISSING_GREY,
+    SIGNED_COLOURS,
+    TILE_SIDE,
+    TileBoard,
+    display_side,
+    draw_field_change,
+    draw_field_grid,
+    field_tiles,
+    png_bytes,
+    resampling_matrix,
     round_length,
-    shown_side,
-    tiles,
 )
 
-BLUE, WHITE, RED = COLOURS[0], COLOURS[127], COLOURS[254]
+BLUE, WHITE, RED = SIGNED_COLOURS[0], SIGNED_COLOURS[127], SIGNED_COLOURS[254]
 DEAD = np.full((1, 3, 41, 41), np.nan, np.float32)
 
 
@@ -39,7 +39,7 @@ def flat(side: int) -> NDArray[np.float32]:
 
 
 def picture(figure: Figure) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(png_bytes(figure))).convert("RGB"))
 
 
 def boxes(mask: NDArray[np.bool]) -> list[tuple[int, int, int, int]]:
@@ -61,23 +61,23 @@ def of(colour: NDArray[np.uint8] | int, seen: NDArray[np.uint8]) -> NDArray[np.b
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     words: list[str] = []
-    write = Board.write
+    write = TileBoard.write
 
-    def spy(board: Board, x: int, y: int, text: str, *rest: Any) -> None:
+    def spy(board: TileBoard, x: int, y: int, text: str, *rest: Any) -> None:
         words.append(text)
         write(board, x, y, text, *rest)
 
-    monkeypatch.setattr(Board, "write", spy)
+    monkeypatch.setattr(TileBoard, "write", spy)
     return words
 
 
 def test_the_panel_holds_the_field_and_little_more() -> None:
-    assert shown_side(np.concatenate([spot(), spot(), flat(41)]).mean(1)) == 5
-    assert shown_side(spot(at=18).mean(1)) == 9
-    assert shown_side(spot(at=4, side=10).mean(1)) == 5
-    assert shown_side(DEAD.mean(1)) == 41
-    assert shown_side(0 * spot().mean(1)) == 41
-    assert shown_side(np.ones((1, 8, 12), np.float32)) == 12
+    assert display_side(np.concatenate([spot(), spot(), flat(41)]).mean(1)) == 5
+    assert display_side(spot(at=18).mean(1)) == 9
+    assert display_side(spot(at=4, side=10).mean(1)) == 5
+    assert display_side(DEAD.mean(1)) == 41
+    assert display_side(0 * spot().mean(1)) == 41
+    assert display_side(np.ones((1, 8, 12), np.float32)) == 12
 
 
 @pytest.mark.parametrize("shape", [(9, 9), (8, 8), (7, 12), (10, 5)])
@@ -93,79 +93,79 @@ def test_the_shown_side_is_the_first_square_with_98_percent(shape: tuple[int, in
         return float(np.median(inside.sum((1, 2)) / np.abs(maps).sum((1, 2))))
 
     sides = [side for side in range(3, max(shape), 2) if share(side) >= 0.98]
-    assert shown_side(maps) == (sides or [max(shape)])[0]
+    assert display_side(maps) == (sides or [max(shape)])[0]
 
 
 def test_excitation_is_red_inhibition_blue_zero_white_and_a_dead_unit_grey() -> None:
     fields = np.concatenate([spot(), -spot(), DEAD])
     fields[:2, :, 18, 18] = 0
-    seen = picture(grid(fields, [0, 1, 7], "conv1"))
-    red, blue, grey = (box(of(colour, seen)) for colour in (RED, BLUE, GREY))
+    seen = picture(draw_field_grid(fields, [0, 1, 7], "conv1"))
+    red, blue, grey = (box(of(colour, seen)) for colour in (RED, BLUE, MISSING_GREY))
     for top, bottom, left, right in (red, blue, grey):
-        assert (bottom - top, right - left) == (TILE, TILE)
+        assert (bottom - top, right - left) == (TILE_SIDE, TILE_SIDE)
     assert red[0] == blue[0] < grey[0]
     assert red[2] == grey[2] < blue[2]
-    pixel = TILE // 5
+    pixel = TILE_SIDE // 5
     for top, _, left, _ in (red, blue):
         assert (seen[top : top + pixel, left : left + pixel] == WHITE).all()
     word = np.argwhere(seen[grey[0] : grey[1], grey[2] : grey[3], 0] < 110)
-    assert (word.min(0) + word.max(0)) / 2 == pytest.approx((TILE / 2, TILE / 2), abs=3)
+    assert (word.min(0) + word.max(0)) / 2 == pytest.approx((TILE_SIDE / 2, TILE_SIDE / 2), abs=3)
 
 
 def test_every_panel_has_its_own_scale_symmetric_about_zero() -> None:
     maps = np.concatenate([spot(), 1000 * spot(), -0.5 * spot()]).mean(1)
     maps[:, 20, 20] /= -4
-    weak, strong, opposite = tiles(maps, 5)
+    weak, strong, opposite = field_tiles(maps, 5)
     assert np.array_equal(weak, strong)
     assert (weak[0, 0] == RED).all()
     assert (opposite[0, 0] == BLUE).all()
-    assert (weak[TILE // 2, TILE // 2] == COLOURS[95]).all()
+    assert (weak[TILE_SIDE // 2, TILE_SIDE // 2] == SIGNED_COLOURS[95]).all()
 
 
 def test_a_tile_keeps_the_shape_of_a_field_that_is_not_square() -> None:
     wide = np.ones((1, 9, 41), np.float32)
-    top, bottom, left, right = box(of(RED, tiles(wide, 41, 82)[0]))
+    top, bottom, left, right = box(of(RED, field_tiles(wide, 41, 82)[0]))
     assert (top, bottom, left, right) == (32, 50, 0, 82)
-    assert of(WHITE, tiles(wide, 41, 82)[0]).sum() == (82 - 18) * 82
+    assert of(WHITE, field_tiles(wide, 41, 82)[0]).sum() == (82 - 18) * 82
 
 
 def test_a_tile_averages_where_it_shrinks_and_repeats_where_it_enlarges() -> None:
     values = np.arange(6, dtype=np.float32)
-    assert (covering(6, 6, 3) @ values).tolist() == [0.5, 2.5, 4.5]
-    assert (covering(6, 6, 12) @ values).tolist() == np.repeat(values, 2).tolist()
-    assert covering(129, 101, TILE).sum(1) == pytest.approx(1)
-    assert covering(3, 5, 5).sum(1).tolist() == [0, 1, 1, 1, 0]
+    assert (resampling_matrix(6, 6, 3) @ values).tolist() == [0.5, 2.5, 4.5]
+    assert (resampling_matrix(6, 6, 12) @ values).tolist() == np.repeat(values, 2).tolist()
+    assert resampling_matrix(129, 101, TILE_SIDE).sum(1) == pytest.approx(1)
+    assert resampling_matrix(3, 5, 5).sum(1).tolist() == [0, 1, 1, 1, 0]
 
 
 def test_a_unit_number_stands_above_its_panel(written: list[str]) -> None:
     fields = np.concatenate([spot(), spot(), -spot()])
-    one, other = (picture(grid(fields, [0, 1, unit], "conv1")) for unit in (7, 432))
+    one, other = (picture(draw_field_grid(fields, [0, 1, unit], "conv1")) for unit in (7, 432))
     assert written[:3] == ["0", "1", "7"]
     changed = np.argwhere((one != other).any(-1))
     top, _, left, right = box(of(BLUE, one))
-    assert top - LABEL < changed[:, 0].min() < changed[:, 0].max() < top
+    assert top - LABEL_HEIGHT < changed[:, 0].min() < changed[:, 0].max() < top
     middle = (changed[:, 1].min() + changed[:, 1].max()) / 2
     assert middle == pytest.approx((left + right) / 2, abs=3)
 
 
 def test_fields_and_units_must_go_together() -> None:
     with pytest.raises(ValueError, match="zip"):
-        grid(spot(), [0, 1], "conv1")
+        draw_field_grid(spot(), [0, 1], "conv1")
 
 
 @pytest.mark.parametrize(("side", "length"), [(3, 1), (7, 2), (15, 5), (41, 10), (61, 20)])
 def test_the_bar_is_as_long_as_its_label_says(side: int, length: int, written: list[str]) -> None:
-    seen = picture(grid(flat(side), [0], "conv1"))
+    seen = picture(draw_field_grid(flat(side), [0], "conv1"))
     top, bottom, left, right = box(of(RED, seen))
     start, end = box(of(0, seen[bottom:]))[2:]
     assert start == left
-    assert (end - start) / (right - left) == pytest.approx(length / side, abs=0.5 / TILE)
+    assert (end - start) / (right - left) == pytest.approx(length / side, abs=0.5 / TILE_SIDE)
     assert written[-1] == f"{length} px"
-    assert bottom - top == TILE
+    assert bottom - top == TILE_SIDE
 
 
 def test_the_bar_is_also_in_degrees_where_they_are_known(written: list[str]) -> None:
-    grid(flat(61), [0], "conv1", degree=25.0)
+    draw_field_grid(flat(61), [0], "conv1", degree=25.0)
     assert written[-1] == "20 px = 0.8°"
 
 
@@ -176,20 +176,20 @@ def test_lengths_are_round() -> None:
 
 
 def test_the_picture_says_what_it_shows() -> None:
-    figure = grid(spot(), [0], "conv3, epoch 2", smooth=2.0)
+    figure = draw_field_grid(spot(), [0], "conv3, epoch 2", smooth=2.0)
     note = figure.texts[-1].get_text()
     assert figure.get_suptitle() == "conv3, epoch 2"
-    side = shown_side(gaussian_filter(spot().mean(1), (0, 2, 2), mode="constant"))
+    side = display_side(gaussian_filter(spot().mean(1), (0, 2, 2), mode="constant"))
     for words in (f"panel {side} px", "own scale", "red + / blue −", "smoothed 2 px"):
         assert words in note.replace("\n", " ")
-    assert "smoothed" not in grid(spot(), [0], "conv3").texts[-1].get_text()
+    assert "smoothed" not in draw_field_grid(spot(), [0], "conv3").texts[-1].get_text()
 
 
 @pytest.mark.parametrize("count", [1, 4, 64])
 def test_a_long_title_is_broken_and_covers_no_number(count: int) -> None:
     fields = np.repeat(spot(), count, 0)
     title = "efficientnet_lite0, conv4/topk: mean gradient of 64 patches, " * 3
-    figure = grid(fields, list(range(count)), title)
+    figure = draw_field_grid(fields, list(range(count)), title)
     seen, drawn = picture(figure), np.asarray(figure.axes[0].images[0].get_array())
     for text in figure.texts:
         extent = text.get_window_extent()
@@ -201,7 +201,7 @@ def test_a_long_title_is_broken_and_covers_no_number(count: int) -> None:
 
 @pytest.mark.parametrize(("count", "width"), [(64, range(800, 901)), (16, range(400, 461))])
 def test_a_picture_is_one_image_shown_pixel_by_pixel(count: int, width: range) -> None:
-    figure = grid(np.repeat(spot(), count, 0), list(range(count)), "conv4")
+    figure = draw_field_grid(np.repeat(spot(), count, 0), list(range(count)), "conv4")
     (image,) = figure.axes[0].images
     drawn, seen = np.asarray(image.get_array())[..., :3], picture(figure)
     assert len(figure.axes) == 1
@@ -220,7 +220,7 @@ def test_the_file_loses_nothing() -> None:
 def test_a_change_shows_the_same_units_before_and_after(written: list[str]) -> None:
     before, after = np.concatenate([spot(), -spot(), spot()]), np.concatenate([-spot(), DEAD])
     seen = picture(
-        change(
+        draw_field_change(
             {"conv1": before, "conv2": before},
             {"conv1": after, "conv2": after},
             ("epoch 0", "epoch 6"),
@@ -229,7 +229,7 @@ def test_a_change_shows_the_same_units_before_and_after(written: list[str]) -> N
             units=2,
         )
     )
-    dead = boxes(of(GREY, seen))
+    dead = boxes(of(MISSING_GREY, seen))
     pitch = 72 + 6
     assert len(dead) == 2
     for top, bottom, left, right in dead:
@@ -244,6 +244,8 @@ def test_a_change_shows_the_same_units_before_and_after(written: list[str]) -> N
 
 def test_a_change_has_a_bar_per_stage() -> None:
     before, after = {"conv1": flat(7), "conv2": spot()}, {"conv1": flat(7), "conv2": flat(41)}
-    figure = change(before, after, ("a", "b"), "toy", dict.fromkeys(before, 0.0), units=1)
+    figure = draw_field_change(
+        before, after, ("a", "b"), "toy", dict.fromkeys(before, 0.0), units=1
+    )
     lengths = [right - left for _, _, left, right in boxes(of(0, picture(figure)))]
     assert lengths == [round(2 / 7 * 72), round(10 / 41 * 72)]

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepsal.rf.plot import sheets
-from deepsal.rf.plot.grid import COLOURS, GREY, TILE, Board, png
+from deepsal.rf.plot.grid import MISSING_GREY, SIGNED_COLOURS, TILE_SIDE, TileBoard, png_bytes
 
-RED, WHITE = COLOURS[254], COLOURS[127]
-YELLOW = np.array(sheets.YELLOW)
+RED, WHITE = SIGNED_COLOURS[254], SIGNED_COLOURS[127]
+YELLOW = np.array(sheets.OUTLINE_YELLOW)
 
 
 class Spied:
@@ -20,30 +20,30 @@ class Spied:
     def __init__(self) -> None:
         self.tiles: dict[tuple[int, int], NDArray[np.uint8]] = {}
         self.words: dict[str, tuple[int, int]] = {}
-        self.boards: list[Board] = []
+        self.boards: list[TileBoard] = []
 
 
 @pytest.fixture
 def spied(monkeypatch: pytest.MonkeyPatch) -> Spied:
     seen = Spied()
-    put, write = Board.put, Board.write
+    put, write = TileBoard.put, TileBoard.write
 
-    def spy_put(board: Board, row: int, column: int, tile: NDArray[np.uint8]) -> None:
+    def spy_put(board: TileBoard, row: int, column: int, tile: NDArray[np.uint8]) -> None:
         seen.tiles[row, column] = tile
         seen.boards.append(board)
         put(board, row, column, tile)
 
-    def spy_write(board: Board, x: int, y: int, text: str, *rest: Any) -> None:
+    def spy_write(board: TileBoard, x: int, y: int, text: str, *rest: Any) -> None:
         seen.words[text] = (x, y)
         write(board, x, y, text, *rest)
 
-    monkeypatch.setattr(Board, "put", spy_put)
-    monkeypatch.setattr(Board, "write", spy_write)
+    monkeypatch.setattr(TileBoard, "put", spy_put)
+    monkeypatch.setattr(TileBoard, "write", spy_write)
     return seen
 
 
 def picture(figure: Figure) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(png_bytes(figure))).convert("RGB"))
 
 
 def extremes(mask: NDArray[np.bool]) -> tuple[list[int], list[int]]:
@@ -59,35 +59,41 @@ def growing(gains: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def test_a_unit_has_one_scale_at_all_checkpoints_and_its_own(spied: Spied) -> None:
     gains = np.array([[1, 0.001], [-1, 0.004], [4, 0.003]], np.float32)
-    figure = sheets.evolution(growing(gains), [3, 8], ["epoch 0", "epoch 1", "epoch 2"], "conv1")
-    shown = {place: tile[TILE // 2, TILE // 2].tolist() for place, tile in spied.tiles.items()}
+    figure = sheets.draw_evolution_sheet(
+        growing(gains), [3, 8], ["epoch 0", "epoch 1", "epoch 2"], "conv1"
+    )
+    shown = {
+        place: tile[TILE_SIDE // 2, TILE_SIDE // 2].tolist() for place, tile in spied.tiles.items()
+    }
     share = {(0, 0): 1 / 4, (0, 1): -1 / 4, (0, 2): 1, (1, 0): 1 / 4, (1, 1): 1, (1, 2): 3 / 4}
-    expected = {place: COLOURS[round(127 * (1 + s))].tolist() for place, s in share.items()}
+    expected = {place: SIGNED_COLOURS[round(127 * (1 + s))].tolist() for place, s in share.items()}
     assert shown == expected
     assert "one scale per row" in figure.texts[-1].get_text()
 
 
 def test_rows_are_units_and_columns_checkpoints(spied: Spied) -> None:
     fields = growing(np.ones((3, 2), np.float32))
-    seen = picture(sheets.evolution(fields, [3, 512], ["before", "epoch 1", "epoch 2"], "conv1"))
+    seen = picture(
+        sheets.draw_evolution_sheet(fields, [3, 512], ["before", "epoch 1", "epoch 2"], "conv1")
+    )
     left, top = spied.boards[0].left, spied.boards[0].top
     assert len(left) == 3
     for y in top:
         for x in left:
-            assert (seen[y : y + TILE, x : x + TILE] == RED).all()
-            assert (seen[y - 1, x : x + TILE] == 255).all()
+            assert (seen[y : y + TILE_SIDE, x : x + TILE_SIDE] == RED).all()
+            assert (seen[y - 1, x : x + TILE_SIDE] == 255).all()
     for heading, x in zip(("before", "epoch 1", "epoch 2"), left, strict=True):
-        assert spied.words[heading][0] == x + TILE // 2
+        assert spied.words[heading][0] == x + TILE_SIDE // 2
         assert spied.words[heading][1] < top[0]
     for unit, y in zip(("3", "512"), top, strict=True):
-        assert spied.words[unit][1] == y + TILE // 2
+        assert spied.words[unit][1] == y + TILE_SIDE // 2
         assert spied.words[unit][0] < left[0]
 
 
 def test_a_unit_that_dies_is_grey_from_then_on_and_keeps_its_scale(spied: Spied) -> None:
     gains = np.array([[1, np.nan], [2, np.nan], [np.nan, np.nan]], np.float32)
-    sheets.evolution(growing(gains), [0, 1], ["a", "b", "c"], "conv1")
-    dead = {place for place, tile in spied.tiles.items() if (tile[0, 0] == GREY).all()}
+    sheets.draw_evolution_sheet(growing(gains), [0, 1], ["a", "b", "c"], "conv1")
+    dead = {place for place, tile in spied.tiles.items() if (tile[0, 0] == MISSING_GREY).all()}
     assert dead == {(0, 2), (1, 0), (1, 1), (1, 2)}
     assert (spied.tiles[0, 1] == RED).all()
 
@@ -96,17 +102,17 @@ def test_the_shown_side_is_common_and_cuts_no_checkpoint(spied: Spied) -> None:
     fields = np.zeros((2, 1, 3, 21, 21), np.float32)
     fields[0, ..., 9:12, 9:12] = 1
     fields[1, ..., 6:15, 6:15] = 1
-    figure = sheets.evolution(fields, [0], ["a", "b"], "conv1", degree=10.0)
+    figure = sheets.draw_evolution_sheet(fields, [0], ["a", "b"], "conv1", degree=10.0)
     assert "panel 9 px" in figure.texts[-1].get_text()
     assert (spied.tiles[0, 1] == RED).all()
     red = (spied.tiles[0, 0] == RED).all(-1)
-    assert red.sum() == pytest.approx(TILE**2 / 9, rel=0.07)
+    assert red.sum() == pytest.approx(TILE_SIDE**2 / 9, rel=0.07)
     assert "2 px = 0.2°" in spied.words
 
 
 def test_a_long_heading_is_broken_above_its_column(spied: Spied) -> None:
     fields = growing(np.ones((2, 1), np.float32))
-    sheets.evolution(fields, [0], ["before", "after 12400 steps of conv4"], "conv1")
+    sheets.draw_evolution_sheet(fields, [0], ["before", "after 12400 steps of conv4"], "conv1")
     first, last = spied.words["after 12400"], spied.words["steps of conv4"]
     assert first[0] == last[0]
     assert first[1] < last[1] == spied.words["before"][1]
@@ -115,24 +121,24 @@ def test_a_long_heading_is_broken_above_its_column(spied: Spied) -> None:
 def test_fields_units_and_checkpoints_must_go_together() -> None:
     fields = growing(np.ones((2, 2), np.float32))
     with pytest.raises(ValueError, match="zip"):
-        sheets.evolution(fields, [0], ["a", "b"], "conv1")
+        sheets.draw_evolution_sheet(fields, [0], ["a", "b"], "conv1")
     with pytest.raises(ValueError, match="zip"):
-        sheets.evolution(fields, [0, 1], ["a"], "conv1")
+        sheets.draw_evolution_sheet(fields, [0, 1], ["a"], "conv1")
 
 
 def drawn(value: int, shape: tuple[int, int], outline: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the picture of one flat patch."""
     images = np.full((1, 1, *shape, 3), value, np.uint8)
-    figure = sheets.patches(images, outline, [0], "conv1", np.ones((1, 1), bool))
+    figure = sheets.draw_patch_sheet(images, outline, [0], "conv1", np.ones((1, 1), bool))
     return picture(figure)
 
 
 def test_the_box_outlines_the_field_in_the_middle_of_the_patch(spied: Spied) -> None:
-    double = TILE // 2
+    double = TILE_SIDE // 2
     seen = drawn(100, (double, double), (10, 20))
     (x,), (y,) = spied.boards[0].left, spied.boards[0].top
-    tile = seen[y : y + TILE, x : x + TILE]
-    middle, rows, columns = TILE // 2, 10, 20
+    tile = seen[y : y + TILE_SIDE, x : x + TILE_SIDE]
+    middle, rows, columns = TILE_SIDE // 2, 10, 20
     (top, left), (bottom, right) = extremes((tile == YELLOW).all(-1))
     assert (top, bottom) == (middle - rows - 1, middle + rows)
     assert (left, right) == (middle - columns - 1, middle + columns)
@@ -155,11 +161,11 @@ def test_the_box_is_seen_on_dark_and_on_light(value: int, spied: Spied) -> None:
 def test_a_field_larger_than_the_patch_is_cut_and_the_note_says_so(spied: Spied) -> None:
     images = np.full((1, 1, 24, 46, 3), 100, np.uint8)
     present = np.ones((1, 1), bool)
-    note = sheets.patches(images, (851, 20), [0], "conv5", present).texts[-1].get_text()
+    note = sheets.draw_patch_sheet(images, (851, 20), [0], "conv5", present).texts[-1].get_text()
     assert "851 × 20 px, cut at the patch" in note.replace("\n", " ")
     (top, _), (bottom, _) = extremes((spied.tiles[0, 0] == YELLOW).all(-1))
     assert (top, bottom) == (22 - 1, 70)
-    note = sheets.patches(images, (24, 20), [0], "conv5", present).texts[-1].get_text()
+    note = sheets.draw_patch_sheet(images, (24, 20), [0], "conv5", present).texts[-1].get_text()
     assert "cut" not in note
 
 
@@ -170,20 +176,20 @@ def test_an_oblong_patch_stands_on_white_with_its_box_in_the_middle(spied: Spied
     assert (tile[22:34, 0] == 100).all()
     assert (tile[70:] == 255).all()
     (top, left), (bottom, right) = extremes((tile == YELLOW).all(-1))
-    assert (top + bottom, left + right) == (TILE - 1, TILE - 1)
+    assert (top + bottom, left + right) == (TILE_SIDE - 1, TILE_SIDE - 1)
 
 
 def test_a_patch_keeps_its_colours_and_its_orientation(spied: Spied) -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 1, 46, 46, 3), np.uint8)
-    sheets.patches(image, (4, 4), [0], "conv1", np.ones((1, 1), bool))
+    sheets.draw_patch_sheet(image, (4, 4), [0], "conv1", np.ones((1, 1), bool))
     assert np.array_equal(spied.tiles[0, 0][:40:2, :40:2], image[0, 0, :20, :20])
 
 
 def test_a_missing_patch_is_grey_and_has_no_box(spied: Spied) -> None:
     images = np.full((2, 3, 46, 46, 3), 100, np.uint8)
     present = np.array([[True, True, False], [False, False, False]])
-    figure = sheets.patches(images, (10, 10), [4, 9], "conv1", present, degree=20.0)
-    grey = {place for place, tile in spied.tiles.items() if (tile == GREY).all()}
+    figure = sheets.draw_patch_sheet(images, (10, 10), [4, 9], "conv1", present, degree=20.0)
+    grey = {place for place, tile in spied.tiles.items() if (tile == MISSING_GREY).all()}
     assert grey == {(0, 2), (1, 0), (1, 1), (1, 2)}
     assert "grey: no patch" in figure.texts[-1].get_text().replace("\n", " ")
     assert {"unit", "4", "9", "patch 1", "patch 3", "20 px = 1°"} <= set(spied.words)
@@ -195,7 +201,7 @@ DOG = np.exp(-(RADIUS**2) / 4) - 0.4 * np.exp(-(RADIUS**2) / 16)
 
 def test_few_units_have_an_axis_each_and_fill_it() -> None:
     profile = np.stack([5 * DOG, -DOG, np.full(9, np.nan), 0 * DOG, DOG])
-    figure = sheets.profiles(profile, RADIUS, [3, 5, 7, 9, 11], "conv1")
+    figure = sheets.draw_profile_sheet(profile, RADIUS, [3, 5, 7, 9, 11], "conv1")
     assert len(figure.axes) == 5
     first, second, dead, silent = (axis.lines for axis in figure.axes[:4])
     assert np.asarray(first[-1].get_ydata()) == pytest.approx(DOG / DOG[0])
@@ -204,7 +210,7 @@ def test_few_units_have_an_axis_each_and_fill_it() -> None:
     assert not np.any(silent[-1].get_ydata())
     assert not dead
     assert [t.get_text() for t in figure.axes[2].texts] == ["unit 7", "dead"]
-    assert figure.axes[2].get_facecolor()[:3] == pytest.approx((GREY / 255,) * 3)
+    assert figure.axes[2].get_facecolor()[:3] == pytest.approx((MISSING_GREY / 255,) * 3)
     assert np.asarray(first[0].get_ydata()).tolist() == [0, 0]
     seen = picture(figure).astype(int)
     for axis, sign in zip(figure.axes[:2], (1, -1), strict=True):
@@ -214,12 +220,12 @@ def test_few_units_have_an_axis_each_and_fill_it() -> None:
 
 
 def test_degrees_stand_above_where_they_are_known() -> None:
-    figure = sheets.profiles(DOG[None], RADIUS, [0], "conv1", degree=4.0)
+    figure = sheets.draw_profile_sheet(DOG[None], RADIUS, [0], "conv1", degree=4.0)
     picture(figure)
     (above,) = figure.axes[0].child_axes
     assert above.get_xlim() == pytest.approx((0, 2))
     assert "degrees" in figure.get_supxlabel()
-    plain = sheets.profiles(DOG[None], RADIUS, [0], "conv1")
+    plain = sheets.draw_profile_sheet(DOG[None], RADIUS, [0], "conv1")
     assert not plain.axes[0].child_axes
     assert "degrees" not in plain.get_supxlabel()
 
@@ -227,7 +233,7 @@ def test_degrees_stand_above_where_they_are_known() -> None:
 def test_many_units_share_an_axis_with_median_and_quartiles() -> None:
     rng = np.random.default_rng(0)
     profile = np.concatenate([rng.normal(size=(20, 9)), np.full((2, 9), np.nan)])
-    figure = sheets.profiles(profile, RADIUS, list(range(22)), "conv1")
+    figure = sheets.draw_profile_sheet(profile, RADIUS, list(range(22)), "conv1")
     (axis,) = figure.axes
     scaled = profile[:20] / np.abs(profile[:20]).max(1, keepdims=True)
     assert len(axis.lines) == 1 + 20 + 1
@@ -243,6 +249,6 @@ def test_many_units_share_an_axis_with_median_and_quartiles() -> None:
 
 
 def test_all_dead_is_said() -> None:
-    figure = sheets.profiles(np.full((20, 9), np.nan), RADIUS, list(range(20)), "conv1")
+    figure = sheets.draw_profile_sheet(np.full((20, 9), np.nan), RADIUS, list(range(20)), "conv1")
     assert [text.get_text() for text in figure.axes[0].texts] == ["all dead"]
     picture(figure)

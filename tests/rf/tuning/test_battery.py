@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_small
 
-from deepsal.rf.geometry import Geometry, geometry
-from deepsal.rf.hooks import undisturbed
-from deepsal.rf.mapping.readout import Probe
+from deepsal.rf.geometry import FieldGeometry, measure_geometry
+from deepsal.rf.hooks import temporary_eval_mode
+from deepsal.rf.mapping.readout import UnitReadout
 from deepsal.rf.tuning import stimuli
-from deepsal.rf.tuning.battery import Responses, battery, probe
+from deepsal.rf.tuning.battery import BatteryResponses, record_responses, scale_battery
 from tests.conftest import arrays_equal, backbone
 
 BATTERIES = "disks", "annuli", "spots", "gratings", "edges", "colours"
@@ -33,7 +33,7 @@ def reduced(kind: str) -> nn.Module:
 @pytest.mark.parametrize("kind", ["pooled", "convolved"])
 def test_stimuli_lie_on_the_units_own_field_behind_strides(kind: str) -> None:
     network = reduced(kind)
-    found = probe(network, ["3"], (96, 112))["3"]
+    found = record_responses(network, ["3"], (96, 112))["3"]
     image = torch.full((1, 3, 96, 112), 0.5, requires_grad=True)
     (field,) = torch.autograd.grad(network(image)[0, 0, found.unit[0], found.unit[1]], image)
     mass = field[0].sum(0).abs()
@@ -51,32 +51,36 @@ def test_stimuli_lie_on_the_units_own_field_behind_strides(kind: str) -> None:
 @pytest.mark.parametrize("name", ["conv1", "conv3", "conv5"])
 def test_a_crop_and_its_batches_answer_as_whole_images_do(name: str) -> None:
     network, size = backbone(), (72, 120)
-    known = geometry(network, name)
-    found = probe(network, [name], size, {name: known}, contrast=0.25, pixels=10000)[name]
+    known = measure_geometry(network, name)
+    found = record_responses(network, [name], size, {name: known}, contrast=0.25, pixels=10000)[
+        name
+    ]
     b, at, row, column = found.battery, found.centre, *found.unit
     grid = [(f, o, p) for f in b.frequency for o in b.orientation for p in b.phase]
     frequency, orientation, phase = np.array(grid).T
     reach = float(b.radius[-1])
     expected = {
-        "disks": stimuli.disks(size, at, [*b.radius] * 2, [0.25] * 12 + [-0.25] * 12),
-        "annuli": stimuli.annuli(size, at, [*b.radius[:-1:2]] * 2, reach, [0.25] * 6 + [-0.25] * 6),
-        "spots": stimuli.spots(
+        "disks": stimuli.disk_images(size, at, [*b.radius] * 2, [0.25] * 12 + [-0.25] * 12),
+        "annuli": stimuli.annulus_images(
+            size, at, [*b.radius[:-1:2]] * 2, reach, [0.25] * 6 + [-0.25] * 6
+        ),
+        "spots": stimuli.spot_images(
             size,
             [(at[0] + y, at[1] + x) for _ in range(2) for y in b.offset for x in b.offset],
             [b.offset[3] / 2],
             [0.25] * 25 + [-0.25] * 25,
         ),
-        "gratings": stimuli.gratings(size, at, frequency, orientation, phase, [0.25]),
-        "edges": stimuli.edges(size, at, b.direction, [0.25]),
+        "gratings": stimuli.grating_images(size, at, frequency, orientation, phase, [0.25]),
+        "edges": stimuli.edge_images(size, at, b.direction, [0.25]),
         "colours": torch.cat(
             [
-                stimuli.disks(size, at, [*b.coloured] * 2, [0.25] * 3 + [-0.25] * 3, colour)
-                for colour in stimuli.AXES.values()
+                stimuli.disk_images(size, at, [*b.coloured] * 2, [0.25] * 3 + [-0.25] * 3, colour)
+                for colour in stimuli.COLOUR_AXES.values()
             ]
         ),
     }
-    with undisturbed(network), torch.no_grad():
-        reader = Probe(network, name, torch.rand(1, 3, *size))
+    with temporary_eval_mode(network), torch.no_grad():
+        reader = UnitReadout(network, name, torch.rand(1, 3, *size))
         grey = reader.activation(torch.full((1, 3, *size), 0.5))[:, :, row, column]
         for what, images in expected.items():
             z = (reader.activation(images)[:, :, row, column] - grey).T.numpy()
@@ -87,7 +91,7 @@ def test_a_crop_and_its_batches_answer_as_whole_images_do(name: str) -> None:
 
 
 def test_a_battery_has_the_stated_number_of_stimuli_in_the_stated_axes() -> None:
-    found = probe(backbone(), ["conv2"], (64, 64))["conv2"]
+    found = record_responses(backbone(), ["conv2"], (64, 64))["conv2"]
     shapes = [getattr(found, what).shape for what in BATTERIES]
     assert shapes == [
         (6, 2, 12), (6, 2, 6), (6, 2, 5, 5), (6, 7, 6, 4), (6, 12), (6, 3, 2, 3)
@@ -100,7 +104,7 @@ def test_a_battery_goes_from_a_pixel_to_the_field_within_the_image(
     field: tuple[int, int] | None,
 ) -> None:
     size, centre = (80, 60), (40.0, 30.0)
-    b = battery(Geometry(field, (1, 1), (0, 0)), size, centre)
+    b = scale_battery(FieldGeometry(field, (1, 1), (0, 0)), size, centre)
     for steps in (b.radius, b.frequency):
         assert (np.diff(np.log(steps)) > 0).all()
     assert b.radius[0] == pytest.approx(1)
@@ -117,8 +121,8 @@ def test_a_battery_goes_from_a_pixel_to_the_field_within_the_image(
 
 def test_layers_differ_only_in_what_they_see_and_share_one_call() -> None:
     network = backbone()
-    both = probe(network, ["conv2", "conv4"], (64, 96))
-    alone = probe(network, ["conv4"], (64, 96))
+    both = record_responses(network, ["conv2", "conv4"], (64, 96))
+    alone = record_responses(network, ["conv4"], (64, 96))
     assert [*both] == ["conv2", "conv4"]
     for what in BATTERIES:
         assert arrays_equal(getattr(both["conv4"], what), getattr(alone["conv4"], what))
@@ -129,7 +133,7 @@ def test_probing_leaves_the_network_and_the_generators_as_they_were() -> None:
     network.get_submodule("conv3").requires_grad_(False)
     before = {k: v.clone() for k, v in network.state_dict().items()}
     states = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"]
-    probe(network, ["conv3", "conv4"], (64, 64))
+    record_responses(network, ["conv3", "conv4"], (64, 64))
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
     assert all(module.training for module in network.modules())
     assert [p.requires_grad for p in network.get_submodule("conv3").parameters()] == [False] * 3
@@ -142,7 +146,9 @@ def test_probing_leaves_the_network_and_the_generators_as_they_were() -> None:
 def test_global_context_is_asked_on_the_whole_image_around_the_units_cell() -> None:
     torch.manual_seed(0)
     network = mobilenet_v3_small(weights=None)
-    found: Responses = probe(network, ["features.2"], (64, 96), pixels=64 * 96 * 8)["features.2"]
+    found: BatteryResponses = record_responses(
+        network, ["features.2"], (64, 96), pixels=64 * 96 * 8
+    )["features.2"]
     assert found.unit == (4, 6)
     assert found.centre == (4 * 8 + 3.5, 6 * 8 + 3.5)
     assert found.battery.radius[-1] > 50
@@ -159,23 +165,23 @@ class Mixing(nn.Module):
     ("network", "known", "contrast", "says"),
     [
         (nn.Sequential(nn.Conv2d(3, 2, 9, padding=4)), None, 0.6, "contrast is 0.6"),
-        (nn.Sequential(Mixing()), Geometry((1, 1), (1, 1), (0, 0)), 0.5, "mixes images"),
+        (nn.Sequential(Mixing()), FieldGeometry((1, 1), (1, 1), (0, 0)), 0.5, "mixes images"),
         (
             nn.Sequential(nn.Conv2d(3, 2, 9, padding=4)),
-            Geometry((3, 3), (1, 1), (1, 1)),
+            FieldGeometry((3, 3), (1, 1), (1, 1)),
             0.5,
             "beyond its theoretical field",
         ),
         (
             nn.Sequential(nn.Conv2d(3, 2, 4, 4)),
-            Geometry((8, 8), (1, 1), (0, 0)),
+            FieldGeometry((8, 8), (1, 1), (0, 0)),
             0.5,
             "no unit at",
         ),
     ],
 )
 def test_what_cannot_be_asked_is_an_error(
-    network: nn.Module, known: Geometry | None, contrast: float, says: str
+    network: nn.Module, known: FieldGeometry | None, contrast: float, says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
-        probe(network, ["0"], (64, 80), {"0": known} if known else None, contrast)
+        record_responses(network, ["0"], (64, 80), {"0": known} if known else None, contrast)

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.tuning.battery import Responses, probe
+from deepsal.rf.tuning.battery import BatteryResponses, record_responses
 from deepsal.rf.tuning.indices import (
-    colour_opponency,
-    preferred,
-    selectivity,
-    size_curve,
-    ssi,
-    tuning,
+    colour_opponency_index,
+    orientation_selectivity,
+    preferred_value,
+    size_tuning_curve,
+    surround_suppression_index,
+    tuning_indices,
 )
-from deepsal.statistics import interval
+from deepsal.statistics import bootstrap_interval
 
 SIDE = 31
 NARROW, WIDE, RATIO = 3.0, 6.0, 0.9
@@ -35,7 +35,7 @@ def gabor(angle: float) -> Tensor:
 
 
 @cache
-def planted() -> Responses:
+def planted() -> BatteryResponses:
     """Units with known fields; a bias of −5 silences them."""
     centre_surround = gaussian(NARROW) - RATIO * gaussian(WIDE)
     fields = {
@@ -55,11 +55,11 @@ def planted() -> Responses:
     ).float()
     bias = [0.0 if name == "blue-yellow" else -5.0 for name in fields]  # 0 shows round-off
     units.bias = nn.Parameter(torch.tensor(bias))
-    return probe(nn.Sequential(units, nn.ReLU()), ["1"], (64, 72))["1"]
+    return record_responses(nn.Sequential(units, nn.ReLU()), ["1"], (64, 72))["1"]
 
 
 def measure(name: str, unit: str) -> float:
-    return float(tuning(planted())[name][NAMES.index(unit)])
+    return float(tuning_indices(planted())[name][NAMES.index(unit)])
 
 
 def step(axis: str) -> float:
@@ -73,7 +73,7 @@ def test_size_tuning_of_a_difference_of_gaussians_is_that_of_its_formula() -> No
     radius = planted().battery.radius
     centre, surround = (1 - np.exp(-(radius**2) / (2 * s * s)) for s in (NARROW, WIDE))
     inside = radius < SIDE / 2
-    curve = size_curve(planted().disks)[0] / (3 * 0.5)
+    curve = size_tuning_curve(planted().disks)[0] / (3 * 0.5)
     assert inside.sum() >= 8
     assert curve[inside] == pytest.approx((centre - RATIO * surround)[inside], abs=0.02)
     crossing = sqrt(2 * log(WIDE**2 / (RATIO * NARROW**2)) / (NARROW**-2 - WIDE**-2))
@@ -118,25 +118,29 @@ def test_colour_opponency_is_that_of_the_weights() -> None:
 
 
 def test_a_unit_that_nothing_moves_has_no_tuning_and_is_not_counted() -> None:
-    numbers = tuning(planted())
+    numbers = tuning_indices(planted())
     for values in numbers.values():
         assert values.dtype == np.float64
         assert np.isnan(values[NAMES.index("dead")])
         assert np.isfinite(values[:3]).all()
-    assert interval(numbers["colour"]).count == len(NAMES) - 1
-    assert interval(numbers["ssi"]).count == len(NAMES) - 3  # grey disks: round-off in colours
+    assert bootstrap_interval(numbers["colour"]).count == len(NAMES) - 1
+    assert (
+        bootstrap_interval(numbers["ssi"]).count == len(NAMES) - 3
+    )  # grey disks: round-off in colours
 
 
 def test_a_unit_that_a_large_disk_inhibits_is_suppressed_beyond_one() -> None:
     disks = np.array([[[0.0, 2.0, -1.0], [0.0, -2.0, 1.0]]])
-    assert ssi(disks).tolist() == [1.5]
+    assert surround_suppression_index(disks).tolist() == [1.5]
 
 
 def test_measures_are_blind_to_gain() -> None:
     random = np.random.default_rng(0)
     disks, colours = random.normal(size=(5, 2, 12)), random.normal(size=(5, 3, 2, 3))
     curve, axis = np.abs(random.normal(size=(5, 6))), np.arange(0.0, 180.0, 30.0)
-    assert np.allclose(ssi(disks), ssi(7 * disks))
-    assert np.allclose(colour_opponency(colours), colour_opponency(7 * colours))
-    assert np.allclose(selectivity(curve, axis), selectivity(7 * curve, axis))
-    assert np.allclose(preferred(curve, axis), preferred(7 * curve, axis))
+    assert np.allclose(surround_suppression_index(disks), surround_suppression_index(7 * disks))
+    assert np.allclose(colour_opponency_index(colours), colour_opponency_index(7 * colours))
+    assert np.allclose(
+        orientation_selectivity(curve, axis), orientation_selectivity(7 * curve, axis)
+    )
+    assert np.allclose(preferred_value(curve, axis), preferred_value(7 * curve, axis))

@@ -2,17 +2,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from deepsal.rf.geometry import geometry
-from deepsal.rf.hooks import undisturbed
-from deepsal.rf.tuning.battery import disks, probe
-from deepsal.rf.tuning.recording import Shown
+from deepsal.rf.geometry import measure_geometry
+from deepsal.rf.hooks import temporary_eval_mode
+from deepsal.rf.tuning.battery import record_disk_responses, record_responses
+from deepsal.rf.tuning.recording import MiddleUnitRecorder
 from tests.conftest import backbone
 
 
 def test_answers_are_less_that_to_grey_for_every_combination() -> None:
     network = nn.Sequential(nn.Conv2d(3, 2, 5, padding=2))
-    with undisturbed(network), torch.no_grad():
-        shown = Shown(network, "0", (32, 40), geometry(network, "0"), 1 << 16)
+    with temporary_eval_mode(network), torch.no_grad():
+        shown = MiddleUnitRecorder(network, "0", (32, 40), measure_geometry(network, "0"), 1 << 16)
         answers = shown.disks(np.array([1.0, 20.0]), 0.25)
         bias = network[0].bias
         large = shown.grey[0].numpy() + answers[:, 0, 1]
@@ -25,7 +25,10 @@ def test_answers_are_less_that_to_grey_for_every_combination() -> None:
 
 def test_disks_alone_are_those_of_the_whole_battery() -> None:
     network, names, size = backbone(), ["conv2", "conv4"], (48, 64)
-    alone, all_of_them = disks(network, names, size), probe(network, names, size)
+    alone, all_of_them = (
+        record_disk_responses(network, names, size),
+        record_responses(network, names, size),
+    )
     for name in names:
         radius, answers = alone[name]
         assert np.array_equal(radius, all_of_them[name].battery.radius)

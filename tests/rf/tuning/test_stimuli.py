@@ -9,11 +9,11 @@ from deepsal.rf.tuning import stimuli
 
 SIZE, CENTRE = (41, 50), (19.3, 24.8)
 ROUND: dict[str, Callable[..., Tensor]] = {
-    "disk": lambda size, centre: stimuli.disks(size, centre, [1.0, 2.5, 7.3]),
-    "dark": lambda size, centre: stimuli.disks(size, centre, [1.0, 2.5, 7.3], [-0.2]),
-    "spot": lambda size, centre: stimuli.spots(size, [centre] * 3, [2.0, 4.0, 8.0]),
-    "annulus": lambda size, centre: stimuli.annuli(size, centre, [1.0, 3.0, 6.0], 9.0),
-    "patch": lambda size, centre: stimuli.gratings(
+    "disk": lambda size, centre: stimuli.disk_images(size, centre, [1.0, 2.5, 7.3]),
+    "dark": lambda size, centre: stimuli.disk_images(size, centre, [1.0, 2.5, 7.3], [-0.2]),
+    "spot": lambda size, centre: stimuli.spot_images(size, [centre] * 3, [2.0, 4.0, 8.0]),
+    "annulus": lambda size, centre: stimuli.annulus_images(size, centre, [1.0, 3.0, 6.0], 9.0),
+    "patch": lambda size, centre: stimuli.grating_images(
         size, centre, [0.15] * 3, [0.0, 30.0, 90.0], [0.0], aperture=8.0
     ),
 }
@@ -49,25 +49,25 @@ def test_round_stimuli_have_the_symmetries_of_the_square(name: str, side: int) -
 
 def test_a_disk_has_its_area_and_an_annulus_is_a_disk_without_its_middle() -> None:
     radius = [2.0, 3.5, 6.0, 9.0]
-    disks = stimuli.disks(SIZE, CENTRE, radius)
+    disks = stimuli.disk_images(SIZE, CENTRE, radius)
     area = (disks[:, 0] - 0.5).sum((1, 2)) / 0.5
     assert area.numpy() == pytest.approx(np.pi * np.square(radius), rel=0.03)
-    rings = stimuli.annuli(SIZE, CENTRE, radius[:-1], radius[-1])
+    rings = stimuli.annulus_images(SIZE, CENTRE, radius[:-1], radius[-1])
     assert torch.allclose(rings + disks[:-1] - 0.5, disks[-1:].expand(3, -1, -1, -1))
 
 
 def test_contrast_is_the_distance_from_grey_and_its_sign() -> None:
-    bright, dark = stimuli.disks(SIZE, CENTRE, [5.0], [0.3, -0.3])[:, :, 19, 25]
+    bright, dark = stimuli.disk_images(SIZE, CENTRE, [5.0], [0.3, -0.3])[:, :, 19, 25]
     assert torch.allclose(bright, torch.tensor(0.8))
     assert torch.allclose(dark, torch.tensor(0.2))
 
 
 def test_the_colour_axes_are_orthogonal_and_colours_keep_the_mean() -> None:
-    axes = np.array([*stimuli.AXES.values()])
+    axes = np.array([*stimuli.COLOUR_AXES.values()])
     gram = axes @ axes.T
     assert np.allclose(gram, np.diag(np.diag(gram)))
-    for name, colour in stimuli.AXES.items():
-        image = stimuli.disks(SIZE, CENTRE, [5.0], colour=colour)
+    for name, colour in stimuli.COLOUR_AXES.items():
+        image = stimuli.disk_images(SIZE, CENTRE, [5.0], colour=colour)
         assert torch.allclose(image[0, :, 19, 25], 0.5 + 0.5 * torch.tensor(colour))
         assert torch.allclose(image.mean(1), torch.tensor(0.5)) is (name != "luminance")
 
@@ -75,15 +75,15 @@ def test_the_colour_axes_are_orthogonal_and_colours_keep_the_mean() -> None:
 @pytest.mark.parametrize(("cycles", "angle"), [((4, 0), 0.0), ((0, 6), 90.0), ((8, 8), 45.0)])
 def test_a_grating_has_its_frequency_and_orientation(cycles: tuple[int, int], angle: float) -> None:
     frequency = np.hypot(*cycles) / 64
-    image = stimuli.gratings((64, 64), (0.0, 0.0), [frequency], [angle], [0.0])[0, 0]
+    image = stimuli.grating_images((64, 64), (0.0, 0.0), [frequency], [angle], [0.0])[0, 0]
     spectrum = torch.fft.fft2(image - 0.5).abs()
     peaks = {(int(r), int(c)) for r, c in (spectrum > spectrum.max() / 2).nonzero()}
     assert peaks == {cycles, (-cycles[0] % 64, -cycles[1] % 64)}
 
 
 def test_stripes_run_along_their_orientation_counter_clockwise() -> None:
-    image = stimuli.gratings((64, 64), (32.0, 32.0), [0.1], [30.0], [0.0])[0, 0]
-    dark = stimuli.gratings((64, 64), (32.0, 32.0), [0.1], [30.0], [180.0])[0, 0]
+    image = stimuli.grating_images((64, 64), (32.0, 32.0), [0.1], [30.0], [0.0])[0, 0]
+    dark = stimuli.grating_images((64, 64), (32.0, 32.0), [0.1], [30.0], [180.0])[0, 0]
     assert image[32, 32] == 1
     along = image[32 - 11, 32 + 19]  # 30 degrees up to the right: tan 30 = 0.577 = 11/19
     assert along > 0.99
@@ -93,8 +93,8 @@ def test_stripes_run_along_their_orientation_counter_clockwise() -> None:
 
 def test_a_soft_aperture_is_a_gaussian_of_the_given_deviation() -> None:
     at, still = (20.0, 20.0), ([0.1], [0.0], [0.0])
-    whole = stimuli.gratings((41, 41), at, *still)
-    soft = stimuli.gratings((41, 41), at, *still, aperture=4.0, soft=True)
+    whole = stimuli.grating_images((41, 41), at, *still)
+    soft = stimuli.grating_images((41, 41), at, *still, aperture=4.0, soft=True)
     expected = (whole - 0.5) * torch.exp(-(distance((41, 41), at) ** 2) / 32)
     assert torch.allclose(soft - 0.5, expected, atol=1e-6)
 
@@ -106,7 +106,7 @@ def test_a_soft_aperture_is_a_gaussian_of_the_given_deviation() -> None:
 def test_an_edge_is_bright_on_the_right_of_its_direction(
     direction: float, bright: tuple[int, int]
 ) -> None:
-    image = stimuli.edges((41, 41), (20.0, 20.0), [direction], [0.4])[0, 0]
+    image = stimuli.edge_images((41, 41), (20.0, 20.0), [direction], [0.4])[0, 0]
     assert image[bright] == pytest.approx(0.9)
     assert image[40 - bright[0], 40 - bright[1]] == pytest.approx(0.1)
     assert image[20, 20] == pytest.approx(0.5)
@@ -116,11 +116,11 @@ def test_an_edge_is_bright_on_the_right_of_its_direction(
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: stimuli.disks(SIZE, CENTRE, [0.0]), "radius is 0"),
-        (lambda: stimuli.disks(SIZE, CENTRE, [2.0], [0.6]), "leaves"),
-        (lambda: stimuli.annuli(SIZE, CENTRE, [2.0, 5.0], 5.0), "below outer"),
-        (lambda: stimuli.gratings(SIZE, CENTRE, [0.6], [0.0], [0.0]), "cycles"),
-        (lambda: stimuli.edges(SIZE, CENTRE, [0.0], [-0.7]), "leaves"),
+        (lambda: stimuli.disk_images(SIZE, CENTRE, [0.0]), "radius is 0"),
+        (lambda: stimuli.disk_images(SIZE, CENTRE, [2.0], [0.6]), "leaves"),
+        (lambda: stimuli.annulus_images(SIZE, CENTRE, [2.0, 5.0], 5.0), "below outer"),
+        (lambda: stimuli.grating_images(SIZE, CENTRE, [0.6], [0.0], [0.0]), "cycles"),
+        (lambda: stimuli.edge_images(SIZE, CENTRE, [0.0], [-0.7]), "leaves"),
     ],
 )
 def test_what_cannot_be_shown_is_an_error(call: Callable[[], Tensor], says: str) -> None:

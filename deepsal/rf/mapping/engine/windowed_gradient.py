@@ -12,27 +12,27 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-aten = torch.ops.aten
-ELEMENTWISE = {
-    aten.clone.default,
-    aten.detach.default,
-    aten.div.Tensor,
-    aten.elu_backward.default,
-    aten.gelu_backward.default,
-    aten.hardsigmoid_backward.default,
-    aten.hardswish_backward.default,
-    aten.hardtanh_backward.default,
-    aten.leaky_relu_backward.default,
-    aten.mul.Tensor,
-    aten.neg.default,
-    aten.relu.default,
-    aten.sigmoid_backward.default,
-    aten.silu_backward.default,
-    aten.tanh_backward.default,
-    aten.threshold_backward.default,
+_aten = torch.ops.aten
+ELEMENTWISE_OPERATORS = {
+    _aten.clone.default,
+    _aten.detach.default,
+    _aten.div.Tensor,
+    _aten.elu_backward.default,
+    _aten.gelu_backward.default,
+    _aten.hardsigmoid_backward.default,
+    _aten.hardswish_backward.default,
+    _aten.hardtanh_backward.default,
+    _aten.leaky_relu_backward.default,
+    _aten.mul.Tensor,
+    _aten.neg.default,
+    _aten.relu.default,
+    _aten.sigmoid_backward.default,
+    _aten.silu_backward.default,
+    _aten.tanh_backward.default,
+    _aten.threshold_backward.default,
 }
 """Operators that take a gradient of 0 to 0, cell by cell."""
-RULES: dict[Any, Callable[..., Any]] = {}
+WINDOW_RULES: dict[Any, Callable[..., Any]] = {}
 """Other operators (`windowed_operators`); a rule may return NotImplemented."""
 
 
@@ -65,7 +65,7 @@ class Box(NamedTuple):
         return Box(self.top + down, self.bottom + down, self.left + right, self.right + right)
 
 
-def box(mask: Tensor) -> Box:
+def bounding_box(mask: Tensor) -> Box:
     """Return the smallest box around the True cells of (…, h, w); empty where there is none."""
     mask = mask.flatten(0, -3).any(0)
     sides = []
@@ -75,24 +75,24 @@ def box(mask: Tensor) -> Box:
     return Box(*sides)
 
 
-class Windowed(Tensor):
-    """A tensor (B, C, h, w) of zeros, except for `inside` in `box`.
+class WindowedGradient(Tensor):
+    """A tensor (B, C, h, w) of zeros, except for `inside` in `bounding_box`.
 
     Operators without a rule see the whole tensor, so that any network works; those with one (all
-    that convolutional networks are made of) return a `Windowed` again.
+    that convolutional networks are made of) return a `WindowedGradient` again.
     """
 
     inside: Tensor
     box: Box
 
     @staticmethod
-    def __new__(cls, inside: Tensor, box: Box, size: Sequence[int]) -> "Windowed":
+    def __new__(cls, inside: Tensor, box: Box, size: Sequence[int]) -> "WindowedGradient":
         """Wrap what lies in a box of a map of `size` (h, w)."""
         made = cast(Any, torch.Tensor)._make_wrapper_subclass(
             cls, (*inside.shape[:2], *size), dtype=inside.dtype, device=inside.device
         )
         made.inside, made.box = inside, box
-        return cast(Windowed, made)
+        return cast(WindowedGradient, made)
 
     def dense(self) -> Tensor:
         """Return the tensor with its zeros."""
@@ -100,9 +100,9 @@ class Windowed(Tensor):
         whole[:, :, self.box.rows, self.box.columns] = self.inside
         return whole
 
-    def like(self, inside: Tensor) -> "Windowed":
+    def like(self, inside: Tensor) -> "WindowedGradient":
         """Return other values in the same box."""
-        return Windowed(inside, self.box, self.shape[-2:])
+        return WindowedGradient(inside, self.box, self.shape[-2:])
 
     def part(self, other: Any) -> Any:
         """Return what lies in the box of a tensor that goes with this one; else the thing itself.
@@ -130,17 +130,17 @@ class Windowed(Tensor):
     ) -> Any:
         """Apply the operator's rule, or give it the dense tensors."""
         gradient, *others = args
-        if isinstance(gradient, Windowed):
-            alone = not any(isinstance(other, Windowed) for other in others)
-            if func in ELEMENTWISE and alone and all(map(gradient.holds, others)):
+        if isinstance(gradient, WindowedGradient):
+            alone = not any(isinstance(other, WindowedGradient) for other in others)
+            if func in ELEMENTWISE_OPERATORS and alone and all(map(gradient.holds, others)):
                 return gradient.like(
                     func(gradient.inside, *map(gradient.part, others), **kwargs or {})
                 )
-            rule = RULES.get(func)
+            rule = WINDOW_RULES.get(func)
             if rule and (found := rule(*args, **kwargs or {})) is not NotImplemented:
                 return found
-        return func(*tree_map(_dense, args), **tree_map(_dense, kwargs or {}))
+        return func(*tree_map(_to_dense, args), **tree_map(_to_dense, kwargs or {}))
 
 
-def _dense(value: Any) -> Any:
-    return value.dense() if isinstance(value, Windowed) else value
+def _to_dense(value: Any) -> Any:
+    return value.dense() if isinstance(value, WindowedGradient) else value

@@ -9,9 +9,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 from torchvision.models import resnet18
 
-from deepsal.rf.hooks import layer, undisturbed, until
-from deepsal.rf.mapping.engine.shared_forward import Lean, NotSharedError, wanted
-from deepsal.rf.mapping.engine.windowed_gradient import Box, Windowed
+from deepsal.rf.hooks import find_layer, forward_until, temporary_eval_mode
+from deepsal.rf.mapping.engine.shared_forward import (
+    SharedForwardMode,
+    SharedReplicaError,
+    convolution_input_boxes,
+)
+from deepsal.rf.mapping.engine.windowed_gradient import Box, WindowedGradient
 
 aten = torch.ops.aten
 SIZE = (24, 32)
@@ -41,17 +45,17 @@ def count(network: Run, image: Tensor) -> list[int]:
                 seen.append(len(args[0]))
             return func(*args, **kwargs or {})
 
-    with Count(), Lean():  # type: ignore[no-untyped-call]
+    with Count(), SharedForwardMode():  # type: ignore[no-untyped-call]
         network(image)
     return seen
 
 
 def lean(run: Run, image: Tensor, needed: list[Box] | None = None) -> Tensor:
     crops = image.expand(len(UNITS), -1, -1, -1).requires_grad_()
-    with Lean(needed):
+    with SharedForwardMode(needed):
         chosen = run(crops)[torch.arange(len(UNITS)), *torch.tensor(UNITS).T]
         (gradient,) = torch.autograd.grad(chosen.sum(), crops)
-    return gradient.dense() if isinstance(gradient, Windowed) else gradient
+    return gradient.dense() if isinstance(gradient, WindowedGradient) else gradient
 
 
 def loop(run: Run, image: Tensor) -> Tensor:
@@ -139,7 +143,9 @@ def test_any_network_gives_the_gradients_of_the_loop(name: str, part: Box) -> No
     found, expected = (
         g[:, :, part.rows, part.columns] for g in (lean(run, image), loop(run, image))
     )
-    clipped = lean(run, image, wanted(run, image, part))[:, :, part.rows, part.columns]
+    clipped = lean(run, image, convolution_input_boxes(run, image, part))[
+        :, :, part.rows, part.columns
+    ]
     assert torch.allclose(found, expected, atol=1e-6)
     assert torch.allclose(clipped, expected, atol=1e-6)
     assert image.grad is None
@@ -156,19 +162,19 @@ NOT_SHARED: dict[str, Run] = {
 
 @pytest.mark.parametrize("name", NOT_SHARED)
 def test_what_cannot_be_done_to_shared_memory_is_said(name: str) -> None:
-    with pytest.raises(NotSharedError):
+    with pytest.raises(SharedReplicaError):
         lean(NOT_SHARED[name], picture())
 
 
 def test_an_error_of_the_networks_own_stays_what_it_is() -> None:
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), Lean():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), SharedForwardMode():
         DENSE(torch.rand(2, 5))
 
 
 def test_replicas_of_one_image_are_run_once_and_different_images_each() -> None:
     network = resnet18(weights=None)
-    with undisturbed(network):
-        run = until(network, network.layer2)
+    with temporary_eval_mode(network):
+        run = forward_until(network, network.layer2)
         image = torch.rand(1, 3, 64, 64)
         assert count(run, image.expand(5, -1, -1, -1)) == [1] * 10
         assert count(run, image.repeat(5, 1, 1, 1)) == [5] * 10
@@ -185,8 +191,11 @@ def test_the_cells_that_see_a_part_of_the_image_are_its_cone() -> None:
     chain = nn.Sequential(conv(3, 4), nn.ReLU(), nn.MaxPool2d(2), conv(4, 4, 5), conv(4, 4))
     part = Box(8, 11, 20, 22)
     image = picture()
-    assert wanted(chain, image, part) == [part, Box(3, 6, 9, 12), Box(1, 8, 7, 14)]
-    assert wanted(chain, image, Box(0, 1, 31, 32))[1:] == [Box(0, 1, 15, 16), Box(0, 3, 13, 16)]
+    assert convolution_input_boxes(chain, image, part) == [part, Box(3, 6, 9, 12), Box(1, 8, 7, 14)]
+    assert convolution_input_boxes(chain, image, Box(0, 1, 31, 32))[1:] == [
+        Box(0, 1, 15, 16),
+        Box(0, 3, 13, 16),
+    ]
     assert not image.isnan().any()
 
 
@@ -205,15 +214,15 @@ def test_only_what_is_wanted_is_computed() -> None:
                 seen.append(args[0].shape[-1] * args[0].shape[-2])
             return func(*args, **kwargs or {})
 
-    with undisturbed(network):
-        run = until(network, layer(network, "layer2"))
+    with temporary_eval_mode(network):
+        run = forward_until(network, find_layer(network, "layer2"))
         x = image.requires_grad_()
         areas = []
-        for needed in (None, wanted(run, image, part)):
+        for needed in (None, convolution_input_boxes(run, image, part)):
             seen.clear()
-            with Watch(), Lean(needed):  # type: ignore[no-untyped-call]
+            with Watch(), SharedForwardMode(needed):  # type: ignore[no-untyped-call]
                 (gradient,) = torch.autograd.grad(run(x)[0, :, 3, 5].sum(), x)
-            assert isinstance(gradient, Windowed)
+            assert isinstance(gradient, WindowedGradient)
             areas.append((gradient.box, sum(seen)))
     assert areas[1][0].within(part) == areas[1][0]
     assert areas[1][1] < 0.7 * areas[0][1]

@@ -3,23 +3,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepsal.rf.mapping.engine.windowed_gradient import Box, Windowed, box
+from deepsal.rf.mapping.engine.windowed_gradient import Box, WindowedGradient, bounding_box
 
 aten = torch.ops.aten
 SIZE = (9, 12)
 BOXES = [Box(2, 6, 3, 10), Box(0, 9, 0, 12), Box(8, 9, 11, 12), Box(4, 4, 5, 5), Box(0, 3, 7, 7)]
 
 
-def random(at: Box, batch: int = 2, channels: int = 4, size: tuple[int, int] = SIZE) -> Windowed:
+def random(
+    at: Box, batch: int = 2, channels: int = 4, size: tuple[int, int] = SIZE
+) -> WindowedGradient:
     generator = torch.Generator().manual_seed(sum(at))
     sides = at.bottom - at.top, at.right - at.left
-    return Windowed(torch.randn(batch, channels, *sides, generator=generator), at, size)
+    return WindowedGradient(torch.randn(batch, channels, *sides, generator=generator), at, size)
 
 
 def same(found: object, expected: Tensor, windowed: bool = True) -> bool:
     assert isinstance(found, Tensor)
-    assert isinstance(found, Windowed) == windowed
-    if isinstance(found, Windowed):
+    assert isinstance(found, WindowedGradient) == windowed
+    if isinstance(found, WindowedGradient):
         where = found.box
         sides = where.bottom - where.top, where.right - where.left
         assert found.inside.shape[-2:] == sides
@@ -39,9 +41,9 @@ def test_a_box_is_moved_and_cut_and_an_empty_cut_has_no_negative_side() -> None:
 
 def test_the_smallest_box_is_found_over_batch_and_channels() -> None:
     mask = torch.zeros(2, 3, *SIZE, dtype=torch.bool)
-    assert box(mask) == (0, 0, 0, 0)
+    assert bounding_box(mask) == (0, 0, 0, 0)
     mask[0, 1, 2, 5] = mask[1, 2, 7, 3] = True
-    assert box(mask) == (2, 8, 3, 6)
+    assert bounding_box(mask) == (2, 8, 3, 6)
 
 
 def test_the_whole_is_zero_outside_the_box() -> None:

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepsal.rf.mapping.engine.shared_forward import Lean
-from deepsal.rf.mapping.engine.windowed_gradient import Box, Windowed
-from deepsal.rf.mapping.engine.windowed_operators import convolution
+from deepsal.rf.mapping.engine.shared_forward import SharedForwardMode
+from deepsal.rf.mapping.engine.windowed_gradient import Box, WindowedGradient
+from deepsal.rf.mapping.engine.windowed_operators import convolution_backward
 from tests.rf.mapping.engine.test_windowed_gradient import random, same
 
 aten = torch.ops.aten
@@ -57,7 +57,7 @@ def image(batch: int = 2, channels: int = 4, size: tuple[int, int] = SIZE) -> Te
 def masked(whole: Tensor, kept: Box | None) -> Tensor:
     if kept is None:
         return whole
-    return Windowed(whole[:, :, kept.rows, kept.columns], kept, whole.shape[-2:]).dense()
+    return WindowedGradient(whole[:, :, kept.rows, kept.columns], kept, whole.shape[-2:]).dense()
 
 
 def carried(run: Callable[[Tensor], Tensor], x: Tensor) -> None:
@@ -84,7 +84,7 @@ def test_a_convolution_gives_autograds_gradient_where_it_is_needed(
         (expected,) = torch.autograd.grad(output, x, gradient.dense(), retain_graph=True)
         mask = [True, False, False]
         for given in (gradient, gradient.dense()):
-            found, *nothing = convolution(
+            found, *nothing = convolution_backward(
                 given, x, module.weight, None, *shape, mask, needed=needed
             )
             if needed is None:
@@ -100,7 +100,7 @@ def test_a_convolutions_window_grows_by_its_reach_and_no_more() -> None:
     module = nn.Conv2d(4, 6, 3, padding=1)
     x = image()
     (found,) = torch.autograd.grad(module(x), x, random(Box(5, 7, 8, 9), 2, 6, SIZE))
-    assert isinstance(found, Windowed)
+    assert isinstance(found, WindowedGradient)
     assert found.box == (4, 8, 7, 10)
 
 
@@ -108,7 +108,7 @@ def test_a_gradient_that_is_all_zero_becomes_an_empty_window() -> None:
     module = nn.Conv2d(4, 6, 3, padding=1)
     weight = module.weight.detach()
     rest = [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, False, False]
-    found, *_ = convolution(torch.zeros(2, 6, *SIZE), image(), weight, None, *rest)
+    found, *_ = convolution_backward(torch.zeros(2, 6, *SIZE), image(), weight, None, *rest)
     assert found.inside.numel() == 0
     assert same(found, torch.zeros(2, 4, *SIZE))
 
@@ -118,7 +118,7 @@ def test_a_gradient_that_is_not_finite_is_not_lost() -> None:
     gradient = torch.zeros(2, 6, *SIZE)
     gradient[0, 0, 5, 6] = torch.nan
     rest = [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, False, False]
-    found, *_ = convolution(gradient, image(), module.weight.detach(), None, *rest)
+    found, *_ = convolution_backward(gradient, image(), module.weight.detach(), None, *rest)
     assert found.box == (5, 6, 6, 7)
     assert found.inside[0].isnan().all()
 
@@ -128,7 +128,7 @@ def test_gradients_to_weights_and_transposed_convolutions_are_not_ours() -> None
     upwards = nn.ConvTranspose2d(4, 6, 3, stride=2).requires_grad_(False)
     for run, inputs in ((module, [x, module.weight]), (upwards, [x])):
         expected = torch.autograd.grad(run(x).square().sum(), inputs)
-        with Lean():
+        with SharedForwardMode():
             found = torch.autograd.grad(run(x).square().sum(), inputs)
         for one, other in zip(found, expected, strict=True):
             assert same(one, other, windowed=False)
@@ -188,7 +188,7 @@ def test_the_sum_of_two_windows_lies_in_their_hull() -> None:
     a = random(Box(1, 3, 2, 4), size=SIZE)
     b = random(Box(2, 6, 1, 3), size=SIZE)
     hull = a + b
-    assert isinstance(hull, Windowed)
+    assert isinstance(hull, WindowedGradient)
     assert hull.box == (1, 6, 1, 4)
 
 
