@@ -51,9 +51,9 @@ def bootstrap_interval(
     Raises:
         ValueError: `values` is not one row, `groups` is not as long, or `level` is not in (0, 1).
 
-    >>> interval(np.arange(9.0))
+    >>> bootstrap_interval(np.arange(9.0))
     Interval(estimate=4.0, low=1.0, high=7.0, count=9)
-    >>> interval(np.array([1.0, 3.0, np.nan]))
+    >>> bootstrap_interval(np.array([1.0, 3.0, np.nan]))
     Interval(estimate=2.0, low=nan, high=nan, count=2)
     """
     _validate(values, groups, level)
@@ -98,7 +98,7 @@ def wilcoxon_test(before: NDArray[Any], after: NDArray[Any]) -> float:
         ValueError: `before` and `after` are not two rows of one length.
 
     >>> before = np.arange(10.0)
-    >>> wilcoxon(before, before + 1 + before / 10)  # all ten rise: 2/2¹⁰
+    >>> wilcoxon_test(before, before + 1 + before / 10)  # all ten rise: 2/2¹⁰
     0.001953125
     """
     if before.ndim != 1 or before.shape != after.shape:
@@ -121,7 +121,7 @@ def holm_correction(p: NDArray[Any]) -> NDArray[np.float64]:
     Raises:
         ValueError: a value outside [0, 1].
 
-    >>> holm(np.array([0.01, 0.04, 0.03, np.nan])).round(4).tolist()
+    >>> holm_correction(np.array([0.01, 0.04, 0.03, np.nan])).round(4).tolist()
     [0.03, 0.06, 0.06, nan]
     """
     if ((p < 0) | (p > 1)).any():

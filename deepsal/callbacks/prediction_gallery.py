@@ -26,7 +26,7 @@ def best_median_worst(values: Sequence[float], each: int = IMAGES_PER_RANK) -> d
     Scores that are not finite are passed over; with few scores the middle goes first, then the
     worst.
 
-    >>> chosen([0.5, 3.0, 1.0, 2.0, float("nan"), 0.1], each=1)
+    >>> best_median_worst([0.5, 3.0, 1.0, 2.0, float("nan"), 0.1], each=1)
     {'best': [1], 'median': [2], 'worst': [5]}
     """
     order = sorted((i for i, v in enumerate(values) if np.isfinite(v)), key=lambda i: -values[i])

@@ -28,7 +28,7 @@ def rasterise_fixations(
     Raises:
         ValueError: a point lies off the image.
 
-    >>> rasterise(torch.tensor([[0.0, 0.0], [3.4, 0.0]]), (4, 4), (2, 2)).tolist()
+    >>> rasterise_fixations(torch.tensor([[0.0, 0.0], [3.4, 0.0]]), (4, 4), (2, 2)).tolist()
     [[1.0, 1.0], [0.0, 0.0]]
     """
     fraction = (points.double() + 0.5) / torch.tensor([size[1], size[0]], dtype=torch.float64)

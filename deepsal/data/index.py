@@ -52,7 +52,7 @@ PUBLISHED_DATASETS: Mapping[str, tuple[DatasetCard, Callable[[Path], SaliencyDat
 def dataset_cards() -> CardTable:
     """Return what is known of every data set with a release; prints as a table.
 
-    >>> [card.fixations for card in cards() if card.name == "osie"]
+    >>> [card.fixations for card in dataset_cards() if card.name == "osie"]
     [98321]
     """
     return CardTable(card for card, _ in PUBLISHED_DATASETS.values())

@@ -17,7 +17,7 @@ def transport_distance(one: Float[Tensor, "H W"], other: Float[Tensor, "H W"]) -
     """Return the mean distance, in cells, over which mass must move from one map to the other.
 
     >>> dot = torch.eye(64)[:1]
-    >>> transport(dot, dot.flip(1)).item()
+    >>> transport_distance(dot, dot.flip(1)).item()
     1.0
     """
     masses = [sum_cells(values.double()).cpu() for values in (one, other)]
@@ -49,7 +49,7 @@ def load_emd_solver() -> Callable[..., float]:
 def sum_cells(values: Float[Tensor, "H W"]) -> Float[Tensor, "h w"]:
     """Sum a map in cells of 32x32 pixels; those at the right and lower edge may be smaller.
 
-    >>> cells(torch.ones(33, 64)).tolist()
+    >>> sum_cells(torch.ones(33, 64)).tolist()
     [[1024.0, 1024.0], [32.0, 32.0]]
     """
     short = (-n % CELL_SIDE for n in reversed(values.shape))

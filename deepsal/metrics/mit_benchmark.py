@@ -25,7 +25,7 @@ def nss_sample_std(log_density: MapBatch, fixations: MapBatch) -> ImageScores:
     """NSS with the sample's standard deviation (ddof 1) over fixated pixels; 0 for constants.
 
     >>> density = torch.tensor([[[0.7, 0.1], [0.1, 0.1]]])
-    >>> round(nss_sample(density.log(), torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])).item(), 4)
+    >>> round(nss_sample_std(density.log(), torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])).item(), 4)
     1.5
     """
     pixels = _stretched(log_density)

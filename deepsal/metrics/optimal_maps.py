@@ -32,9 +32,9 @@ def optimal_map(
         ValueError: no such score, or no baseline for sAUC.
 
     >>> p = torch.tensor([[[0.5, 0.25], [0.125, 0.125]]]).log()
-    >>> torch.equal(optimal("nss", p, 1.0), p)
+    >>> torch.equal(optimal_map("nss", p, 1.0), p)
     True
-    >>> optimal("auc", p, 1.0).argsort().tolist() == p.argsort().tolist()
+    >>> optimal_map("auc", p, 1.0).argsort().tolist() == p.argsort().tolist()
     True
     """
     wide = log_density.detach()

@@ -15,7 +15,7 @@ def count_below(pixels: Float[Tensor, " N"], values: Float[Tensor, " V"]) -> Flo
     and only those in a bin with a value are compared with it. Rounding keeps the order of bins, so
     the counts are exact whatever the bins.
 
-    >>> below(torch.tensor([3.0, 1.0, 2.0, 2.0]), torch.tensor([2.0])).tolist()
+    >>> count_below(torch.tensor([3.0, 1.0, 2.0, 2.0]), torch.tensor([2.0])).tolist()
     [[1.0], [2.0]]
     """
     finite = values[values.isfinite()]

@@ -50,7 +50,7 @@ def score_target(
     >>> map = torch.zeros(9, 9); map[1, 1], map[4, 4], map[7, 7] = 4.0, 2.0, 1.0
     >>> target, distractors = torch.zeros(2, 9, 9, dtype=torch.bool)
     >>> target[4, 4], distractors[7, 7] = True, True
-    >>> gsi, of_target, of_background, found = target_scores(map, target, distractors)
+    >>> gsi, of_target, of_background, found = score_target(map, target, distractors)
     >>> round(gsi, 3), of_target, of_background, found
     (0.333, 2.0, 2.0, 2.0)
     """

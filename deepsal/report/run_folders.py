@@ -41,7 +41,7 @@ def run_duration(folder: Path) -> str | None:
 def format_duration(seconds: float) -> str | None:
     """Say a duration in its two largest units.
 
-    >>> spoken(59.4), spoken(754.0), spoken(7384.0)
+    >>> format_duration(59.4), format_duration(754.0), format_duration(7384.0)
     ('59 s', '12 min 34 s', '2 h 3 min')
     """
     if seconds < 0:

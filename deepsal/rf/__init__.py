@@ -1,9 +1,7 @@
-"""Receptive fields of any `nn.Module`: exact crops, signed fields, probes, measures, a verdict."""
+"""Receptive fields of any `nn.Module`: mapping, measures, tuning, and claims about them."""
 
-from deepsal.rf import store as store
-from deepsal.rf.backprojection import rendering as rendering
 from deepsal.rf.backprojection.clamp import clamp_backprojection as clamp_backprojection
-from deepsal.rf.claims import controls as controls
+from deepsal.rf.claims.controls import control_networks as control_networks
 from deepsal.rf.claims.measurements import NetworkMeasurements as NetworkMeasurements
 from deepsal.rf.claims.measurements import measure_network as measure_network
 from deepsal.rf.claims.verdict import decide_claims as decide_claims
@@ -15,13 +13,14 @@ from deepsal.rf.mapping.crop import crop_for_unit as crop_for_unit
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields as ReceptiveFields
 from deepsal.rf.mapping.gradient_fields import map_receptive_fields as map_receptive_fields
 from deepsal.rf.mapping.methods import FIELD_METHODS as FIELD_METHODS
-from deepsal.rf.measures import profile as profile
-from deepsal.rf.measures import shape as shape
-from deepsal.rf.measures import similarity as similarity
 from deepsal.rf.measures.fit import fit_field_models as fit_field_models
 from deepsal.rf.measures.fit import is_centre_surround as is_centre_surround
+from deepsal.rf.measures.profile import field_extent as field_extent
 from deepsal.rf.patches import StrongestPatchRecorder as StrongestPatchRecorder
-from deepsal.rf.plot import grid as grid
-from deepsal.rf.plot import sheets as sheets
+from deepsal.rf.patches import blank_image as blank_image
+from deepsal.rf.patches import centred_patches as centred_patches
+from deepsal.rf.patches import noise_images as noise_images
+from deepsal.rf.patches import strongest_patches as strongest_patches
+from deepsal.rf.plot.grid import draw_field_grid as draw_field_grid
 from deepsal.rf.tuning.battery import record_responses as record_responses
 from deepsal.rf.tuning.indices import tuning_indices as tuning_indices

@@ -53,8 +53,8 @@ def current_number_format(dtype: torch.dtype, device: str) -> NumberFormat:
     """Return the arithmetic that convolutions of a type are computed in at present.
 
     >>> with full_precision("cpu"):
-    ...     in_force(torch.float32, "cuda")
-    Arithmetic(name='float32', tolerance=0.001)
+    ...     current_number_format(torch.float32, "cuda")
+    NumberFormat(name='float32', tolerance=0.001)
     """
     if dtype == torch.bfloat16:
         return NumberFormat("bfloat16", 0.05)

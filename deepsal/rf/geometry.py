@@ -50,8 +50,9 @@ def chain_geometry(modules: Iterable[nn.Module]) -> FieldGeometry:
     Raises:
         ValueError: a layer of another kind; `measure_geometry` measures any.
 
-    >>> chain([nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)])
-    Geometry(size=(11, 11), stride=(4, 4), offset=(5, 5))
+    >>> chain = [nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
+    >>> chain_geometry(chain)
+    FieldGeometry(size=(11, 11), stride=(4, 4), offset=(5, 5))
     """
     size, stride, offset = (1, 1), (1, 1), (0, 0)
     for reach, step, before in _kernel_steps(modules):

@@ -53,7 +53,7 @@ def saved_tensor_bytes(network: nn.Module, run: Callable[[Tensor], Tensor], samp
     The sample itself counts, the network's weights do not.
 
     >>> relu = nn.ReLU()
-    >>> kept_bytes(relu, relu, torch.ones(1, 3, 4, 4))
+    >>> saved_tensor_bytes(relu, relu, torch.ones(1, 3, 4, 4))
     384
     """
     weights = {t.data_ptr() for t in [*network.parameters(), *network.buffers()]}

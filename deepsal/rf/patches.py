@@ -148,7 +148,7 @@ def centred_patches(
 ) -> NDArray[np.int64]:
     """Return the same patches for every unit, (units, images, 3): the middle of each image.
 
-    >>> middle(1, 2, Geometry((11, 11), (4, 4), (2, 2)), (64, 96)).tolist()
+    >>> centred_patches(1, 2, FieldGeometry((11, 11), (4, 4), (2, 2)), (64, 96)).tolist()
     [[[0, 8, 12], [1, 8, 12]]]
     """
     at = [side // stride // 2 for side, stride in zip(size, geometry.stride, strict=True)]

@@ -140,9 +140,9 @@ def weights_fingerprint(network: nn.Module) -> str:
     """Return the SHA-256 of a network's parameters and buffers, names included.
 
     >>> layer = nn.Linear(2, 2)
-    >>> before = fingerprint(layer)
+    >>> before = weights_fingerprint(layer)
     >>> _ = layer.bias.data.add_(1)
-    >>> before == fingerprint(layer)
+    >>> before == weights_fingerprint(layer)
     False
     """
     digest = hashlib.sha256()

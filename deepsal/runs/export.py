@@ -129,7 +129,7 @@ def grey_levels(log_density: Float[Tensor, "H W"]) -> NDArray[np.uint8]:
     Half a level is added before the fraction is cut off: cutting alone would make every pixel half
     a level too small on average.
 
-    >>> levels(torch.tensor([[1.0, 0.25, 0.001]]).log())
+    >>> grey_levels(torch.tensor([[1.0, 0.25, 0.001]]).log())
     array([[255,  64,   0]], dtype=uint8)
     """
     density = (log_density.double() - log_density.max()).exp()

@@ -35,7 +35,7 @@ SILENCED_WARNINGS = (
 def fresh_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a fresh process: without what a training leaves behind.
 
-    >>> environment({"HOME": "/root", "LOCAL_RANK": "0", "MASTER_PORT": "1"})
+    >>> fresh_environment({"HOME": "/root", "LOCAL_RANK": "0", "MASTER_PORT": "1"})
     {'HOME': '/root'}
     """
     return {name: value for name, value in variables.items() if name not in RANK_VARIABLES}

@@ -18,7 +18,7 @@ def bootstrap_mean_interval(values: NDArray[np.float64], seed: int = 0) -> dict[
 
     Images without a score (NaN) are left out; none at all gives NaN.
 
-    >>> interval(np.ones(10))
+    >>> bootstrap_mean_interval(np.ones(10))
     {'mean': 1.0, 'low': 1.0, 'high': 1.0, 'count': 10}
     """
     known = values[np.isfinite(values)]

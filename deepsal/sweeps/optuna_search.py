@@ -12,7 +12,7 @@ TRIAL_PREFIX_VARIABLE = "DEEPSAL_TRIALS"
 def optuna_direction(metric: str) -> str:
     """Return what a search does with a metric.
 
-    >>> direction("val/nss"), direction("val/kl")
+    >>> optuna_direction("val/nss"), optuna_direction("val/kl")
     ('maximize', 'minimize')
     """
     return f"{DIRECTION.get(metric.removeprefix('val/'), 'max')}imize"

@@ -106,7 +106,7 @@ def _run_folder(sweep: Path, job: core.Job[Any]) -> Path:
 def job_name(number: str, overrides: Sequence[str]) -> str:
     """Return a name for a job without a folder, short enough for a file and a table.
 
-    >>> named("0", ["data_dir=/data", "seed=1"])
+    >>> job_name("0", ["data_dir=/data", "seed=1"])
     '0 data_dir=_data seed=1'
     """
     name = f"{number} {' '.join(overrides)}".replace("/", "_")

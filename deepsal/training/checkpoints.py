@@ -147,7 +147,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def previous_checkpoint(path: Path) -> Path:
     """Return where the checkpoint before this one is.
 
-    >>> previous(Path("last.ckpt")).name
+    >>> previous_checkpoint(Path("last.ckpt")).name
     'last.previous.ckpt'
     """
     return path.with_name(f"{path.stem}.previous{path.suffix}")

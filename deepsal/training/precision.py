@@ -23,7 +23,7 @@ def fastest_precision(accelerator: str = "auto") -> Literal["bf16-mixed", "32-tr
     Args:
         accelerator: of the trainer: auto, cpu, gpu, cuda, mps …
 
-    >>> fastest("mps")
+    >>> fastest_precision("mps")
     '32-true'
     """
     if (

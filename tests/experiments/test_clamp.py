@@ -29,8 +29,8 @@ def test_the_study_is_one_job_without_looking() -> None:
 
 
 def test_a_sweep_becomes_a_table_with_the_published_columns_and_a_picture() -> None:
-    maps = {"untrained": FIGURE["sweep"](FIGURE["pooled"](plain(), 2))}
-    table = FIGURE["table"](maps)
+    maps = {"untrained": FIGURE["clamp_sweep"](FIGURE["chain_to_pooling"](plain(), 2))}
+    table = FIGURE["sweep_table"](maps)
     published = pd.read_csv(STUDY / "expected.csv")
     assert [*table.columns] == [*published.columns]
     assert published["network"].unique().tolist() == ["untrained", "original", "tuned"]

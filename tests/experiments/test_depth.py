@@ -37,7 +37,7 @@ def test_what_is_published_has_every_job_and_the_columns_the_tiny_study_makes() 
 
 
 def test_the_control_moves_every_tensor_as_far_as_tuning_did_but_elsewhere() -> None:
-    variants = runpy.run_path(str(ROOT / "experiments" / "depth" / "control.py"))["variants"]
+    variants = runpy.run_path(str(ROOT / "experiments" / "depth" / "control.py"))["weight_variants"]
     torch.manual_seed(0)
     start = {"conv1.weight": torch.randn(8, 3, 3, 3), "conv1.running_mean": torch.zeros(8)}
     tuned = {"conv1.weight": start["conv1.weight"] + 0.1, "conv1.running_mean": torch.ones(8)}

@@ -22,7 +22,7 @@ def test_the_study_trains_three_seeds_without_looking() -> None:
 
 
 def test_what_is_published_has_the_columns_that_the_script_writes() -> None:
-    written = runpy.run_path(str(STUDY / "judge.py"))["written"]
+    written = runpy.run_path(str(STUDY / "judge.py"))["verdict_table"]
     made = written(
         [ClaimRow("P3", "conv5", "csi", Interval(0.2, 0.1, 0.3, 90), "before", 0.25, 0.04)]
     )
@@ -46,7 +46,7 @@ def test_a_linear_unit_has_a_perfectly_reliable_field_and_a_deep_one_has_not() -
     linear = nn.Sequential(nn.Conv2d(3, 4, 5, padding=2, bias=False))
     deep = backbone().eval()
     images = torch.rand(16, 3, 64, 64)
-    reliability = runpy.run_path(str(STUDY / "reliability.py"))["reliability"]
+    reliability = runpy.run_path(str(STUDY / "reliability.py"))["reliability_table"]
     assert [*reliability(linear, {"0": range(4)}, images, [8])["8"]] == ["1.000"]
     table = reliability(deep, {"conv5": range(4)}, images, [4, 16])
     assert float(table.loc[0, "4"]) < float(table.loc[0, "16"]) < 1

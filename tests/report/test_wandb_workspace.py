@@ -44,7 +44,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str]
     pictures: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
         for module in (watch_fields, show_predictions):
-            patch.setattr(module, "log_picture", lambda _trainer, key, _png: pictures.add(key))
+            patch.setattr(module, "log_figure", lambda _trainer, key, _png: pictures.add(key))
         trainer = Trainer(
             accelerator="cpu",
             max_epochs=1,

@@ -166,7 +166,7 @@ def test_random_chains_measured_equal_the_closed_form(seed: int) -> None:
     ],
 )
 def test_a_layer_without_a_closed_form_is_named(module: nn.Module) -> None:
-    with pytest.raises(ValueError, match=rf"{type(module).__name__}[\s\S]*`geometry`"):
+    with pytest.raises(ValueError, match=rf"{type(module).__name__}[\s\S]*`measure_geometry`"):
         chain_geometry([nn.Conv2d(3, 3, 3), nn.Sequential(module)])
 
 

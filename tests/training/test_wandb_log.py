@@ -134,7 +134,7 @@ def test_a_failing_dashboard_does_not_fail_the_training(
 
 KILLED = """
 import logging, os, pathlib, signal, subprocess, sys
-from deepsal.callbacks import WeightsAndBiases
+from deepsal.training.wandb_log import WeightsAndBiases
 
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 logger = WeightsAndBiases(sys.argv[1])

@@ -28,7 +28,7 @@ def detect_fixations(gaze: NDArray[np.float64]) -> NDArray[np.float64]:
 
     >>> still = np.full((60, 2), 100.0)
     >>> jump = np.linspace(100, 400, 8)[1:-1]
-    >>> fixations(np.concatenate([still, np.stack([jump, jump], 1), still + 300])).tolist()
+    >>> detect_fixations(np.concatenate([still, np.stack([jump, jump], 1), still + 300])).tolist()
     [[100.0, 100.0], [400.0, 400.0]]
     """
     count = len(gaze)

@@ -75,7 +75,7 @@ def nus_scene(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
 def _blur_sigma(size: tuple[int, int]) -> float:
     """Return the blur in an image's pixels that is the same on the screen for all images.
 
-    >>> _sigma((256, 256)), _sigma((1080, 1920)), _sigma((540, 1920))
+    >>> _blur_sigma((256, 256)), _blur_sigma((1080, 1920)), _blur_sigma((540, 1920))
     (8.0, 33.75, 33.75)
     """
     shown = min(of / n for of, n in zip(SCREEN_SIZE, size, strict=True))

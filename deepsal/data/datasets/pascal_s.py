@@ -74,7 +74,7 @@ def pascal_s(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
 def _points_by_observer(rows: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """Return each subject's (x, y) from rows y, x, subject, counted from 1.
 
-    >>> _trains(np.array([[3.0, 4, 5], [1, 2, 3], [2, 2, 1]]))[1].tolist()
+    >>> _points_by_observer(np.array([[3.0, 4, 5], [1, 2, 3], [2, 2, 1]]))[1].tolist()
     [[0.0, 2.0], [1.0, 3.0]]
     """
     y, x, subject = rows if rows.shape[0] == 3 else np.empty((3, 0))

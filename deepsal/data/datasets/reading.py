@@ -164,7 +164,7 @@ def images_only_dataset(
 def split_positions(order: Sequence[int], test: int, val: int) -> dict[str, list[int]]:
     """Return `test` first, then `val`, and the rest as train.
 
-    >>> split([4, 2, 0, 1, 3], test=1, val=2)
+    >>> split_positions([4, 2, 0, 1, 3], test=1, val=2)
     {'train': [1, 3], 'val': [2, 0], 'test': [4]}
     """
     first = list(order)

@@ -68,7 +68,7 @@ def corner_outlines(opening: float) -> list[ItemOutline]:
 def lab_to_srgb(lightness: float, chroma: float, hue: float) -> NDArray[np.int64]:
     """Return the sRGB bytes of a CIELAB colour (D65; CIE 15:2004, IEC 61966-2-1).
 
-    >>> lab(100.0, 0.0, 0.0).tolist(), lab(50.0, 0.0, 0.0).tolist()
+    >>> lab_to_srgb(100.0, 0.0, 0.0).tolist(), lab_to_srgb(50.0, 0.0, 0.0).tolist()
     ([255, 255, 255], [119, 119, 119])
     """
     y = (lightness + 16) / 116

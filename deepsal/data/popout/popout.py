@@ -74,7 +74,7 @@ def popout_test_arrays(
     15 features at 7 contrasts, as SID4VAM has (Berga et al. 2019, ICCV). The items of array i of a
     feature are laid out alike at all contrasts, so that only the contrast differs.
 
-    >>> tests = battery()
+    >>> tests = popout_test_arrays()
     >>> len(tests), tests[0].feature, round(tests[0].contrast, 3)
     (105, 'colour', 0.143)
     """

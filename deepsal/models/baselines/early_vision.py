@@ -20,7 +20,7 @@ CONSTANT_RANGE = 1e-4
 def scale_to_unit_range(maps: Float[Tensor, "*n"], axes: tuple[int, ...]) -> Float[Tensor, "*n"]:
     """Return maps scaled to [0, 1] over the axes of their pixels; constant maps give 0.
 
-    >>> unit(torch.tensor([[2.0, 3.0, 4.0], [5.0, 5.0, 5.0]]), (1,))
+    >>> scale_to_unit_range(torch.tensor([[2.0, 3.0, 4.0], [5.0, 5.0, 5.0]]), (1,))
     tensor([[0.0000, 0.5000, 1.0000],
             [0.0000, 0.0000, 0.0000]])
     """

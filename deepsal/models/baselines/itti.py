@@ -73,7 +73,7 @@ def promote_unique_peaks(maps: FeatureMaps) -> Float[Tensor, "B C h w"]:
 
     >>> peaks = torch.zeros(1, 2, 5, 5)
     >>> peaks[0, 0, 1, 1] = peaks[0, 1, 1, 1] = peaks[0, 1, 3, 3] = 2
-    >>> promoted(peaks).amax((-2, -1))
+    >>> promote_unique_peaks(peaks).amax((-2, -1))
     tensor([[1., 0.]])
     """
     x = scale_to_unit_range(maps, (-2, -1))

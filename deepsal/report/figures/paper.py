@@ -205,7 +205,7 @@ def _draw_measures_by_depth(jobs: Sequence[RunSummary], known: list[str]) -> Fig
 def finite_mean(values: Sequence[float]) -> float:
     """Return the mean of the finite values, NaN without one.
 
-    >>> mean([1.0, float("nan"), 2.0])
+    >>> finite_mean([1.0, float("nan"), 2.0])
     1.5
     """
     known = [value for value in values if np.isfinite(value)]

@@ -66,7 +66,7 @@ def line_chart(title: str, x_label: str, lines: Sequence[DataLine]) -> LineChart
 
     `scale` turns x into pixels: at = scale[0] + scale[1] · x.
 
-    >>> made = chart("csi", "epoch", [Line("conv1", [0, 2], [0.0, 1.0])])
+    >>> made = line_chart("csi", "epoch", [DataLine("conv1", [0, 2], [0.0, 1.0])])
     >>> made.lines[0].points, made.scale
     ([(46.0, 186.0), (288.0, 12.0)], (46.0, 121.0))
     """

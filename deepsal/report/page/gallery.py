@@ -61,7 +61,7 @@ def pixels_data_uri(pixels: NDArray[np.uint8]) -> str:
 def webp_data_uri(picture: bytes) -> str:
     """Return a WebP file's bytes as a data URI.
 
-    >>> address(b"abc")
+    >>> webp_data_uri(b"abc")
     'data:image/webp;base64,YWJj'
     """
     return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"

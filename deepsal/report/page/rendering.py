@@ -35,8 +35,8 @@ def render_template(template: str, data: Mapping[str, Any]) -> str:
 def format_number(value: float | None) -> str:
     """Format a number for a table: two decimal places, more where these would show nothing.
 
-    >>> number(0.123), number(-0.004), number(0.0004), number(None), number(0.0)
-    ('0.12', '−0.004', '4e−04', '–', '0.00')
+    >>> [format_number(value) for value in (0.123, -0.004, 0.0004, None, 0.0)]
+    ['0.12', '−0.004', '4e−04', '–', '0.00']
     """
     if value is None or value != value:
         return "–"

@@ -61,9 +61,9 @@ def differing_options(options: Sequence[Mapping[str, Any]]) -> dict[str, list[st
     A group's other options are left out where its name says what they are.
 
     >>> one = {"backbone.name": "vgg16", "backbone.model": "vgg16", "seed": 0, "metric": "val/nss"}
-    >>> differences([one, {**one, "seed": 1}])
+    >>> differing_options([one, {**one, "seed": 1}])
     {'seed': ['0', '1']}
-    >>> differences([one, {**one, "backbone.name": "alexnet", "backbone.model": "alexnet"}])
+    >>> differing_options([one, {**one, "backbone.name": "alexnet", "backbone.model": "alexnet"}])
     {'backbone': ['vgg16', 'alexnet']}
     """
     keys = dict.fromkeys(key for each in options for key in each)

@@ -58,7 +58,7 @@ def compare_over_seeds(folders: Sequence[Path]) -> RunComparison:
 def t_interval(values: Sequence[float]) -> dict[str, float]:
     """Return mean, 95 % t interval and count.
 
-    >>> found = interval([1.0, 2.0, 3.0])
+    >>> found = t_interval([1.0, 2.0, 3.0])
     >>> [round(found[key], 2) for key in ("mean", "low", "high", "count")]
     [2.0, -0.48, 4.48, 3]
     """

@@ -68,7 +68,8 @@ def clamp_backprojection(
 
     >>> convolution = nn.Conv2d(3, 1, 3, padding=1)
     >>> _ = nn.init.constant_(convolution.weight, 1.0)
-    >>> clamp([convolution, nn.ReLU(), nn.MaxPool2d(2)], [0], value=0.5)[0, 0].astype(int)
+    >>> chain = [convolution, nn.ReLU(), nn.MaxPool2d(2)]
+    >>> clamp_backprojection(chain, [0], value=0.5)[0, 0].astype(int)
     array([[0, 0, 0, 0, 0, 0],
            [0, 0, 1, 1, 0, 0],
            [0, 1, 2, 2, 1, 0],

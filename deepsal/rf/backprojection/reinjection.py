@@ -32,7 +32,7 @@ def pooled_activation(
     Raises:
         ValueError: `run` returns no map.
 
-    >>> activation(nn.AvgPool2d(2), torch.ones(1, 3, 4, 4)).tolist()
+    >>> pooled_activation(nn.AvgPool2d(2), torch.ones(1, 3, 4, 4)).tolist()
     [[4.0, 4.0, 4.0]]
     """
     given = torch.as_tensor(images)
@@ -59,7 +59,7 @@ def scale_to_contrast(pattern: Field, contrast: float) -> Field:
         pattern: (U, 3, h, w).
         contrast: standard deviation over pixels and colours, in the units of the network's input.
 
-    >>> at_contrast(np.float32([[[[0, 2]], [[0, 2]], [[0, 2]]]]), 0.5).ravel().tolist()
+    >>> scale_to_contrast(np.float32([[[[0, 2]], [[0, 2]], [[0, 2]]]]), 0.5).ravel().tolist()
     [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]
     """
     deviation = pattern.std((1, 2, 3), keepdims=True)
@@ -79,7 +79,7 @@ def control_activations(
         pattern: (U, 3, h, w).
         seed: of noise and phases.
 
-    >>> found = controls(nn.AvgPool2d(2), np.ones((1, 3, 4, 4), np.float32))
+    >>> found = control_activations(nn.AvgPool2d(2), np.ones((1, 3, 4, 4), np.float32))
     >>> {name: answers.round(4).tolist()[0] for name, answers in found.items()}
     {'blank': [0.0, 0.0, 0.0], 'noise': [4.0, 4.0, 4.0], 'scrambled': [4.0, 4.0, 4.0]}
     """
@@ -106,7 +106,7 @@ def scramble_phases(pattern: Field, seed: int = 0) -> Field:
 
     >>> spot = np.zeros((1, 3, 8, 8), np.float32)
     >>> spot[..., 4, 4] = 1
-    >>> scrambled = phase_scrambled(spot)
+    >>> scrambled = scramble_phases(spot)
     >>> float(scrambled.max().round(2)) < 1, np.allclose((scrambled**2).sum(), 3, rtol=1e-5)
     (True, True)
     """

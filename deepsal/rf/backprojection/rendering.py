@@ -23,7 +23,7 @@ def render_wrapped(pattern: Field) -> NDArray[np.uint8]:
             `render_scaled`.
 
     >>> ramp = np.float32([-1.5, -0.5, 0, 254.9, 255, 256, 600]) * np.ones((1, 3, 1, 1), np.float32)
-    >>> wrap(ramp)[0, 0, :, 0].tolist()
+    >>> render_wrapped(ramp)[0, 0, :, 0].tolist()
     [255, 0, 0, 254, 255, 0, 88]
     """
     return np.mod(np.trunc(_colours_last(pattern)), 256).astype(np.uint8)
@@ -39,7 +39,7 @@ def render_clipped(pattern: Field) -> NDArray[np.uint8]:
         (U, h, w, 3).
 
     >>> ramp = np.float32([-1.5, -0.5, 0, 254.9, 255, 256, 600]) * np.ones((1, 3, 1, 1), np.float32)
-    >>> clip(ramp)[0, 0, :, 0].tolist()
+    >>> render_clipped(ramp)[0, 0, :, 0].tolist()
     [0, 0, 0, 254, 255, 255, 255]
     """
     return np.trunc(np.clip(_colours_last(pattern), 0, 255)).astype(np.uint8)
@@ -59,9 +59,9 @@ def render_scaled(pattern: Field) -> NDArray[np.uint8]:
         (U, h, w, 3).
 
     >>> ramp = np.float32([0, 1, 2, 4]) * np.ones((1, 3, 1, 1), np.float32)
-    >>> scale(ramp)[0, 0, :, 0].tolist(), scale(100 * ramp)[0, 0, :, 0].tolist()
+    >>> render_scaled(ramp)[0, 0, :, 0].tolist(), render_scaled(100 * ramp)[0, 0, :, 0].tolist()
     ([0, 64, 128, 255], [0, 64, 128, 255])
-    >>> scale(ramp - 2)[0, 0, :, 0].tolist()
+    >>> render_scaled(ramp - 2)[0, 0, :, 0].tolist()
     [1, 64, 128, 255]
     """
     w = _colours_last(pattern)

@@ -26,8 +26,8 @@ def untrained_copy(network: nn.Module, seed: int) -> nn.Module:
             would stay trained.
 
     >>> trained = nn.Conv2d(3, 2, 3)
-    >>> fresh = untrained(trained, seed=0)
-    >>> torch.equal(fresh.weight, untrained(trained, seed=0).weight)
+    >>> fresh = untrained_copy(trained, seed=0)
+    >>> torch.equal(fresh.weight, untrained_copy(trained, seed=0).weight)
     True
     >>> torch.equal(fresh.weight, trained.weight)
     False
@@ -67,7 +67,7 @@ def shuffled_copy(network: nn.Module, seed: int) -> nn.Module:
         ValueError: no `nn.Conv2d`, or one whose weight is computed from others (weight norm).
 
     >>> network = nn.Conv2d(3, 2, 3)
-    >>> new = shuffled(network, seed=0).weight
+    >>> new = shuffled_copy(network, seed=0).weight
     >>> torch.equal(new, network.weight)
     False
     >>> torch.equal(new.flatten(2).sort().values, network.weight.flatten(2).sort().values)
@@ -96,7 +96,7 @@ def flat_kernel_copy(network: nn.Module) -> nn.Module:
     Raises:
         ValueError: as `shuffled_copy`; or running statistics that no `reset_parameters` reaches.
 
-    >>> flat = ones(nn.Conv2d(3, 2, 3))
+    >>> flat = flat_kernel_copy(nn.Conv2d(3, 2, 3))
     >>> [round(w, 4) for w in flat.weight.unique().tolist()], flat.bias.tolist()
     ([0.037], [0.0, 0.0])
     """
@@ -165,7 +165,7 @@ def control_networks(
     Raises:
         ValueError: as the nulls do; or `another` has other parameters.
 
-    >>> [*every(nn.Conv2d(3, 2, 3), seeds=(0, 1))]
+    >>> [*control_networks(nn.Conv2d(3, 2, 3), seeds=(0, 1))]
     ['untrained/0', 'untrained/1', 'shuffled/0', 'shuffled/1', 'ones']
     """
     nulls = {f"untrained/{seed}": untrained_copy(network, seed) for seed in seeds}

@@ -50,7 +50,7 @@ def threshold_outcome(effect: Interval, bar: float, sign: int) -> str:
         bar: the value it is held against.
         sign: 1 supports what lies above, −1 what lies below.
 
-    >>> beside(Interval(0.8, 0.6, 0.9, 20), bar=0.5, sign=1)
+    >>> threshold_outcome(Interval(0.8, 0.6, 0.9, 20), bar=0.5, sign=1)
     'supported'
     """
     ends = sorted((sign * effect.low, sign * effect.high))

@@ -34,8 +34,8 @@ def crop_for_unit(
         image: (height, width).
         unit: (row, column) in the layer's output.
 
-    >>> crop(Geometry((11, 11), (4, 4), (2, 2)), (64, 64), (5, 0))
-    Crop(top=16, bottom=32, left=0, right=16, unit=(1, 0))
+    >>> crop_for_unit(FieldGeometry((11, 11), (4, 4), (2, 2)), (64, 64), (5, 0))
+    UnitCrop(top=16, bottom=32, left=0, right=16, unit=(1, 0))
     """
     boxes, units = crops_for_units(geometry, image, np.array([unit]))
     top, bottom, left, right = boxes[0].tolist()

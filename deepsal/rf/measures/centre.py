@@ -36,7 +36,7 @@ def box_averaging_matrices(
     Box i of unit u covers [start + i·step, start + (i+1)·step); pixel j covers [j − ½, j + ½).
     Rows of boxes that stick out of the axis sum to less than 1.
 
-    >>> boxes(np.array([-0.5]), np.array([2.0]), 2, 4)[0].tolist()
+    >>> box_averaging_matrices(np.array([-0.5]), np.array([2.0]), 2, 4)[0].tolist()
     [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
     """
     edges = start[:, None] + step[:, None] * np.arange(count + 1)
@@ -59,7 +59,7 @@ def locate_centre(field: Field) -> tuple[FloatArray, FloatArray, FloatArray]:
 
     >>> at = np.arange(31) - 12
     >>> w = -np.exp(-(at[:, None] ** 2 + (at - 4) ** 2) / 18)[None]
-    >>> [value.round().tolist() for value in centre(w)]
+    >>> [value.round().tolist() for value in locate_centre(w)]
     [[[12.0, 16.0]], [3.0], [-1.0]]
     """
     w = signed_luminance(field)

@@ -87,7 +87,7 @@ def fit_field_models(field: Field, other: Field | None = None) -> FieldFits:
 
     >>> square = (np.arange(41)[:, None] - 20.0) ** 2 + (np.arange(41) - 22.0) ** 2
     >>> w = 2 * np.exp(-square / 18) - 0.3 * np.exp(-square / 72)
-    >>> found = fit(w[None])
+    >>> found = fit_field_models(w[None])
     >>> found.dog.round(3).tolist(), found.k.round(3).tolist()
     ([[2.0, 3.0, 0.3, 6.0, 20.0, 22.0, 0.0]], [0.6])
     """
@@ -117,7 +117,7 @@ def is_centre_surround(fits: FieldFits) -> NDArray[np.bool_]:
     >>> square = at[:, None] ** 2 + at**2
     >>> centre, noise = np.exp(-square / 18), np.random.default_rng(0).normal(0, 0.02, (2, 41, 41))
     >>> fields = np.stack([centre, centre - 0.2 * np.exp(-square / 72)]) + noise
-    >>> centre_surround(fit(fields)).tolist()
+    >>> is_centre_surround(fit_field_models(fields)).tolist()
     [False, True]
     """
     n, (gaussian, dog, gabor) = fits.effective, fits.aicc.T

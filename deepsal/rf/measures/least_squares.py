@@ -163,8 +163,9 @@ def fit_curve(curve: CurveModel, starts: FloatArray, w: FloatArray, mask: FloatA
         w: maps, (U, n), n = SIDE²; 0 where masked.
         mask: 1 where a sample counts, 0 elsewhere, (U, n).
 
-    >>> w = 3 * np.exp(-((AT[:, None] - 1) ** 2 + AT**2) / 32).reshape(1, -1) + 1
-    >>> found = solve(GAUSSIAN, np.array([[[0.0, 0.0, 1.0]]]), w, np.ones_like(w))
+    >>> x = GRID_POSITIONS
+    >>> w = 3 * np.exp(-((x[:, None] - 1) ** 2 + x**2) / 32).reshape(1, -1) + 1
+    >>> found = fit_curve(GAUSSIAN, np.array([[[0.0, 0.0, 1.0]]]), w, np.ones_like(w))
     >>> found.theta.round(3).tolist(), np.exp(found.theta[0, 2]).round(3), found.linear.round(3)
     ([[1.0, 0.0, 1.386]], np.float64(4.0), array([[3., 1.]]))
     """

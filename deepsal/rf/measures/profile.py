@@ -27,7 +27,7 @@ def checkerboard_sigma(stride: int) -> float:
     Gradients of strided networks carry one of about the stride's period that says nothing about
     the stimulus; a quarter of the stride takes it out, and below a pixel there is none to take.
 
-    >>> checkerboard(2), checkerboard(16)
+    >>> checkerboard_sigma(2), checkerboard_sigma(16)
     (0.0, 4.0)
     """
     return stride / 4 if stride >= 4 else 0.0
@@ -41,7 +41,7 @@ def field_extent(field: Field) -> NDArray[np.float64]:
 
     >>> spot = np.zeros((1, 3, 9, 9), np.float32)
     >>> spot[..., 3:6, 3:6] = 1
-    >>> extent(spot).tolist()
+    >>> field_extent(spot).tolist()
     [3.0]
     """
     w = np.abs(luminance_field(field))
@@ -84,7 +84,7 @@ def field_correlation(field: Field, other: Field) -> NDArray[np.float64]:
     constant.
 
     >>> before = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
-    >>> correlation(before, 5 * before).round(6).tolist()
+    >>> field_correlation(before, 5 * before).round(6).tolist()
     [1.0]
     """
     a, b = (f.reshape(len(f), -1).astype(np.float64) for f in (field, other))

@@ -48,7 +48,7 @@ def spatial_opponency(field: Field) -> FloatArray:
 
     0 if the field has one sign, 1 if it is balanced; noise and Gabors are balanced too (see `csi`).
 
-    >>> opponency(np.array([[[3.0, -1.0]]])).tolist()
+    >>> spatial_opponency(np.array([[[3.0, -1.0]]])).tolist()
     [0.5]
     """
     return _measure_each(field, lambda w: float(1 - abs(w.sum()) / np.abs(w).sum()))
@@ -82,7 +82,7 @@ def centre_surround_index(field: Field) -> FloatArray:
     >>> at = np.arange(61) - 30.0
     >>> square = at[:, None] ** 2 + at**2
     >>> narrow, wide = np.exp(-square / 18), np.exp(-square / 72) / 4
-    >>> csi(np.stack([narrow, narrow - 0.9 * wide])).round(2).tolist()
+    >>> centre_surround_index(np.stack([narrow, narrow - 0.9 * wide])).round(2).tolist()
     [0.0, 0.89]
     """
     return spatial_opponency(field) * np.maximum(radial_r2(field), 0)
@@ -144,7 +144,7 @@ def unit_redundancy(field: Field) -> float:
     fewer than two fields.
 
     >>> w = np.array([[[1.0, 2, 4]], [[2, 4, 8]], [[-1, -2, -4]]])
-    >>> round(redundancy(w[:2]), 6), round(redundancy(w), 6)
+    >>> round(unit_redundancy(w[:2]), 6), round(unit_redundancy(w), 6)
     (1.0, -0.333333)
     """
     w = field.reshape(len(field), prod(field.shape[1:]))

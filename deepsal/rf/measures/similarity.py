@@ -25,7 +25,7 @@ def field_gain(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]
     g = ⟨w0, w1⟩ / ⟨w0, w0⟩ over pixels and colours, the factor that brings g·w0 closest to w1.
 
     >>> field = np.ones((1, 3, 2, 2))
-    >>> gain(field, 5 * field).tolist()
+    >>> field_gain(field, 5 * field).tolist()
     [5.0]
     """
     started, both, _ = _inner_products(before, after)
@@ -41,7 +41,7 @@ def field_cosine(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float6
     that g·w0 leaves unexplained.
 
     >>> field = np.arange(12.0).reshape(1, 3, 2, 2)
-    >>> cosine(field, -5 * field).round(6).tolist()
+    >>> field_cosine(field, -5 * field).round(6).tolist()
     [-1.0]
     """
     started, both, ended = _inner_products(before, after)
@@ -57,7 +57,7 @@ def field_shift(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64
 
     >>> before, after = np.zeros((2, 1, 3, 9, 9))
     >>> before[..., 4, 4], after[..., 6, 3] = 1, 1
-    >>> shift(before, after).tolist()
+    >>> field_shift(before, after).tolist()
     [[2.0, -1.0]]
     """
     _validate(before, after)
@@ -85,7 +85,7 @@ def linear_cka(x: NDArray[Any], y: NDArray[Any]) -> float:
         ValueError: not two matrices of as many samples.
 
     >>> x = np.array([[0.0, 1.0], [2.0, 0.0], [1.0, 5.0]])
-    >>> round(cka(x, 3 * x[:, ::-1] + 7), 6)
+    >>> round(linear_cka(x, 3 * x[:, ::-1] + 7), 6)
     1.0
     """
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
@@ -130,7 +130,8 @@ def sample_activations(
             not (B, C, h, w); `grid` or `batch` below 1.
 
     >>> network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU())
-    >>> {n: a.shape for n, a in activations(network, ["0", "1"], torch.ones(2, 3, 9, 9)).items()}
+    >>> samples = sample_activations(network, ["0", "1"], torch.ones(2, 3, 9, 9))
+    >>> {layer: sample.shape for layer, sample in samples.items()}
     {'0': (32, 5), '1': (32, 5)}
     """
     if grid < 1 or batch < 1:

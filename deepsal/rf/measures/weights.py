@@ -26,7 +26,7 @@ def weight_displacement(
 
     >>> network = nn.Sequential(nn.Conv2d(3, 2, 3))
     >>> moved = {"0.weight": 1.5 * network[0].weight}
-    >>> {name: round(d, 6) for name, d in displacement(network, moved, ["0"]).items()}
+    >>> {name: round(d, 6) for name, d in weight_displacement(network, moved, ["0"]).items()}
     {'0': 0.5}
     """
     w0, w1 = (
@@ -63,8 +63,8 @@ def weight_statistics(network: nn.Module) -> dict[str, WeightStatistics]:
 
     >>> network = nn.Sequential(nn.Conv2d(1, 1, 2))
     >>> _ = nn.init.constant_(network[0].weight, 2)
-    >>> mean_weight(network)
-    {'0': Weights(mean=2.0, deviation=0.0)}
+    >>> weight_statistics(network)
+    {'0': WeightStatistics(mean=2.0, deviation=0.0)}
     """
     kernels = {
         name: module.weight.detach().double()

@@ -198,7 +198,7 @@ def resampling_matrix(n: int, side: int, size: int) -> NDArray[np.float32]:
     Rows sum to 1 (inside the n pixels), so the matrix averages where it shrinks and repeats where
     it enlarges.
 
-    >>> covering(5, 3, 6) @ np.arange(5, dtype=np.float32)
+    >>> resampling_matrix(5, 3, 6) @ np.arange(5, dtype=np.float32)
     array([1., 1., 2., 2., 3., 3.], dtype=float32)
     """
     edges = (n - side) // 2 + np.arange(size + 1) * (side / size)

@@ -132,7 +132,7 @@ def scale_battery(
         centre: (row, column) of the field's centre.
         contrast: ± around grey.
 
-    >>> b = battery(Geometry((31, 31), (1, 1), (0, 0)), (64, 64), (31.5, 31.5))
+    >>> b = scale_battery(FieldGeometry((31, 31), (1, 1), (0, 0)), (64, 64), (31.5, 31.5))
     >>> b.radius[[0, -1]].round(1).tolist(), b.offset.round(1).tolist()
     ([1.0, 21.7], [-12.4, -6.2, 0.0, 6.2, 12.4])
     >>> b.frequency.round(2).tolist()

@@ -53,7 +53,8 @@ def surround_suppression_index(disks: ResponseArray) -> FloatArray:
     inhibits it, which a firing rate cannot show and a unit before its rectifier can. NaN where
     nothing excites the unit (peak ≤ 0).
 
-    >>> ssi(np.array([[[1.0, 4.0, 1.0], [-1.0, -4.0, -1.0]], [[0.0, -2.0, 0.0], [0.0] * 3]]))
+    >>> responses = [[[1.0, 4.0, 1.0], [-1.0, -4.0, -1.0]], [[0.0, -2.0, 0.0], [0.0] * 3]]
+    >>> surround_suppression_index(np.array(responses))
     array([0.75,  nan])
     """
     curve = size_tuning_curve(disks)
@@ -63,7 +64,7 @@ def surround_suppression_index(disks: ResponseArray) -> FloatArray:
 def preferred_value(curve: ResponseArray, axis: FloatArray) -> FloatArray:
     """Return where on an axis (S,) each curve (U, S) peaks, (U,); NaN where the peak is ≤ 0.
 
-    >>> preferred(np.array([[1.0, 3.0, 2.0], [-1.0, -1.0, 0.0]]), np.array([1.0, 2.0, 4.0]))
+    >>> preferred_value(np.array([[1.0, 3.0, 2.0], [-1.0, -1.0, 0.0]]), np.array([1.0, 2.0, 4.0]))
     array([ 2., nan])
     """
     return np.where(curve.max(1) > 0, axis[curve.argmax(1)], np.nan)
@@ -75,7 +76,7 @@ def on_off_index(answers: ResponseArray) -> FloatArray:
     ON and OFF are the strongest excitation, max(R, 0), by a bright and by a dark stimulus: 1 for a
     unit that only bright ones excite, −1 for one that only dark ones do; NaN where none does.
 
-    >>> sign_index(np.array([[[1.0, 3.0], [-1.0, 1.0]], [[0.0, -1.0], [-2.0, 0.0]]])).tolist()
+    >>> on_off_index(np.array([[[1.0, 3.0], [-1.0, 1.0]], [[0.0, -1.0], [-2.0, 0.0]]])).tolist()
     [0.5, nan]
     """
     on, off = np.maximum(answers.reshape(len(answers), 2, -1).max(2), 0).T
@@ -91,7 +92,7 @@ def grating_amplitude(gratings: ResponseArray, phase: FloatArray) -> FloatArray:
 
     >>> phase = np.array([0.0, 90.0, 180.0, 270.0])
     >>> simple, complex_ = np.cos(np.deg2rad(phase - 30)), np.array([2.0, 2.5, 2.0, 1.5])
-    >>> amplitude(np.array([[[simple]], [[complex_]]]), phase).round(6).ravel().tolist()
+    >>> grating_amplitude(np.array([[[simple]], [[complex_]]]), phase).round(6).ravel().tolist()
     [1.0, 2.0]
     """
     mean = np.maximum(gratings.mean(-1), 0)
@@ -111,7 +112,8 @@ def orientation_selectivity(
     Neurosci 22:5639, doi:10.1523/JNEUROSCI.22-13-05639.2002. 0: all alike, 1: one only, NaN where
     nothing excites the unit.
 
-    >>> osi, best = selectivity(np.array([[0.0, 3.0, 1.0, 1.0]]), np.arange(0.0, 180.0, 45.0))
+    >>> angles = np.arange(0.0, 180.0, 45.0)
+    >>> osi, best = orientation_selectivity(np.array([[0.0, 3.0, 1.0, 1.0]]), angles)
     >>> osi.round(3).tolist(), best.round(1).tolist()
     ([0.447], [58.3])
     """
@@ -130,7 +132,7 @@ def colour_opponency_index(colours: ResponseArray) -> FloatArray:
     Nat Neurosci 4:409, doi:10.1038/86061. NaN where nothing excites the unit.
 
     >>> axes = np.array([[[4.0], [1.0], [0.0]], [[1.0], [0.5], [3.0]]])
-    >>> colour_opponency(axes).tolist()
+    >>> colour_opponency_index(axes).tolist()
     [-0.6, 0.5]
     """
     best = np.maximum(colours.reshape(len(colours), 3, -1).max(2), 0)

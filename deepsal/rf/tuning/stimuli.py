@@ -51,7 +51,7 @@ def spot_images(
     Raises:
         ValueError: a radius that is not positive, or a contrast that leaves [0, 1].
 
-    >>> spots((3, 3), [(1.0, 1.0)], [1.0], [-0.5])[0, 0, 1].tolist()
+    >>> spot_images((3, 3), [(1.0, 1.0)], [1.0], [-0.5])[0, 0, 1].tolist()
     [0.25, 0.0, 0.25]
     """
     at = torch.as_tensor(np.asarray(positions), dtype=torch.float32).reshape(-1, 2, 1, 1)
@@ -84,7 +84,7 @@ def annulus_images(
     Raises:
         ValueError: an inner radius of `outer` or more; and what `spot_images` raises.
 
-    >>> annuli((1, 7), (0.0, 3.0), [1.5], 2.5)[0, 0, 0].tolist()
+    >>> annulus_images((1, 7), (0.0, 3.0), [1.5], 2.5)[0, 0, 0].tolist()
     [0.5, 1.0, 0.5, 0.5, 0.5, 1.0, 0.5]
     """
     if float(np.max(inner)) >= outer:
@@ -119,7 +119,8 @@ def grating_images(
     Raises:
         ValueError: a frequency outside (0, 0.5], or a contrast or radius as in `spot_images`.
 
-    >>> gratings((1, 4), (0.0, 0.0), [0.25], [90.0], [0.0])[0, 0, 0].round(decimals=3).tolist()
+    >>> image = grating_images((1, 4), (0.0, 0.0), [0.25], [90.0], [0.0])
+    >>> image[0, 0, 0].round(decimals=3).tolist()
     [1.0, 0.5, 0.0, 0.5]
     """
     cycles = _as_column(frequency)
@@ -150,7 +151,7 @@ def edge_images(
         direction: degrees, 0 … 360, of someone who walks along it, bright on their right.
         contrast: −0.5 … 0.5, of either side.
 
-    >>> edges((3, 1), (1.0, 0.0), [0.0])[0, 0, :, 0].tolist()
+    >>> edge_images((3, 1), (1.0, 0.0), [0.0])[0, 0, :, 0].tolist()
     [0.0, 0.5, 1.0]
     """
     step = 2 * _distance_across(_grid(size, centre), direction)
