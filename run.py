@@ -1,4 +1,4 @@
-"""deepsal's one door: compose → build → fit/test/probe/export → report.
+"""deepsal's one door: compose → build → fit/test/claims/export → report.
 
 Only functions that run a job import torch, so that the command line answers at once.
 
@@ -31,7 +31,7 @@ from deepsal.runs import process, provenance
 from deepsal.sweeps import gpu_locks, optuna_search, requeue
 from deepsal.training import precision
 
-PARTS = ("task", "data", "callbacks", "logger", "trainer", "probe", "export")
+PARTS = ("task", "data", "callbacks", "logger", "trainer", "claims", "export")
 ALLOWED = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
 SAID = (ValueError, OSError, FloatingPointError, ImportError, MemoryError, OmegaConfBaseException)
 """Errors whose message is enough: no traceback."""

@@ -41,10 +41,12 @@ def test_a_baseline_is_scored_through_the_same_door(network: str, tmp_path: Path
     assert not list(tmp_path.glob("fields/*"))
 
 
-@pytest.mark.parametrize("verb", ["fit", "probe"])
+@pytest.mark.parametrize("verb", ["fit", "claims"])
 def test_a_baseline_can_only_be_tested(verb: str, tmp_path: Path) -> None:
     chosen = [*TINY, "network=centre", f"do=[{verb}]"]
-    with pytest.raises(ValueError, match=r"no stages to train, probe or watch; use do=\[test\]"):
+    with pytest.raises(
+        ValueError, match=r"no stages to train, watch or measure claims on; use do=\[test\]"
+    ):
         run.execute(composed(tmp_path, *chosen), tmp_path)
 
 

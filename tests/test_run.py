@@ -35,8 +35,8 @@ def test_every_option_composes_builds_and_is_named_after_its_file(
         overrides.append("backbone.name=mobilenetv3_small_100")
     if option in {"folder", "hdf5"}:
         overrides += ["data.dataset.path=nowhere", "data.dataset.sigma=20.0"]
-    if option == "another":
-        overrides.append("probe.another.weights=null")
+    if option == "other_task":
+        overrides.append("claims.other_task.weights=null")
     if option == "maps":
         overrides.append("network.path=nowhere")
     if group == "data" and option != "popout":
@@ -110,7 +110,7 @@ def test_the_sweep_of_the_readme_leaves_one_complete_folder_per_job(tmp_path: Pa
         assert (job / "status").read_text() == "done\n"
         for kind in ("best", "last"):
             torch.load(job / "checkpoints" / f"{kind}.ckpt", weights_only=True)
-        assert "conv5/topk" in store.entry_names(job / "fields" / "epoch=001.npz")
+        assert "conv5/strongest" in store.entry_names(job / "fields" / "epoch=001.npz")
         assert len(pd.read_csv(job / "scores.csv")) == 2
         scores = json.loads((job / "scores.json").read_text())["scores"]
         assert set(scores) == {"run", "centre", "chance"}
@@ -124,16 +124,16 @@ def test_the_sweep_of_the_readme_leaves_one_complete_folder_per_job(tmp_path: Pa
 
 
 def test_a_verdict_on_a_run_is_the_same_after_it_and_later(tmp_path: Path) -> None:
-    small = [*SMALL, "logger=csv", "rf=none", "probe.units=3", "probe.stages=[conv1,conv2]"]
-    run.execute(composed(tmp_path / "a", *small, "do=[fit,probe]"), tmp_path / "a")
+    small = [*SMALL, "logger=csv", "rf=none", "claims.units=3", "claims.stages=[conv1,conv2]"]
+    run.execute(composed(tmp_path / "a", *small, "do=[fit,claims]"), tmp_path / "a")
     best = f"ckpt={tmp_path}/a/checkpoints/best.ckpt"
-    run.execute(composed(tmp_path / "b", *small, "do=[probe]", best), tmp_path / "b")
+    run.execute(composed(tmp_path / "b", *small, "do=[claims]", best), tmp_path / "b")
     first, later = (json.loads((tmp_path / f / "verdict.json").read_text()) for f in ("a", "b"))
     assert first == later
     assert first["weights"]["before"] != first["weights"]["after"][0]
     for folder in ("a", "b"):
         logged = pd.read_csv(tmp_path / folder / "metrics.csv")
-        assert {"probe/conv1/cosine", "probe/conv2/csi"} <= set(logged.columns)
+        assert {"claims/conv1/cosine", "claims/conv2/csi"} <= set(logged.columns)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_verdict_on_a_run_is_the_same_after_it_and_later(tmp_path: Path) -> No
     [
         (["rf.stages=[conv8]"], r"rf.stages has \['conv8'\]; the choices are"),
         (["metric=val/bleu"], r"the choices are \['val/loss'"),
-        (["do=[train]"], r"the verbs are \['fit', 'test', 'probe', 'export'\]"),
+        (["do=[train]"], r"the verbs are \['fit', 'test', 'claims', 'export'\]"),
         (["backbone.weights=missing.pth"], "missing.pth does not exist"),
         (["ckpt=missing.ckpt"], "missing.ckpt"),
     ],

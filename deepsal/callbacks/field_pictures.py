@@ -25,11 +25,11 @@ THUMBNAIL_SIDE, MAX_WEBP_SIDE = 72, 16383
 def draw_field_grids(
     folder: Path, found: Mapping[str, ReceptiveFields], file: Path, degree: float | None
 ) -> dict[str, Path]:
-    """Draw one grid per stage and source at one checkpoint, `{"rf/conv4/fixed": picture}`.
+    """Draw one grid per stage and source at one checkpoint, `{"rf/conv4/centred": picture}`.
 
     Args:
         folder: the run folder.
-        found: `{"conv4/fixed": fields}`.
+        found: `{"conv4/centred": fields}`.
         file: where they are stored.
         degree: pixels per degree of visual angle, where known.
     """
@@ -81,7 +81,7 @@ def draw_patch_sheet(
         degree: pixels per degree of visual angle, where known.
     """
     file = store.field_files(folder / "fields")[-1]
-    fields = store.load_fields(file, f"{stage}/topk")
+    fields = store.load_fields(file, f"{stage}/strongest")
     size = store.load_description(file)["stages"][stage]["size"]
     height, width = image(0).shape[-2:]
     shown = min(

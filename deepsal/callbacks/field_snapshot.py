@@ -26,7 +26,7 @@ from deepsal.rf.tuning.battery import record_disk_responses
 from deepsal.rf.tuning.indices import surround_suppression_index
 from deepsal.vocabulary import STAGES
 
-PATCH_SOURCES = ("fixed", "topk", "blank", "noise")
+PATCH_SOURCES = ("centred", "strongest", "blank", "noise")
 LOGGED_MEASURES = ("correlation", "extent", "csi", "k")
 """Measures whose median over units is logged; all are stored with the fields, unit by unit."""
 CKA_IMAGES = 16
@@ -41,7 +41,7 @@ class FieldSnapshot:
         stages: submodules of `network.backbone`.
         units: the first so many channels of each stage, or their numbers.
         patches: images per unit and source.
-        sources: of patches: `fixed` (the middle of the first images), `topk` (the strongest
+        sources: of patches: `centred` (the middle of the first images), `strongest` (the strongest
             responses now), `blank` (grey), `noise` (white noise).
         window: side of a stored field in pixels.
         method: of `deepsal.rf.map_receptive_fields`.
@@ -95,10 +95,10 @@ class FieldSnapshot:
                 s: store.load_fields(first_file, f"{s}/{self.sources[0]}") for s in self.stages
             }
 
-    def topk(self) -> StrongestPatchRecorder:
+    def empty_recorder(self) -> StrongestPatchRecorder:
         """Return an empty record of the strongest responses."""
         layers = {f"backbone.{stage}": units for stage, units in self.units.items()}
-        return StrongestPatchRecorder(layers if "topk" in self.sources else {}, self.patches)
+        return StrongestPatchRecorder(layers if "strongest" in self.sources else {}, self.patches)
 
     def file(self, checkpoint: str) -> Path:
         """Return where a checkpoint's fields are stored."""
@@ -108,14 +108,14 @@ class FieldSnapshot:
         self,
         network: nn.Module,
         images: FixationImages,
-        topk: StrongestPatchRecorder,
+        recorder: StrongestPatchRecorder,
         checkpoint: str,
         about: Mapping[str, Any],
     ) -> tuple[dict[str, float], dict[str, Path]]:
         """Extract, store, measure and draw.
 
         Returns:
-            Numbers such as `rf/conv4/extent`, and pictures such as `rf/conv4/fixed`.
+            Numbers such as `rf/conv4/extent`, and pictures such as `rf/conv4/centred`.
         """
         if not self.geometry:
             self.geometry = {s: measure_geometry(network, f"backbone.{s}") for s in self.stages}
@@ -124,9 +124,9 @@ class FieldSnapshot:
         each: dict[str, NDArray[Any]] = {}
         for stage in self.stages:
             for source in self.sources:
-                found[f"{stage}/{source}"] = self._fields(network, stage, source, images, topk)
+                found[f"{stage}/{source}"] = self._fields(network, stage, source, images, recorder)
             each |= self._measures(stage, found)
-            if top := found.get(f"{stage}/topk"):
+            if top := found.get(f"{stage}/strongest"):
                 numbers[f"rf/{stage}/dead"] = float(np.mean(top.count == 0))
         each |= self._sizes(network, images)
         for stage in self.stages:
@@ -150,7 +150,7 @@ class FieldSnapshot:
         pictures: dict[str, Path] = {}
         for stage in self.stages:
             pictures |= field_pictures.draw_field_evolution(folder, stage, self.sources[0], degree)
-            if "topk" in self.sources:
+            if "strongest" in self.sources:
                 pictures |= field_pictures.draw_patch_sheet(
                     folder, stage, partial(self._image, images), degree
                 )
@@ -162,12 +162,12 @@ class FieldSnapshot:
         stage: str,
         source: str,
         dataset: FixationImages,
-        topk: StrongestPatchRecorder,
+        recorder: StrongestPatchRecorder,
     ) -> ReceptiveFields:
         height, width = self._image(dataset, 0).shape[-2:]
-        count = min(self.patches, len(dataset)) if source == "fixed" else self.patches
-        if source == "topk":
-            patches = topk.patches(f"backbone.{stage}")
+        count = min(self.patches, len(dataset)) if source == "centred" else self.patches
+        if source == "strongest":
+            patches = recorder.patches(f"backbone.{stage}")
         else:
             patches = centred_patches(
                 len(self.units[stage]),
@@ -175,7 +175,7 @@ class FieldSnapshot:
                 self.geometry[stage],
                 (height, width),
             )
-        if source in {"fixed", "topk"}:
+        if source in {"centred", "strongest"}:
             ids = sorted({i for i in patches[..., 0].ravel().tolist() if i >= 0}) or [0]
             images = torch.stack([self._image(dataset, i) for i in ids]) / 255
         else:

@@ -26,10 +26,10 @@ class WatchReceptiveFields(pl.Callback):
 
     Before training (epoch 0, the pre-trained network), after chosen epochs, and in a test that no
     training came before, each unit's field before its rectifier (Captum), on several sources of
-    patches of the validation images: `fixed`, the same patches at every checkpoint with the unit
-    in the middle, so that a change is the network's; and `topk`, the patches that excite the unit
-    most now, one per image, in a pass over all validation images. Everything is computed in full
-    float32, whatever precision the training uses. Leaves `fields/epoch=NNN.npz` (or
+    patches of the validation images: `centred`, the same patches at every checkpoint with the unit
+    in the middle, so that a change is the network's; and `strongest`, the patches that excite the
+    unit most now, one per image, in a pass over all validation images. Everything is computed in
+    full float32, whatever precision the training uses. Leaves `fields/epoch=NNN.npz` (or
     `fields/test.npz`), a grid per stage and source, and at the end each stage's evolution, radial
     profiles and strongest patches. Logs, per stage, medians over units: `rf/conv4/correlation`
     (with epoch 0, first source, both smoothed by a quarter of the stride), `rf/conv4/extent`
@@ -49,7 +49,7 @@ class WatchReceptiveFields(pl.Callback):
         patches: images per unit and source.
         every_n_epochs: how often; the last epoch is always watched.
         window: side of a stored field in pixels.
-        sources: of patches: fixed, topk, blank, noise; changes are measured on the first.
+        sources: of patches: centred, strongest, blank, noise; changes are measured on the first.
         method: see `deepsal.rf.map_receptive_fields`.
         components: leading components of the covariance over patches to store.
     """
@@ -62,7 +62,7 @@ class WatchReceptiveFields(pl.Callback):
         patches: int = 4,
         every_n_epochs: int = 1,
         window: int = 129,
-        sources: Sequence[str] = ("fixed", "topk"),
+        sources: Sequence[str] = ("centred", "strongest"),
         method: str = "gradient",
         components: int = 0,
     ) -> None:
@@ -117,15 +117,15 @@ class WatchReceptiveFields(pl.Callback):
 
     def _stream(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> StrongestPatchRecorder:
         """Return the strongest responses to all validation images."""
-        network, topk = _saliency_network(pl_module), self.look.topk()
+        network, recorder = _saliency_network(pl_module), self.look.empty_recorder()
         loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        with temporary_eval_mode(network), torch.no_grad(), topk.hooked(network):
+        with temporary_eval_mode(network), torch.no_grad(), recorder.hooked(network):
             seen = 0
-            for batch in loader if topk.units else ():
-                topk.next(range(seen, seen + len(batch.image)))
+            for batch in loader if recorder.units else ():
+                recorder.next(range(seen, seen + len(batch.image)))
                 network(batch.image.to(pl_module.device))
                 seen += len(batch.image)
-        return topk
+        return recorder
 
     def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int | None) -> bool:
         """Look, store and log; say whether memory sufficed."""
@@ -140,9 +140,13 @@ class WatchReceptiveFields(pl.Callback):
         numbers: dict[str, float] = {}
         pictures: dict[str, Path] = {}
         try:
-            topk = self._stream(trainer, pl_module)
+            recorder = self._stream(trainer, pl_module)
             numbers, pictures = self.look(
-                _saliency_network(pl_module), _validation_images(trainer), topk, checkpoint, about
+                _saliency_network(pl_module),
+                _validation_images(trainer),
+                recorder,
+                checkpoint,
+                about,
             )
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):

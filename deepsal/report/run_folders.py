@@ -73,7 +73,7 @@ REDUNDANT_OPTIONS = (
     "logger.",
     "names.",
     "rf.folder",
-    "probe.folder",
+    "claims.folder",
     "trainer.default",
 )
 """Options that repeat others, or name the run's own folder."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from deepsal.vocabulary import MEASURES, STAGES
 
-PATCH_SOURCES = ("fixed", "topk")
+PATCH_SOURCES = ("centred", "strongest")
 TRAINING_KEYS = {
     "loss": ("train/loss", "val/loss"),
     "NSS": ("train/nss", "val/nss"),
@@ -35,7 +35,8 @@ def build_workspace(
         project: W&B project.
         entity: W&B user or team.
         stages: that runs watch.
-        sources: of patches that runs watch; `topk` brings the strongest patches and dead units.
+        sources: of patches that runs watch; `strongest` brings the strongest patches and dead
+            units.
         name: of the saved view.
 
     Raises:
@@ -77,7 +78,7 @@ def _score_panels(panels: Any) -> list[Any]:
 
 
 def _field_panels(panels: Any, stages: Sequence[str], sources: Sequence[str]) -> list[Any]:
-    topk = "topk" in sources
+    topk = "strongest" in sources
     kinds = [kind for kind in FIGURE_KINDS if kind != "patches" or topk]
     grids = [
         _media_panel(panels, f"{stage}: {source} patches", [f"rf/{stage}/{source}"], HALF_WIDTH)

@@ -53,8 +53,8 @@ class StrongestResponses(NamedTuple):
 class StrongestPatchRecorder:
     """Keeps, per unit, the k images with the largest response and where in them it is.
 
-    At most one patch per image. `with topk.hooked(network):` listens to forward passes; each is
-    announced by `topk.next(ids)`. States of several ranks are combined by `merge`.
+    At most one patch per image. `with recorder.hooked(network):` listens to forward passes; each is
+    announced by `recorder.next(ids)`. States of several ranks are combined by `merge`.
 
     Args:
         units: `{layer name: channels}`.
@@ -173,11 +173,11 @@ def strongest_patches(
         k: patches per unit; −1 fills up where there are fewer.
         batch_size: images per forward pass.
     """
-    topk = StrongestPatchRecorder({name: units}, k)
+    recorder = StrongestPatchRecorder({name: units}, k)
     like = next(network.parameters(), images)
-    with temporary_eval_mode(network), torch.no_grad(), topk.hooked(network):
+    with temporary_eval_mode(network), torch.no_grad(), recorder.hooked(network):
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
-            topk.next(range(start, start + len(batch)))
+            recorder.next(range(start, start + len(batch)))
             network(batch.to(like))
-    return topk.patches(name)
+    return recorder.patches(name)

@@ -35,7 +35,7 @@ def save_fields(
     about: Mapping[str, Any],
     others: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
-    """Write fields under names such as `conv4/fixed`, with a JSON description, atomically.
+    """Write fields under names such as `conv4/centred`, with a JSON description, atomically.
 
     Not compressed: deflating such numbers saves a tenth of the space and takes longer than
     computing them.
@@ -64,7 +64,7 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def load_fields(path: Path, name: str) -> ReceptiveFields:
-    """Read one entry, such as `conv4/topk`, without reading the others.
+    """Read one entry, such as `conv4/strongest`, without reading the others.
 
     Raises:
         FileNotFoundError: no such file.
@@ -89,7 +89,7 @@ def load_evolution(folder: Path, name: str, units: Sequence[int] | None = None) 
 
     Args:
         folder: holds `epoch=000.npz`, `epoch=002.npz` …
-        name: the entry, such as `conv4/fixed`.
+        name: the entry, such as `conv4/centred`.
         units: channels; None for all that were stored.
 
     Raises:

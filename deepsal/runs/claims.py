@@ -1,4 +1,4 @@
-"""The verdict on a run: what its network's units are like, beside what they were and its nulls."""
+"""The claims step of a run: measurements of the network and its controls, and the verdict."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ CHANGE_CLAIMS = ("P1", "P2")
 
 
 class ClaimEvaluation:
-    """Measures a backbone in every way, before and after and as its nulls, and decides the claims.
+    """Measures a backbone before and after training and its controls, and decides the claims.
 
     Leaves `verdict.json` in the run folder. See `deepsal.rf.decide_claims` for the claims and
     rules.
@@ -39,8 +39,9 @@ class ClaimEvaluation:
         units: the first so many channels of each stage, or their numbers.
         images: how many validation images fields are read on, 2 or more.
         window: side of a field in pixels.
-        seeds: of the random nulls; two are needed to see how alike two random networks are.
-        another: a backbone of the same architecture with weights for another task, one more null.
+        seeds: of the random controls; two are needed to see how alike two random networks are.
+        other_task: a backbone of the same architecture with weights for another task, one more
+            control.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class ClaimEvaluation:
         images: int = 8,
         window: int = 129,
         seeds: Sequence[int] = (0, 1),
-        another: nn.Module | None = None,
+        other_task: nn.Module | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.stages = list(stages)
@@ -59,7 +60,7 @@ class ClaimEvaluation:
         self.images = images
         self.window = window
         self.seeds = list(seeds)
-        self.another = another.eval() if another else None
+        self.other_task = other_task.eval() if other_task else None
 
     def __call__(self, before: Any, after: Sequence[Any], images: FixationImages) -> list[ClaimRow]:
         """Return the verdict's rows, and write them.
@@ -75,7 +76,7 @@ class ClaimEvaluation:
         shown = torch.stack([images[i].image for i in range(min(self.images, len(images)))])
 
         def draw(name: str, network: nn.Module) -> NetworkMeasurements:
-            LOG.info("probing %s", name)
+            LOG.info("measuring %s", name)
             return measure_network(
                 network, chosen, shown, known, self.window, _clampable_stages(network)
             )
@@ -84,7 +85,7 @@ class ClaimEvaluation:
         untouched = set(prints) == {prints[0]}
         then = draw("the network before training", before)
         now = [then if untouched else draw("the network after training", a) for a in after]
-        made = controls.control_networks(before, self.another, self.seeds)
+        made = controls.control_networks(before, self.other_task, self.seeds)
         others = {name: draw(name, network) for name, network in made.items()}
         rows = decide_claims(then, now, others)
         rows = [row for row in rows if not (untouched and row.claim in CHANGE_CLAIMS)]
@@ -94,12 +95,12 @@ class ClaimEvaluation:
     def _units(self, stage: str, channels: int) -> list[int]:
         wanted = range(min(self.units, channels)) if isinstance(self.units, int) else self.units
         if not wanted or not 0 <= min(wanted) <= max(wanted) < channels:
-            raise ValueError(f"probe.units={self.units}: {stage} has units 0 … {channels - 1}")
+            raise ValueError(f"claims.units={self.units}: {stage} has units 0 … {channels - 1}")
         return list(wanted)
 
     def _write(self, rows: Sequence[ClaimRow], weights: Mapping[str, Any]) -> None:
         options = {key: value for key, value in vars(self).items() if key != "folder"}
-        options["another"] = self.another and store.weights_fingerprint(self.another)
+        options["other_task"] = self.other_task and store.weights_fingerprint(self.other_task)
         found = [{**row._asdict(), "effect": row.effect._asdict()} for row in rows]
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "verdict.json"
@@ -112,22 +113,22 @@ class ClaimEvaluation:
 
 
 def logged_effects(rows: Sequence[ClaimRow]) -> dict[str, float]:
-    """Return the effects for a logger, such as `probe/conv5/csi`."""
-    return {f"probe/{row.stage}/{row.measure}": row.effect.estimate for row in rows}
+    """Return the effects for a logger, such as `claims/conv5/csi`."""
+    return {f"claims/{row.stage}/{row.measure}": row.effect.estimate for row in rows}
 
 
 def verdict_table(rows: Sequence[ClaimRow]) -> Table:
-    """Return the verdict for the terminal, 80 columns: what is decided or has a null beside it."""
+    """Return the rows that are decided or compared with a reference, for 80 columns."""
     made = Table(title="The claims", box=SIMPLE, title_style="bold", title_justify="left")
     made.padding = 0
     made.pad_edge = False
     for column in ("", "stage", "measure", "[95 %]", "n", "against", ""):
         right = column in ("[95 %]", "n")
         made.add_column(column, justify="right" if right else "left", no_wrap=True)
-    for row in (row for row in rows if row.null or row.outcome):
-        null = f"{row.null_estimate:.2f} {row.null}" if row.null else ""
+    for row in (row for row in rows if row.reference or row.outcome):
+        reference = f"{row.reference_estimate:.2f} {row.reference}" if row.reference else ""
         effect, count = _format_interval(row.effect), str(row.effect.count)
-        made.add_row(row.claim, row.stage, row.measure, effect, count, null, row.outcome)
+        made.add_row(row.claim, row.stage, row.measure, effect, count, reference, row.outcome)
     return made
 
 
@@ -136,7 +137,7 @@ def print_verdict(rows: Sequence[ClaimRow], console: Console | None = None) -> N
     console = console or Console(highlight=False)
     console.print(verdict_table(rows))
     console.print(f"Note: {WITHDRAWAL_NOTE}")
-    if others := sorted({row.measure for row in rows if not (row.null or row.outcome)}):
+    if others := sorted({row.measure for row in rows if not (row.reference or row.outcome)}):
         console.print(f"verdict.json also has {', '.join(others)}")
 
 

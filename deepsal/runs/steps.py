@@ -1,4 +1,4 @@
-"""What a run does: fit, test, probe, export, in this order."""
+"""What a run does: fit, test, claims, export, in this order."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from deepsal.rf.memory import is_out_of_memory
 from deepsal.runs import claims, score_files
 from deepsal.training.wandb_log import WeightsAndBiases, log_numbers
 
-RUN_STEPS = ("fit", "test", "probe", "export")
+RUN_STEPS = ("fit", "test", "claims", "export")
 OUT_OF_MEMORY_ADVICE = (
     "the GPU has too little memory for a training step; "
     "set a smaller data.batch_size or data.size, or trainer.precision=bf16-mixed"
@@ -43,14 +43,14 @@ def run_steps(
     """Do the configured verbs; return the sweep's score (the best epoch's, or the test's).
 
     Args:
-        objects: task, data, trainer, probe and export.
+        objects: task, data, trainer, claims and export.
         config: plain values: `run_steps`, `ckpt`, and all that the loggers keep.
         folder: the run folder.
         last: the checkpoint of this very run that the fit goes on from.
     """
     task, data, trainer = objects["task"], objects["data"], objects["trainer"]
     verbs, found, ckpt = config["do"], None, config["ckpt"]
-    before = deepcopy(task.network.backbone) if "probe" in verbs else None
+    before = deepcopy(task.network.backbone) if "claims" in verbs else None
     wandb = [logger for logger in trainer.loggers if isinstance(logger, WeightsAndBiases)]
     for logger in wandb:
         logger.log_hyperparams(dict(config))
@@ -71,7 +71,7 @@ def run_steps(
         if before and trainer.is_global_zero:
             after = backbone_from_checkpoint(before, best) if best else before
             networks = [n.to(trainer.strategy.root_device) for n in (before, after)]
-            rows = objects["probe"](networks[0], networks[1:], data.images["val"])
+            rows = objects["claims"](networks[0], networks[1:], data.images["val"])
             log_numbers(trainer, claims.logged_effects(rows))
             claims.print_verdict(rows)
         if "export" in verbs and trainer.is_global_zero:

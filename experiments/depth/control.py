@@ -50,7 +50,7 @@ def stage_correlations(
     network.load_state_dict(state)
     row = {}
     for stage in STAGES:
-        before = store.load_fields(job / "fields" / "epoch=000.npz", f"{stage}/fixed")
+        before = store.load_fields(job / "fields" / "epoch=000.npz", f"{stage}/centred")
         known = measure_geometry(network, stage)
         side = before.field.shape[-1]
         found = map_receptive_fields(

@@ -31,17 +31,19 @@ def saved(folder: Path) -> None:
     about = {"method": "gradient", "patches": 2, "stages": stages}
     for epoch in (0, 2):
         file = folder / "fields" / f"epoch={epoch:03d}.npz"
-        store.save_fields(file, {"conv4/fixed": found(1 + epoch), "conv4/topk": found(1)}, about)
+        store.save_fields(
+            file, {"conv4/centred": found(1 + epoch), "conv4/strongest": found(1)}, about
+        )
 
 
 def test_a_grid_per_stage_and_source_is_named_after_its_checkpoint(tmp_path: Path) -> None:
     saved(tmp_path)
     file = tmp_path / "fields" / "epoch=002.npz"
     pictures = field_pictures.draw_field_grids(
-        tmp_path, {"conv4/fixed": found(1)}, file, degree=8.0
+        tmp_path, {"conv4/centred": found(1)}, file, degree=8.0
     )
-    place = tmp_path / "figures" / "fields" / "conv4-fixed" / "epoch=002.png"
-    assert pictures == {"rf/conv4/fixed": place}
+    place = tmp_path / "figures" / "fields" / "conv4-centred" / "epoch=002.png"
+    assert pictures == {"rf/conv4/centred": place}
     with Image.open(place) as picture:
         assert picture.size[0] > 200
     assert [f.name for f in place.parent.iterdir()] == ["epoch=002.png"]
@@ -49,7 +51,7 @@ def test_a_grid_per_stage_and_source_is_named_after_its_checkpoint(tmp_path: Pat
 
 def test_evolution_and_profiles_are_drawn_from_all_checkpoints(tmp_path: Path) -> None:
     saved(tmp_path)
-    pictures = field_pictures.draw_field_evolution(tmp_path, "conv4", "fixed", None)
+    pictures = field_pictures.draw_field_evolution(tmp_path, "conv4", "centred", None)
     assert [*pictures] == ["rf/conv4/evolution", "rf/conv4/profile"]
     assert all(picture.is_file() for picture in pictures.values())
 

@@ -64,14 +64,16 @@ def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_
     assert len([*(tmp_path / "fields").iterdir()]) == len(files) + 1  # and activation.npz
     assert [file.name for file in files] == [f"epoch={e:03d}.npz" for e in (0, 2, 3)]
     assert store.entry_names(files[0]) == [
-        f"{s}/{kind}" for s in STAGES for kind in ("fixed", "topk")
+        f"{s}/{kind}" for s in STAGES for kind in ("centred", "strongest")
     ]
     for stage in STAGES:
-        first, last = (store.load_fields(file, f"{stage}/fixed") for file in (files[0], files[-1]))
+        first, last = (
+            store.load_fields(file, f"{stage}/centred") for file in (files[0], files[-1])
+        )
         assert np.array_equal(first.patches, last.patches)
         frozen = stage == "conv1"
         assert np.array_equal(first.field, last.field) == frozen
-        for kind in ("fixed", "topk"):
+        for kind in ("centred", "strongest"):
             folder = tmp_path / "figures" / "fields" / f"{stage}-{kind}"
             assert [f.name for f in sorted(folder.iterdir())] == [
                 f"epoch={e:03d}.png" for e in (0, 2, 3)
@@ -95,7 +97,7 @@ def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_
 
 def test_the_top_patches_are_those_of_the_trained_network(tmp_path: Path) -> None:
     module = fit(tmp_path, [watch(tmp_path)])
-    found = store.load_fields(tmp_path / "fields" / "epoch=003.npz", "conv3/topk")
+    found = store.load_fields(tmp_path / "fields" / "epoch=003.npz", "conv3/strongest")
     images = torch.stack([sample.image for sample in datamodule().images["val"]])  # type: ignore[attr-defined]
     with torch.no_grad():
         response = module.network.backbone.eval()(images)["conv3"]
@@ -121,7 +123,7 @@ def test_a_test_without_a_training_before_it_is_watched_too(tmp_path: Path) -> N
     trainer.test(module, datamodule(), verbose=False)
     file = tmp_path / "fields" / "test.npz"
     assert [f.name for f in file.parent.iterdir()] == ["test.npz"]
-    found = store.load_fields(file, "conv3/topk")
+    found = store.load_fields(file, "conv3/strongest")
     images = torch.stack([sample.image for sample in datamodule().images["val"]])  # type: ignore[attr-defined]
     expected = map_receptive_fields(
         module.network, "backbone.conv3", images, found.patches, range(4), window=33
@@ -231,7 +233,7 @@ def test_a_sanity_check_before_the_training_is_not_watched(tmp_path: Path) -> No
     ("options", "message"),
     [
         ({"stages": ["conv7"]}, r"rf.stages.*conv7.*conv1"),
-        ({"sources": ["bottomk"]}, r"rf.sources.*bottomk.*topk"),
+        ({"sources": ["bottomk"]}, r"rf.sources.*bottomk.*strongest"),
         ({"units": [3, 99]}, r"conv1 has units 0 … 3"),
         ({"units": [-1]}, r"conv1 has units 0 … 3"),
         ({"units": 0}, r"rf.units=0"),

@@ -97,9 +97,11 @@ def test_pictures_have_a_slider_over_steps() -> None:
 
 
 def test_what_is_not_watched_has_no_panel() -> None:
-    asked = {k for panels in dashboard(["conv4"], ["fixed"]).values() for k in keys(panels)}
-    assert "rf/conv4/fixed" in asked
-    assert not [k for k in asked if "topk" in k or "patches" in k or "dead" in k or "conv5" in k]
+    asked = {k for panels in dashboard(["conv4"], ["centred"]).values() for k in keys(panels)}
+    assert "rf/conv4/centred" in asked
+    assert not [
+        k for k in asked if "strongest" in k or "patches" in k or "dead" in k or "conv5" in k
+    ]
 
 
 def test_the_sweeps_options_are_in_the_configuration() -> None:

@@ -25,23 +25,23 @@ def streamed(
     images: torch.Tensor, ids: list[int], batch: int, k: int = 3
 ) -> StrongestPatchRecorder:
     network = backbone().eval()
-    topk = StrongestPatchRecorder(UNITS, k)
-    with torch.no_grad(), topk.hooked(network):
+    recorder = StrongestPatchRecorder(UNITS, k)
+    with torch.no_grad(), recorder.hooked(network):
         for start in range(0, len(ids), batch):
             chosen = ids[start : start + batch]
-            topk.next(chosen)
+            recorder.next(chosen)
             network(images[chosen])
     assert not any(m._forward_hooks for m in network.modules())
-    return topk
+    return recorder
 
 
 def test_streaming_equals_brute_force_with_one_patch_per_image() -> None:
     images = torch.rand(11, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    topk = streamed(images, list(range(11)), batch=4)
+    recorder = streamed(images, list(range(11)), batch=4)
     with torch.no_grad():
         features = backbone().eval()(images)
     for stage, channels in UNITS.items():
-        for found, channel in zip(topk.patches(stage), channels, strict=True):
+        for found, channel in zip(recorder.patches(stage), channels, strict=True):
             response = features[stage][:, channel]
             best = response.flatten(1).max(1)
             order = best.values.argsort(descending=True)[:3]
@@ -131,23 +131,23 @@ def test_ties_go_to_the_lowest_image_whichever_rank_saw_it() -> None:
 
 def test_nan_is_no_response() -> None:
     network = backbone().eval()
-    topk = StrongestPatchRecorder({"conv1": [0]}, 2)
+    recorder = StrongestPatchRecorder({"conv1": [0]}, 2)
     images = torch.rand(2, 3, 32, 32)
     images[0, 0, 5, 5] = nan
-    with torch.no_grad(), topk.hooked(network):
-        topk.next([3, 4])
+    with torch.no_grad(), recorder.hooked(network):
+        recorder.next([3, 4])
         network(images)
-    assert topk.patches("conv1")[0, :, 0].tolist() == [4, -1]
+    assert recorder.patches("conv1")[0, :, 0].tolist() == [4, -1]
 
 
 def test_a_silent_unit_has_no_patch_and_fewer_images_than_k_are_padded() -> None:
     network = backbone().eval()
     network.get_parameter("conv1.1.bias").data[0] = -1e6
-    topk = StrongestPatchRecorder({"conv1": [0, 1]}, 4)
-    with torch.no_grad(), topk.hooked(network):
-        topk.next([7, 9])
+    recorder = StrongestPatchRecorder({"conv1": [0, 1]}, 4)
+    with torch.no_grad(), recorder.hooked(network):
+        recorder.next([7, 9])
         network(torch.rand(2, 3, 32, 32))
-    patches = topk.patches("conv1")
+    patches = recorder.patches("conv1")
     assert (patches[0] == -1).all()
     assert sorted(patches[1, :, 0].tolist()) == [-1, -1, 7, 9]
 

@@ -31,50 +31,50 @@ def some(seed: int) -> ReceptiveFields:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     file = tmp_path / "fields" / "epoch=001.npz"
-    store.save_fields(file, {"conv4/fixed": some(0), "conv5/topk": some(1)}, {"epoch": 1})
-    assert store.entry_names(file) == ["conv4/fixed", "conv5/topk"]
+    store.save_fields(file, {"conv4/centred": some(0), "conv5/strongest": some(1)}, {"epoch": 1})
+    assert store.entry_names(file) == ["conv4/centred", "conv5/strongest"]
     assert store.load_description(file) == {"epoch": 1}
-    found, expected = store.load_fields(file, "conv5/topk"), some(1)
+    found, expected = store.load_fields(file, "conv5/strongest"), some(1)
     assert all(arrays_equal(getattr(found, m), getattr(expected, m)) for m in store.FIELD_MEMBERS)
 
 
 def test_an_unknown_entry_lists_those_there_are(tmp_path: Path) -> None:
-    store.save_fields(tmp_path / "a.npz", {"conv4/fixed": some(0)}, {})
-    with pytest.raises(ValueError, match=r"conv9/fixed.*\['conv4/fixed'\]"):
-        store.load_fields(tmp_path / "a.npz", "conv9/fixed")
+    store.save_fields(tmp_path / "a.npz", {"conv4/centred": some(0)}, {})
+    with pytest.raises(ValueError, match=r"conv9/centred.*\['conv4/centred'\]"):
+        store.load_fields(tmp_path / "a.npz", "conv9/centred")
 
 
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "a.npz"
-    store.save_fields(file, {"conv4/fixed": some(0)}, {"epoch": 1})
+    store.save_fields(file, {"conv4/centred": some(0)}, {"epoch": 1})
 
     def full(*_args: object) -> None:
         raise OSError("No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        store.save_fields(file, {"conv4/fixed": some(1)}, {"epoch": 2})
+        store.save_fields(file, {"conv4/centred": some(1)}, {"epoch": 2})
     assert store.load_description(file) == {"epoch": 1}
 
 
 def test_a_units_evolution_is_one_array_in_the_order_of_epochs(tmp_path: Path) -> None:
     for epoch in (2, 0, 10):
-        store.save_fields(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/fixed": some(epoch)}, {})
-    found = store.load_evolution(tmp_path, "conv4/fixed", [3, 1])
+        store.save_fields(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/centred": some(epoch)}, {})
+    found = store.load_evolution(tmp_path, "conv4/centred", [3, 1])
     assert found.checkpoints == ["epoch=000", "epoch=002", "epoch=010"]
     assert arrays_equal(found.field, np.stack([some(e).field[[3, 1]] for e in (0, 2, 10)]))
     with pytest.raises(ValueError, match=r"no units \[9\]"):
-        store.load_evolution(tmp_path, "conv4/fixed", [9])
+        store.load_evolution(tmp_path, "conv4/centred", [9])
     with pytest.raises(FileNotFoundError, match="holds no fields"):
-        store.load_evolution(tmp_path / "nowhere", "conv4/fixed")
+        store.load_evolution(tmp_path / "nowhere", "conv4/centred")
 
 
 def test_epochs_beyond_999_come_last(tmp_path: Path) -> None:
     for epoch in (1000, 998, 10):
-        store.save_fields(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/fixed": some(epoch)}, {})
-    found = store.load_evolution(tmp_path, "conv4/fixed")
+        store.save_fields(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/centred": some(epoch)}, {})
+    found = store.load_evolution(tmp_path, "conv4/centred")
     assert found.checkpoints == ["epoch=010", "epoch=998", "epoch=1000"]
     assert found.units.tolist() == [0, 1, 2, 3]
     assert found.field.shape == (3, 4, 3, 5, 5)
@@ -87,16 +87,16 @@ def test_an_evolution_of_different_units_or_windows_names_the_file(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
     for epoch, found in ((0, some(0)), (1, some(1)), (2, dataclasses.replace(some(2), **change))):
-        store.save_fields(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/fixed": found}, {})
+        store.save_fields(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/centred": found}, {})
     with pytest.raises(ValueError, match=r"epoch=002.npz holds other units or windows"):
-        store.load_evolution(tmp_path, "conv4/fixed")
+        store.load_evolution(tmp_path, "conv4/centred")
 
 
 def test_an_entry_is_read_without_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "a.npz"
-    store.save_fields(file, {"conv4/fixed": some(0), "conv5/topk": some(1)}, {})
+    store.save_fields(file, {"conv4/centred": some(0), "conv5/strongest": some(1)}, {})
     opened: list[str] = []
     read = zipfile.ZipFile.open
 
@@ -105,16 +105,16 @@ def test_an_entry_is_read_without_the_others(
         return read(archive, name, *args, **kwargs)
 
     monkeypatch.setattr(zipfile.ZipFile, "open", spy)
-    store.load_fields(file, "conv5/topk")
-    assert {name.rpartition("/")[0] for name in opened} == {"conv5/topk"}
+    store.load_fields(file, "conv5/strongest")
+    assert {name.rpartition("/")[0] for name in opened} == {"conv5/strongest"}
     opened.clear()
-    assert store.entry_names(file) == ["conv4/fixed", "conv5/topk"]
+    assert store.entry_names(file) == ["conv4/centred", "conv5/strongest"]
     assert not opened
 
 
 def test_a_failed_write_leaves_no_file_that_looks_whole(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
-        store.save_fields(tmp_path / "epoch=000.npz", {"conv4/fixed": some(0)}, {"bad": object()})
+        store.save_fields(tmp_path / "epoch=000.npz", {"conv4/centred": some(0)}, {"bad": object()})
     assert not [*tmp_path.glob("*.npz")]
 
 

@@ -48,7 +48,7 @@ def test_the_verdict_is_written_with_what_it_was_made_of(tmp_path: Path) -> None
     assert not list(tmp_path.glob("*.partial"))
     untrained = [r for r in rows if r.measure == "cosine"]
     assert all(r.outcome == "undecided" for r in untrained)  # three units give no interval
-    assert {r.null for r in untrained} == {"untrained"}
+    assert {r.reference for r in untrained} == {"untrained"}
 
 
 def test_of_a_network_that_did_not_learn_no_change_is_judged(tmp_path: Path) -> None:
@@ -74,11 +74,13 @@ def test_weights_for_another_task_are_one_more_null(
 
     monkeypatch.setattr(claims, "decide_claims", decide)
     before, other = backbone().eval(), moved(backbone())
-    made = ClaimEvaluation(tmp_path, stages=["conv1"], units=3, window=15, seeds=[0], another=other)
+    made = ClaimEvaluation(
+        tmp_path, stages=["conv1"], units=3, window=15, seeds=[0], other_task=other
+    )
     made(before, [moved(before)], datamodule().images["val"])
-    assert seen == ["untrained/0", "shuffled/0", "ones", "another"]
+    assert seen == ["untrained/0", "shuffled/0", "ones", "other_task"]
     written = json.loads((tmp_path / "verdict.json").read_text())
-    assert written["another"] == store.weights_fingerprint(other)
+    assert written["other_task"] == store.weights_fingerprint(other)
 
 
 def test_the_table_fits_80_columns() -> None:
@@ -98,5 +100,5 @@ def test_the_table_fits_80_columns() -> None:
 
 def test_units_that_a_stage_has_not_are_named(tmp_path: Path) -> None:
     network = backbone()
-    with pytest.raises(ValueError, match=r"probe.units=\[0, 99\]: conv1 has units 0 … 3"):
+    with pytest.raises(ValueError, match=r"claims.units=\[0, 99\]: conv1 has units 0 … 3"):
         ClaimEvaluation(tmp_path, units=[0, 99])(network, [network], datamodule().images["val"])

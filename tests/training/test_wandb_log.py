@@ -87,7 +87,7 @@ def test_an_offline_run_holds_scores_fields_pictures_and_config(
         for r in found
         if r.HasField("history")
     ]
-    for key in ("rf/conv1/fixed", "rf/conv4/topk", "rf/conv4/correlation"):
+    for key in ("rf/conv1/centred", "rf/conv4/strongest", "rf/conv4/correlation"):
         assert sum(key in step for step in steps) == 3, f"{key}: epochs 0, 1 and 2"
     for key in ("val/predictions", "val/nss"):
         assert sum(key in step for step in steps) == 2

@@ -80,8 +80,8 @@ class Baseline(nn.Module, ABC):
 
     @property
     def backbone(self) -> nn.Module:
-        """Refuse what needs stages: training, probing, watching."""
+        """Refuse what needs stages: training, claims, watching."""
         raise ValueError(
-            f"{type(self).__name__} is a baseline: it has no stages to train, probe or watch; "
-            "use do=[test]"
+            f"{type(self).__name__} is a baseline: it has no stages to train, watch or measure "
+            "claims on; use do=[test]"
         )

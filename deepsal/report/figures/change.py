@@ -22,7 +22,7 @@ def draw_field_change(folder: Path, title: str) -> Path | None:
         return None
     stages = store.load_description(files[-1])["stages"]
     before, after = (
-        {stage: store.load_fields(file, f"{stage}/fixed").field for stage in stages}
+        {stage: store.load_fields(file, f"{stage}/centred").field for stage in stages}
         for file in (files[0], files[-1])
     )
     labels = tuple(

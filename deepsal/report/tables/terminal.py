@@ -83,13 +83,13 @@ def field_changes(folder: Path) -> list[FieldChange]:
 
 
 def _stage_change(first: Path, last: Path, stage: str, sigma: float) -> FieldChange:
-    before, after = (store.load_fields(file, f"{stage}/fixed").field for file in (first, last))
+    before, after = (store.load_fields(file, f"{stage}/centred").field for file in (first, last))
     moved = profile.field_correlation(*(profile.smooth_field(f, sigma) for f in (before, after)))
     extent = (
         profile.finite_median(profile.field_extent(before)),
         profile.finite_median(profile.field_extent(after)),
     )
-    dead = float(np.mean(store.load_fields(last, f"{stage}/topk").count == 0))
+    dead = float(np.mean(store.load_fields(last, f"{stage}/strongest").count == 0))
     return FieldChange(stage, len(after), profile.finite_median(moved), extent, dead)
 
 

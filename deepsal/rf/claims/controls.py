@@ -1,4 +1,4 @@
-"""What a network shows that learnt nothing: the nulls that every measure is read against."""
+"""What a network shows that learnt nothing: the controls that every measure is read against."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -150,39 +150,39 @@ def geometric_sigma(modules: Iterable[nn.Module]) -> float:
 
 
 def control_networks(
-    network: nn.Module, another: nn.Module | None = None, seeds: Sequence[int] = (0,)
+    network: nn.Module, other_task: nn.Module | None = None, seeds: Sequence[int] = (0,)
 ) -> dict[str, nn.Module]:
-    """Return all nulls of a network, to send through one pipeline.
+    """Return all controls of a network, to send through one pipeline.
 
     Args:
         network: the one to explain; it stays as it is.
-        another: the same architecture with weights for another task, passed on as it is.
-        seeds: of the random nulls, one each.
+        other_task: the same architecture with weights for another task, passed on as it is.
+        seeds: of the random controls, one each.
 
     Returns:
-        "untrained/{seed}" and "shuffled/{seed}" for each seed, "ones", and "another" if given.
+        "untrained/{seed}" and "shuffled/{seed}" for each seed, "ones", and "other_task" if given.
 
     Raises:
-        ValueError: as the nulls do; or `another` has other parameters.
+        ValueError: as the controls do; or `other_task` has other parameters.
 
     >>> [*control_networks(nn.Conv2d(3, 2, 3), seeds=(0, 1))]
     ['untrained/0', 'untrained/1', 'shuffled/0', 'shuffled/1', 'ones']
     """
-    nulls = {f"untrained/{seed}": untrained_copy(network, seed) for seed in seeds}
-    nulls |= {f"shuffled/{seed}": shuffled_copy(network, seed) for seed in seeds}
-    nulls["ones"] = flat_kernel_copy(network)
-    if another is not None:
+    controls = {f"untrained/{seed}": untrained_copy(network, seed) for seed in seeds}
+    controls |= {f"shuffled/{seed}": shuffled_copy(network, seed) for seed in seeds}
+    controls["ones"] = flat_kernel_copy(network)
+    if other_task is not None:
         expected, given = (
-            {n: p.shape for n, p in m.named_parameters()} for m in (network, another)
+            {n: p.shape for n, p in m.named_parameters()} for m in (network, other_task)
         )
         other = sorted(n for n in expected.keys() | given if expected.get(n) != given.get(n))
         if other:
             raise ValueError(
-                f"another is not the same architecture as network: {len(other)} parameters differ "
-                f"in name or shape, such as {other[:3]}"
+                f"other_task is not the same architecture as network: {len(other)} parameters "
+                f"differ in name or shape, such as {other[:3]}"
             )
-        nulls["another"] = another
-    return nulls
+        controls["other_task"] = other_task
+    return controls
 
 
 def _frozen_statistics(network: nn.Module) -> list[str]:
@@ -199,7 +199,7 @@ def _convolutions(network: nn.Module) -> list[nn.Conv2d]:
     named = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
     if not named:
         raise ValueError(
-            f"{type(network).__name__} has no nn.Conv2d, whose kernels this null needs"
+            f"{type(network).__name__} has no nn.Conv2d, whose kernels this control needs"
         )
     computed = [n for n, m in named.items() if not isinstance(m.weight, nn.Parameter)]
     if computed:

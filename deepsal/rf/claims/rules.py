@@ -19,16 +19,16 @@ FloatArray = NDArray[np.float64]
 class ClaimRow(NamedTuple):
     """One number with its interval, what it is judged against, and what follows.
 
-    `null` names what `null_estimate` is of: "untrained" beside a cosine is that of two networks
-    that learnt nothing. The last is "" where a row informs and decides nothing.
+    `reference` names what `reference_estimate` is of: "untrained" beside a cosine is that of two
+    networks that learnt nothing. The last is "" where a row informs and decides nothing.
     """
 
     claim: str
     stage: str
     measure: str
     effect: Interval
-    null: str = ""
-    null_estimate: float = float("nan")
+    reference: str = ""
+    reference_estimate: float = float("nan")
     p: float = float("nan")
     outcome: str = ""
 

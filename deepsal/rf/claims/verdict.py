@@ -35,7 +35,7 @@ WITHDRAWAL_NOTE = (
 def decide_claims(
     before: NetworkMeasurements | Sequence[NetworkMeasurements],
     after: NetworkMeasurements | Sequence[NetworkMeasurements],
-    nulls: Mapping[str, NetworkMeasurements],
+    controls: Mapping[str, NetworkMeasurements],
 ) -> list[ClaimRow]:
     """Decide the claims of He & Pugeault 2018 (arXiv 1801.04261) by stated rules.
 
@@ -48,7 +48,7 @@ def decide_claims(
       below, not supported if above. Null: two networks that learnt nothing.
     - P3, their units are all variations of centre-surround: the share of units that
       `fit.centre_surround` calls so. Supported if its interval lies at 0.5 and above and the
-      share is higher than before and than in every null (interval of each difference above 0);
+      share is higher than before and than in every control (interval of each difference above 0);
       not supported if it lies below 0.5, or the share is no higher than in one of them (interval
       of a difference at 0 and below). CSI, SSI and k, which inform, come with the p of Wilcoxon's
       signed-rank test against before (unit by unit, means over seeds), by Holm's method over all.
@@ -67,7 +67,7 @@ def decide_claims(
     Args:
         before: portraits of the networks before training, one per seed, or one for all.
         after: portraits after training, of the same units on the same images.
-        nulls: portraits of `nulls.every`, the same units on the same images.
+        controls: portraits of `controls.every`, the same units on the same images.
 
     Raises:
         ValueError: portraits of other units, or as many before as after.
@@ -75,12 +75,12 @@ def decide_claims(
     afters = [after] if isinstance(after, NetworkMeasurements) else [*after]
     befores = [before] if isinstance(before, NetworkMeasurements) else [*before]
     befores = befores * len(afters) if len(befores) == 1 else befores
-    _validate(befores, afters, nulls)
+    _validate(befores, afters, controls)
     stages = [*afters[0].units]
     rows = [
-        *_decide_change(befores, afters, nulls, "P1", stages[:SHALLOW_STAGES]),
-        *_decide_change(befores, afters, nulls, "P2", stages[-DEEP_STAGES:]),
-        *_decide_centre_surround(befores, afters, nulls, stages[-DEEP_STAGES:]),
+        *_decide_change(befores, afters, controls, "P1", stages[:SHALLOW_STAGES]),
+        *_decide_change(befores, afters, controls, "P2", stages[-DEEP_STAGES:]),
+        *_decide_centre_surround(befores, afters, controls, stages[-DEEP_STAGES:]),
     ]
     if all(p.pattern is not None for p in [*befores, *afters]):
         rows += [*rules.decide_pattern_spread(befores, afters, stages[-1])]
@@ -92,23 +92,28 @@ def decide_claims(
 def _decide_change(
     befores: Sequence[NetworkMeasurements],
     afters: Sequence[NetworkMeasurements],
-    nulls: Mapping[str, NetworkMeasurements],
+    controls: Mapping[str, NetworkMeasurements],
     claim: str,
     stages: Sequence[str],
 ) -> Iterator[ClaimRow]:
-    random = [name for name in nulls if name.startswith("untrained/")][:2]
+    random = [name for name in controls if name.startswith("untrained/")][:2]
     pairs = [*zip(befores, afters, strict=True)]
     for stage in stages:
         effect = interval_over_units(
             [field_cosine(b.field[stage], a.field[stage]) for b, a in pairs]
         )
-        null = ("", float("nan"))
+        reference = ("", float("nan"))
         if len(random) == 2:
-            alike = field_cosine(*(nulls[name].field[stage] for name in random))
-            null = ("untrained", float(np.nanmedian(alike)))
+            alike = field_cosine(*(controls[name].field[stage] for name in random))
+            reference = ("untrained", float(np.nanmedian(alike)))
         bar, wanted = (UNCHANGED_COSINE, 1) if claim == "P1" else (CHANGED_COSINE, -1)
         yield ClaimRow(
-            claim, stage, "cosine", effect, *null, outcome=threshold_outcome(effect, bar, wanted)
+            claim,
+            stage,
+            "cosine",
+            effect,
+            *reference,
+            outcome=threshold_outcome(effect, bar, wanted),
         )
         yield ClaimRow(
             claim,
@@ -131,13 +136,15 @@ def _decide_change(
 def _decide_centre_surround(
     befores: Sequence[NetworkMeasurements],
     afters: Sequence[NetworkMeasurements],
-    nulls: Mapping[str, NetworkMeasurements],
+    controls: Mapping[str, NetworkMeasurements],
     stages: Sequence[str],
 ) -> Iterator[ClaimRow]:
     for stage in stages:
         now = [after.measures[stage]["centre_surround"] for after in afters]
         share = interval_over_units(now, np.mean)
-        others = {"before": befores} | {name: [null] * len(now) for name, null in nulls.items()}
+        others = {"before": befores} | {
+            name: [control] * len(now) for name, control in controls.items()
+        }
         shares, differences = {}, {}
         for name, portraits in others.items():
             then = [portrait.measures[stage]["centre_surround"] for portrait in portraits]
@@ -190,13 +197,13 @@ def _median_over_seeds(values: Sequence[float]) -> Interval:
 def _validate(
     befores: Sequence[NetworkMeasurements],
     afters: Sequence[NetworkMeasurements],
-    nulls: Mapping[str, NetworkMeasurements],
+    controls: Mapping[str, NetworkMeasurements],
 ) -> None:
     if not afters or len(befores) != len(afters):
         raise ValueError(
             f"{len(befores)} portraits before and {len(afters)} after; give one each per seed"
         )
-    for name, portrait in [*enumerate([*befores, *afters]), *nulls.items()]:
+    for name, portrait in [*enumerate([*befores, *afters]), *controls.items()]:
         if portrait.units != afters[0].units:
             raise ValueError(
                 f"portrait {name!r} has other layers or units than the first one after: take all "

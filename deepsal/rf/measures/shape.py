@@ -93,8 +93,9 @@ def surround_index(field: Field) -> FloatArray:
 
     −∫_{ρ0}^∞ min(P, 0) ρ dρ / ∫_0^{ρ0} max(P, 0) ρ dρ, ρ0 the first zero crossing, (U,), P linear
     between rings; the part of a ring that lies in the array stands for the whole. 0 if P never
-    crosses. It adds up the noise of the outer rings: compare it with nulls; rings of a pixel blur a
-    centre of σ = 2 px, and it reads a tenth low. NaN if the middle has not its blob's polarity.
+    crosses. It adds up the noise of the outer rings: compare it with controls; rings of a pixel
+    blur a centre of σ = 2 px, and it reads a tenth low. NaN if the middle has not its blob's
+    polarity.
 
     >>> at = np.arange(61) - 30
     >>> square = at[:, None] ** 2 + at**2

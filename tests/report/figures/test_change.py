@@ -9,7 +9,9 @@ from tests.report.tables.test_terminal import found
 
 def saved(folder: Path, epoch: int, scale: float) -> None:
     stages = {"conv4": {"sigma": 1.0}, "conv5": {"sigma": 0.0}}
-    some = {f"{stage}/{kind}": found(scale) for stage in stages for kind in ("fixed", "topk")}
+    some = {
+        f"{stage}/{kind}": found(scale) for stage in stages for kind in ("centred", "strongest")
+    }
     about = {"epoch": epoch, "stages": stages}
     store.save_fields(folder / "fields" / f"epoch={epoch:03d}.npz", some, about)
 

@@ -14,11 +14,13 @@ STAGE = {"sigma": 0.0, "size": [9, 9], "stride": [2, 2], "offset": [2, 2]}
 
 
 def stored(folder: Path, stages: tuple[str, ...] = ("conv1", "conv2"), epochs: int = 3) -> None:
-    about = {"stages": dict.fromkeys(stages, STAGE), "sources": ["fixed", "topk"]}
+    about = {"stages": dict.fromkeys(stages, STAGE), "sources": ["centred", "strongest"]}
     for epoch in range(epochs):
         some = found(2.0 * epoch)
         some.field[3] = np.nan
-        fields = {f"{stage}/{source}": some for stage in stages for source in ("fixed", "topk")}
+        fields = {
+            f"{stage}/{source}": some for stage in stages for source in ("centred", "strongest")
+        }
         where = folder / "fields" / f"epoch={epoch:03d}.npz"
         answers = [[[1, 4, 1 + epoch], [-1, -4, -1]]] * 3 + [[[0, -2, 0], [0, 0, 0]]]
         disks = np.array(answers, dtype=np.float32)
@@ -43,8 +45,8 @@ def test_every_unit_has_a_picture_at_every_checkpoint(tmp_path: Path) -> None:
 
 def test_measures_are_those_that_were_kept_with_the_fields(tmp_path: Path) -> None:
     stored(tmp_path)
-    fields = {"conv1/fixed": found(2.0)}
-    about = {"stages": {"conv1": STAGE}, "sources": ["fixed"], "epoch": 3, "step": 90}
+    fields = {"conv1/centred": found(2.0)}
+    about = {"stages": {"conv1": STAGE}, "sources": ["centred"], "epoch": 3, "step": 90}
     for file in (tmp_path / "fields").iterdir():
         kept = {"conv1/measure/csi": np.full(4, float(file.stem[-1]))}
         store.save_fields(file, fields, about, kept)

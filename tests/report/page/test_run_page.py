@@ -16,8 +16,8 @@ ROW = {
     "stage": "conv1",
     "measure": "cosine",
     "effect": {"estimate": 0.95, "low": 0.91, "high": None, "count": 16},
-    "null": "untrained",
-    "null_estimate": 0.03,
+    "reference": "untrained",
+    "reference_estimate": 0.03,
     "p": None,
     "outcome": "supported",
 }

@@ -40,10 +40,14 @@ def test_the_end_of_a_run_fits_eighty_columns_and_says_what_was_found(tmp_path: 
     about = {"epoch": 6, "stages": {"conv4": {"sigma": 2.0}}}
     first, last = found(0.0), found(40.0, dead=True)
     store.save_fields(
-        tmp_path / "fields" / "epoch=000.npz", {"conv4/fixed": first, "conv4/topk": first}, about
+        tmp_path / "fields" / "epoch=000.npz",
+        {"conv4/centred": first, "conv4/strongest": first},
+        about,
     )
     store.save_fields(
-        tmp_path / "fields" / "epoch=006.npz", {"conv4/fixed": last, "conv4/topk": last}, about
+        tmp_path / "fields" / "epoch=006.npz",
+        {"conv4/centred": last, "conv4/strongest": last},
+        about,
     )
     text = printed(tmp_path)
     for words in (

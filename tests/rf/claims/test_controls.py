@@ -45,16 +45,16 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
-NULLS = [lambda n: untrained_copy(n, 0), lambda n: shuffled_copy(n, 0), flat_kernel_copy]
+CONTROLS = [lambda n: untrained_copy(n, 0), lambda n: shuffled_copy(n, 0), flat_kernel_copy]
 
 
-@pytest.mark.parametrize("null", NULLS)
+@pytest.mark.parametrize("control", CONTROLS)
 def test_a_null_is_a_new_network_of_the_same_kind(
-    null: Callable[[nn.Module], nn.Module],
+    control: Callable[[nn.Module], nn.Module],
 ) -> None:
     network = toy()
     before, random = state(network), torch.get_rng_state()
-    other = null(network)
+    other = control(network)
     assert equal(state(network), before)
     assert torch.equal(torch.get_rng_state(), random)
     assert not equal(state(other), before)
@@ -67,11 +67,11 @@ def test_a_null_is_a_new_network_of_the_same_kind(
     assert other(torch.rand(1, 3, 16, 16)).isfinite().all()
 
 
-@pytest.mark.parametrize("null", [untrained_copy, shuffled_copy])
+@pytest.mark.parametrize("control", [untrained_copy, shuffled_copy])
 def test_random_nulls_repeat_with_their_seed(
-    null: Callable[[nn.Module, int], nn.Module],
+    control: Callable[[nn.Module, int], nn.Module],
 ) -> None:
-    first, second, other = (null(toy(), seed) for seed in (0, 0, 1))
+    first, second, other = (control(toy(), seed) for seed in (0, 0, 1))
     assert equal(state(first), state(second))
     for index in (0, 3, 4):
         weights = [state(n)[f"{index}.weight"] for n in (first, other)]
@@ -177,20 +177,20 @@ def measured(network: nn.Module, side: int) -> float:
 
 def test_every_null_in_one_call() -> None:
     network, task = toy(), toy()
-    nulls = control_networks(network, task, seeds=(3, 5))
-    assert [*nulls] == [
-        *("untrained/3", "untrained/5", "shuffled/3", "shuffled/5", "ones", "another")
+    controls = control_networks(network, task, seeds=(3, 5))
+    assert [*controls] == [
+        *("untrained/3", "untrained/5", "shuffled/3", "shuffled/5", "ones", "other_task")
     ]
-    assert nulls["another"] is task
-    assert equal(state(nulls["untrained/5"]), state(untrained_copy(network, 5)))
-    assert equal(state(nulls["shuffled/3"]), state(shuffled_copy(network, 3)))
-    assert equal(state(nulls["ones"]), state(flat_kernel_copy(network)))
+    assert controls["other_task"] is task
+    assert equal(state(controls["untrained/5"]), state(untrained_copy(network, 5)))
+    assert equal(state(controls["shuffled/3"]), state(shuffled_copy(network, 3)))
+    assert equal(state(controls["ones"]), state(flat_kernel_copy(network)))
 
 
 def test_a_residual_network_has_all_nulls() -> None:
     image = torch.rand(1, 3, 64, 64)
-    for null in control_networks(resnet18(weights=None).eval()).values():
-        assert null(image).isfinite().all()
+    for control in control_networks(resnet18(weights=None).eval()).values():
+        assert control(image).isfinite().all()
 
 
 class Scaled(nn.Module):
@@ -217,7 +217,7 @@ NORMED = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 2, 3))
         (lambda: geometric_sigma([nn.ConvTranspose2d(3, 2, 3)]), "no closed form"),
         (
             lambda: control_networks(toy(), nn.Conv2d(3, 6, 3)),
-            "another is not the same architecture",
+            "other_task is not the same architecture",
         ),
     ],
 )

@@ -45,7 +45,7 @@ def measured(rows: Iterator[ClaimRow]) -> dict[str, ClaimRow]:
 def test_a_pattern_must_widen_to_spread(width: Any, outcome: str) -> None:
     (row,) = rules.decide_pattern_spread([drawn(BEFORE)], [drawn(BEFORE, width)], "conv5")
     assert (row.claim, row.outcome) == ("P4", outcome)
-    assert (row.null, row.null_estimate) == ("before", 1)
+    assert (row.reference, row.reference_estimate) == ("before", 1)
 
 
 def test_a_pattern_that_excites_its_own_unit_alone_supports_both_halves() -> None:
@@ -53,7 +53,7 @@ def test_a_pattern_that_excites_its_own_unit_alone_supports_both_halves() -> Non
     rows = measured(rules.decide_pattern_excitation([drawn(BEFORE + 1)], [after], "conv5"))
     assert {row.claim for row in rows.values()} == {"P5"}
     assert (rows["own unit"].effect.estimate, rows["own unit"].outcome) == (1, "supported")
-    assert rows["own unit"].null_estimate == 0
+    assert rows["own unit"].reference_estimate == 0
     assert (rows["inhibited"].effect.estimate, rows["inhibited"].outcome) == (1, "supported")
     assert [rows[f"over {name}"].effect.estimate for name in ("blank", "others")] == [1, 1]
     assert {rows[name].outcome for name in rows if name.startswith("over ")} == {""}

@@ -39,7 +39,7 @@ def learnt(before: NetworkMeasurements, share: float, **more: Any) -> NetworkMea
     return replace(other, field=kept, **more)
 
 
-NULLS = {"untrained/0": drawn(5), "untrained/1": drawn(6), "ones": drawn(7)}
+CONTROLS = {"untrained/0": drawn(5), "untrained/1": drawn(6), "ones": drawn(7)}
 
 
 def row(rows: list[ClaimRow], claim: str, stage: str, measure: str) -> ClaimRow:
@@ -49,14 +49,14 @@ def row(rows: list[ClaimRow], claim: str, stage: str, measure: str) -> ClaimRow:
 
 def test_what_hardly_changed_and_what_did_is_told_apart() -> None:
     before = drawn(0)
-    rows = decide_claims(before, learnt(before, 0), NULLS)
+    rows = decide_claims(before, learnt(before, 0), CONTROLS)
     assert [row(rows, "P1", s, "cosine").outcome for s in STAGES[:3]] == ["supported"] * 3
     assert [row(rows, "P2", s, "cosine").outcome for s in STAGES[3:]] == ["supported"] * 2
-    assert row(rows, "P2", "conv5", "cosine").null == "untrained"
-    other = decide_claims(before, drawn(3), NULLS)
+    assert row(rows, "P2", "conv5", "cosine").reference == "untrained"
+    other = decide_claims(before, drawn(3), CONTROLS)
     assert row(other, "P1", "conv1", "cosine").outcome == "not supported"
     assert (
-        row(decide_claims(before, before, NULLS), "P2", "conv5", "cosine").outcome
+        row(decide_claims(before, before, CONTROLS), "P2", "conv5", "cosine").outcome
         == "not supported"
     )
 
@@ -64,30 +64,32 @@ def test_what_hardly_changed_and_what_did_is_told_apart() -> None:
 def test_displacement_and_cka_inform() -> None:
     before = drawn(0)
     moved = {key: 1.5 * value for key, value in before.weights.items()}
-    rows = decide_claims(before, replace(before, weights=moved), NULLS)
+    rows = decide_claims(before, replace(before, weights=moved), CONTROLS)
     assert row(rows, "P1", "conv1", "displacement").effect.estimate == pytest.approx(0.5)
     assert row(rows, "P1", "conv1", "cka").effect.estimate == pytest.approx(1)
     assert row(rows, "P1", "conv1", "cka").outcome == ""
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "null", "outcome"),
+    ("before", "after", "control", "outcome"),
     [
         (0.0, 1.0, 0.0, "supported"),
         (0.0, 0.2, 0.0, "not supported"),  # far from all
         (1.0, 1.0, 0.0, "not supported"),  # it was so before
-        (0.0, 1.0, 1.0, "not supported"),  # a null is so too
+        (0.0, 1.0, 1.0, "not supported"),  # a control is so too
         (0.0, 0.5, 0.0, "undecided"),
     ],
 )
 def test_centre_surround_needs_most_units_and_more_than_before_and_nulls(
-    before: float, after: float, null: float, outcome: str
+    before: float, after: float, control: float, outcome: str
 ) -> None:
-    rows = decide_claims(drawn(0, before), drawn(1, after), {**NULLS, "shuffled/0": drawn(8, null)})
+    rows = decide_claims(
+        drawn(0, before), drawn(1, after), {**CONTROLS, "shuffled/0": drawn(8, control)}
+    )
     found = row(rows, "P3", "conv5", "centre-surround")
     assert found.outcome == outcome
     assert found.effect.estimate == pytest.approx(after)
-    assert found.null_estimate == max(before, null)
+    assert found.reference_estimate == max(before, control)
 
 
 def test_patterns_are_judged_where_all_networks_have_them() -> None:
@@ -97,10 +99,10 @@ def test_patterns_are_judged_where_all_networks_have_them() -> None:
         "reinjected": np.eye(UNITS),
         "control": {name: np.ones((UNITS, UNITS)) for name in ("blank", "noise", "scrambled")},
     }
-    rows = decide_claims(drawn(0, **own), drawn(1, **own), NULLS)
+    rows = decide_claims(drawn(0, **own), drawn(1, **own), CONTROLS)
     assert {r.claim for r in rows} == {"P1", "P2", "P3", "P4", "P5"}
     assert not [
-        r for r in decide_claims(drawn(0), drawn(1, **own), NULLS) if r.claim in ("P4", "P5")
+        r for r in decide_claims(drawn(0), drawn(1, **own), CONTROLS) if r.claim in ("P4", "P5")
     ]
 
 
@@ -109,7 +111,7 @@ def test_p_values_are_adjusted_over_all_measures() -> None:
     raised = {
         s: {m: v + 3 + np.arange(UNITS) for m, v in before.measures[s].items()} for s in STAGES
     }
-    rows = decide_claims(before, replace(after, measures=raised), NULLS)
+    rows = decide_claims(before, replace(after, measures=raised), CONTROLS)
     ps = [r.p for r in rows if np.isfinite(r.p)]
     assert len(ps) == 6
     assert row(rows, "P3", "conv5", "csi").p == pytest.approx(6 * 2 / 2**UNITS)
@@ -121,7 +123,7 @@ def test_too_few_units_are_undecided() -> None:
         gone = {s: f * kept[:, None, None, None] for s, f in portrait.field.items()}
         return replace(portrait, field=gone)
 
-    rows = decide_claims(few(drawn(0)), few(drawn(0)), NULLS)
+    rows = decide_claims(few(drawn(0)), few(drawn(0)), CONTROLS)
     found = row(rows, "P1", "conv1", "cosine")
     assert found.outcome == "undecided"
     assert found.effect.count == 5
@@ -132,4 +134,4 @@ def test_portraits_of_other_units_are_refused() -> None:
     with pytest.raises(ValueError, match="'ones' has other layers or units"):
         decide_claims(drawn(0), drawn(1), {"ones": other})
     with pytest.raises(ValueError, match="2 portraits before and 3 after"):
-        decide_claims([drawn(0)] * 2, [drawn(1)] * 3, NULLS)
+        decide_claims([drawn(0)] * 2, [drawn(1)] * 3, CONTROLS)

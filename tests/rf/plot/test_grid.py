@@ -188,7 +188,7 @@ def test_the_picture_says_what_it_shows() -> None:
 @pytest.mark.parametrize("count", [1, 4, 64])
 def test_a_long_title_is_broken_and_covers_no_number(count: int) -> None:
     fields = np.repeat(spot(), count, 0)
-    title = "efficientnet_lite0, conv4/topk: mean gradient of 64 patches, " * 3
+    title = "efficientnet_lite0, conv4/strongest: mean gradient of 64 patches, " * 3
     figure = draw_field_grid(fields, list(range(count)), title)
     seen, drawn = picture(figure), np.asarray(figure.axes[0].images[0].get_array())
     for text in figure.texts:
