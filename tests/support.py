@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 import run
+from deepsal.runs import steps
+from deepsal.runs.resume import resume_run
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["backbone.weights=null", "data=popout", "trainer=smoke", "trainer.precision=32-true"]
@@ -36,9 +40,28 @@ def write_config(folder: Path, *overrides: str) -> DictConfig:
     return config
 
 
-def built(folder: Path, *overrides: str) -> dict[str, object]:
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Return a configuration as plain values."""
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(values)
+
+
+def built(folder: Path, *overrides: str) -> dict[str, Any]:
     """Return the objects of a run."""
-    return run.build(composed(folder, *overrides))
+    return steps.with_trainer(run.build_objects(plain(composed(folder, *overrides))))
+
+
+def execute(config: DictConfig, folder: Path, last: Path | None = None) -> float | None:
+    """Execute the steps of a run in this process, without its report; return the score."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    values = plain(config)
+    return steps.execute_run(values, partial(run.build_objects, values), folder, last)
+
+
+def resume(folder: Path) -> int:
+    """Resume a run in this process; return the exit code."""
+    return resume_run([f"resume={folder}"], run.run_in_folder)
 
 
 def launch(folder: Path, *overrides: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -11,10 +11,9 @@ import torch
 from hydra import initialize_config_dir
 from PIL import Image
 
-import run
 from deepsal.models import StoredMaps
 from deepsal.training.task import SaliencyTask
-from tests.support import ROOT, SMALL, built, composed
+from tests.support import ROOT, SMALL, built, composed, execute
 
 TINY = [*SMALL, "logger=csv", "rf=none", "trainer.accelerator=cpu"]
 SCORES = ("nss", "cc", "kl", "sim", "auc")
@@ -30,7 +29,7 @@ def hydra_from_here() -> Iterator[None]:
 def test_a_baseline_is_scored_through_the_same_door(network: str, tmp_path: Path) -> None:
     config = composed(tmp_path, *TINY, "rf=standard", f"network={network}", "do=[test]")
     assert config.name == network
-    run.execute(config, tmp_path)
+    execute(config, tmp_path)
     table = pd.read_csv(tmp_path / "scores.csv")
     assert len(table) == 2
     for row, other in (("uniform", "chance"), ("centre", "centre")):
@@ -47,19 +46,19 @@ def test_a_baseline_can_only_be_tested(verb: str, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"no stages to train, watch or measure claims on; use do=\[test\]"
     ):
-        run.execute(composed(tmp_path, *chosen), tmp_path)
+        execute(composed(tmp_path, *chosen), tmp_path)
 
 
 def test_the_ceiling_needs_people_and_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no training image was seen by two people"):
-        run.execute(composed(tmp_path, *TINY, "network=human", "do=[test]"), tmp_path)
+        execute(composed(tmp_path, *TINY, "network=human", "do=[test]"), tmp_path)
 
 
 def test_exported_predictions_score_as_the_network_that_made_them(tmp_path: Path) -> None:
     made, scored = tmp_path / "made", tmp_path / "scored"
-    run.execute(composed(made, *TINY, "do=[test,export]"), made)
+    execute(composed(made, *TINY, "do=[test,export]"), made)
     maps = ["network=maps", f"network.path={made / 'predictions.hdf5'}", "do=[test]"]
-    run.execute(composed(scored, *TINY, *maps), scored)
+    execute(composed(scored, *TINY, *maps), scored)
     first, second = (pd.read_csv(folder / "scores.csv") for folder in (made, scored))
     assert first["name"].equals(second["name"])
     for score in SCORES:
@@ -73,8 +72,8 @@ def test_the_network_of_a_checkpoint_is_what_is_exported(tmp_path: Path) -> None
     assert isinstance(task, SaliencyTask)
     torch.save({"state_dict": task.state_dict()}, tmp_path / "other.ckpt")
     chosen = [*TINY, "export=salicon", "do=[export]", f"ckpt={tmp_path / 'other.ckpt'}"]
-    run.execute(composed(tmp_path, *chosen), tmp_path)
-    sample = data.images["test"][0]  # type: ignore[attr-defined]
+    execute(composed(tmp_path, *chosen), tmp_path)
+    sample = data.images["test"][0]
     expected = task.predictor(None)(sample.image[None], sample.size, [sample.name]).exp()[0]
     maps = StoredMaps(tmp_path / "predictions")
     found = maps(sample.image[None], sample.size, [sample.name]).exp()[0]
@@ -105,19 +104,19 @@ def test_images_without_fixations_are_exported_and_not_tested(
 ) -> None:
     few = [option for option in TINY if not option.startswith(("data=", "data.dataset"))]
     few += [*given, f"data_dir={benchmarks}", "+data.dataset.whole=false"]
-    run.execute(composed(tmp_path, *few, "do=[export]"), tmp_path)
+    execute(composed(tmp_path, *few, "do=[export]"), tmp_path)
     with h5py.File(tmp_path / "predictions.hdf5") as file:
         for name in names:
             assert np.exp(file[name][...]).sum() == pytest.approx(1, abs=1e-4)
             assert file[name].shape == (36, 48)
-    run.execute(composed(tmp_path, *few, "do=[export]", "export=salicon"), tmp_path)
+    execute(composed(tmp_path, *few, "do=[export]", "export=salicon"), tmp_path)
     made = tmp_path / "predictions"
     assert sorted(str(f.relative_to(made)) for f in made.rglob("*.png")) == [
         f"{name.removesuffix('.jpg')}.png" for name in names
     ]
     with pytest.raises(ValueError, match=r"cannot be scored here: .*use do=\[export\]"):
-        run.execute(composed(tmp_path, *few, "do=[test]"), tmp_path)
+        execute(composed(tmp_path, *few, "do=[test]"), tmp_path)
     with pytest.raises(ValueError, match="has no training images"):
-        run.execute(composed(tmp_path, *few, "do=[fit]"), tmp_path)
+        execute(composed(tmp_path, *few, "do=[fit]"), tmp_path)
     with pytest.raises(ValueError, match=r"made of training fixations.*data@tested=NAME"):
-        run.execute(composed(tmp_path / "c", *few, "network=centre", "do=[export]"), tmp_path)
+        execute(composed(tmp_path / "c", *few, "network=centre", "do=[export]"), tmp_path)

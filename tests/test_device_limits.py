@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import initialize_config_dir
-from hydra.errors import CompactHydraException
 
 import run
 from deepsal.training.task import SaliencyTask
-from tests.support import ROOT, SMALL, composed
+from tests.support import ROOT, SMALL, composed, execute
 from tests.test_hardware import A100
 from tests.test_startup import TINY, start
 
@@ -32,10 +31,10 @@ def configuration() -> Iterator[None]:
 def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_built(
     precision: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "build", pytest.fail)
+    monkeypatch.setattr(run, "build_objects", pytest.fail)
     options = [f"trainer.precision={precision}", "trainer.accelerator=cpu"]
     with pytest.raises(ValueError, match=message):
-        run.execute(composed(tmp_path, *SMALL, "logger=csv", *options), tmp_path)
+        execute(composed(tmp_path, *SMALL, "logger=csv", *options), tmp_path)
 
 
 def test_a_training_that_runs_out_of_gpu_memory_is_one_line(
@@ -46,10 +45,8 @@ def test_a_training_that_runs_out_of_gpu_memory_is_one_line(
 
     monkeypatch.setattr(SaliencyTask, "training_step", allocate)
     config = composed(tmp_path, *SMALL, "logger=csv", "rf=none", "do=[fit]")
-    with pytest.raises(
-        CompactHydraException, match=r"set a smaller data\.batch_size or data\.size"
-    ):
-        run.run(config, tmp_path)
+    with pytest.raises(MemoryError, match=r"set a smaller data\.batch_size or data\.size"):
+        execute(config, tmp_path)
     assert "failed: MemoryError: the GPU has too" in (tmp_path / "status").read_text()
 
 
@@ -57,9 +54,9 @@ def test_a_resumed_run_may_keep_a_precision_that_no_new_run_could_take(tmp_path:
     config = composed(tmp_path, *SMALL, "logger=csv", "do=[]", "trainer.accelerator=cpu")
     config.trainer.precision = "16-mixed"
     with pytest.raises(ValueError, match="16-mixed needs a GPU"):
-        run.execute(config, tmp_path)
+        execute(config, tmp_path)
     with pytest.warns(UserWarning, match="not supported on CPU"):
-        run.execute(config, tmp_path, tmp_path / "last.ckpt")
+        execute(config, tmp_path, tmp_path / "last.ckpt")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

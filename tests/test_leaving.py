@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from deepsal.sweeps.requeue import PREEMPTED_EXIT_CODE
+from deepsal.runs.folder import PREEMPTED_EXIT_CODE
 from deepsal.training.preemption import PREEMPTION_SIGNAL
 from tests.support import ROOT, SMALL
 
@@ -41,7 +41,7 @@ def told(folder: Path, number: int) -> tuple[int, str, dict[str, Any]]:
 def test_ctrl_c_leaves_a_usable_checkpoint_and_says_so(tmp_path: Path) -> None:
     code, said, checkpoint = told(tmp_path / "run", signal.SIGINT)
     assert code != 0
-    assert "interrupted; to go on" in said
+    assert "interrupted; to resume" in said
     assert (tmp_path / "run" / "status").read_text() == "interrupted\n"
     assert checkpoint["global_step"] >= 2  # the end of a whole epoch
     assert checkpoint["global_step"] % 2 == 0
@@ -50,5 +50,6 @@ def test_ctrl_c_leaves_a_usable_checkpoint_and_says_so(tmp_path: Path) -> None:
 def test_a_cluster_is_left_at_once_and_the_run_says_how_to_go_on(tmp_path: Path) -> None:
     code, said, checkpoint = told(tmp_path / "run", PREEMPTION_SIGNAL)
     assert code == PREEMPTED_EXIT_CODE
-    assert f"at step {checkpoint['global_step']}; to go on: resume={tmp_path / 'run'}" in said
+    assert f"at step {checkpoint['global_step']}; to resume" in said
+    assert f"checkpoint: resume={tmp_path / 'run'}" in said
     assert (tmp_path / "run" / "status").read_text() == "preempted\n"

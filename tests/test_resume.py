@@ -9,7 +9,7 @@ from hydra import initialize_config_dir
 
 import run
 from deepsal.training.task import SaliencyTask
-from tests.support import ROOT, SMALL, launch, write_config
+from tests.support import ROOT, SMALL, launch, plain, resume, write_config
 
 OPTIONS = [*SMALL, "logger=csv", "rf=none", "trainer.max_epochs=2"]
 
@@ -33,7 +33,8 @@ def test_a_finished_run_can_be_scored_again_and_gives_the_same_scores(
     finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ckpt = f"ckpt={str(finished_run / 'checkpoints' / 'best.ckpt')!r}"
-    run.run(write_config(tmp_path, *OPTIONS, "do=[test]", "seed=7", ckpt), tmp_path)
+    config = write_config(tmp_path, *OPTIONS, "do=[test]", "seed=7", ckpt)
+    run.run_in_folder(plain(config), tmp_path)
     assert (finished_run / "scores.csv").read_text() == (tmp_path / "scores.csv").read_text()
     assert "\n run " in capsys.readouterr().out
 
@@ -51,9 +52,9 @@ def test_a_failed_run_that_is_resumed_ends_as_the_one_that_did_not_fail(
     with monkeypatch.context() as patch:
         patch.setattr(SaliencyTask, "on_train_epoch_start", fail)
         with pytest.raises(RuntimeError, match="on purpose"):
-            run.run(config, tmp_path)
+            run.run_in_folder(plain(config), tmp_path)
     assert (tmp_path / "status").read_text() == "failed: RuntimeError: on purpose\n"
-    run.resume(tmp_path)
+    assert resume(tmp_path) == 0
     for name in ("metrics.csv", "scores.csv", "status"):
         assert (tmp_path / name).read_bytes() == (finished_run / name).read_bytes(), name
     first, second = (

@@ -7,12 +7,13 @@ import pytest
 import torch
 import yaml
 from hydra import initialize_config_dir
-from hydra.errors import InstantiationException, MissingConfigException
+from hydra.errors import MissingConfigException
 
 import run
 from deepsal.rf import store
+from deepsal.runs import targets
 from deepsal.training.task import SaliencyTask
-from tests.support import ROOT, SMALL, built, composed, launch
+from tests.support import ROOT, SMALL, built, composed, execute, launch, plain, write_config
 
 GROUPS = sorted(folder for folder in (ROOT / "conf").iterdir() if folder.is_dir())
 OPTIONS = [(g.name, o.stem) for g in GROUPS for o in sorted(g.glob("*.yaml"))]
@@ -46,12 +47,12 @@ def test_every_option_composes_builds_and_is_named_after_its_file(
             built(tmp_path, *overrides, f"{group}={option}")
     else:
         objects = built(tmp_path, *overrides, f"{group}={option}")
-        assert set(objects) == set(run.PARTS)
+        assert set(objects) == set(targets.PARTS)
 
 
 def test_seed_0_seeds(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    run.execute(composed(tmp_path, *SMALL, "logger=csv", "do=[]", "seed=0"), tmp_path)
+    execute(composed(tmp_path, *SMALL, "logger=csv", "do=[]", "seed=0"), tmp_path)
     assert torch.initial_seed() == 0
 
 
@@ -59,9 +60,9 @@ def test_a_job_that_was_begun_on_another_machine_keeps_its_precision(tmp_path: P
     (tmp_path / "config.yaml").write_text("trainer: {precision: 64-true}\n")
     for overrides, expected in (([], "64-true"), (["trainer.precision=16-mixed"], "16-mixed")):
         config = composed(tmp_path, *overrides)
-        run.keep_precision(config, tmp_path)
+        run.keep_written_precision(config, tmp_path / "config.yaml")
         assert config.trainer.precision == expected
-    run.keep_precision(fresh := composed(tmp_path), tmp_path / "new")
+    run.keep_written_precision(fresh := composed(tmp_path), tmp_path / "new" / "config.yaml")
     assert fresh.trainer.precision in {"bf16-mixed", "32-true"}
 
 
@@ -125,9 +126,9 @@ def test_the_sweep_of_the_readme_leaves_one_complete_folder_per_job(tmp_path: Pa
 
 def test_a_verdict_on_a_run_is_the_same_after_it_and_later(tmp_path: Path) -> None:
     small = [*SMALL, "logger=csv", "rf=none", "claims.units=3", "claims.stages=[conv1,conv2]"]
-    run.execute(composed(tmp_path / "a", *small, "do=[fit,claims]"), tmp_path / "a")
+    execute(composed(tmp_path / "a", *small, "do=[fit,claims]"), tmp_path / "a")
     best = f"ckpt={tmp_path}/a/checkpoints/best.ckpt"
-    run.execute(composed(tmp_path / "b", *small, "do=[claims]", best), tmp_path / "b")
+    execute(composed(tmp_path / "b", *small, "do=[claims]", best), tmp_path / "b")
     first, later = (json.loads((tmp_path / f / "verdict.json").read_text()) for f in ("a", "b"))
     assert first == later
     assert first["weights"]["before"] != first["weights"]["after"][0]
@@ -141,7 +142,7 @@ def test_a_verdict_on_a_run_is_the_same_after_it_and_later(tmp_path: Path) -> No
     [
         (["rf.stages=[conv8]"], r"rf.stages has \['conv8'\]; the choices are"),
         (["metric=val/bleu"], r"the choices are \['val/loss'"),
-        (["do=[train]"], r"the verbs are \['fit', 'test', 'claims', 'export'\]"),
+        (["do=[train]"], r"the steps are \['fit', 'test', 'claims', 'export'\]"),
         (["backbone.weights=missing.pth"], "missing.pth does not exist"),
         (["ckpt=missing.ckpt"], "missing.ckpt"),
     ],
@@ -149,14 +150,14 @@ def test_a_verdict_on_a_run_is_the_same_after_it_and_later(tmp_path: Path) -> No
 def test_bad_input_says_what_would_be_right(
     overrides: list[str], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises((ValueError, OSError, InstantiationException), match=message):
-        run.execute(composed(tmp_path, *SMALL, "logger=csv", *overrides), tmp_path)
+    with pytest.raises((ValueError, OSError), match=message):
+        execute(composed(tmp_path, *SMALL, "logger=csv", *overrides), tmp_path)
 
 
 def test_a_missing_data_set_says_which_option_to_set(tmp_path: Path) -> None:
     overrides = ["backbone=alexnet", "backbone.weights=null", "data_dir=/nowhere", "logger=csv"]
-    with pytest.raises(InstantiationException, match="set data_dir=FOLDER"):
-        run.execute(composed(tmp_path, *overrides), tmp_path)
+    with pytest.raises(FileNotFoundError, match="set data_dir=FOLDER"):
+        execute(composed(tmp_path, *overrides), tmp_path)
 
 
 def test_an_error_is_one_line_and_the_run_is_marked_as_failed(tmp_path: Path) -> None:
@@ -179,9 +180,8 @@ def test_a_page_that_cannot_be_drawn_does_not_undo_a_done_run(
         raise MemoryError(f"no page of {folder.name}")
 
     monkeypatch.setattr("deepsal.report.page.run_page.write_run_page", refuse)
-    config = composed(tmp_path, *SMALL, "logger=csv", "do=[]")
-    (tmp_path / "config.yaml").write_text("")
-    run.run(config, tmp_path)
+    config = write_config(tmp_path, *SMALL, "logger=csv", "do=[]")
+    run.run_in_folder(plain(config), tmp_path)
     assert (tmp_path / "status").read_text() == "done\n"
     said = capsys.readouterr()
     assert f"no report: MemoryError: no page of {tmp_path.name}" in said.err

@@ -1,60 +1,119 @@
-"""What a run folder says of its job: `config.yaml`, `status` and the marker `done`."""
+"""Run folder: `config.yaml`, `status` and the marker `done`, and the outcome they state."""
 
 import hashlib
 import json
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from deepsal.atomic import write_text
 from deepsal.runs.process import is_first_rank
 
 TRAINING_OUTPUTS = ("fields", "figures", "checkpoints")
-"""What a training leaves in its folder beside its tables."""
+"""Subfolders that a training writes."""
+MIN_FREE_BYTES = 1 << 30
+PREEMPTED_EXIT_CODE = 75
+"""Exit code of a process that was asked to leave before its end (EX_TEMPFAIL of sysexits.h)."""
 
 
 class JobOutcome(NamedTuple):
-    """How one job of a sweep ended: done, failed or skipped (done before)."""
+    """Outcome of one job of a sweep.
+
+    name: of the run folder · status: done, failed or skipped (it was done before) · score: of the
+    sweep's metric, None if it failed · reason: of a failure or skip.
+    """
 
     name: str
-    how: str
+    status: str
     score: float | None = None
     reason: str = ""
 
 
-def refuse_used_folder(folder: Path, verbs: Sequence[str]) -> None:
-    """Refuse to train where a training left something, which the new one would mix with.
+def check_folder_writable(folder: Path) -> None:
+    """Check, before any work, that a run folder can take a run's files.
 
     Raises:
-        FileExistsError: it did; the message says how to go on.
+        PermissionError: the folder cannot be written to.
+        OSError: less than 1 GiB is free.
     """
-    there = [made for made in TRAINING_OUTPUTS if any(folder.glob(f"{made}/[!.]*"))]
-    if "fit" in verbs and there:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise PermissionError(
+            f"the run folder {folder} cannot be written to ({error.strerror}); "
+            "set hydra.run.dir=FOLDER"
+        ) from error
+    free = shutil.disk_usage(folder).free
+    if free < MIN_FREE_BYTES:
+        raise OSError(
+            f"only {free / 2**20:.0f} MiB are free at {folder}, a run needs 1 GiB; "
+            "free some space or set hydra.run.dir=FOLDER"
+        )
+
+
+def refuse_used_folder(folder: Path, steps: Sequence[str]) -> None:
+    """Refuse to train in a folder that holds another training, whose files would be mixed.
+
+    Args:
+        folder: the run folder.
+        steps: of the run; only `fit` is refused.
+
+    Raises:
+        FileExistsError: the folder holds outputs of a training.
+    """
+    outputs = [name for name in TRAINING_OUTPUTS if any(folder.glob(f"{name}/[!.]*"))]
+    if "fit" in steps and outputs:
         raise FileExistsError(
-            f"{folder} holds a training ({', '.join(there)}); resume={folder} goes on with it; "
+            f"{folder} holds a training ({', '.join(outputs)}); resume={folder} resumes it; "
             "for a new one set another hydra.run.dir, or remove this folder"
         )
 
 
+def begin_run(folder: Path, config: str, steps: Sequence[str], prepare: Callable[[], None]) -> None:
+    """Prepare a run folder and write `config.yaml`, on the first rank.
+
+    Args:
+        folder: the run folder.
+        config: the configuration, as text.
+        steps: of the run.
+        prepare: makes the folder ready.
+
+    Raises:
+        OSError: the folder is used by a training, or cannot be written to.
+    """
+    if is_first_rank():
+        refuse_used_folder(folder, steps)
+        prepare()
+        write_config(folder, config)
+
+
+def write_config(folder: Path, config: str) -> None:
+    """Write `config.yaml` of a run that begins, and remove the marker of an earlier one."""
+    (folder / "done").unlink(missing_ok=True)
+    write_text(folder / "config.yaml", config)
+
+
 def remove_training_outputs(folder: Path) -> None:
-    """Remove what a training left in its folder beside its tables."""
-    for made in TRAINING_OUTPUTS:
-        shutil.rmtree(folder / made, ignore_errors=True)
+    """Remove what a training wrote, except its tables."""
+    for name in TRAINING_OUTPUTS:
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def mark_done(folder: Path, score: float | None) -> None:
-    """Leave the marker `done` in a run folder: the score, and which configuration it is of."""
+    """Write the marker `done`: the score and the hash of the configuration it belongs to."""
     config = (folder / "config.yaml").read_text()
-    _replace_text(
-        folder / "done", json.dumps({"config": _config_hash(config), "score": score}) + "\n"
-    )
+    marker = {"config": _config_hash(config), "score": score}
+    write_text(folder / "done", json.dumps(marker) + "\n")
 
 
 def outcome_if_done(folder: Path, config: str, name: str = "") -> JobOutcome | None:
-    """Return the job of a folder if it is done with this very configuration, otherwise None."""
+    """Return the outcome of a folder that is done with this configuration, otherwise None."""
     try:
         marker = json.loads((folder / "done").read_text())
         valid = marker["config"] == _config_hash(config)
@@ -64,7 +123,9 @@ def outcome_if_done(folder: Path, config: str, name: str = "") -> JobOutcome | N
 
 
 def outcome_of_exit(folder: Path, config: str, code: int, name: str) -> JobOutcome:
-    """Return how a process that worked in a folder ended; a killed one's `status` then says so.
+    """Return the outcome of a process that worked in a folder.
+
+    A process that was killed could not write its `status`; this function writes it.
 
     Args:
         folder: the run folder.
@@ -72,63 +133,57 @@ def outcome_of_exit(folder: Path, config: str, code: int, name: str) -> JobOutco
         code: the exit code; negative for a signal.
         name: of the job.
     """
-    if code == 0 and (job := outcome_if_done(folder, config, name)):
-        return job._replace(how="done", reason="")
-    status = folder / "status"
-    said = status.read_text().strip() if status.is_file() else ""
-    if said in {"", "running"}:
-        killed = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        said = f"failed: {killed}"
-        write_status(folder, said)
-    return JobOutcome(name, "failed", reason=said.removeprefix("failed: "))
+    if code == 0 and (outcome := outcome_if_done(folder, config, name)):
+        return outcome._replace(status="done", reason="")
+    status = read_status(folder)
+    if status in {"", "running"}:
+        cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        status = f"failed: {cause}"
+        write_status(folder, status)
+    return JobOutcome(name, "failed", reason=status.removeprefix("failed: "))
 
 
-def write_status(folder: Path, how: str) -> None:
-    """Write how a run is or ended into `status`, on the first rank."""
-    if is_first_rank() and folder.is_dir() and os.access(folder, os.W_OK):
-        _replace_text(folder / "status", f"{how}\n")
+def read_status(folder: Path) -> str:
+    """Return the text of `status`, "" without one."""
+    file = folder / "status"
+    return file.read_text().strip() if file.is_file() else ""
 
 
-def run_job(
-    folder: Path,
-    config: str,
-    prepare: Callable[[], None],
-    process: Callable[[], int],
-    patience: float = 600.0,
-) -> JobOutcome:
-    """Do a job in its folder unless it is done there; an error is how it ended, not raised.
+def write_status(folder: Path, status: str) -> None:
+    """Write `status`: running, done, interrupted, preempted or `failed: REASON`.
 
-    Args:
-        folder: the run folder; its name is the job's.
-        config: the configuration, as text.
-        prepare: makes the folder ready, on the first rank.
-        process: does the work, and returns its exit code.
-        patience: seconds that other ranks wait for the first one's `config.yaml`.
+    Only the first rank writes, and only into a folder that exists and is writable.
     """
-    name, written = folder.name, folder / "config.yaml"
-    if job := outcome_if_done(folder, config, name):
-        return job
-    if is_first_rank():
-        if written.is_file() and written.read_text() != config:
-            reason = "the folder holds another configuration; set another hydra.sweep.dir"
-            return JobOutcome(name, "failed", reason=reason)
-        try:
-            prepare()
-            _replace_text(written, config)
-        except OSError as error:
-            return JobOutcome(name, "failed", reason=f"{type(error).__name__}: {error}")
-    end = time.monotonic() + patience
-    while not (written.is_file() and written.read_text() == config):
-        if time.monotonic() > end:
-            return JobOutcome(name, "failed", reason=f"the first rank has not written {written}")
-        time.sleep(0.5)
-    return outcome_of_exit(folder, config, process(), name)
+    if is_first_rank() and folder.is_dir() and os.access(folder, os.W_OK):
+        write_text(folder / "status", f"{status}\n")
 
 
-def _replace_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+@contextmanager
+def recorded_status(folder: Path) -> Iterator[None]:
+    """Write into `status` that the work inside is running, and then how it ended.
+
+    Raises:
+        SystemExit: the run was preempted; the exit code is `PREEMPTED_EXIT_CODE`.
+        Exception: any other error of the work, unchanged.
+    """
+    from deepsal.training.preemption import RunPreempted  # imports torch
+
+    resume = f"to resume from the last checkpoint: resume={folder}"
+    write_status(folder, "running")
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        write_status(folder, "interrupted")
+        print(f"interrupted; {resume}")  # noqa: T201
+        raise
+    except RunPreempted as preempted:
+        write_status(folder, "preempted")
+        print(f"{preempted}; {resume}")  # noqa: T201
+        raise SystemExit(PREEMPTED_EXIT_CODE) from preempted
+    except Exception as error:
+        write_status(folder, f"failed: {type(error).__name__}: {error}")
+        raise
+    write_status(folder, "done")
 
 
 def _config_hash(config: str) -> str:

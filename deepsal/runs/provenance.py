@@ -1,9 +1,8 @@
-"""Where a run's numbers come from: code, packages, machine, options."""
+"""Provenance of a run: code, packages, machine and options."""
 
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,32 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from deepsal.hardware import torch_build, visible_gpus
+from deepsal.runs.folder import check_folder_writable
 
-MIN_FREE_BYTES = 1 << 30
 
-
-def check_folder_writable(folder: Path) -> None:
-    """Make sure, before any work, that the run folder can take a run's files.
-
-    Raises:
-        PermissionError: it cannot be written to.
-        OSError: less than 1 GiB is free.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise PermissionError(
-            f"the run folder {folder} cannot be written to ({error.strerror}); "
-            "set hydra.run.dir=FOLDER"
-        ) from error
-    free = shutil.disk_usage(folder).free
-    if free < MIN_FREE_BYTES:
-        raise OSError(
-            f"only {free / 2**20:.0f} MiB are free at {folder}, a run needs 1 GiB; "
-            "free some space or set hydra.run.dir=FOLDER"
-        )
+def prepare_folder(folder: Path, script: Path, overrides: Sequence[str]) -> None:
+    """Check that a run folder can be written to, and write the provenance of `script` into it."""
+    check_folder_writable(folder)
+    write_provenance(folder, script.parent, overrides)
 
 
 def write_provenance(folder: Path, code: Path, overrides: Sequence[str]) -> None:
@@ -47,7 +27,7 @@ def write_provenance(folder: Path, code: Path, overrides: Sequence[str]) -> None
     Args:
         folder: the run folder.
         code: the checkout that runs; outside git the commit is null.
-        overrides: the command line's options.
+        overrides: options of the command line.
     """
     commit = _git_output(code, "rev-parse", "HEAD")
     changes = _git_output(code, "diff", "HEAD")

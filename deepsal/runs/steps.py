@@ -1,7 +1,7 @@
-"""What a run does: fit, test, claims, export, in this order."""
+"""Steps of a run: fit, test, claims and export, in this order."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -13,6 +13,10 @@ import torch
 from deepsal.models import backbone_from_checkpoint
 from deepsal.rf.memory import is_out_of_memory
 from deepsal.runs import claims, score_files
+from deepsal.runs.folder import mark_done, recorded_status
+from deepsal.runs.process import is_first_rank
+from deepsal.training.checkpoints import AtomicCheckpointIO
+from deepsal.training.precision import check_accelerator, check_precision
 from deepsal.training.wandb_log import WeightsAndBiases, log_numbers
 
 RUN_STEPS = ("fit", "test", "claims", "export")
@@ -22,51 +26,94 @@ OUT_OF_MEMORY_ADVICE = (
 )
 
 
-def prepare_run(verbs: Sequence[str], seed: int) -> None:
-    """Check the verbs, silence Lightning's notes, and seed every generator.
+def execute_run(
+    config: Mapping[str, Any],
+    build: Callable[[], Mapping[str, Any]],
+    folder: Path,
+    last: Path | None = None,
+) -> float | None:
+    """Execute the steps of a run in its folder, and record there how it ended.
 
-    Call it before anything is built.
+    Args:
+        config: plain values of the whole configuration.
+        build: builds the objects `task`, `data`, `callbacks`, `logger`, `trainer`, `claims`,
+            `export`; called after the checks, with seeded generators.
+        folder: the run folder.
+        last: the checkpoint of this run that the training resumes from.
+
+    Returns:
+        The score of the run: `metric` of the best epoch, or the NSS of a test alone.
 
     Raises:
-        ValueError: an unknown verb; the message lists the choices.
+        ValueError: an unknown step, accelerator or precision.
     """
-    if unknown := [verb for verb in verbs if verb not in RUN_STEPS]:
-        raise ValueError(f"do={unknown}: the verbs are {list(RUN_STEPS)}")
+    accelerator, precision = config["trainer"]["accelerator"], config["trainer"]["precision"]
+    with recorded_status(folder):
+        prepare_run(config["do"], config["seed"])
+        check_accelerator(accelerator)
+        if last is None:  # a resumed run keeps its precision, also where it is slow
+            check_precision(precision, accelerator)
+        score = run_steps(with_trainer(build()), config, folder, last)
+        if is_first_rank():
+            mark_done(folder, score)
+    return score
+
+
+def prepare_run(steps: Sequence[str], seed: int) -> None:
+    """Check the steps, silence Lightning's notes, and seed every generator.
+
+    Raises:
+        ValueError: an unknown step; the message lists the choices.
+    """
+    if unknown := [step for step in steps if step not in RUN_STEPS]:
+        raise ValueError(f"do={unknown}: the steps are {list(RUN_STEPS)}")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     pl.seed_everything(seed, workers=True, verbose=False)
 
 
+def with_trainer(objects: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the objects of a run with the trainer built from its callbacks and loggers."""
+    build_trainer = objects["trainer"]
+    plugins = [AtomicCheckpointIO(), *build_trainer.keywords.pop("plugins", [])]
+    callbacks = [callback for callback in objects["callbacks"].values() if callback]
+    loggers = [*objects["logger"].values()]
+    trainer = build_trainer(callbacks=callbacks, logger=loggers, plugins=plugins)
+    return {**objects, "trainer": trainer}
+
+
 def run_steps(
     objects: Mapping[str, Any], config: Mapping[str, Any], folder: Path, last: Path | None = None
 ) -> float | None:
-    """Do the configured verbs; return the sweep's score (the best epoch's, or the test's).
+    """Run the steps of `do` and return the score: the best epoch's, or the test's.
 
     Args:
         objects: task, data, trainer, claims and export.
-        config: plain values: `run_steps`, `ckpt`, and all that the loggers keep.
+        config: plain values: `do`, `ckpt`, and all that the loggers record.
         folder: the run folder.
-        last: the checkpoint of this very run that the fit goes on from.
+        last: the checkpoint of this run that the training resumes from.
     """
     task, data, trainer = objects["task"], objects["data"], objects["trainer"]
-    verbs, found, ckpt = config["do"], None, config["ckpt"]
-    before = deepcopy(task.network.backbone) if "claims" in verbs else None
+    steps, score, ckpt = config["do"], None, config["ckpt"]
+    before = deepcopy(task.network.backbone) if "claims" in steps else None
     wandb = [logger for logger in trainer.loggers if isinstance(logger, WeightsAndBiases)]
     for logger in wandb:
         logger.log_hyperparams(dict(config))
     failed = True
     try:
-        if "fit" in verbs:
+        if "fit" in steps:
             with out_of_memory_advice():
                 trainer.fit(task, data, ckpt_path=last or ckpt, weights_only=True)
-            found, ckpt = trainer.checkpoint_callback.best_model_score.item(), "best"
-        if "test" in verbs:
+            score, ckpt = trainer.checkpoint_callback.best_model_score.item(), "best"
+        if "test" in steps:
             trainer.test(task, data, ckpt_path=ckpt, weights_only=True, verbose=False)
             rows = gather_rows(task.rows, len(data.images["test"]), trainer.world_size)
             if trainer.is_global_zero:
-                of = data.images["test"].dataset.name
-                score_files.write_scores(folder, rows, of, task.score.protocol, task.score.maps)
-            found = trainer.callback_metrics["test/nss"].item() if found is None else found
+                dataset = data.images["test"].dataset.name
+                score_files.write_scores(
+                    folder, rows, dataset, task.score.protocol, task.score.maps
+                )
+            score = trainer.callback_metrics["test/nss"].item() if score is None else score
         best = trainer.checkpoint_callback.best_model_path or config["ckpt"]
         if before and trainer.is_global_zero:
             after = backbone_from_checkpoint(before, best) if best else before
@@ -74,25 +121,25 @@ def run_steps(
             rows = objects["claims"](networks[0], networks[1:], data.images["val"])
             log_numbers(trainer, claims.logged_effects(rows))
             claims.print_verdict(rows)
-        if "export" in verbs and trainer.is_global_zero:
+        if "export" in steps and trainer.is_global_zero:
             if best:
                 task.load_state_dict(torch.load(best, "cpu", weights_only=True)["state_dict"])
-            task.to(trainer.strategy.root_device)  # where the test scored it
-            written = objects["export"](task.predictor(data.dataset), data.images["test"])
-            print(f"predictions are in {written}")  # noqa: T201
+            task.to(trainer.strategy.root_device)  # the device that the test ran on
+            path = objects["export"](task.predictor(data.dataset), data.images["test"])
+            print(f"predictions are in {path}")  # noqa: T201
         failed = False
     finally:
         for logger in wandb:
             logger.close(exit_code=int(failed))
-    return found
+    return score
 
 
 @contextmanager
 def out_of_memory_advice() -> Iterator[None]:
-    """Let a GPU that runs out of memory say what to set.
+    """Turn torch's error of a full GPU into one that names the options to set.
 
     Raises:
-        MemoryError: instead of torch's own error.
+        MemoryError: the GPU has too little memory.
     """
     try:
         yield
@@ -107,7 +154,8 @@ def gather_rows(
 ) -> Sequence[Mapping[str, Any]]:
     """Return the rows of all ranks in the images' order, each image once.
 
-    Images go round the ranks, which are filled up with the first images again.
+    Lightning deals the images out to the ranks in turn, and repeats the first images until all
+    ranks have equally many.
     """
     if ranks == 1:
         return rows

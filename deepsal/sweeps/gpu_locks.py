@@ -1,4 +1,4 @@
-"""The devices of a machine without a queue, lent to one job at a time."""
+"""Locks on the GPUs of a machine without a queue, so that each serves one job at a time."""
 
 import getpass
 import os
@@ -14,23 +14,23 @@ from filelock import FileLock, Timeout
 from deepsal.hardware import visible_gpus
 
 DEVICES_VARIABLE = "DEEPSAL_DEVICES"
-"""The devices a sweep may use, as CUDA_VISIBLE_DEVICES has them; `all` if it is not set."""
+"""Environment variable with the devices of a sweep, as in CUDA_VISIBLE_DEVICES, or `all`."""
 
 
 def save_visible_devices() -> None:
-    """Keep the choice of devices for the jobs of this process: submitit hides all from them."""
+    """Save CUDA_VISIBLE_DEVICES for the jobs of this process, from which submitit hides it."""
     os.environ[DEVICES_VARIABLE] = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
 
 
 def restore_visible_devices() -> None:
-    """Make the devices visible again in a job that submitit started."""
+    """Restore CUDA_VISIBLE_DEVICES in a job that submitit started."""
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get(DEVICES_VARIABLE, "all")
     if os.environ["CUDA_VISIBLE_DEVICES"] == "all":
         del os.environ["CUDA_VISIBLE_DEVICES"]
 
 
 def visible_devices() -> str:
-    """Return the devices this process may use, such as `0,1`: those chosen, or all."""
+    """Return the devices that this process may use, such as `0,1`."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     return ",".join(map(str, range(len(visible_gpus())))) if chosen is None else chosen
 
@@ -39,7 +39,7 @@ def visible_devices() -> str:
 def lock_devices(
     accelerator: str, wanted: int | str | Sequence[int], folder: Path | None = None
 ) -> Iterator[dict[str, str]]:
-    """Wait until enough devices are free; yield the variables that let a process see only them.
+    """Wait until enough devices are free, and lock them.
 
     On a machine without a GPU, or with `accelerator=cpu`, one job runs at a time.
 
@@ -48,8 +48,11 @@ def lock_devices(
         wanted: how many devices, or which, as `trainer.devices`; -1 and `auto` are all.
         folder: of the locks; default: one for all sweeps of this user on this machine.
 
+    Yields:
+        The variables with which a process sees only the locked devices.
+
     Raises:
-        ValueError: so many are not visible.
+        ValueError: more devices are asked for than are visible.
     """
     names = [name for name in visible_devices().split(",") if name]
     if accelerator == "cpu" or not names:
@@ -61,20 +64,20 @@ def lock_devices(
     folder = folder or Path(tempfile.gettempdir()) / f"deepsal-devices-{getpass.getuser()}"
     folder.mkdir(exist_ok=True)
     while True:
-        with ExitStack() as held:
-            mine: list[str] = []
+        with ExitStack() as locks:
+            locked: list[str] = []
             for name in names:
-                if len(mine) < count and _acquire_lock(held, folder, name):
-                    mine.append(name)
-            if len(mine) == count:
-                yield {"CUDA_VISIBLE_DEVICES": "" if mine == ["cpu"] else ",".join(mine)}
+                if len(locked) < count and _acquire_lock(locks, folder, name):
+                    locked.append(name)
+            if len(locked) == count:
+                yield {"CUDA_VISIBLE_DEVICES": "" if locked == ["cpu"] else ",".join(locked)}
                 return
-        time.sleep(random.uniform(0.1, 0.5))  # all or none: two jobs never wait for each other
+        time.sleep(random.uniform(0.1, 0.5))  # all or none: no job holds some and waits for others
 
 
-def _acquire_lock(held: ExitStack, folder: Path, name: str) -> bool:
+def _acquire_lock(locks: ExitStack, folder: Path, name: str) -> bool:
     try:
-        held.enter_context(FileLock(folder / f"{name}.lock").acquire(timeout=0))
+        locks.enter_context(FileLock(folder / f"{name}.lock").acquire(timeout=0))
     except Timeout:
         return False
     return True

@@ -1,4 +1,4 @@
-"""A sweep's jobs as one table."""
+"""Table of a sweep's jobs for the terminal."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,29 @@ from deepsal.runs.folder import JobOutcome
 
 
 def print_job_table(jobs: Sequence[JobOutcome], metric: str, console: Console | None = None) -> int:
-    """Print a sweep's jobs at 80 columns, and return its exit code: 1 if one failed."""
+    """Print the jobs of a sweep at 80 columns.
+
+    Args:
+        jobs: their outcomes.
+        metric: name of the score, as a column title.
+        console: to print to.
+
+    Returns:
+        The exit code of the sweep: 1 if a job failed, otherwise 0.
+    """
     console = console or Console(width=80, highlight=False)
-    counts = [f"{sum(j.how == how for j in jobs)} {how}" for how in ("done", "failed", "skipped")]
+    counts = [
+        f"{sum(job.status == status for job in jobs)} {status}"
+        for status in ("done", "failed", "skipped")
+    ]
     table = Table(title=f"Sweep: {', '.join(counts)}", box=SIMPLE, title_justify="left")
     longest = max((len(job.name) for job in jobs), default=0)
     table.add_column("job", overflow="fold", min_width=min(longest, 30))
-    table.add_column("")
+    table.add_column("status")
     table.add_column(metric, justify="right")
     table.add_column("reason", overflow="fold")
     for job in jobs:
         score = "" if job.score is None else f"{job.score:.4f}"
-        table.add_row(job.name, job.how, score, job.reason.replace("[", r"\["))
+        table.add_row(job.name, job.status, score, job.reason.replace("[", r"\["))
     console.print(table)
-    return int(any(job.how == "failed" for job in jobs))
+    return int(any(job.status == "failed" for job in jobs))

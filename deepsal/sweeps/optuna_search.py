@@ -1,4 +1,4 @@
-"""What a search adds to a sweep: a direction, and new folders when it goes on."""
+"""Hyperparameter search with Optuna: its direction and the names of its run folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 from deepsal.vocabulary import DIRECTION
 
 TRIAL_PREFIX_VARIABLE = "DEEPSAL_TRIALS"
-"""What the names of run folders begin with."""
+"""Environment variable with the prefix of the names of run folders."""
 
 
 def optuna_direction(metric: str) -> str:
-    """Return what a search does with a metric.
+    """Return the direction of a search that optimises a metric.
 
     >>> optuna_direction("val/nss"), optuna_direction("val/kl")
     ('maximize', 'minimize')
@@ -19,7 +19,7 @@ def optuna_direction(metric: str) -> str:
 
 
 def trial_folder_prefix(arguments: Sequence[str]) -> str:
-    """Return what the folders of these trials begin with: jobs are counted from 0 each time.
+    """Return the prefix of the trials' folders: a resumed search counts its jobs from 0 again.
 
     Args:
         arguments: of the command line.

@@ -1,4 +1,4 @@
-"""A job inside submitit: its process is told to leave, and queued again, when the time is up."""
+"""Requeueing of a submitit job whose time is up."""
 
 import os
 import signal
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-PREEMPTED_EXIT_CODE = 75
-"""Exit code of a process that left because it was told to (EX_TEMPFAIL)."""
+from deepsal.runs.folder import PREEMPTED_EXIT_CODE
+
 PREEMPTION_SIGNAL = signal.SIGUSR2
 
 
@@ -27,50 +27,52 @@ def cluster_environment() -> Any:
 def run_until_preempted(
     command: Sequence[str], variables: Mapping[str, str], grace: float = 60.0
 ) -> int:
-    """Run a process to its end; return its exit code, or leave to be queued again.
+    """Run a process to its end and return its exit code, or leave so that the job is requeued.
 
-    submitit's signal is handed on to the process. If it then ends before its work is done,
-    submitit's own handler queues the job again and leaves this process (`SystemExit`).
+    The signal that submitit gets is passed to the process. If the process then ends before its
+    work is done, submitit's own handler requeues the job and this process leaves.
 
     Args:
-        command: the process.
+        command: of the process.
         variables: its environment.
-        grace: seconds from the signal to the end of a process that does not leave by itself.
+        grace: seconds from the signal until the process is killed.
 
     Raises:
+        SystemExit: this process leaves; the job is requeued or Slurm ends it.
         UncompletedJobError: the job ran out of time too often.
     """
-    told: list[float] = []
-    ending: list[int] = []
-    handler = signal.getsignal(PREEMPTION_SIGNAL)
+    signalled: list[float] = []
+    terminated: list[int] = []
+    submitit_handler = signal.getsignal(PREEMPTION_SIGNAL)
 
-    def tell(number: int, frame: FrameType | None) -> None:
-        told.append(time.monotonic())
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        signalled.append(time.monotonic())
         process.send_signal(number)
 
     process = subprocess.Popen(command, env=variables)
-    signal.signal(PREEMPTION_SIGNAL, tell)
+    signal.signal(PREEMPTION_SIGNAL, pass_on)
     if is_submitit_job("slurm"):
-        signal.signal(signal.SIGTERM, lambda number, frame: ending.append(number))
+        signal.signal(signal.SIGTERM, lambda number, frame: terminated.append(number))
     try:
         while process.poll() is None:
             time.sleep(0.2)
-            if told and time.monotonic() > told[0] + grace:
+            if signalled and time.monotonic() > signalled[0] + grace:
                 process.kill()
     except BaseException:
         process.kill()
         raise
     finally:
-        signal.signal(PREEMPTION_SIGNAL, handler)
-    if process.returncode == 0 or not (ending or (told and callable(handler))):
+        signal.signal(PREEMPTION_SIGNAL, submitit_handler)
+    preempted = terminated or (signalled and callable(submitit_handler))
+    if process.returncode == 0 or not preempted:
         return process.returncode
-    if not ending and callable(handler):
-        handler(PREEMPTION_SIGNAL, None)  # leaves, on the first rank
+    if not terminated and callable(submitit_handler):
+        submitit_handler(PREEMPTION_SIGNAL, None)  # leaves, on the first rank
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    time.sleep(grace)  # Slurm is ending the job, or queuing it again: this is no result
+    time.sleep(grace)  # Slurm ends or requeues the job meanwhile: this is no result
     sys.exit(PREEMPTED_EXIT_CODE)
 
 
 def is_submitit_job(*executors: str) -> bool:
-    """Say whether this process is a job that submitit started (with one of these executors)."""
+    """Return whether submitit started this process (with one of these executors)."""
     return os.environ.get("SUBMITIT_EXECUTOR") in (executors or {"local", "slurm"})

@@ -1,4 +1,4 @@
-"""What a sweep hears of its jobs in a queue, also of those that never came back."""
+"""Outcomes of submitit jobs, also of jobs that never returned a result."""
 
 import os
 import time
@@ -12,7 +12,7 @@ from submitit.local import local
 from submitit.slurm import slurm
 from typing_extensions import override
 
-from deepsal.runs import folder as state
+from deepsal.runs import folder as run_folder
 from deepsal.runs.folder import JobOutcome
 from deepsal.sweeps import optuna_search
 
@@ -20,20 +20,19 @@ ENDED_STATES = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE"),
     *("FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"),
 }
-
-
+"""States in which Slurm does not run a job any more."""
 MAX_NAME_LENGTH = 80
 
 
 class MissingResult(NamedTuple):
-    """What stands for the result of a job that has none."""
+    """Stand-in for the result of a job that has none."""
 
     reason: str
     return_value: None = None
 
 
 class SqueueWatcher(slurm.SlurmInfoWatcher):
-    """Asks `squeue` for states: unlike `sacct` it works without Slurm's accounting."""
+    """Reads job states from `squeue`, which works without Slurm's accounting, unlike `sacct`."""
 
     @override
     def _make_command(self) -> list[str] | None:
@@ -46,43 +45,49 @@ class SqueueWatcher(slurm.SlurmInfoWatcher):
         """Return the state of each job; one that Slurm has forgotten has ended."""
         text = string if isinstance(string, str) else string.decode()
         pairs = (line.strip().split("|") for line in text.splitlines())
-        seen = {number.removesuffix("_N/A"): said for number, said in pairs}
+        states = {number.removesuffix("_N/A"): state for number, state in pairs}
         return {
-            number: {"JobID": number, "State": said if said in ENDED_STATES else "RUNNING"}
+            number: {"JobID": number, "State": state if state in ENDED_STATES else "RUNNING"}
             for number in self._registered
-            for said in [seen.get(number, "COMPLETED")]
+            for state in [states.get(number, "COMPLETED")]
         }
 
 
-def patch_submitit(heard: Callable[[JobOutcome, Path], None]) -> None:
-    """From now on, hear of each job of a submitit sweep; a failed one is a result like others.
+def patch_submitit(outcomes: list[JobOutcome], write_report: Callable[[Path], None]) -> None:
+    """Replace submitit's job classes in this process by classes that record each job's outcome.
+
+    submitit raises the error of a failed job, which would end a sweep. The replacements return a
+    `MissingResult` for it instead. Slurm's states come from `squeue`. The classes were checked
+    with submitit 1.5.4.
 
     Args:
-        heard: is called with each job that ended, and the folder of its sweep.
+        outcomes: the list to which each outcome is appended.
+        write_report: called with the sweep's folder after each job.
     """
     began = time.time()
 
     def results(job: core.Job[Any]) -> list[Any]:
-        found = [_task_result(task) for task in job._sub_jobs or [job]]
-        lost = next((result for result in found if isinstance(result, MissingResult)), None)
+        results = [_task_result(task) for task in job._sub_jobs or [job]]
+        missing = next((result for result in results if isinstance(result, MissingResult)), None)
         sweep = job.paths.folder.parents[1]
-        heard(_job_outcome(_run_folder(sweep, job), lost, began), sweep)
-        return [lost] if lost else found
+        outcomes.append(_job_outcome(_run_folder(sweep, job), missing, began))
+        write_report(sweep)
+        return [missing] if missing else results
 
-    class Slurm(slurm.SlurmJob[Any]):
+    class RecordedSlurmJob(slurm.SlurmJob[Any]):
         watcher = SqueueWatcher(delay_s=30)
 
         @override
         def results(self) -> list[Any]:
             return results(self)
 
-    class Local(local.LocalJob[Any]):
+    class RecordedLocalJob(local.LocalJob[Any]):
         @override
         def results(self) -> list[Any]:
             return results(self)
 
-    slurm.SlurmJob = slurm.SlurmExecutor.job_class = Slurm  # type: ignore[misc]
-    local.LocalJob = local.LocalExecutor.job_class = Local  # type: ignore[misc]
+    slurm.SlurmJob = slurm.SlurmExecutor.job_class = RecordedSlurmJob  # type: ignore[misc]
+    local.LocalJob = local.LocalExecutor.job_class = RecordedLocalJob  # type: ignore[misc]
 
 
 def _task_result(task: core.Job[Any]) -> Any:
@@ -97,7 +102,7 @@ def _task_result(task: core.Job[Any]) -> Any:
 
 
 def _run_folder(sweep: Path, job: core.Job[Any]) -> Path:
-    """Return the run folder of a job; one that never ran has none, but a name."""
+    """Return the run folder of a job; the path for one that never ran does not exist."""
     overrides, _, number, *_ = job.submission().args
     number = f"{os.environ.get(optuna_search.TRIAL_PREFIX_VARIABLE, '')}{number}"
     return next(sweep.glob(f"{number}-*"), sweep / job_name(number, overrides))
@@ -113,14 +118,15 @@ def job_name(number: str, overrides: Sequence[str]) -> str:
     return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…"
 
 
-def _job_outcome(folder: Path, lost: MissingResult | None, began: float) -> JobOutcome:
+def _job_outcome(folder: Path, missing: MissingResult | None, began: float) -> JobOutcome:
     config = folder / "config.yaml"
-    if config.is_file() and (job := state.outcome_if_done(folder, config.read_text(), folder.name)):
-        before = (folder / "done").stat().st_mtime < began
-        return job if before else job._replace(how="done", reason="")
-    status = folder / "status"
-    said = status.read_text().strip() if status.is_file() else ""
-    reasons = [said.removeprefix("failed: ")] if said.startswith("failed: ") else []
-    reason = "; ".join([*reasons, *([lost.reason] if lost else [])]) or said
-    state.write_status(folder, f"failed: {reason}")
+    if config.is_file() and (
+        outcome := run_folder.outcome_if_done(folder, config.read_text(), folder.name)
+    ):
+        done_before = (folder / "done").stat().st_mtime < began
+        return outcome if done_before else outcome._replace(status="done", reason="")
+    status = run_folder.read_status(folder)
+    reasons = [status.removeprefix("failed: ")] if status.startswith("failed: ") else []
+    reason = "; ".join([*reasons, *([missing.reason] if missing else [])]) or status
+    run_folder.write_status(folder, f"failed: {reason}")
     return JobOutcome(folder.name, "failed", reason=reason)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from deepsal.runs.folder import PREEMPTED_EXIT_CODE
 from deepsal.runs.process import fresh_environment
-from deepsal.sweeps.requeue import PREEMPTED_EXIT_CODE
 from deepsal.training.checkpoints import is_whole_checkpoint, newest_checkpoint
 from deepsal.training.preemption import PREEMPTION_SIGNAL
 

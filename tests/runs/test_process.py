@@ -9,7 +9,14 @@ from deepsal.runs import process
 def test_no_rank_of_a_training_reaches_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in process.RANK_VARIABLES:
         monkeypatch.setenv(name, "1")
-    assert not set(process.RANK_VARIABLES) & set(process.fresh_environment(os.environ))
+    before = dict(os.environ)
+    with process.job_environment({"CUDA_VISIBLE_DEVICES": "3"}) as variables:
+        assert variables == os.environ
+        assert variables == {
+            **{k: v for k, v in before.items() if k not in process.RANK_VARIABLES},
+            "CUDA_VISIBLE_DEVICES": "3",
+        }
+    assert before == os.environ
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import torch
 from deepsal.runs import steps
 
 
-def test_an_unknown_verb_lists_the_choices_before_anything_is_seeded() -> None:
+def test_an_unknown_step_lists_the_choices_before_anything_is_seeded() -> None:
     torch.manual_seed(1)
-    with pytest.raises(ValueError, match=r"\['train'\]: the verbs are \['fit', 'test'"):
+    with pytest.raises(ValueError, match=r"\['train'\]: the steps are \['fit', 'test'"):
         steps.prepare_run(["fit", "train"], 0)
     assert torch.initial_seed() == 1
 

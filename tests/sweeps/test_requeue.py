@@ -10,6 +10,7 @@ import pytest
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
+from deepsal.runs.folder import PREEMPTED_EXIT_CODE
 from deepsal.sweeps import requeue
 
 HEAD = "import pathlib, signal, sys, time; seen = []; file = pathlib.Path(sys.argv[1]);"
@@ -90,7 +91,7 @@ def test_a_job_that_slurm_ends_has_no_result(
     before = signal.getsignal(signal.SIGTERM)
     send(signal.SIGTERM, tmp_path / "ready")
     ends = "while file.exists(): time.sleep(0.01)\nsys.exit(1)"
-    with pytest.raises(SystemExit, match=str(requeue.PREEMPTED_EXIT_CODE)):
+    with pytest.raises(SystemExit, match=str(PREEMPTED_EXIT_CODE)):
         run(HEAD + READY + ends, tmp_path / "ready", grace=0.5)
     signal.signal(signal.SIGTERM, before)
 

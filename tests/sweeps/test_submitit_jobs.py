@@ -2,7 +2,7 @@ import json
 import os
 from pathlib import Path
 
-from deepsal.runs import folder as state
+from deepsal.runs import folder as run_folder
 from deepsal.sweeps.submitit_jobs import MissingResult, SqueueWatcher, _job_outcome, job_name
 
 
@@ -25,16 +25,16 @@ def test_how_a_job_ended_is_in_its_folder(tmp_path: Path) -> None:
         _job_outcome(tmp_path, MissingResult("exit"), 0.0).reason
         == "ValueError: metric=val/bleu; exit"
     )
-    state.mark_done(tmp_path, 0.5)
+    run_folder.mark_done(tmp_path, 0.5)
     assert json.loads((tmp_path / "done").read_text())["score"] == 0.5
     os.utime(tmp_path / "done", (100, 100))
-    assert _job_outcome(tmp_path, None, 99.0).how == "done"
-    assert _job_outcome(tmp_path, None, 101.0).how == "skipped"
+    assert _job_outcome(tmp_path, None, 99.0).status == "done"
+    assert _job_outcome(tmp_path, None, 101.0).status == "skipped"
 
 
 def test_a_job_that_never_came_back_is_spoken_for(tmp_path: Path) -> None:
     (tmp_path / "status").write_text("running\n")
-    assert _job_outcome(tmp_path, MissingResult("its state is CANCELLED"), 0.0).how == "failed"
+    assert _job_outcome(tmp_path, MissingResult("its state is CANCELLED"), 0.0).status == "failed"
     assert (tmp_path / "status").read_text() == "failed: its state is CANCELLED\n"
     never = _job_outcome(tmp_path / "1 seed=1", MissingResult("its state is TIMEOUT"), 0.0)
     assert (never.name, never.reason) == ("1 seed=1", "its state is TIMEOUT")

@@ -1,0 +1,80 @@
+"""Resuming of a run: its configuration and its newest undamaged checkpoint."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from deepsal.runs import folder as run_folder
+from deepsal.runs.process import PLAIN_ERRORS, is_first_rank
+
+
+class ResumePoint(NamedTuple):
+    """Configuration of a run, and the checkpoint that its training resumes from.
+
+    config: plain values · checkpoint: None where the run must start again.
+    """
+
+    config: dict[str, Any]
+    checkpoint: Path | None
+
+
+def resume_run(
+    arguments: Sequence[str], run: Callable[[dict[str, Any], Path, Path | None], object]
+) -> int:
+    """Resume the run of `resume=FOLDER` on a command line; print a plain error.
+
+    Args:
+        arguments: of the command line.
+        run: runs a configuration in a folder from a checkpoint.
+
+    Returns:
+        The exit code.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    (option, *_) = (argument for argument in arguments if argument.startswith("resume="))
+    folder = Path(option.removeprefix("resume=")).absolute()
+    try:
+        if point := resume_point(folder, [a for a in arguments if a != option]):
+            run(point.config, folder, point.checkpoint)
+    except PLAIN_ERRORS as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def resume_point(folder: Path, overrides: Sequence[str] = ()) -> ResumePoint | None:
+    """Return what a run needs to be resumed, or None if it is done.
+
+    Damaged checkpoints are named on the terminal. Where none is left, the outputs of the training
+    are removed, because it starts again.
+
+    Args:
+        folder: the run folder.
+        overrides: other options of the command line, which a resumed run does not take.
+
+    Raises:
+        ValueError: there are overrides.
+        FileNotFoundError: the folder has no `config.yaml`.
+    """
+    if overrides:
+        raise ValueError(f"a resumed run keeps its configuration; leave out {' '.join(overrides)}")
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise FileNotFoundError(f"resume={folder}: no config.yaml there; give a run's folder")
+    if run_folder.outcome_if_done(folder, file.read_text()):
+        print(f"{folder} is done already")  # noqa: T201
+        return None
+    from deepsal.training.checkpoints import newest_checkpoint  # imports torch
+
+    newest, damaged = newest_checkpoint(folder)
+    if is_first_rank():
+        for path in damaged:
+            print(f"{path} is damaged and not used")  # noqa: T201
+        if newest is None:
+            run_folder.remove_training_outputs(folder)
+    config = yaml.safe_load(file.read_text()) | {"output_dir": str(folder)}
+    return ResumePoint(config, newest)

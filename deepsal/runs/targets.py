@@ -1,0 +1,58 @@
+"""Allow-list of the objects that a configuration may build."""
+
+from collections.abc import Mapping
+from pkgutil import resolve_name
+from typing import Any
+
+PARTS = ("task", "data", "callbacks", "logger", "trainer", "claims", "export")
+"""Parts of a configuration that become objects."""
+
+ALLOWED_PACKAGES = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
+NAMED_TARGETS = {"deepsal.models.build_backbone", "deepsal.data.fetch_if_missing"}
+"""Targets with an argument `name`; everywhere else `name` is an option's label."""
+
+
+def allowed_parts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `PARTS` of a configuration; see `allowed_targets`."""
+    return {part: allowed_targets(config[part], part) for part in PARTS}
+
+
+def allowed_targets(node: Any, path: str) -> Any:
+    """Return a part of a configuration without the labels, if it builds allowed objects only.
+
+    Args:
+        node: plain values: dicts, lists and scalars.
+        path: the part's dotted name, for the error.
+
+    Returns:
+        The same values without the key `name`, except for `NAMED_TARGETS`.
+
+    Raises:
+        ValueError: a `_target_` is not in an allowed package, by its name or where it is defined;
+            or a mandatory value (`???`) is missing.
+    """
+    if node == "???":
+        raise ValueError(f"{path} is missing; set {path}=VALUE")
+    if isinstance(node, list):
+        return [allowed_targets(value, f"{path}[{i}]") for i, value in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    target = node.get("_target_")
+    if target and not _is_allowed(target):
+        packages = ", ".join(ALLOWED_PACKAGES)
+        raise ValueError(f"{path}._target_={target} is nothing that may be built from {packages}")
+    return {
+        key: allowed_targets(value, f"{path}.{key}")
+        for key, value in node.items()
+        if key != "name" or target in NAMED_TARGETS
+    }
+
+
+def _is_allowed(target: str) -> bool:
+    if not target.startswith(ALLOWED_PACKAGES):
+        return False
+    try:
+        module = getattr(resolve_name(target), "__module__", "")
+    except (ImportError, AttributeError):
+        return False
+    return f"{module}.".startswith(ALLOWED_PACKAGES)

@@ -1,0 +1,40 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deepsal.runs import folder as run_folder
+from deepsal.runs.resume import resume_point, resume_run
+
+
+def run_in(folder: Path, **config: Any) -> Path:
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def test_a_run_without_a_checkpoint_starts_again(tmp_path: Path) -> None:
+    (run_in(tmp_path, seed=3) / "fields").mkdir()
+    point = resume_point(tmp_path)
+    assert point == ({"seed": 3, "output_dir": str(tmp_path)}, None)
+    assert not (tmp_path / "fields").exists()
+
+
+def test_a_done_run_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_folder.mark_done(run_in(tmp_path, seed=3), 0.5)
+    assert resume_run([f"resume={tmp_path}"], lambda *_: pytest.fail("it ran")) == 0
+    assert "is done already" in capsys.readouterr().out
+
+
+def test_plain_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(config: dict[str, Any], folder: Path, checkpoint: Path | None) -> None:
+        raise ValueError("rf.units=99")
+
+    run_in(tmp_path, seed=3)
+    assert resume_run([f"resume={tmp_path}"], fail) == 1
+    assert resume_run([f"resume={tmp_path}", "seed=1"], fail) == 1
+    assert resume_run([f"resume={tmp_path / 'nowhere'}"], fail) == 1
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == "ValueError: rf.units=99"
+    assert second.endswith("keeps its configuration; leave out seed=1")
+    assert third.endswith("no config.yaml there; give a run's folder")

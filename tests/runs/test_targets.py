@@ -1,0 +1,31 @@
+import pytest
+
+from deepsal.runs.targets import allowed_targets
+
+
+def test_a_label_is_left_out_and_an_argument_is_not() -> None:
+    decoder = {"_target_": "deepsal.models.ReadoutDecoder", "name": "readout", "width": 8}
+    backbone = {"_target_": "deepsal.models.build_backbone", "name": "vgg16"}
+    network = {"name": "a label", "backbone": backbone, "decoders": [decoder]}
+    assert allowed_targets(network, "network") == {
+        "backbone": backbone,
+        "decoders": [{"_target_": "deepsal.models.ReadoutDecoder", "width": 8}],
+    }
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["os.system", "torch.os.system", "deepsal.runs.provenance.subprocess.run", "torch.nothing"],
+)
+def test_a_target_outside_the_packages_is_refused(target: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"data\.extra\[1\]\._target_=.* may be built from deepsal"
+    ):
+        allowed_targets({"extra": [{}, {"_target_": target}]}, "data")
+
+
+def test_a_missing_value_names_its_option() -> None:
+    with pytest.raises(
+        ValueError, match=r"data\.dataset\.path is missing; set data\.dataset\.path="
+    ):
+        allowed_targets({"dataset": {"path": "???"}}, "data")
