@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,3 +74,36 @@ def launch(folder: Path, *overrides: str, check: bool = True) -> subprocess.Comp
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+RECORD_MODULES = """
+import atexit, runpy, sys
+file, *sys.argv = sys.argv[1:]
+atexit.register(lambda: open(file, "w").write("\\n".join(sys.modules)))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""A script that runs another one and writes the names of all imported modules into a file."""
+NO_STEPS = [*SMALL, "logger=csv", "rf=none", "do=[]"]
+
+
+def start(
+    tmp_path: Path, *arguments: str, code: int = 0, variables: Mapping[str, str] | None = None
+) -> tuple[set[str], str]:
+    """Run `run.py`; return the packages that its process imported, and its output."""
+    file = tmp_path / "modules"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", RECORD_MODULES, str(file), "run.py", *arguments],
+        cwd=ROOT,
+        env={**environment, **(variables or {})},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    packages = {name.partition(".")[0] for name in file.read_text().split()}
+    return packages, done.stdout + done.stderr
+
+
+A100 = "NVIDIA A100-SXM4-80GB, 8.0, 550.54.15, GPU-aa1"
+"""A GPU as `nvidia-smi` lists it; see the fixture `install_gpus`."""
+V100 = "Tesla V100-SXM2-16GB, 7.0, 470.57, GPU-ab2"

@@ -9,9 +9,7 @@ from hydra import initialize_config_dir
 
 import run
 from deepsal.training.task import SaliencyTask
-from tests.support import ROOT, SMALL, composed, execute
-from tests.test_hardware import A100
-from tests.test_startup import TINY, start
+from tests.support import A100, NO_STEPS, ROOT, SMALL, composed, execute, start
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +60,7 @@ def test_a_resumed_run_may_keep_a_precision_that_no_new_run_could_take(tmp_path:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
 def test_a_gpu_that_is_not_there_is_one_line(accelerator: str, tmp_path: Path) -> None:
-    options = [*TINY, f"hydra.run.dir={tmp_path / 'run'}", f"trainer.accelerator={accelerator}"]
+    options = [*NO_STEPS, f"hydra.run.dir={tmp_path / 'run'}", f"trainer.accelerator={accelerator}"]
     _, said = start(tmp_path, *options, code=1)
     assert f"ValueError: trainer.accelerator={accelerator}: no GPU can be used here; set" in said
     assert "Traceback" not in said
@@ -75,7 +73,7 @@ def test_a_gpu_that_torch_cannot_use_is_one_line(
     tmp_path: Path, install_gpus: Callable[..., None]
 ) -> None:
     install_gpus(A100)
-    _, said = start(tmp_path, *TINY, f"hydra.run.dir={tmp_path / 'run'}", code=1)
+    _, said = start(tmp_path, *NO_STEPS, f"hydra.run.dir={tmp_path / 'run'}", code=1)
     assert f"built for CUDA {torch.version.cuda}, cannot use this machine's NVIDIA A100" in said
     assert "with driver 550.54.15 (Found no NVIDIA driver" in said
     assert "install a torch built for it or set trainer.accelerator=cpu" in said

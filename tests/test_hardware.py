@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from deepsal import hardware
-
-A100 = "NVIDIA A100-SXM4-80GB, 8.0, 550.54.15, GPU-aa1"
-V100 = "Tesla V100-SXM2-16GB, 7.0, 470.57, GPU-ab2"
+from tests.support import A100, V100
 
 
 def test_gpus_are_read_from_nvidia_smi(install_gpus: Callable[..., None]) -> None:

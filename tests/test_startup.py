@@ -1,42 +1,14 @@
 """What the command line imports before it answers, and what a job imports."""
 
 import os
-import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, SMALL
+from tests.support import NO_STEPS, start
 
-RECORD = """
-import atexit, runpy, sys
-file, *sys.argv = sys.argv[1:]
-atexit.register(lambda: open(file, "w").write("\\n".join(sys.modules)))
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 HEAVY = {"torch", "torchvision", "pytorch_lightning", "lightning_fabric", "timm", "captum", "wandb"}
 DRAWING = {"numpy", "matplotlib", "pandas", "scipy"}
-TINY = [*SMALL, "logger=csv", "rf=none", "do=[]"]
-
-
-def start(
-    tmp_path: Path, *arguments: str, code: int = 0, variables: Mapping[str, str] | None = None
-) -> tuple[set[str], str]:
-    """Run `run.py`; return the packages that its process had imported at its end, and its words."""
-    file = tmp_path / "modules"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", RECORD, str(file), "run.py", *arguments],
-        cwd=ROOT,
-        env={**environment, **(variables or {})},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    packages = {name.partition(".")[0] for name in file.read_text().split()}
-    return packages, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -60,7 +32,7 @@ def test_the_command_line_answers_before_any_network_library_is_imported(
 
 
 def test_only_the_jobs_of_a_sweep_import_torch(tmp_path: Path) -> None:
-    sweep = ["-m", *TINY, f"hydra.sweep.dir={tmp_path / 'sweep'}", "seed=0,1"]
+    sweep = ["-m", *NO_STEPS, f"hydra.sweep.dir={tmp_path / 'sweep'}", "seed=0,1"]
     for outcome in ("2 done", "2 skipped"):
         packages, said = start(tmp_path, *sweep)
         assert outcome in said
@@ -69,7 +41,7 @@ def test_only_the_jobs_of_a_sweep_import_torch(tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_submitit_runs_here_imports_no_torch_in_its_parent(tmp_path: Path) -> None:
-    sweep = ["-m", *TINY, f"hydra.sweep.dir={tmp_path / 'sweep'}", "hydra/launcher=local"]
+    sweep = ["-m", *NO_STEPS, f"hydra.sweep.dir={tmp_path / 'sweep'}", "hydra/launcher=local"]
     packages, said = start(tmp_path, *sweep)
     assert "1 done" in said
     assert "submitit" in packages
@@ -80,7 +52,7 @@ def test_a_sweep_for_slurm_imports_no_torch_before_it_is_submitted(tmp_path: Pat
     (tmp_path / "srun").touch(mode=0o755)
     (tmp_path / "sbatch").write_text("#!/bin/sh\necho the queue is closed >&2; exit 1\n")
     (tmp_path / "sbatch").chmod(0o755)
-    sweep = ["-m", *TINY, f"hydra.sweep.dir={tmp_path / 'sweep'}", "hydra/launcher=slurm"]
+    sweep = ["-m", *NO_STEPS, f"hydra.sweep.dir={tmp_path / 'sweep'}", "hydra/launcher=slurm"]
     path = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     packages, said = start(tmp_path, *sweep, "trainer=cluster", code=1, variables=path)
     assert "the queue is closed" in said
@@ -89,7 +61,7 @@ def test_a_sweep_for_slurm_imports_no_torch_before_it_is_submitted(tmp_path: Pat
 
 @pytest.mark.parametrize("logger", ["csv", "wandb"])
 def test_wandb_is_imported_only_where_it_logs(logger: str, tmp_path: Path) -> None:
-    options = [*TINY, f"logger={logger}", f"hydra.run.dir={tmp_path / 'run'}"]
+    options = [*NO_STEPS, f"logger={logger}", f"hydra.run.dir={tmp_path / 'run'}"]
     packages, _ = start(tmp_path, *options, variables={"WANDB_MODE": "offline"})
     assert {"torch", "pytorch_lightning"} <= packages
     assert ("wandb" in packages) == (logger == "wandb")

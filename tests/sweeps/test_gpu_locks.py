@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deepsal.sweeps import gpu_locks
-from tests.test_hardware import A100
+from tests.support import A100
 
 
 def test_a_chosen_set_of_devices_is_respected(

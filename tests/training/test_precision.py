@@ -7,7 +7,7 @@ import torch
 from deepsal import hardware
 from deepsal.training import precision
 from deepsal.training.precision import check_accelerator, check_precision, fastest_precision
-from tests.test_hardware import A100, V100
+from tests.support import A100, V100
 
 GPUS = {"Ampere": [A100], "Volta": [V100], "both": [A100, V100], None: []}
 
