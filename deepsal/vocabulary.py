@@ -1,5 +1,7 @@
 """Names that the whole package shares, each list once; importing it imports nothing else."""
 
+from signal import SIGUSR2
+
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 """Parts of every backbone, from the image on."""
 DEPTHS = ("none", "conv5", "conv4", "conv3", "conv2", "all")
@@ -29,3 +31,5 @@ MEASURES = {
     "extent": "extent, px",
 }
 """Measures of fields through training and their labels."""
+PREEMPTION_SIGNAL = SIGUSR2
+"""Signal that submitit has Slurm send to a job before its time is up."""

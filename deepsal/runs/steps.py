@@ -13,6 +13,7 @@ import torch
 from deepsal.models import backbone_from_checkpoint
 from deepsal.rf.memory import is_out_of_memory
 from deepsal.runs import claims, score_files
+from deepsal.training.checkpoints import gather_from_ranks
 from deepsal.training.wandb_log import WeightsAndBiases, log_numbers
 
 RUN_STEPS = ("fit", "test", "claims", "export")
@@ -62,7 +63,7 @@ def run_steps(
             found, ckpt = trainer.checkpoint_callback.best_model_score.item(), "best"
         if "test" in verbs:
             trainer.test(task, data, ckpt_path=ckpt, weights_only=True, verbose=False)
-            rows = gather_rows(task.rows, len(data.images["test"]), trainer.world_size)
+            rows = gather_rows(task.test_rows, len(data.images["test"]), trainer.world_size)
             if trainer.is_global_zero:
                 of = data.images["test"].dataset.name
                 score_files.write_scores(folder, rows, of, task.score.protocol, task.score.maps)
@@ -109,8 +110,5 @@ def gather_rows(
 
     Images go round the ranks, which are filled up with the first images again.
     """
-    if ranks == 1:
-        return rows
-    parts: list[Sequence[Mapping[str, Any]]] = [()] * ranks
-    torch.distributed.all_gather_object(parts, rows)
+    parts = gather_from_ranks(rows, ranks)
     return [row for turn in zip(*parts, strict=True) for row in turn][:images]

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
+from deepsal.vocabulary import PREEMPTION_SIGNAL
+
 PREEMPTED_EXIT_CODE = 75
 """Exit code of a process that left because it was told to (EX_TEMPFAIL)."""
-PREEMPTION_SIGNAL = signal.SIGUSR2
 
 
 def cluster_environment() -> Any:

@@ -7,7 +7,7 @@ import yaml
 from deepsal.metrics import functional
 from deepsal.training.losses import PendingLossTerms, SaliencyLoss
 
-PRESETS = sorted((Path(__file__).parents[1] / "conf" / "loss").glob("*.yaml"))
+PRESETS = sorted((Path(__file__).parents[2] / "conf" / "loss").glob("*.yaml"))
 RECIPES = {
     "kl_cc_nss": (1, 0.1, 0.1, 0),
     "kl": (1, 0, 0, 0),
@@ -63,16 +63,16 @@ def test_a_term_that_is_not_finite_is_named() -> None:
 @pytest.mark.parametrize("file", PRESETS, ids=lambda f: f.stem)
 def test_presets_are_the_published_recipes(file: Path) -> None:
     preset = yaml.safe_load(file.read_text())
-    found = tuple(preset.get(name, 0) for name in ("kl", "cc", "nss", "sim"))
-    assert found == RECIPES[file.stem]
+    weights = tuple(preset.get(name, 0) for name in ("kl", "cc", "nss", "sim"))
+    assert weights == RECIPES[file.stem]
 
 
 def test_the_terms_of_a_step_are_checked_later_and_say_where_they_were_made() -> None:
     terms = {"kl": torch.tensor(1.0), "nss": torch.tensor(2.0)}
-    PendingLossTerms.of(terms, "epoch 1").check()
-    late = PendingLossTerms.of(terms | {"nss": torch.tensor(torch.inf)}, "epoch 2, step 3")
+    PendingLossTerms.begin_copy(terms, "epoch 1").require_finite()
+    late = PendingLossTerms.begin_copy(terms | {"nss": torch.tensor(torch.inf)}, "epoch 2, step 3")
     with pytest.raises(FloatingPointError, match="the loss term nss is inf at epoch 2, step 3"):
-        late.check()
+        late.require_finite()
 
 
 def test_unchecked_terms_are_the_checked_ones() -> None:

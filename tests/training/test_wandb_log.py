@@ -60,7 +60,7 @@ def test_an_offline_run_holds_scores_fields_pictures_and_config(
     caplog.set_level("INFO")
     logger = WeightsAndBiases(tmp_path, name="toy", job_type=["fit", "test"], tags=["vgg16"])
     logger.log_hyperparams({"backbone": {"name": "toy"}})
-    watch = WatchReceptiveFields(tmp_path, ["conv1", "conv4"], units=4, patches=2, window=33)
+    watch = WatchReceptiveFields(tmp_path, stages=["conv1", "conv4"], units=4, patches=2, window=33)
     trainer = pl.Trainer(
         max_epochs=2,
         accelerator="cpu",
@@ -153,7 +153,7 @@ def test_a_killed_dashboard_does_not_fail_the_training(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("W&B failed") == 1
-    assert "training goes on" in done.stderr
+    assert "the training continues" in done.stderr
 
 
 def test_online_with_a_key_offline_without_and_wandb_mode_decides(
