@@ -1,7 +1,7 @@
 """Looking at the units of a network without changing it."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,6 +49,31 @@ def _require_uncompiled(module: nn.Module) -> nn.Module:
             "the uncompiled module (`_orig_mod`, or a copy made before `compile()`)"
         )
     return module
+
+
+def unit_numbers(
+    units: int | Sequence[int], channels: Mapping[str, int], option: str
+) -> dict[str, list[int]]:
+    """Return the channel numbers of the units that an option chooses in each stage.
+
+    Args:
+        units: the first so many channels of each stage, or their numbers.
+        channels: number of channels of each stage.
+        option: name of the option, for the error.
+
+    Raises:
+        ValueError: no unit is chosen, or a stage has fewer channels.
+
+    >>> unit_numbers(3, {"conv1": 2, "conv2": 4}, "rf.units")
+    {'conv1': [0, 1], 'conv2': [0, 1, 2]}
+    """
+    numbers: dict[str, list[int]] = {}
+    for stage, count in channels.items():
+        selected = range(min(units, count)) if isinstance(units, int) else units
+        if not selected or not 0 <= min(selected) <= max(selected) < count:
+            raise ValueError(f"{option}={units}: {stage} has units 0 … {count - 1}")
+        numbers[stage] = [int(unit) for unit in selected]
+    return numbers
 
 
 @contextmanager
