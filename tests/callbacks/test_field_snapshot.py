@@ -3,11 +3,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from deepsal.callbacks.field_snapshot import FieldSnapshot, WatchOptions
 from deepsal.rf import map_receptive_fields, measure_geometry, store
 from deepsal.rf.patches import centred_patches
-from tests.conftest import datamodule, task
+from tests.conftest import NoTrace, datamodule, task
 
 
 def snapshot_of(folder: Path, **options: Any) -> FieldSnapshot:
@@ -17,29 +18,26 @@ def snapshot_of(folder: Path, **options: Any) -> FieldSnapshot:
     return snapshot
 
 
-def test_a_snapshot_stores_the_fields_that_the_library_maps_and_how(tmp_path: Path) -> None:
+def test_a_snapshot_stores_the_fields_that_the_library_maps_and_how(
+    tmp_path: Path, leaves_no_trace: NoTrace
+) -> None:
     network, images = task().network, datamodule().images["val"]
     snapshot = snapshot_of(tmp_path, sources=["centred"])
-    numbers, pictures = snapshot(
-        network, images, snapshot.empty_recorder(), "epoch=000", {"dataset": "toy"}
-    )
+    recorder = snapshot.empty_recorder()
+    with leaves_no_trace(network):
+        numbers, figures = snapshot(network, images, recorder, "epoch=000", {"dataset": "toy"})
     geometry = measure_geometry(network, "backbone.conv3")
     patches = centred_patches(3, 2, geometry, (64, 96))
     whole = np.stack([images[i].image for i in range(2)])
+    tensor = torch.as_tensor(whole)
     expected = map_receptive_fields(
-        network,
-        "backbone.conv3",
-        images[0].image.new_tensor(whole),
-        patches,
-        range(3),
-        geometry,
-        33,
+        network, "backbone.conv3", tensor, patches, range(3), geometry, 33
     )
     fields = store.load_fields(snapshot.fields_file("epoch=000"), "conv3/centred")
     assert np.allclose(fields.field, expected.field, atol=1e-7)
     assert numbers["rf/conv3/correlation"] == pytest.approx(1)
     assert "rf/conv3/dead" not in numbers
-    assert pictures["rf/conv3/centred"].is_file()
+    assert figures["rf/conv3/centred"].is_file()
     description = store.load_description(snapshot.fields_file("epoch=000"))
     assert description["dataset"] == "toy"
     assert description["method"] == "gradient"
@@ -65,12 +63,9 @@ def test_a_stage_that_never_fires_is_dead_and_not_noise(tmp_path: Path) -> None:
         network(images[0].image[None])
     numbers, _ = snapshot(network, images, recorder, "epoch=000", {})
     assert numbers["rf/conv3/dead"] == 1
-    assert np.isnan(
-        store.load_fields(snapshot.fields_file("epoch=000"), "conv3/strongest").field
-    ).all()
-    assert np.isfinite(
-        store.load_fields(snapshot.fields_file("epoch=000"), "conv3/centred").field
-    ).all()
+    file = snapshot.fields_file("epoch=000")
+    assert np.isnan(store.load_fields(file, "conv3/strongest").field).all()
+    assert np.isfinite(store.load_fields(file, "conv3/centred").field).all()
 
 
 def test_a_continued_run_compares_with_its_own_first_checkpoint(tmp_path: Path) -> None:
