@@ -23,14 +23,15 @@ class WatchReceptiveFields(pl.Callback):
     """Callback that maps the signed receptive fields of a network's units at checkpoints.
 
     It does not change the training: a run without it ends in bit-equal weights. Fields are mapped
-    before training (epoch 0, the pre-trained network) and after chosen epochs, or in a test that
-    follows no training. A field is read before the unit's rectifier, in full float32 whatever the
-    training's precision. The strongest patches come from one pass over all validation images.
+    before training (epoch 0, the pre-trained network), after every `every_n_epochs` epochs, and in
+    a test that follows no training. A field is read before the unit's rectifier, in full float32
+    whatever the training's precision. The strongest patches come from one pass over all validation
+    images.
 
     Files: `fields/epoch=NNN.npz` (or `fields/test.npz`); one figure per stage and source; at the
     end each stage's evolution, radial profiles and strongest patches.
 
-    Log keys, each a median over a stage's units unless it says otherwise:
+    Log keys (medians over a stage's units, except `dead` and `cka_to_start`):
 
     - `rf/conv4/correlation`: with the field of epoch 0, on the first source, both smoothed by a
       quarter of the stride.

@@ -37,18 +37,16 @@ class SaliencyLoss(nn.Module):
             )
 
     def forward(
-        self, log_density: MapBatch, density: MapBatch, fixations: MapBatch, check: bool = True
+        self, log_density: MapBatch, density: MapBatch, fixations: MapBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and the batch mean of each of its terms (detached, unweighted).
+
+        They may be infinite or NaN; `PendingLossTerms` checks the terms without a wait for a GPU.
 
         Args:
             log_density: (B, H, W).
             density: (B, H, W).
             fixations: (B, H, W), counts.
-            check: require finite terms; the host then waits for a GPU.
-
-        Raises:
-            FloatingPointError: a term is not finite; the message names it.
         """
         truth = {"kl": density, "cc": density, "sim": density, "nss": fixations}
         terms = {
@@ -56,8 +54,6 @@ class SaliencyLoss(nn.Module):
             for name, weight in self.weights.items()
             if weight
         }
-        if check:
-            require_finite({name: term.item() for name, term in terms.items()})
         loss = sum(
             (weight if name == "kl" else -weight) * terms[name]
             for name, weight in self.weights.items()
@@ -65,16 +61,6 @@ class SaliencyLoss(nn.Module):
         )
         assert isinstance(loss, Tensor)
         return loss, {name: term.detach() for name, term in terms.items()}
-
-
-def require_finite(terms: Mapping[str, float]) -> None:
-    """Raise FloatingPointError if a loss term is not finite; the message names the term.
-
-    >>> require_finite({"kl": 1.0, "nss": -2.0})
-    """
-    for name, term in terms.items():
-        if not math.isfinite(term):
-            raise FloatingPointError(f"the loss term {name} is {term}")
 
 
 class PendingLossTerms(NamedTuple):
@@ -99,10 +85,12 @@ class PendingLossTerms(NamedTuple):
         return cls(on_host, [*terms], position, event)
 
     def require_finite(self) -> None:
-        """Wait for the copy, and raise FloatingPointError if a term is not finite."""
+        """Wait for the copy, and raise FloatingPointError if a term is not finite.
+
+        >>> PendingLossTerms.begin_copy({"nss": torch.tensor(1 / 2)}, "step 3").require_finite()
+        """
         if self.copy_event:
             self.copy_event.synchronize()
-        try:
-            require_finite(dict(zip(self.names, self.values.tolist(), strict=True)))
-        except FloatingPointError as error:
-            raise FloatingPointError(f"{error} at {self.position}") from None
+        for name, term in zip(self.names, self.values.tolist(), strict=True):
+            if not math.isfinite(term):
+                raise FloatingPointError(f"the loss term {name} is {term} at {self.position}")

@@ -1,4 +1,4 @@
-"""Arithmetic precision of a training: the fastest one of a machine, and checks of a chosen one."""
+"""Arithmetic precision of a training: the fastest one of a machine, and checks of an option."""
 
 from typing import Literal
 
@@ -48,7 +48,7 @@ def check_accelerator(accelerator: str) -> None:
         accelerator: of the trainer: auto, cpu, gpu, cuda, mps …
 
     Raises:
-        ValueError: the message says what to set or to install.
+        ValueError: the message names the option to set or the package to install.
     """
     gpus, required = visible_gpus(), accelerator in {"gpu", "cuda"}
     if not (required or (gpus and accelerator == "auto")):
@@ -83,7 +83,7 @@ def check_precision(precision: str | int, accelerator: str) -> None:
         accelerator: of the trainer; `check_accelerator` accepts it.
 
     Raises:
-        ValueError: the message says what to set.
+        ValueError: the message names the option to set.
     """
     name = PRECISION_ALIASES.get(str(precision), precision)
     option = f"trainer.precision={precision}"

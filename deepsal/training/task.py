@@ -81,7 +81,7 @@ class SaliencyTask(pl.LightningModule):
         self._check_last_step()
         log_density = self._predict(self.compiled or self.network, batch)
         loss: Tensor
-        loss, terms = self.loss(log_density, batch.density, batch.fixations, check=False)
+        loss, terms = self.loss(log_density, batch.density, batch.fixations)
         position = f"epoch {self.current_epoch + 1}, step {self.global_step}, images {batch.name}"
         self.last_step = PendingLossTerms.begin_copy(terms, position)
         count = len(batch.image)
@@ -93,7 +93,7 @@ class SaliencyTask(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         log_density = self._predict(self.compiled or self.network, batch)
         self._check_last_step()
-        loss, terms = self.loss(log_density, batch.density, batch.fixations, check=False)
+        loss, terms = self.loss(log_density, batch.density, batch.fixations)
         position = f"the validation of epoch {self.current_epoch + 1}, images {batch.name}"
         self.last_step = PendingLossTerms.begin_copy(terms, position)
         self.val_scores.update(log_density, batch.density, batch.fixations)
