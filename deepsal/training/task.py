@@ -12,8 +12,8 @@ from typing_extensions import override
 
 from deepsal.metrics.scoring import ImageScorer, MeanScores
 from deepsal.models import Baseline, Centre, FinetuneDepth, HumanCeiling, SaliencyNetwork, Uniform
-from deepsal.models.compilation import CompiledForward
 from deepsal.rf.arithmetic import full_precision
+from deepsal.training.compiled_forward import CompiledForward
 from deepsal.training.losses import PendingLossTerms, SaliencyLoss
 
 
