@@ -41,7 +41,7 @@ class SaliencyTask(pl.LightningModule):
         finetune: which stages learn; applied at once, before any distributed wrapping.
         loss: what training minimises.
         optimizer: `groups → optimiser`, such as `partial(AdamW, weight_decay=0.01)`.
-        lr: learning rate of the decoder; stages scale it (`Finetune.lr_scale`).
+        lr: learning rate of the decoder; stages scale it (`FinetuneDepth.lr_scale`).
         schedule: `(optimiser, steps) → scheduler` stepped every batch, or None.
         score: which scores of the test images, by which protocol.
         compile: compile the forward pass of training and validation; True or a mode of
@@ -154,7 +154,7 @@ class SaliencyTask(pl.LightningModule):
     @override
     def configure_optimizers(self) -> Any:
         _ = self.network.backbone  # a baseline refuses: it has nothing to learn
-        optimizer = self.optimizer(self.finetune.groups(self.network, self.lr))
+        optimizer = self.optimizer(self.finetune.parameter_groups(self.network, self.lr))
         if self.schedule is None:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)

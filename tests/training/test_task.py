@@ -42,7 +42,7 @@ def test_only_the_chosen_depth_moves_buffers_included(depth: str, tmp_path: Path
     module = task(depth)
     before = state(module)
     fit(module, tmp_path)
-    frozen = module.network.backbone.frozen
+    frozen = module.network.backbone.frozen_stages
     assert len(frozen) == DEPTHS[::-1].index(depth)
     for key, value in state(module).items():
         stage = key.split(".")[1] if key.startswith("backbone.conv") else None
