@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from typing_extensions import override
 
+from deepsal.data.batch import GroundTruth
 from deepsal.metrics.scoring import ImageScorer, MeanScores
 from deepsal.models import Baseline, Centre, FinetuneDepth, HumanCeiling, SaliencyNetwork, Uniform
 from deepsal.rf.arithmetic import full_precision
@@ -99,7 +100,7 @@ class SaliencyTask(pl.LightningModule):
         loss, terms = self.loss(log_density, batch.density, batch.fixations, check=False)
         at = f"the validation of epoch {self.current_epoch + 1}, images {batch.name}"
         self.last_step = PendingLossTerms.of(terms, at)
-        self.val_scores.update(log_density, batch.density, batch.fixations)
+        self.val_scores.update(log_density, GroundTruth(batch.density, batch.fixations))
         self.log("val/loss", loss, batch_size=len(batch.image), sync_dist=True)
 
     @override
@@ -139,9 +140,15 @@ class SaliencyTask(pl.LightningModule):
 
     def _test(self, batch: FixationBatch) -> None:
         rows: list[dict[str, Any]] = [{"name": name} for name in batch.name]
-        others, baseline = self._others(batch), self._predict(self.baselines["centre"], batch)
+        truth = GroundTruth(
+            batch.density,
+            batch.fixations,
+            self._others(batch),
+            self._predict(self.baselines["centre"], batch),
+            self._tested.sigma_of(batch.name[0]),  # test images come one by one
+        )
         for prefix, network in {"": self.network, **self.baselines}.items():
-            values = self._scores(network, batch, others, baseline)
+            values = self._scores(network, batch, truth)
             label = f"{prefix}_" if prefix else ""
             for score, per_image in values.items():
                 for row, value in zip(rows, per_image.tolist(), strict=True):
@@ -171,20 +178,23 @@ class SaliencyTask(pl.LightningModule):
             last.check()
 
     def _scores(
-        self, network: nn.Module, batch: FixationBatch, others: Tensor, baseline: Tensor
+        self, network: nn.Module, batch: FixationBatch, truth: GroundTruth
     ) -> dict[str, Tensor]:
-        sigma = self._tested.sigma_of(batch.name[0])  # test images come one by one
-
-        def score(*maps: Tensor) -> dict[str, Tensor]:
-            log_density, density, fixations = (m.to(batch.fixations) for m in maps)
-            of_image = others.expand_as(log_density), baseline.expand_as(log_density)
-            values = self.score(log_density, density, fixations, *of_image, sigma)
-            return {name: value.cpu() for name, value in values.items()}
+        def score(log_density: Tensor, fixated: GroundTruth) -> dict[str, Tensor]:
+            log_density, density, fixations = (
+                m.to(batch.fixations) for m in (log_density, fixated.density, fixated.fixations)
+            )
+            elsewhere = {
+                field: getattr(truth, field).expand_as(log_density)
+                for field in ("other_fixations", "baseline_log_density")
+            }
+            whole = truth._replace(density=density, fixations=fixations, **elsewhere)
+            return {name: value.cpu() for name, value in self.score(log_density, whole).items()}
 
         if isinstance(network, HumanCeiling):  # its truth is not everybody's fixations
             height, width = batch.density.shape[-2:]
-            return network.ceiling(batch.name, (height, width), score)
-        return score(self._predict(network, batch), batch.density, batch.fixations)
+            return network.score_ceiling(batch.name, (height, width), score)
+        return score(self._predict(network, batch), truth)
 
     def predictor(self, dataset: Any) -> Callable[[Tensor, tuple[int, int], list[str]], Tensor]:
         """Return `log_density`, ready for the images of a data set."""
