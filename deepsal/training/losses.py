@@ -19,17 +19,15 @@ class SaliencyLoss(nn.Module):
 
     Args:
         kl, cc, nss, sim: weight of each term; a term of weight 0 is not computed.
-        name: the preset's name, for tables.
 
     Raises:
         ValueError: a weight is negative, or all are 0.
     """
 
     def __init__(
-        self, kl: float = 0.0, cc: float = 0.0, nss: float = 0.0, sim: float = 0.0, name: str = ""
+        self, kl: float = 0.0, cc: float = 0.0, nss: float = 0.0, sim: float = 0.0
     ) -> None:
         super().__init__()
-        self.name = name
         self.weights = {"kl": kl, "cc": cc, "nss": nss, "sim": sim}
         if any(weight < 0 for weight in self.weights.values()) or not any(self.weights.values()):
             raise ValueError(

@@ -10,11 +10,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from typing_extensions import override
 
-from deepsal.data.batch import Batch
+from deepsal.data.batch import Batch, GroundTruth
 from deepsal.metrics.scoring import ImageScorer, MeanScores
 from deepsal.models import Baseline, Centre, FinetuneDepth, HumanCeiling, SaliencyNetwork, Uniform
-from deepsal.models.compilation import CompiledForward
 from deepsal.rf.arithmetic import full_precision
+from deepsal.training.compiled_forward import CompiledForward
 from deepsal.training.losses import PendingLossTerms, SaliencyLoss
 
 DensityPredictor = Callable[[Tensor, tuple[int, int], list[str]], Tensor]
@@ -96,7 +96,7 @@ class SaliencyTask(pl.LightningModule):
         loss, terms = self.loss(log_density, batch.density, batch.fixations)
         position = f"the validation of epoch {self.current_epoch + 1}, images {batch.name}"
         self.last_step = PendingLossTerms.begin_copy(terms, position)
-        self.val_scores.update(log_density, batch.density, batch.fixations)
+        self.val_scores.update(log_density, GroundTruth(batch.density, batch.fixations))
         self.log("val/loss", loss, batch_size=len(batch.image), sync_dist=True)
 
     @override
@@ -135,12 +135,15 @@ class SaliencyTask(pl.LightningModule):
 
     def _score_test_batch(self, batch: Batch) -> None:
         rows: list[dict[str, Any]] = [{"name": name} for name in batch.name]
-        others, baseline = (
+        truth = GroundTruth(
+            batch.density,
+            batch.fixations,
             self._other_fixations(batch),
             self._predict(self.baselines["centre"], batch),
+            self._test_dataset.sigma_of(batch.name[0]),  # a test batch is one image
         )
         for prefix, network in {"": self.network, **self.baselines}.items():
-            values = self._scores(network, batch, others, baseline)
+            values = self._scores(network, batch, truth)
             label = f"{prefix}_" if prefix else ""
             for score, per_image in values.items():
                 for row, value in zip(rows, per_image.tolist(), strict=True):
@@ -153,7 +156,7 @@ class SaliencyTask(pl.LightningModule):
     @override
     def configure_optimizers(self) -> Any:
         _ = self.network.backbone  # a baseline has none and raises an error
-        optimizer = self.optimizer(self.finetune.groups(self.network, self.lr))
+        optimizer = self.optimizer(self.finetune.parameter_groups(self.network, self.lr))
         if self.schedule is None:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
@@ -169,21 +172,22 @@ class SaliencyTask(pl.LightningModule):
         if last:
             last.require_finite()
 
-    def _scores(
-        self, network: nn.Module, batch: Batch, others: Tensor, baseline: Tensor
-    ) -> dict[str, Tensor]:
-        sigma = self._test_dataset.sigma_of(batch.name[0])  # a test batch is one image
-
-        def score(*maps: Tensor) -> dict[str, Tensor]:
-            log_density, density, fixations = (m.to(batch.fixations) for m in maps)
-            of_image = others.expand_as(log_density), baseline.expand_as(log_density)
-            values = self.score(log_density, density, fixations, *of_image, sigma)
-            return {name: value.cpu() for name, value in values.items()}
+    def _scores(self, network: nn.Module, batch: Batch, truth: GroundTruth) -> dict[str, Tensor]:
+        def score(log_density: Tensor, fixated: GroundTruth) -> dict[str, Tensor]:
+            log_density, density, fixations = (
+                m.to(batch.fixations) for m in (log_density, fixated.density, fixated.fixations)
+            )
+            elsewhere = {
+                field: getattr(truth, field).expand_as(log_density)
+                for field in ("other_fixations", "baseline_log_density")
+            }
+            whole = truth._replace(density=density, fixations=fixations, **elsewhere)
+            return {name: value.cpu() for name, value in self.score(log_density, whole).items()}
 
         if isinstance(network, HumanCeiling):  # it is scored on held-out observers
             height, width = batch.density.shape[-2:]
-            return network.ceiling(batch.name, (height, width), score)
-        return score(self._predict(network, batch), batch.density, batch.fixations)
+            return network.score_ceiling(batch.name, (height, width), score)
+        return score(self._predict(network, batch), truth)
 
     def predictor(self, dataset: Any) -> DensityPredictor:
         """Return `log_density`, after preparing a baseline for a data set."""

@@ -41,7 +41,7 @@ def test_the_loss_is_the_signed_sum_of_the_scores() -> None:
 def test_a_step_downhill_improves_every_term(name: str) -> None:
     log_density, density, fixations = maps()
     log_density.requires_grad_()
-    criterion = SaliencyLoss(**{name: 1.0})  # type: ignore[arg-type]
+    criterion = SaliencyLoss(**{name: 1.0})
     loss, _ = criterion(log_density, density, fixations)
     (gradient,) = torch.autograd.grad(loss, log_density)
     better, _ = criterion((log_density - 0.1 * gradient).detach(), density, fixations)
@@ -51,7 +51,7 @@ def test_a_step_downhill_improves_every_term(name: str) -> None:
 @pytest.mark.parametrize("weights", [{"kl": -1.0}, {}, {"kl": 0.0}])
 def test_weights_are_positive(weights: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="signs are built in"):
-        SaliencyLoss(**weights)  # type: ignore[arg-type]
+        SaliencyLoss(**weights)
 
 
 def test_a_term_that_is_not_finite_is_named() -> None:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from deepsal.data import SaliencyDataModule, popout_dataset
+from deepsal.data.batch import GroundTruth
 from deepsal.data.fixation_maps import rasterise_fixations
 from deepsal.metrics import functional
-from deepsal.metrics.scoring import ImageScorer, score_images
+from deepsal.metrics.scoring import ImageScorer
 from deepsal.models import Centre, HumanCeiling, StoredMaps
 from deepsal.runs.export import PredictionExport
 from deepsal.training.task import SaliencyTask
@@ -28,7 +29,7 @@ def test_only_the_chosen_depth_moves_buffers_included(depth: str, tmp_path: Path
     module = task(depth)
     before = state(module)
     fit(module, tmp_path)
-    frozen = module.network.backbone.frozen
+    frozen = module.network.backbone.frozen_stages
     assert len(frozen) == DEPTHS[::-1].index(depth)
     for key, value in state(module).items():
         stage = key.split(".")[1] if key.startswith("backbone.conv") else None
@@ -58,9 +59,7 @@ def test_training_lowers_the_loss_and_validation_is_the_mean_over_images(tmp_pat
         module.network.eval()
         for batch in data.val_dataloader():
             log_density = module.network(batch.image)
-            values.append(
-                score_images(log_density, batch.density, batch.fixations, ("nss",))["nss"]
-            )
+            values.append(functional.nss(log_density, batch.fixations))
         after, _ = module.loss(module.network(seen.image), seen.density, seen.fixations)
     assert after < before
     validated = trainer.callback_metrics["val/nss"].item()
@@ -79,7 +78,7 @@ def test_test_images_are_scored_at_their_own_size_beside_centre_and_chance(tmp_p
         assert batch.density.shape[1:] == batch.size[0]
         with torch.no_grad():
             log_density = module.network.eval()(batch.image, batch.size[0])
-        expected = score_images(log_density, batch.density, batch.fixations)
+        expected = ImageScorer()(log_density, GroundTruth(batch.density, batch.fixations))
         assert row["nss"] == pytest.approx(expected["nss"].item(), abs=1e-5)
         assert row["chance_auc"] == 0.5
         assert row["centre_kl"] != row["chance_kl"]

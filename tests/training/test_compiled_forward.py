@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepsal.models.compilation import CompiledForward
 from deepsal.rf.mapping.gradient_fields import map_receptive_fields
+from deepsal.training.compiled_forward import CompiledForward
 from deepsal.training.task import SaliencyTask
 from tests import conftest
 from tests.training.support import fit
