@@ -45,7 +45,6 @@ class FieldSnapshot:
             responses now), `blank` (grey), `noise` (white noise).
         window: side of a stored field in pixels.
         method: of `deepsal.rf.map_receptive_fields`.
-        components: of the covariance over patches.
     """
 
     def __init__(
@@ -57,7 +56,6 @@ class FieldSnapshot:
         sources: Sequence[str],
         window: int,
         method: str,
-        components: int,
     ) -> None:
         options = (
             ("stages", stages, STAGES),
@@ -74,7 +72,6 @@ class FieldSnapshot:
         self.sources = list(sources)
         self.window = window
         self.method = method
-        self.components = components
         self.units: dict[str, list[int]] = {}
         self.geometry: dict[str, FieldGeometry] = {}
         self.start: dict[str, ReceptiveFields] = {}
@@ -193,7 +190,6 @@ class FieldSnapshot:
             self.geometry[stage],
             self.window,
             self.method,
-            components=self.components,
         )
         return replace(found, patches=patches)
 

@@ -51,7 +51,6 @@ class WatchReceptiveFields(pl.Callback):
         window: side of a stored field in pixels.
         sources: of patches: centred, strongest, blank, noise; changes are measured on the first.
         method: see `deepsal.rf.map_receptive_fields`.
-        components: leading components of the covariance over patches to store.
     """
 
     def __init__(
@@ -64,11 +63,8 @@ class WatchReceptiveFields(pl.Callback):
         window: int = 129,
         sources: Sequence[str] = ("centred", "strongest"),
         method: str = "gradient",
-        components: int = 0,
     ) -> None:
-        self.look = FieldSnapshot(
-            Path(folder), stages, units, patches, sources, window, method, components
-        )
+        self.look = FieldSnapshot(Path(folder), stages, units, patches, sources, window, method)
         self.every_n_epochs = every_n_epochs
         self.seconds = self.began = 0.0
         self.blind = False

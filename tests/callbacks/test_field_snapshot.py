@@ -17,7 +17,6 @@ def look(folder: Path, **options: object) -> FieldSnapshot:
         "sources": ["centred", "strongest"],
         "window": 33,
         "method": "gradient",
-        "components": 0,
     }
     made = FieldSnapshot(folder, **{**settings, **options})  # type: ignore[arg-type]
     made.choose(task().network.backbone.channels)

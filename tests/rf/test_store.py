@@ -24,8 +24,6 @@ def some(seed: int) -> ReceptiveFields:
         centre=generator.normal(size=(4, 2, 2)).astype(np.float32),
         activation=generator.normal(size=(4, 2)).astype(np.float32),
         count=np.full(4, 2),
-        component=generator.normal(size=(4, 1, 3, 5, 5)).astype(np.float32),
-        variance=generator.normal(size=(4, 1)).astype(np.float32),
     )
 
 
