@@ -115,10 +115,10 @@ class WatchReceptiveFields(pl.Callback):
         """Return the strongest responses to all validation images."""
         network, recorder = _saliency_network(pl_module), self.look.empty_recorder()
         loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        with temporary_eval_mode(network), torch.no_grad(), recorder.hooked(network):
+        with temporary_eval_mode(network), torch.no_grad(), recorder.record_from(network):
             seen = 0
             for batch in loader if recorder.units else ():
-                recorder.next(range(seen, seen + len(batch.image)))
+                recorder.announce_images(range(seen, seen + len(batch.image)))
                 network(batch.image.to(pl_module.device))
                 seen += len(batch.image)
         return recorder

@@ -52,13 +52,10 @@ class UnitReadout(nn.Module):
         if self.rectifier is None:
             return self.forward(image)
         inputs: list[Tensor] = []
-        handle = self.rectifier.register_forward_pre_hook(
+        with self.rectifier.register_forward_pre_hook(
             lambda _module, arguments: inputs.append(arguments[0].clone())
-        )
-        try:
+        ):
             self.forward(image)
-        finally:
-            handle.remove()
         return inputs[-1]
 
 
