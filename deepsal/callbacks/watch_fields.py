@@ -107,10 +107,10 @@ class WatchReceptiveFields(pl.Callback):
         """Return the strongest responses to all validation images."""
         network, recorder = _saliency_network(pl_module), self.snapshot.empty_recorder()
         loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        with temporary_eval_mode(network), torch.no_grad(), recorder.hooked(network):
+        with temporary_eval_mode(network), torch.no_grad(), recorder.record_from(network):
             position = 0
             for batch in loader if recorder.units else ():
-                recorder.next(range(position, position + len(batch.image)))
+                recorder.announce_images(range(position, position + len(batch.image)))
                 network(batch.image.to(pl_module.device))
                 position += len(batch.image)
         return recorder

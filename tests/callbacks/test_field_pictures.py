@@ -21,8 +21,6 @@ def small_fields(scale: float) -> ReceptiveFields:
         centre=np.array([[[20, 30], [1, 1]], [[20, 30], [np.nan, np.nan]]], dtype=np.float32),
         activation=np.ones((2, 2), dtype=np.float32),
         count=np.array([2, 1]),
-        component=np.zeros((2, 0, 3, 9, 9), dtype=np.float32),
-        variance=np.zeros((2, 0), dtype=np.float32),
     )
 
 

@@ -58,8 +58,8 @@ def test_a_stage_that_never_fires_is_dead_and_not_noise(tmp_path: Path) -> None:
     network.backbone.get_parameter("conv3.1.bias").data.fill_(-1e3)
     snapshot = snapshot_of(tmp_path)
     recorder = snapshot.empty_recorder()
-    with recorder.hooked(network.eval()):
-        recorder.next([0])
+    with recorder.record_from(network.eval()):
+        recorder.announce_images([0])
         network(images[0].image[None])
     numbers, _ = snapshot(network, images, recorder, "epoch=000", {})
     assert numbers["rf/conv3/dead"] == 1

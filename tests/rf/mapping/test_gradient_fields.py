@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import NeuronGradient
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
@@ -10,29 +9,7 @@ from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.mapping.gradient_fields import map_receptive_fields
 from deepsal.rf.mapping.methods import FIELD_METHODS
 from tests.conftest import NoTrace, arrays_equal, backbone, difference_of_gaussians
-
-SIDE = 15
-
-
-class Planted(nn.Module):
-    """y = relu(w·x + b) behind an ON/OFF pair of rectifiers, for each field w of a bank."""
-
-    def __init__(self, bank: Tensor) -> None:
-        super().__init__()
-        self.split = nn.Conv2d(3, 2, 1, bias=False)
-        self.split.weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1) / 3
-        self.pair = nn.ReLU()
-        self.bank = nn.Conv2d(2, len(bank), SIDE, padding=SIDE // 2)
-        self.bank.weight.data = torch.stack([bank, -bank], 1)
-        self.get_parameter("bank.bias").data.fill_(-1e-3)  # silent units too
-        self.units = nn.Sequential(self.bank, nn.ReLU())
-
-    def forward(self, image: Tensor) -> Tensor:
-        return torch.as_tensor(self.units(self.pair(self.split(image))))
-
-
-def middle(units: int, images: int, at: tuple[int, int]) -> NDArray[np.int64]:
-    return np.array([[[i, *at] for i in range(images)]] * units)
+from tests.rf.support import SIDE, Planted, middle
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.55, 0.9])
