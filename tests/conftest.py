@@ -1,7 +1,9 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +60,57 @@ def install_gpus(
     install()
     yield install
     hardware._installed_gpus.cache_clear()
+
+
+NoTrace = Callable[[nn.Module], AbstractContextManager[None]]
+"""Type of the fixture `leaves_no_trace`."""
+
+
+@pytest.fixture
+def leaves_no_trace() -> NoTrace:
+    """A context manager that checks that a block leaves a network as it was, also after an error.
+
+    Weights, buffers, gradients, `requires_grad`, training flags and hooks are compared.
+    """
+
+    @contextmanager
+    def check(network: nn.Module) -> Iterator[None]:
+        tensors, flags = _tensors(network), _flags(network)
+        try:
+            yield
+        finally:
+            after = _tensors(network)
+            assert [*after] == [*tensors]
+            changed = [name for name, value in tensors.items() if not _same(value, after[name])]
+            assert not changed, f"{changed} changed"
+            assert _flags(network) == flags
+
+    return check
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor | None]:
+    """Return copies of a network's weights, buffers and gradients."""
+    grads = {f"{name}.grad": p.grad for name, p in network.named_parameters()}
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers()), **grads}
+    return {n: value if value is None else value.detach().clone() for n, value in tensors.items()}
+
+
+def _same(first: Tensor | None, second: Tensor | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return torch.equal(first, second)
+
+
+def _flags(network: nn.Module) -> dict[str, Any]:
+    """Return what a network learns, and the modes and hooks of its modules."""
+    flags: dict[str, Any] = {name: p.requires_grad for name, p in network.named_parameters()}
+    for name, module in network.named_modules():
+        hooks = [
+            *(module._forward_hooks, module._forward_pre_hooks),
+            *(module._backward_hooks, module._backward_pre_hooks),
+        ]
+        flags[f"{name}:"] = module.training, [dict(handles) for handles in hooks]
+    return flags
 
 
 def stage(channels_in: int, channels: int, stride: int = 2) -> nn.Module:

@@ -68,5 +68,5 @@ def test_instructions_are_those_of_the_processor(
 def test_the_build_of_torch_is_known_without_importing_it() -> None:
     code = "import sys; from deepsal.hardware import torch_build as b; x = b();"
     code += "print(x['__version__'], x['cuda'], 'torch' in sys.modules)"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.split() == [torch.__version__, str(torch.version.cuda), "False"]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [torch.__version__, str(torch.version.cuda), "False"]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from deepsal.runs.folder import PREEMPTED_EXIT_CODE
-from deepsal.training.preemption import PREEMPTION_SIGNAL
+from deepsal.vocabulary import PREEMPTION_SIGNAL
 from tests.support import ROOT, SMALL
 
 LONG = [*SMALL, "logger=csv", "rf=none", "trainer.max_epochs=10000"]

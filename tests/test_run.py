@@ -69,7 +69,9 @@ def test_a_job_that_was_begun_on_another_machine_keeps_its_precision(tmp_path: P
 def test_one_network_is_built_not_two(tmp_path: Path) -> None:
     task = built(tmp_path, "backbone=alexnet", "backbone.weights=null", "data=popout")["task"]
     assert isinstance(task, SaliencyTask)
-    optimised = {id(p) for g in task.finetune.groups(task.network, 1.0) for p in g["params"]}
+    optimised = {
+        id(p) for g in task.finetune.parameter_groups(task.network, 1.0) for p in g["params"]
+    }
     assert optimised == {id(p) for p in task.parameters()}
 
 

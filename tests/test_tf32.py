@@ -64,7 +64,7 @@ def watched(folder: Path, task: SaliencyTask, data: SaliencyDataModule) -> list[
     watching = WatchReceptiveFields(folder, units=4, patches=2, window=33)
     trainer(folder, watching, 1).fit(task, data)
     trainer(folder, watching, 1).test(task, data, verbose=False)
-    return task.rows
+    return task.test_rows
 
 
 def test_a_whole_run_ends_and_its_fields_and_scores_are_those_of_float32(
@@ -80,7 +80,7 @@ def test_a_whole_run_ends_and_its_fields_and_scores_are_those_of_float32(
         trainer(tmp_path, pl.Callback(), 1).test(task, data, verbose=False)
     finally:
         torch.backends.cudnn.allow_tf32 = True
-    assert task.rows == rows, "the same weights have the same scores"
+    assert task.test_rows == rows, "the same weights have the same scores"
     one, other = (tmp_path / name / "fields" / "epoch=000.npz" for name in ("tf32", "float32"))
     for entry in store.entry_names(one):
         first, second = store.load_fields(one, entry), store.load_fields(other, entry)

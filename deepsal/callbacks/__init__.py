@@ -1,4 +1,4 @@
-"""Callbacks that look at a training, and what they write to."""
+"""Lightning callbacks that record receptive fields and predictions through training."""
 
 from deepsal.callbacks.show_predictions import ShowPredictions as ShowPredictions
 from deepsal.callbacks.watch_fields import WatchReceptiveFields as WatchReceptiveFields

@@ -1,6 +1,5 @@
-"""Pictures of stored fields: a grid per checkpoint, and what takes all checkpoints."""
+"""Figures of stored fields: a grid per checkpoint, and sheets of the whole training."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,57 +9,74 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from deepsal.atomic import replace_file
 from deepsal.rf import store
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields
 from deepsal.rf.measures import profile
 from deepsal.rf.plot import grid, sheets
 
 STRIP_UNITS = 12
+"""Number of units in an evolution sheet."""
 SHEET_UNITS = 8
+"""Number of units in a patch sheet."""
 PATCH_MARGIN = 1.25
+"""Side of a drawn patch, in sides of the unit's theoretical field."""
 MAX_PATCH_SIDE = 129
+"""Largest side of a drawn patch, pixels."""
 THUMBNAIL_SIDE, MAX_WEBP_SIDE = 72, 16383
 
 
 def draw_field_grids(
-    folder: Path, found: Mapping[str, ReceptiveFields], file: Path, degree: float | None
+    folder: Path, fields: Mapping[str, ReceptiveFields], file: Path, degree: float | None
 ) -> dict[str, Path]:
-    """Draw one grid per stage and source at one checkpoint, `{"rf/conv4/centred": picture}`.
+    """Draw the fields of one checkpoint, a grid per stage and source.
 
     Args:
         folder: the run folder.
-        found: `{"conv4/centred": fields}`.
-        file: where they are stored.
-        degree: pixels per degree of visual angle, where known.
+        fields: `{"conv4/centred": fields}`.
+        file: the file that the fields are stored in.
+        degree: pixels per degree of visual angle, or None.
+
+    Returns:
+        `{"rf/conv4/centred": figures/fields/conv4-centred/epoch=002.png}`.
     """
-    about = store.load_description(file)
-    pictures = {}
-    for name, fields in found.items():
+    description = store.load_description(file)
+    figures = {}
+    for name, of_stage in fields.items():
         stage, source = name.split("/")
-        title = f"{stage}, {_checkpoint_title(file.stem)}: {_patch_caption(about, source)}"
-        sigma = about["stages"][stage]["sigma"]
-        figure = grid.draw_field_grid(fields.field, fields.units.tolist(), title, sigma, degree)
-        pictures[f"rf/{name}"] = _save_png(figure, folder, f"{stage}-{source}/{file.stem}")
-    return pictures
+        title = f"{stage}, {_checkpoint_title(file.stem)}: {_patch_caption(description, source)}"
+        sigma, units = description["stages"][stage]["sigma"], of_stage.units.tolist()
+        figure = grid.draw_field_grid(of_stage.field, units, title, sigma, degree)
+        figures[f"rf/{name}"] = _save_png(figure, folder, f"{stage}-{source}/{file.stem}")
+    return figures
 
 
 def draw_field_evolution(
     folder: Path, stage: str, source: str, degree: float | None
 ) -> dict[str, Path]:
-    """Draw a stage's first units through training, and their radial profiles at the end."""
-    last = store.field_files(folder / "fields")[-1]
-    units = store.load_fields(last, f"{stage}/{source}").units[:STRIP_UNITS].tolist()
-    found = store.load_evolution(folder / "fields", f"{stage}/{source}", units)
-    about = store.load_description(last)
-    sigma, what = about["stages"][stage]["sigma"], _patch_caption(about, source)
-    headings = [_checkpoint_title(checkpoint) for checkpoint in found.checkpoints]
+    """Draw a stage's first units through training, and their radial profiles at the end.
+
+    Args:
+        folder: the run folder.
+        stage: a stage with stored fields.
+        source: a source of its patches.
+        degree: pixels per degree of visual angle, or None.
+
+    Returns:
+        `{"rf/conv4/evolution": …, "rf/conv4/profile": …}`.
+    """
+    name, last = f"{stage}/{source}", store.field_files(folder / "fields")[-1]
+    units = store.load_fields(last, name).units[:STRIP_UNITS].tolist()
+    evolution = store.load_evolution(folder / "fields", name, units)
+    description = store.load_description(last)
+    sigma, caption = description["stages"][stage]["sigma"], _patch_caption(description, source)
+    headings = [_checkpoint_title(checkpoint) for checkpoint in evolution.checkpoints]
     strips = sheets.draw_evolution_sheet(
-        found.field, units, headings, f"{stage}: {what}", sigma, degree
+        evolution.field, units, headings, f"{stage}: {caption}", sigma, degree
     )
-    radius, means = profile.radial_profile(profile.smooth_field(found.field[-1], sigma))
-    lines = sheets.draw_profile_sheet(
-        means, radius, units, f"{stage}, {headings[-1]}: {what}", degree
-    )
+    radius, means = profile.radial_profile(profile.smooth_field(evolution.field[-1], sigma))
+    title = f"{stage}, {headings[-1]}: {caption}"
+    lines = sheets.draw_profile_sheet(means, radius, units, title, degree)
     return {
         f"rf/{stage}/evolution": _save_png(strips, folder, f"{stage}-evolution"),
         f"rf/{stage}/profile": _save_png(lines, folder, f"{stage}-profile"),
@@ -70,65 +86,61 @@ def draw_field_evolution(
 def draw_patch_sheet(
     folder: Path, stage: str, image: Callable[[int], Tensor], degree: float | None
 ) -> dict[str, Path]:
-    """Draw the patches that excite a stage's first units most at the last checkpoint.
+    """Draw the patches that a stage's first units respond to most at the last checkpoint.
 
-    Leaves those of all its units, small, a row per unit, as `figures/fields/conv4-patches.webp`.
+    Also writes thumbnails of all units' patches, a row per unit, to
+    `figures/fields/conv4-patches.webp`.
 
     Args:
         folder: the run folder.
-        stage: a stage that was watched on its top patches.
-        image: returns an image of the data set, uint8 (3, h, w).
-        degree: pixels per degree of visual angle, where known.
+        stage: a stage with fields on its strongest patches.
+        image: returns an image of the data set, uint8 (3, h, w), by its number.
+        degree: pixels per degree of visual angle, or None.
+
+    Returns:
+        `{"rf/conv4/patches": figures/fields/conv4-patches.png}`.
     """
     file = store.field_files(folder / "fields")[-1]
     fields = store.load_fields(file, f"{stage}/strongest")
     size = store.load_description(file)["stages"][stage]["size"]
     height, width = image(0).shape[-2:]
-    shown = min(
-        int(max(size) * PATCH_MARGIN) if size else MAX_PATCH_SIDE, MAX_PATCH_SIDE, height, width
-    )
-    patches, centre = fields.patches, fields.centre
-    present = patches[..., 0] >= 0
-    cut = np.full((*present.shape, shown, shown, 3), grid.MISSING_GREY, dtype=np.uint8)
+    side = int(max(size) * PATCH_MARGIN) if size else MAX_PATCH_SIDE
+    side = min(side, MAX_PATCH_SIDE, height, width)
+    present = fields.patches[..., 0] >= 0
+    crops = np.full((*present.shape, side, side, 3), grid.MISSING_GREY, dtype=np.uint8)
     for u, k in np.argwhere(present):
-        cut[u, k] = _crop_around(image(int(patches[u, k, 0])), centre[u, k], shown)
-    _save_thumbnails(cut, folder / "figures" / "fields" / f"{stage}-patches.webp")
-    cut, present, units = (
-        cut[:SHEET_UNITS],
-        present[:SHEET_UNITS],
-        fields.units[:SHEET_UNITS].tolist(),
-    )
+        crops[u, k] = _crop_around(image(int(fields.patches[u, k, 0])), fields.centre[u, k], side)
+    thumbnails = folder / "figures" / "fields" / f"{stage}-patches.webp"
+    _save_thumbnails(crops, thumbnails)
+    first = slice(SHEET_UNITS)
     outline = (size[0], size[1]) if size else (height, width)
     title = f"{stage}, {_checkpoint_title(file.stem)}: strongest patches"
-    figure = sheets.draw_patch_sheet(cut, outline, units, title, present, degree)
+    units = fields.units[first].tolist()
+    figure = sheets.draw_patch_sheet(crops[first], outline, units, title, present[first], degree)
     return {f"rf/{stage}/patches": _save_png(figure, folder, f"{stage}-patches")}
 
 
 def _crop_around(image: Tensor, centre: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
-    """Return the square around a place, (side, side, 3); white beyond the image."""
-    padded = np.pad(
-        image.numpy(), ((0, 0), (side, side), (side, side)), mode="constant", constant_values=255
-    )
+    """Return the square (side, side, 3) around a place (row, column), white beyond the image."""
+    margins = ((0, 0), (side, side), (side, side))
+    padded = np.pad(image.numpy(), margins, mode="constant", constant_values=255)
     top, left = (round(float(at) - (side - 1) / 2) + side for at in centre)
     return padded[:, top : top + side, left : left + side].transpose(1, 2, 0)
 
 
-def _save_thumbnails(cut: NDArray[np.uint8], file: Path) -> None:
-    """Write patches (U, K, side, side, 3) as one picture, a row per unit."""
-    units, count, side = cut.shape[:3]
-    rows = cut.transpose(0, 2, 1, 3, 4).reshape(units * side, count * side, 3)
+def _save_thumbnails(crops: NDArray[np.uint8], file: Path) -> None:
+    """Write patches (U, K, side, side, 3) as one image, a row per unit."""
+    units, count, side = crops.shape[:3]
+    rows = crops.transpose(0, 2, 1, 3, 4).reshape(units * side, count * side, 3)
     small = min(side, THUMBNAIL_SIDE, MAX_WEBP_SIDE // max(units, count))
-    sheet_of_all = Image.fromarray(rows).resize(
-        (count * small, units * small), Image.Resampling.BOX
-    )
-    partial = file.with_suffix(".partial")
+    sheet = Image.fromarray(rows).resize((count * small, units * small), Image.Resampling.BOX)
     file.parent.mkdir(parents=True, exist_ok=True)
-    sheet_of_all.save(partial, "WEBP", quality=80)
-    os.replace(partial, file)
+    with replace_file(file) as partial:
+        sheet.save(partial, "WEBP", quality=80)
 
 
-def _patch_caption(about: Mapping[str, object], source: str) -> str:
-    return f"{about['method']}, {about['patches']} {source} patches"
+def _patch_caption(description: Mapping[str, object], source: str) -> str:
+    return f"{description['method']}, {description['patches']} {source} patches"
 
 
 def _checkpoint_title(checkpoint: str) -> str:
@@ -140,7 +152,6 @@ def _checkpoint_title(checkpoint: str) -> str:
 def _save_png(figure: Figure, folder: Path, name: str) -> Path:
     file = folder / "figures" / "fields" / f"{name}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_bytes(grid.png_bytes(figure))
-    os.replace(partial, file)
+    with replace_file(file) as partial:
+        partial.write_bytes(grid.png_bytes(figure))
     return file

@@ -1,7 +1,7 @@
-"""One look at a network's units: fields, numbers about them, files and pictures."""
+"""Fields of some units at one checkpoint: mapped, measured, stored and drawn."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from deepsal.callbacks import field_pictures
 from deepsal.data.batch import FixationImages
 from deepsal.rf import store
 from deepsal.rf.geometry import FieldGeometry, measure_geometry
+from deepsal.rf.hooks import unit_numbers
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
 from deepsal.rf.mapping.methods import FIELD_METHODS
 from deepsal.rf.measures import profile
@@ -28,80 +29,87 @@ from deepsal.vocabulary import STAGES
 
 PATCH_SOURCES = ("centred", "strongest", "blank", "noise")
 LOGGED_MEASURES = ("correlation", "extent", "csi", "k")
-"""Measures whose median over units is logged; all are stored with the fields, unit by unit."""
+"""Measures whose median over units is logged. All measures are stored, unit by unit."""
 CKA_IMAGES = 16
-"""Images on which activations are compared with the first look's."""
+"""Number of images on which activations are compared with those of the first snapshot."""
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """Options of the fields that a run maps: `rf.stages`, `rf.units` and so on.
+
+    Args:
+        stages: submodules of `network.backbone`.
+        units: the first so many channels of each stage, or their numbers.
+        patches: patches per unit and source.
+        sources: where patches come from. `centred`: the first validation images, with the unit in
+            the middle, the same at every checkpoint. `strongest`: the validation images that the
+            unit responds to most at this checkpoint. `blank`: a grey image. `noise`: white noise.
+            Changes are measured on the first source.
+        window: side of a stored field, pixels.
+        method: see `deepsal.rf.map_receptive_fields`.
+
+    Raises:
+        ValueError: an unknown stage, source or method; the message lists the choices.
+    """
+
+    stages: Sequence[str] = STAGES
+    units: int | Sequence[int] = 16
+    patches: int = 4
+    sources: Sequence[str] = ("centred", "strongest")
+    window: int = 129
+    method: str = "gradient"
+
+    def __post_init__(self) -> None:
+        for option, values, choices in (
+            ("stages", self.stages, STAGES),
+            ("sources", self.sources, PATCH_SOURCES),
+            ("method", [self.method], FIELD_METHODS),
+        ):
+            if unknown := [value for value in values if value not in choices]:
+                raise ValueError(f"rf.{option} has {unknown}; the choices are {list(choices)}")
 
 
 class FieldSnapshot:
-    """Extracts, stores, measures and draws the fields of some units of some stages.
+    """Maps, measures, stores and draws the fields of a run's watched units, once per checkpoint.
 
     Args:
-        folder: the run folder; `fields/` and `figures/fields/` are made in it.
-        stages: submodules of `network.backbone`.
-        units: the first so many channels of each stage, or their numbers.
-        patches: images per unit and source.
-        sources: of patches: `centred` (the middle of the first images), `strongest` (the strongest
-            responses now), `blank` (grey), `noise` (white noise).
-        window: side of a stored field in pixels.
-        method: of `deepsal.rf.map_receptive_fields`.
-        components: of the covariance over patches.
+        folder: the run folder. Files go to its `fields/` and `figures/fields/`.
+        options: stages, units, patches and method.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        stages: Sequence[str],
-        units: int | Sequence[int],
-        patches: int,
-        sources: Sequence[str],
-        window: int,
-        method: str,
-        components: int,
-    ) -> None:
-        options = (
-            ("stages", stages, STAGES),
-            ("sources", sources, PATCH_SOURCES),
-            ("method", [method], FIELD_METHODS),
-        )
-        for option, given, known in options:
-            if unknown := [name for name in given if name not in known]:
-                raise ValueError(f"rf.{option} has {unknown}; the choices are {list(known)}")
+    def __init__(self, folder: Path, options: WatchOptions) -> None:
         self.folder = folder
-        self.stages = list(stages)
-        self.wanted = units
-        self.patches = patches
-        self.sources = list(sources)
-        self.window = window
-        self.method = method
-        self.components = components
+        self.options = options
         self.units: dict[str, list[int]] = {}
         self.geometry: dict[str, FieldGeometry] = {}
-        self.start: dict[str, ReceptiveFields] = {}
-        self.images: dict[int, Tensor] = {}
+        self.start_fields: dict[str, ReceptiveFields] = {}
+        self.image_bytes: dict[int, Tensor] = {}
 
-    def choose(self, channels: Mapping[str, int]) -> None:
-        """Choose the units of each stage, and read the first checkpoint's fields if there are."""
-        for stage in self.stages:
-            first = self.wanted
-            wanted = range(min(first, channels[stage])) if isinstance(first, int) else first
-            if not wanted or not 0 <= min(wanted) <= max(wanted) < channels[stage]:
-                raise ValueError(
-                    f"rf.units={self.wanted}: {stage} has units 0 … {channels[stage] - 1}"
-                )
-            self.units[stage] = list(wanted)
-        if (first_file := self.file("epoch=000")).is_file():  # a continued run
-            self.start = {
-                s: store.load_fields(first_file, f"{s}/{self.sources[0]}") for s in self.stages
-            }
+    def choose_units(self, channels: Mapping[str, int]) -> None:
+        """Choose the units of each stage, and load a resumed run's fields of epoch 0.
+
+        Args:
+            channels: number of channels of each stage of the backbone.
+
+        Raises:
+            ValueError: a stage has no such unit.
+        """
+        stages, source = self.options.stages, self.options.sources[0]
+        watched = {stage: channels[stage] for stage in stages}
+        self.units = unit_numbers(self.options.units, watched, "rf.units")
+        if (first := self.fields_file("epoch=000")).is_file():
+            self.start_fields = {s: store.load_fields(first, f"{s}/{source}") for s in stages}
 
     def empty_recorder(self) -> StrongestPatchRecorder:
-        """Return an empty record of the strongest responses."""
+        """Return a recorder of the strongest responses that has seen no image."""
         layers = {f"backbone.{stage}": units for stage, units in self.units.items()}
-        return StrongestPatchRecorder(layers if "strongest" in self.sources else {}, self.patches)
+        return StrongestPatchRecorder(
+            layers if "strongest" in self.options.sources else {}, self.options.patches
+        )
 
-    def file(self, checkpoint: str) -> Path:
-        """Return where a checkpoint's fields are stored."""
+    def fields_file(self, checkpoint: str) -> Path:
+        """Return the path of a checkpoint's stored fields, `fields/epoch=002.npz`."""
         return self.folder / "fields" / f"{checkpoint}.npz"
 
     def __call__(
@@ -110,53 +118,60 @@ class FieldSnapshot:
         images: FixationImages,
         recorder: StrongestPatchRecorder,
         checkpoint: str,
-        about: Mapping[str, Any],
+        metadata: Mapping[str, Any],
     ) -> tuple[dict[str, float], dict[str, Path]]:
-        """Extract, store, measure and draw.
+        """Map, measure, store and draw the fields of one checkpoint.
+
+        Args:
+            network: has the stages in its `backbone`.
+            images: the validation images.
+            recorder: the strongest responses to `images`.
+            checkpoint: name of the stored file, such as `epoch=002`.
+            metadata: entries of the stored description, such as the step and the seed.
 
         Returns:
-            Numbers such as `rf/conv4/extent`, and pictures such as `rf/conv4/centred`.
+            Medians over units, such as `rf/conv4/extent`, and figures, such as `rf/conv4/centred`.
         """
+        stages, sources = self.options.stages, self.options.sources
         if not self.geometry:
-            self.geometry = {s: measure_geometry(network, f"backbone.{s}") for s in self.stages}
-        found: dict[str, ReceptiveFields] = {}
+            self.geometry = {s: measure_geometry(network, f"backbone.{s}") for s in stages}
+        fields = {
+            f"{stage}/{source}": self._map_fields(network, stage, source, images, recorder)
+            for stage in stages
+            for source in sources
+        }
+        arrays = self._disk_responses(network, images)
         numbers: dict[str, float] = {}
-        each: dict[str, NDArray[Any]] = {}
-        for stage in self.stages:
-            for source in self.sources:
-                found[f"{stage}/{source}"] = self._fields(network, stage, source, images, recorder)
-            each |= self._measures(stage, found)
-            if top := found.get(f"{stage}/strongest"):
-                numbers[f"rf/{stage}/dead"] = float(np.mean(top.count == 0))
-        each |= self._sizes(network, images)
-        for stage in self.stages:
-            numbers |= {
-                f"rf/{stage}/{m}": profile.finite_median(each[f"{stage}/measure/{m}"])
-                for m in LOGGED_MEASURES
-            }
-            numbers[f"rf/{stage}/ssi"] = profile.finite_median(
-                surround_suppression_index(each[f"{stage}/disks"])
-            )
+        for stage in stages:
+            current = fields[f"{stage}/{sources[0]}"]
+            start = self.start_fields.setdefault(stage, current)
+            measures = field_change_measures(current.field, start.field, self.geometry[stage])
+            arrays |= {f"{stage}/measure/{name}": values for name, values in measures.items()}
+            if strongest := fields.get(f"{stage}/strongest"):
+                numbers[f"rf/{stage}/dead"] = float(np.mean(strongest.count == 0))
+            suppression = surround_suppression_index(arrays[f"{stage}/disks"])
+            for name in LOGGED_MEASURES:
+                numbers[f"rf/{stage}/{name}"] = profile.finite_median(measures[name])
+            numbers[f"rf/{stage}/ssi"] = profile.finite_median(suppression)
         if checkpoint.startswith("epoch="):
-            numbers |= self._similar(network, images)
-        store.save_fields(self.file(checkpoint), found, {**self._about(network), **about}, each)
-        return numbers, field_pictures.draw_field_grids(
-            self.folder, found, self.file(checkpoint), images.degree
-        )
+            numbers |= self._cka_to_start(network, images)
+        file = self.fields_file(checkpoint)
+        store.save_fields(file, fields, {**self._metadata(network), **metadata}, arrays)
+        figures = field_pictures.draw_field_grids(self.folder, fields, file, images.degree)
+        return numbers, figures
 
-    def finish(self, images: FixationImages) -> dict[str, Path]:
-        """Draw what takes all checkpoints, or is drawn once; see `field_pictures`."""
-        folder, degree = self.folder, images.degree
-        pictures: dict[str, Path] = {}
-        for stage in self.stages:
-            pictures |= field_pictures.draw_field_evolution(folder, stage, self.sources[0], degree)
-            if "strongest" in self.sources:
-                pictures |= field_pictures.draw_patch_sheet(
-                    folder, stage, partial(self._image, images), degree
-                )
-        return pictures
+    def draw_summary_figures(self, images: FixationImages) -> dict[str, Path]:
+        """Draw each stage's evolution, radial profiles and strongest patches, after training."""
+        folder, sources = self.folder, self.options.sources
+        image, degree = partial(self._image, images), images.degree
+        figures: dict[str, Path] = {}
+        for stage in self.options.stages:
+            figures |= field_pictures.draw_field_evolution(folder, stage, sources[0], degree)
+            if "strongest" in sources:
+                figures |= field_pictures.draw_patch_sheet(folder, stage, image, degree)
+        return figures
 
-    def _fields(
+    def _map_fields(
         self,
         network: nn.Module,
         stage: str,
@@ -164,93 +179,70 @@ class FieldSnapshot:
         dataset: FixationImages,
         recorder: StrongestPatchRecorder,
     ) -> ReceptiveFields:
+        layer, units, geometry = f"backbone.{stage}", self.units[stage], self.geometry[stage]
         height, width = self._image(dataset, 0).shape[-2:]
-        count = min(self.patches, len(dataset)) if source == "centred" else self.patches
+        count = self.options.patches
         if source == "strongest":
-            patches = recorder.patches(f"backbone.{stage}")
+            patches = recorder.patches(layer)
         else:
-            patches = centred_patches(
-                len(self.units[stage]),
-                1 if source == "blank" else count,
-                self.geometry[stage],
-                (height, width),
-            )
-        if source in {"centred", "strongest"}:
-            ids = sorted({i for i in patches[..., 0].ravel().tolist() if i >= 0}) or [0]
+            count = {"centred": min(count, len(dataset)), "blank": 1}.get(source, count)
+            patches = centred_patches(len(units), count, geometry, (height, width))
+        ids = sorted({*patches[..., 0].ravel().tolist()} - {-1}) or [0]
+        if source == "blank":
+            images = blank_image((height, width))
+        elif source == "noise":
+            images = noise_images(count, (height, width))
+        else:
             images = torch.stack([self._image(dataset, i) for i in ids]) / 255
-        else:
-            made = blank_image if source == "blank" else None
-            ids = list(range(1 if made else count))
-            images = made((height, width)) if made else noise_images(count, (height, width))
         local = patches.copy()
         local[..., 0] = np.where(patches[..., 0] < 0, -1, np.searchsorted(ids, patches[..., 0]))
-        found = map_receptive_fields(
-            network,
-            f"backbone.{stage}",
-            images,
-            local,
-            self.units[stage],
-            self.geometry[stage],
-            self.window,
-            self.method,
-            components=self.components,
+        window, method = self.options.window, self.options.method
+        fields = map_receptive_fields(
+            network, layer, images, local, units, geometry, window, method
         )
-        return replace(found, patches=patches)
+        return replace(fields, patches=patches)
 
     def _image(self, dataset: FixationImages, index: int) -> Tensor:
-        if index not in self.images:
-            self.images[index] = (dataset[index].image * 255).round().byte()
-        return self.images[index]
+        if index not in self.image_bytes:
+            self.image_bytes[index] = (dataset[index].image * 255).round().byte()
+        return self.image_bytes[index]
 
-    def _measures(
-        self, stage: str, found: Mapping[str, ReceptiveFields]
+    def _disk_responses(
+        self, network: nn.Module, dataset: FixationImages
     ) -> dict[str, NDArray[Any]]:
-        """Return the measures of each unit, such as `conv4/measure/csi`."""
-        now = found[f"{stage}/{self.sources[0]}"]
-        start = self.start.setdefault(stage, now)
-        measures = field_change_measures(now.field, start.field, self.geometry[stage])
-        return {f"{stage}/measure/{name}": values for name, values in measures.items()}
-
-    def _sizes(self, network: nn.Module, dataset: FixationImages) -> dict[str, NDArray[Any]]:
-        """Measure what units answer to disks of growing size: `conv4/disks`, `conv4/radius`."""
-        names = {stage: f"backbone.{stage}" for stage in self.stages}
+        """Return responses to n disks: `conv4/disks` (U, n) and `conv4/radius` (n,)."""
+        layers = {f"backbone.{stage}": stage for stage in self.options.stages}
         height, width = self._image(dataset, 0).shape[-2:]
-        known = {names[stage]: of_stage for stage, of_stage in self.geometry.items()}
-        shown = record_disk_responses(network, [*names.values()], (height, width), known)
-        found: dict[str, NDArray[Any]] = {}
-        for stage, name in names.items():
-            found[f"{stage}/radius"], answers = shown[name]
-            found[f"{stage}/disks"] = answers[self.units[stage]]
-        return found
+        geometry = {layer: self.geometry[stage] for layer, stage in layers.items()}
+        responses = record_disk_responses(network, [*layers], (height, width), geometry)
+        arrays: dict[str, NDArray[Any]] = {}
+        for layer, stage in layers.items():
+            arrays[f"{stage}/radius"], disks = responses[layer]
+            arrays[f"{stage}/disks"] = disks[self.units[stage]]
+        return arrays
 
-    def _similar(self, network: nn.Module, dataset: FixationImages) -> dict[str, float]:
-        """Compare what stages respond to some images with what they did at the first look."""
-        names = [f"backbone.{stage}" for stage in self.stages]
+    def _cka_to_start(self, network: nn.Module, dataset: FixationImages) -> dict[str, float]:
+        """Return the CKA of each stage's activations with those of the first snapshot."""
+        layers = [f"backbone.{stage}" for stage in self.options.stages]
         images = [self._image(dataset, i) for i in range(min(CKA_IMAGES, len(dataset)))]
-        now = sample_activations(network, names, torch.stack(images) / 255)
+        activations = sample_activations(network, layers, torch.stack(images) / 255)
         first = self.folder / "fields" / "activation.npz"
         if not first.is_file():
-            store.save_arrays(first, now)
+            store.save_arrays(first, activations)
         with np.load(first) as start:
             return {
-                f"rf/{stage}/cka_to_start": linear_cka(start[name], now[name])
-                for stage, name in zip(self.stages, names, strict=True)
+                f"rf/{stage}/cka_to_start": linear_cka(start[layer], activations[layer])
+                for stage, layer in zip(self.options.stages, layers, strict=True)
             }
 
-    def _about(self, network: nn.Module) -> dict[str, Any]:
-        return {
-            "method": self.method,
-            "patches": self.patches,
-            "sources": self.sources,
-            "window": self.window,
+    def _metadata(self, network: nn.Module) -> dict[str, Any]:
+        return asdict(self.options) | {
+            "units": self.units,
             "stages": {
-                stage: {**asdict(of_stage), "sigma": self._sigma(stage)}
-                for stage, of_stage in self.geometry.items()
+                stage: {**asdict(of), "sigma": profile.checkerboard_sigma(of.stride[0])}
+                for stage, of in self.geometry.items()
             },
             "weights": store.weights_fingerprint(network),
             "torch": torch.__version__,
             "captum": captum.__version__,
         }
-
-    def _sigma(self, stage: str) -> float:
-        return profile.checkerboard_sigma(self.geometry[stage].stride[0])

@@ -1,7 +1,7 @@
-"""The test's best, middle and worst predictions, kept small for the report page."""
+"""Gallery of a test's best, middle and worst predictions, for the report page."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +13,36 @@ from torch import Tensor, nn
 
 from deepsal.data.batch import FixationImages
 from deepsal.rf import store
+from deepsal.training.task import DensityPredictor
 
-DensityPredictor = Callable[[Tensor, tuple[int, int], list[str]], Tensor]
 IMAGES_PER_RANK = 3
+"""Number of best images, of middle ones and of worst ones."""
 LONGEST_SIDE = 320
-"""Longest side of a kept picture, pixels."""
+"""Longest side of a stored image, pixels."""
 
 
-def best_median_worst(values: Sequence[float], each: int = IMAGES_PER_RANK) -> dict[str, list[int]]:
+def best_median_worst(
+    values: Sequence[float], per_rank: int = IMAGES_PER_RANK
+) -> dict[str, list[int]]:
     """Return the positions of the best, the middle and the worst scores, no position twice.
 
-    Scores that are not finite are passed over; with few scores the middle goes first, then the
-    worst.
+    Scores that are not finite are left out. Where there are too few scores, the middle ones are
+    dropped first, then the worst.
 
-    >>> best_median_worst([0.5, 3.0, 1.0, 2.0, float("nan"), 0.1], each=1)
+    Args:
+        values: scores; a higher one is better.
+        per_rank: number of positions of each rank.
+
+    >>> best_median_worst([0.5, 3.0, 1.0, 2.0, float("nan"), 0.1], per_rank=1)
     {'best': [1], 'median': [2], 'worst': [5]}
     """
     order = sorted((i for i, v in enumerate(values) if np.isfinite(v)), key=lambda i: -values[i])
-    each = min(each, -(-len(order) // 3))
-    best = order[:each]
-    worst = order[each:][-each:]
-    middle = order[each : len(order) - len(worst)]
-    start = max((len(middle) - each) // 2, 0)
-    return {"best": best, "median": middle[start : start + each], "worst": worst}
+    per_rank = min(per_rank, -(-len(order) // 3))
+    best = order[:per_rank]
+    worst = order[per_rank:][-per_rank:]
+    middle = order[per_rank : len(order) - len(worst)]
+    start = max((len(middle) - per_rank) // 2, 0)
+    return {"best": best, "median": middle[start : start + per_rank], "worst": worst}
 
 
 def write_gallery(
@@ -44,42 +51,36 @@ def write_gallery(
     images: FixationImages,
     scores: Sequence[tuple[int, float]],
 ) -> None:
-    """Predict again the best, middle and worst images by NSS, and write them to one file.
+    """Write the best, middle and worst test images by NSS to one file, predicted once more.
 
-    `image`, `truth` and `prediction` are uint8, (n, h, w, 3) and (n, h, w), each map from 0 to its
-    own maximum; `about` is a JSON list of name, rank, score and fixations as fractions of the
-    image.
+    The arrays `image` (n, h, w, 3), `truth` and `prediction` (n, h, w) are uint8; each map is
+    divided by its own maximum. `about` is a JSON list of name, rank, NSS and fixations, which are
+    (x, y) in fractions of the image. No file is written if no score is finite.
 
     Args:
         file: the `.npz` file.
-        predict: image (1, 3, h, w), size and names → log density (1, H, W), on the CPU.
+        predict: the predictor that was scored.
         images: the test images.
         scores: (position in `images`, NSS) of every scored image.
     """
-    picked = best_median_worst([score for _, score in scores])
     about: list[dict[str, Any]] = []
-    pictures, truths, predictions = [], [], []
-    for rank, places in picked.items():
+    maps: dict[str, list[NDArray[np.uint8]]] = {"image": [], "truth": [], "prediction": []}
+    for rank, places in best_median_worst([score for _, score in scores]).items():
         for place in places:
             position, score = scores[place]
             sample = images[position]
             height, width = sample.image.shape[-2:]
             density = predict(sample.image[None], (height, width), [sample.name]).exp()
             size = _shrunk_size(height, width)
-            pictures.append(_resize_to_uint8(sample.image, size).transpose(1, 2, 0))
-            truths.append(_resize_to_uint8(_divide_by_maximum(sample.density[None]), size)[0])
-            predictions.append(_resize_to_uint8(_divide_by_maximum(density), size)[0])
+            maps["image"].append(_resize_to_uint8(sample.image, size).transpose(1, 2, 0))
+            for name, map_ in ("truth", sample.density[None]), ("prediction", density):
+                maps[name].append(_resize_to_uint8(_divide_by_maximum(map_), size)[0])
             points = (sample.points.numpy() + 0.5) / (sample.size[1], sample.size[0])
             row = {"name": sample.name, "rank": rank, "nss": score}
             about.append({**row, "fixations": points.round(4).tolist()})
     if about:
-        arrays: dict[str, NDArray[Any]] = {
-            "image": np.stack(pictures),
-            "truth": np.stack(truths),
-            "prediction": np.stack(predictions),
-            "about": np.array(json.dumps(about)),
-        }
-        store.save_arrays(file, arrays)
+        arrays: dict[str, NDArray[Any]] = {name: np.stack(stack) for name, stack in maps.items()}
+        store.save_arrays(file, {**arrays, "about": np.array(json.dumps(about))})
 
 
 def _shrunk_size(height: int, width: int) -> tuple[int, int]:
@@ -91,6 +92,6 @@ def _divide_by_maximum(density: Float[Tensor, "1 H W"]) -> Float[Tensor, "1 H W"
     return density / density.max().clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def _resize_to_uint8(picture: Float[Tensor, "c H W"], size: tuple[int, int]) -> NDArray[np.uint8]:
-    shrunk = nn.functional.interpolate(picture[None], size, mode="bilinear", antialias=True)[0]
+def _resize_to_uint8(image: Float[Tensor, "c H W"], size: tuple[int, int]) -> NDArray[np.uint8]:
+    shrunk = nn.functional.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
     return np.asarray((shrunk.clamp(0, 1) * 255).round().byte().numpy())

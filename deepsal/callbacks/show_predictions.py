@@ -1,4 +1,4 @@
-"""Predictions through training, beside what people did."""
+"""Figures of predictions and observed fixations through training."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from typing_extensions import override
 
+from deepsal.atomic import replace_file
 from deepsal.callbacks.prediction_gallery import write_gallery
 from deepsal.data.batch import Sample
 from deepsal.rf.hooks import temporary_eval_mode
@@ -17,16 +18,15 @@ PANEL_TITLES = ("image", "fixations", "ground truth", "prediction")
 
 
 class ShowPredictions(pl.Callback):
-    """Draws image, fixations, ground truth and prediction side by side after every epoch.
+    """Callback that draws image, fixations, ground truth and prediction after every epoch.
 
-    Leaves `figures/predictions/epoch=NNN.png` and logs it as `val/predictions`; after a test,
-    `gallery.npz` with the best, middle and worst test images by NSS
-    (`deepsal.callbacks.prediction_gallery`).
+    Writes `figures/predictions/epoch=NNN.png` and logs it as `val/predictions`. After a test,
+    writes `gallery.npz` (`deepsal.callbacks.prediction_gallery`).
 
     Args:
         folder: the run folder.
-        images: how many validation images, always the same.
-        every_n_epochs: how often.
+        images: number of validation images, the first ones.
+        every_n_epochs: interval between figures.
     """
 
     def __init__(self, folder: str | Path, images: int = 4, every_n_epochs: int = 1) -> None:
@@ -49,14 +49,14 @@ class ShowPredictions(pl.Callback):
             prediction = network(image.to(pl_module.device)).exp().cpu()
         file = self.folder / "figures" / "predictions" / f"epoch={epoch:03d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(
-            png_bytes(draw_prediction_panels(samples, prediction, f"validation, epoch {epoch}"))
-        )
+        figure = draw_prediction_panels(samples, prediction, f"validation, epoch {epoch}")
+        with replace_file(file) as partial:
+            partial.write_bytes(png_bytes(figure))
         log_figure(trainer, "val/predictions", file)
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        rows = getattr(pl_module, "rows", [])
+        rows = getattr(pl_module, "test_rows", [])
         if not trainer.is_global_zero or not rows:
             return
         predict = pl_module.log_density
@@ -67,7 +67,13 @@ class ShowPredictions(pl.Callback):
 
 
 def draw_prediction_panels(samples: list[Sample], prediction: torch.Tensor, title: str) -> Figure:
-    """Draw one row per image; truth and prediction (B, H, W) each from 0 to their maximum."""
+    """Draw image, fixations, ground truth and prediction side by side, a row per image.
+
+    Args:
+        samples: B images of one size with their ground truth.
+        prediction: densities (B, H, W). Each map is drawn from 0 to its own maximum.
+        title: title of the figure.
+    """
     height, width = samples[0].image.shape[-2:]
     figure = Figure(
         figsize=(8, 8 * height / width / 4 * len(samples) + 0.55), dpi=100, facecolor="white"

@@ -1,8 +1,7 @@
-"""Receptive fields through training: what units respond to before, during and after it."""
+"""Receptive fields of a network before, during and after training."""
 
 import logging
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,158 +9,144 @@ import pytorch_lightning as pl
 import torch
 from typing_extensions import override
 
-from deepsal.callbacks.field_snapshot import FieldSnapshot
+from deepsal.callbacks.field_snapshot import FieldSnapshot, WatchOptions
 from deepsal.data.batch import FixationImages
 from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.memory import is_out_of_memory
 from deepsal.rf.patches import StrongestPatchRecorder
 from deepsal.training.wandb_log import log_figure, log_numbers
-from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)
 
 
 class WatchReceptiveFields(pl.Callback):
-    """Extracts signed receptive fields at checkpoints, without changing the training by a bit.
+    """Callback that maps the signed receptive fields of a network's units at checkpoints.
 
-    Before training (epoch 0, the pre-trained network), after chosen epochs, and in a test that no
-    training came before, each unit's field before its rectifier (Captum), on several sources of
-    patches of the validation images: `centred`, the same patches at every checkpoint with the unit
-    in the middle, so that a change is the network's; and `strongest`, the patches that excite the
-    unit most now, one per image, in a pass over all validation images. Everything is computed in
-    full float32, whatever precision the training uses. Leaves `fields/epoch=NNN.npz` (or
-    `fields/test.npz`), a grid per stage and source, and at the end each stage's evolution, radial
-    profiles and strongest patches. Logs, per stage, medians over units: `rf/conv4/correlation`
-    (with epoch 0, first source, both smoothed by a quarter of the stride), `rf/conv4/extent`
-    (pixels), `rf/conv4/csi` and `rf/conv4/k` (`deepsal.rf.measures.shape`,
-    `deepsal.rf.fit_field_models`),
-    `rf/conv4/ssi` (disks on grey, `deepsal.rf.tuning_indices`),
-    `rf/conv4/dead` (share of units without a top patch); and `rf/conv4/cka_to_start`, how alike
-    the stage represents 16 validation images at epoch 0 and now.
+    It does not change the training: a run without it ends in bit-equal weights. Fields are mapped
+    before training (epoch 0, the pre-trained network), after every `every_n_epochs` epochs, and in
+    a test that follows no training. A field is read before the unit's rectifier, in full float32
+    whatever the training's precision. The strongest patches come from one pass over all validation
+    images.
 
-    Where memory does not suffice the training goes on: that checkpoint is skipped, or all if it was
-    the first, and a warning says so.
+    Files: `fields/epoch=NNN.npz` (or `fields/test.npz`); one figure per stage and source; at the
+    end each stage's evolution, radial profiles and strongest patches.
+
+    Log keys (medians over a stage's units, except `dead` and `cka_to_start`):
+
+    - `rf/conv4/correlation`: with the field of epoch 0, on the first source, both smoothed by a
+      quarter of the stride.
+    - `rf/conv4/extent`: pixels.
+    - `rf/conv4/csi`, `rf/conv4/k`: centre-surround index and ratio of surround to centre volume
+      (`deepsal.rf.measures`).
+    - `rf/conv4/ssi`: surround suppression by disks on grey (`deepsal.rf.tuning.indices`).
+    - `rf/conv4/dead`: share of units without a response.
+    - `rf/conv4/cka_to_start`: CKA of the stage's activations on 16 validation images with those
+      of epoch 0.
+
+    If the device runs out of memory, training continues: a warning names the checkpoint that has
+    no fields. If that is the first checkpoint, no later one is mapped.
 
     Args:
         folder: the run folder.
-        stages: submodules of `network.backbone` to watch.
-        units: the first so many channels of each stage, or their numbers.
-        patches: images per unit and source.
-        every_n_epochs: how often; the last epoch is always watched.
-        window: side of a stored field in pixels.
-        sources: of patches: centred, strongest, blank, noise; changes are measured on the first.
-        method: see `deepsal.rf.map_receptive_fields`.
-        components: leading components of the covariance over patches to store.
+        every_n_epochs: interval between mapped checkpoints; the last epoch is always mapped.
+        options: fields of `deepsal.callbacks.field_snapshot.WatchOptions`.
+
+    Raises:
+        ValueError: an unknown stage, source or method; the message lists the choices.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        stages: Sequence[str] = STAGES,
-        units: int | Sequence[int] = 16,
-        patches: int = 4,
-        every_n_epochs: int = 1,
-        window: int = 129,
-        sources: Sequence[str] = ("centred", "strongest"),
-        method: str = "gradient",
-        components: int = 0,
-    ) -> None:
-        self.look = FieldSnapshot(
-            Path(folder), stages, units, patches, sources, window, method, components
-        )
+    def __init__(self, folder: str | Path, every_n_epochs: int = 1, **options: Any) -> None:
+        self.snapshot = FieldSnapshot(Path(folder), WatchOptions(**options))
         self.every_n_epochs = every_n_epochs
-        self.seconds = self.began = 0.0
-        self.blind = False
+        self.seconds = self.start_time = 0.0
+        self.disabled = False
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.began = time.monotonic()
-        self.look.choose(_saliency_network(pl_module).backbone.channels)
-        if not self.look.start and trainer.is_global_zero:
-            self.blind = trainer.current_epoch > 0  # continued after a first look that failed
-            if not self.blind:
-                self.blind = not self._look(trainer, pl_module, 0)
-        self.blind = trainer.strategy.broadcast(self.blind)
+        self.start_time = time.monotonic()
+        self.snapshot.choose_units(_saliency_network(pl_module).backbone.channels)
+        if not self.snapshot.start_fields and trainer.is_global_zero:
+            self.disabled = (  # a resumed run without first fields had no memory for them
+                trainer.current_epoch > 0 or not self._take_snapshot(trainer, pl_module, 0)
+            )
+        self.disabled = trainer.strategy.broadcast(self.disabled)
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if fitting and due and not self.blind and trainer.is_global_zero:
-            self._look(trainer, pl_module, epoch)
+        if fitting and due and not self.disabled and trainer.is_global_zero:
+            self._take_snapshot(trainer, pl_module, epoch)
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.blind or not trainer.is_global_zero:
+        if self.disabled or not trainer.is_global_zero:
             return
-        began = time.monotonic()
-        for key, picture in self.look.finish(_validation_images(trainer)).items():
-            log_figure(trainer, key, picture)
-        self.seconds += time.monotonic() - began
-        if not self.began:  # continued after its last epoch: only the pictures were missing
+        start = time.monotonic()
+        for key, file in self.snapshot.draw_summary_figures(_validation_images(trainer)).items():
+            log_figure(trainer, key, file)
+        self.seconds += time.monotonic() - start
+        if not self.start_time:  # resumed after its last epoch: only the figures were missing
             return
-        whole = time.monotonic() - self.began
-        share = 100 * self.seconds / max(whole - self.seconds, 1e-9)
-        LOG.info(
-            "receptive fields took %.0f s, %.0f %% of the training's time", self.seconds, share
-        )
+        training = time.monotonic() - self.start_time - self.seconds
+        share = 100 * self.seconds / max(training, 1e-9)
+        LOG.info("receptive fields took %.0f s, %.0f %% of the training time", self.seconds, share)
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        units = any(True for _ in pl_module.parameters())  # baselines have none
-        trained = self.look.units or self.look.file("epoch=000").is_file()  # here, or before a cut
-        if trainer.is_global_zero and units and not trained and not self.blind:
-            self.look.choose(_saliency_network(pl_module).backbone.channels)
-            self._look(trainer, pl_module, None)
+        learns = any(True for _ in pl_module.parameters())  # baselines have no parameters
+        trained = self.snapshot.units or self.snapshot.fields_file("epoch=000").is_file()
+        if trainer.is_global_zero and learns and not trained and not self.disabled:
+            self.snapshot.choose_units(_saliency_network(pl_module).backbone.channels)
+            self._take_snapshot(trainer, pl_module, None)
 
-    def _stream(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> StrongestPatchRecorder:
+    def _strongest_patches(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> StrongestPatchRecorder:
         """Return the strongest responses to all validation images."""
-        network, recorder = _saliency_network(pl_module), self.look.empty_recorder()
+        network, recorder = _saliency_network(pl_module), self.snapshot.empty_recorder()
         loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        with temporary_eval_mode(network), torch.no_grad(), recorder.hooked(network):
-            seen = 0
+        with temporary_eval_mode(network), torch.no_grad(), recorder.record_from(network):
+            position = 0
             for batch in loader if recorder.units else ():
-                recorder.next(range(seen, seen + len(batch.image)))
+                recorder.announce_images(range(position, position + len(batch.image)))
                 network(batch.image.to(pl_module.device))
-                seen += len(batch.image)
+                position += len(batch.image)
         return recorder
 
-    def _look(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int | None) -> bool:
-        """Look, store and log; say whether memory sufficed."""
-        began = time.monotonic()
+    def _take_snapshot(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int | None
+    ) -> bool:
+        """Map, store and log the fields of an epoch (None: of a test); False without memory."""
+        start = time.monotonic()
         checkpoint = "test" if epoch is None else f"epoch={epoch:03d}"
-        about = {
+        metadata = {
             "epoch": epoch,
             "step": trainer.global_step,
             "dataset": trainer.datamodule.dataset.name,  # type: ignore[attr-defined]
             "seed": torch.initial_seed(),
         }
         numbers: dict[str, float] = {}
-        pictures: dict[str, Path] = {}
+        figures: dict[str, Path] = {}
         try:
-            recorder = self._stream(trainer, pl_module)
-            numbers, pictures = self.look(
-                _saliency_network(pl_module),
-                _validation_images(trainer),
-                recorder,
-                checkpoint,
-                about,
-            )
+            recorder = self._strongest_patches(trainer, pl_module)
+            network, images = _saliency_network(pl_module), _validation_images(trainer)
+            numbers, figures = self.snapshot(network, images, recorder, checkpoint, metadata)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             LOG.warning(
-                "no receptive fields of %s%s: out of memory; fewer rf.units or rf.patches, or a "
-                "smaller rf.window, take less (%s)",
+                "no receptive fields of %s%s: out of memory; set fewer rf.units or rf.patches, or "
+                "a smaller rf.window (%s)",
                 checkpoint,
                 " nor of later ones" if epoch == 0 else "",
                 str(error).partition("\n")[0],
             )
         log_numbers(trainer, numbers)
-        for key, picture in pictures.items():
-            log_figure(trainer, key, picture)
-        self.seconds += time.monotonic() - began
+        for key, file in figures.items():
+            log_figure(trainer, key, file)
+        self.seconds += time.monotonic() - start
         return bool(numbers)
 
 

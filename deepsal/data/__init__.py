@@ -1,6 +1,7 @@
 """Saliency data: stimuli with fixations as coordinates, and the batches made of them."""
 
 from deepsal.data.batch import Batch as Batch
+from deepsal.data.batch import GroundTruth as GroundTruth
 from deepsal.data.batch import Sample as Sample
 from deepsal.data.datamodule import SaliencyDataModule as SaliencyDataModule
 from deepsal.data.dataset import SaliencyDataset as SaliencyDataset

@@ -7,6 +7,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+MapBatch = Float[Tensor, "B H W"]
+"""One map per image."""
+
 
 class Sample(NamedTuple):
     """One image as a network sees it, and its ground truth at the resolution it is scored at.
@@ -24,6 +27,22 @@ class Sample(NamedTuple):
     size: tuple[int, int]
 
 
+class GroundTruth(NamedTuple):
+    """What a prediction is scored against; a score that needs a missing part cannot be computed.
+
+    B images, maps of (H, W). density: sums to one per image · fixations: counts ·
+    other_fixations: counts of the fixations on other images, rescaled to (H, W) (shuffled AUC) ·
+    baseline_log_density: of the density that information gain is measured from · sigma: standard
+    deviation of the density's blur in pixels (optimal maps).
+    """
+
+    density: MapBatch
+    fixations: MapBatch
+    other_fixations: MapBatch | None = None
+    baseline_log_density: MapBatch | None = None
+    sigma: float | None = None
+
+
 class SeededIndex(NamedTuple):
     """The position of an image in its split, and the seed of the augmentation of this one view."""
 
@@ -38,8 +57,8 @@ class Batch(NamedTuple):
     """
 
     image: Float[Tensor, "B 3 h w"] | UInt8[Tensor, "B 3 h w"]
-    fixations: Float[Tensor, "B H W"]
-    density: Float[Tensor, "B H W"]
+    fixations: MapBatch
+    density: MapBatch
     points: list[Tensor]
     name: list[str]
     size: list[tuple[int, int]]

@@ -1,1 +1,1 @@
-"""Scores of saliency maps: definitions, the older benchmark's, and the table of a data set."""
+"""Scores of saliency maps: today's definitions, the older benchmark's, and means of a data set."""

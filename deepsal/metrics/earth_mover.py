@@ -1,4 +1,4 @@
-"""The least work that turns one density into another: the earth mover's distance."""
+"""Earth mover's distance between two maps, on cells of 32x32 pixels."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,9 @@ EXACT_CDIST_MODE = "donot_use_mm_for_euclid_dist"
 
 
 def transport_distance(one: Float[Tensor, "H W"], other: Float[Tensor, "H W"]) -> Float[Tensor, ""]:
-    """Return the mean distance, in cells, over which mass must move from one map to the other.
+    """Return the least mean distance, in cells, over which mass moves from one map to the other.
+
+    It is NaN where a map has no mass or a value that is not finite.
 
     >>> dot = torch.eye(64)[:1]
     >>> transport_distance(dot, dot.flip(1)).item()
@@ -24,9 +26,9 @@ def transport_distance(one: Float[Tensor, "H W"], other: Float[Tensor, "H W"]) -
     if not all(mass.isfinite().all() and mass.sum() > 0 for mass in masses):
         return one.new_tensor(math.nan)
     at = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in masses[0].shape))
-    held = [mass.flatten().nonzero()[:, 0] for mass in masses]
-    distance = torch.cdist(at[held[0]], at[held[1]], compute_mode=EXACT_CDIST_MODE)
-    weights = ((m.flatten()[h] / m.sum()).numpy() for m, h in zip(masses, held, strict=True))
+    filled = [mass.flatten().nonzero()[:, 0] for mass in masses]
+    distance = torch.cdist(at[filled[0]], at[filled[1]], compute_mode=EXACT_CDIST_MODE)
+    weights = ((m.flatten()[h] / m.sum()).numpy() for m, h in zip(masses, filled, strict=True))
     return one.new_tensor(
         float(load_emd_solver()(*weights, distance.numpy(), numItermax=MAX_ITERATIONS))
     )
@@ -42,8 +44,8 @@ def load_emd_solver() -> Callable[..., float]:
         from ot import emd2
     except ImportError as error:
         raise ImportError("the score emd needs POT: pip install 'deepsal[emd]'") from error
-    found: Callable[..., float] = emd2
-    return found
+    solver: Callable[..., float] = emd2
+    return solver
 
 
 def sum_cells(values: Float[Tensor, "H W"]) -> Float[Tensor, "h w"]:

@@ -1,11 +1,11 @@
-"""Saliency scores as pure functions, so that losses, metrics and tables share one definition.
+"""Saliency scores as pure functions, which losses, metrics and tables share.
 
-Every score takes a log density over pixels `(B, H, W)` and a ground truth of the same shape, and
-returns one value per image `(B,)`. `fixations` are counts per pixel (duplicates count), `density`
-sums to one. Half precision is computed in float32, float64 stays float64. Definitions follow
-Bylinskii et al. 2018 (arXiv 1604.03605) as the MIT/Tuebingen benchmark computes them today (its
-older ones are in `deepsal.metrics.mit_benchmark`); an image without a fixation scores NaN, never a
-silent zero.
+Every score takes the log density over pixels of B images, `(B, H, W)`, and a ground truth of the
+same shape. It returns one value per image, `(B,)`. `fixations` are counts per pixel (duplicates
+count); `density` sums to one per image. Half precision is computed in float32, float64 stays
+float64. Definitions follow Bylinskii et al. 2018 (arXiv 1604.03605) as the MIT/Tuebingen benchmark
+computes them today; its older ones are in `deepsal.metrics.mit_benchmark`. The score of an image
+without a fixation is NaN, never a silent zero.
 """
 
 import math
@@ -25,46 +25,46 @@ KL_EPSILON = 2.2204e-16
 
 
 def kl(log_density: MapBatch, density: MapBatch) -> ImageScores:
-    """How much of the truth the prediction misses, in nats; lower is better, 0 is perfect.
+    """Kullback-Leibler divergence of the prediction from the truth, in nats; 0 is perfect.
 
-    Σ G·log(ε + G/(P+ε)), the ground truth G first (MIT `KLdiv`, Bylinskii et al. 2018).
+    Σ G·log(ε + G/(P+ε)) for the truth G and the prediction P (MIT `KLdiv`, Bylinskii et al. 2018).
 
     >>> uniform = torch.full((1, 4, 4), 1 / 16)
     >>> kl(uniform.log(), uniform).abs().item() < 1e-6
     True
     """
-    prediction, truth = _at_least_float32(log_density).exp(), _at_least_float32(density)
+    prediction, truth = at_least_float32(log_density).exp(), at_least_float32(density)
     return (truth * (KL_EPSILON + truth / (prediction + KL_EPSILON)).log()).sum((-2, -1))
 
 
 def cc(log_density: MapBatch, density: MapBatch) -> ImageScores:
-    """Pearson correlation of the two densities over the pixels of an image; 1 is perfect.
+    """Pearson correlation of prediction and truth over the pixels of an image; 1 is perfect.
 
-    A constant map correlates with nothing: 0, with a gradient of 0.
+    A constant map scores 0, with a gradient of 0.
 
     >>> ramp = torch.arange(1.0, 17).view(1, 4, 4)
     >>> round(cc((3 * ramp + 2).log(), ramp).item(), 6)
     1.0
     """
     prediction, per_std = _centred_and_inverse_std(_density_times_pixels(log_density))
-    truth, per_true_std = _centred_and_inverse_std(_at_least_float32(density) * density[0].numel())
+    truth, per_true_std = _centred_and_inverse_std(at_least_float32(density) * density[0].numel())
     return (prediction * truth).mean((-2, -1)) * per_std * per_true_std
 
 
 def sim(log_density: MapBatch, density: MapBatch) -> ImageScores:
-    """Overlap Σ min(P, G) of the two densities (histogram intersection); 1 is perfect.
+    """Histogram intersection Σ min(P, G) of prediction and truth; 1 is perfect.
 
     >>> uniform = torch.full((1, 4, 4), 1 / 16)
     >>> sim(uniform.log(), uniform).item()
     1.0
     """
-    return torch.minimum(_at_least_float32(log_density).exp(), _at_least_float32(density)).sum(
+    return torch.minimum(at_least_float32(log_density).exp(), at_least_float32(density)).sum(
         (-2, -1)
     )
 
 
 def nss(log_density: MapBatch, fixations: MapBatch) -> ImageScores:
-    """Normalised scanpath saliency: the mean z-score of the density at the fixations.
+    """Normalised scanpath saliency: mean z-score of the density at the fixations.
 
     The standard deviation is the population's (ddof 0). A constant map scores 0, an image without
     fixations NaN (Peters et al. 2005).
@@ -73,17 +73,17 @@ def nss(log_density: MapBatch, fixations: MapBatch) -> ImageScores:
     >>> round(nss(density.log(), torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])).item(), 4)
     1.7321
     """
-    counts = _at_least_float32(fixations)
+    counts = at_least_float32(fixations)
     centred, per_std = _centred_and_inverse_std(_density_times_pixels(log_density))
     return (centred * counts).sum((-2, -1)) / counts.sum((-2, -1)) * per_std
 
 
 def auc(log_density: MapBatch, fixations: MapBatch) -> ImageScores:
-    """Area under the ROC curve of fixated against all pixels, exact: no thresholds, ties half.
+    """Area under the ROC curve of fixations against all pixels, exact; ties count half.
 
-    The mean, over fixations, of the share of pixels with a smaller value; a constant map scores
-    0.5, an image without fixations or a map with a NaN scores NaN (`AUC(nonfixations='uniform')`
-    of pysaliency, the Tuebingen benchmark's). Not differentiable.
+    It is the mean, over fixations, of the share of pixels with a smaller value. A constant map
+    scores 0.5; an image without fixations or a map with a NaN scores NaN. Not differentiable.
+    Source: `AUC(nonfixations='uniform')` of pysaliency, which the Tuebingen benchmark uses.
 
     >>> auc(torch.zeros(1, 4, 4), torch.eye(4)[None]).item()
     0.5
@@ -91,36 +91,37 @@ def auc(log_density: MapBatch, fixations: MapBatch) -> ImageScores:
     return torch.stack([_image_auc(m, f) for m, f in zip(log_density, fixations, strict=True)])
 
 
-def sauc(log_density: MapBatch, fixations: MapBatch, others: MapBatch) -> ImageScores:
-    """AUC of this image's fixations against those of *other* images: a centre prior gains nothing.
+def sauc(log_density: MapBatch, fixations: MapBatch, other_fixations: MapBatch) -> ImageScores:
+    """Shuffled AUC: this image's fixations against those on other images, exact; ties count half.
 
-    Exact, ties half, every fixation of either kind counts as often as it was made
-    (`AUC(nonfixations='shuffled')` of pysaliency). NaN where either has none. Not differentiable.
+    The centre prior scores about 0.5. Every fixation counts, also on the same pixel. NaN where
+    either image has no fixation. Not differentiable. Source: `AUC(nonfixations='shuffled')` of
+    pysaliency.
 
     Args:
         log_density: `(B, H, W)`.
         fixations: counts, `(B, H, W)`.
-        others: counts of all fixations of all other images, rescaled to this image's size.
+        other_fixations: counts of all fixations on all other images, rescaled to (H, W).
 
     Raises:
-        ValueError: `others` has a fraction of a fixation.
+        ValueError: `other_fixations` has a fraction of a fixation.
 
     >>> others = torch.tensor([[[0.0, 1.0], [1.0, 2.0]]])
     >>> sauc(torch.tensor([[[2.0, 2.0], [1.0, 0.0]]]), torch.tensor([[[1.0, 0, 0, 0]]])
     ...      .view(1, 2, 2), others).item()
     0.875
     """
-    rows = zip(log_density, fixations, others, strict=True)
-    return torch.stack([_image_sauc(m, f, o) for m, f, o in rows])
+    rows = zip(log_density, fixations, other_fixations, strict=True)
+    return torch.stack([_image_auc(m, f, o) for m, f, o in rows])
 
 
 def information_gain(
     log_density: MapBatch, fixations: MapBatch, baseline_log_density: MapBatch
 ) -> ImageScores:
-    """How much better than a baseline the density explains the fixations, in bits per fixation.
+    """Information gain of the density over a baseline, in bits per fixation.
 
-    The mean of log₂P − log₂B over fixations (Kuemmerer et al. 2015): −∞ where P rules out a pixel
-    that was fixated, NaN without fixations. A table must name the baseline.
+    The mean of log₂P − log₂B over fixations (Kuemmerer et al. 2015). It is −∞ where P is 0 at a
+    fixated pixel, and NaN without fixations. A table must name the baseline B.
 
     >>> baseline = torch.full((1, 2, 2), 0.25).log()
     >>> sure = torch.tensor([[[0.5, 0.5], [0.0, 0.0]]]).log()
@@ -129,7 +130,7 @@ def information_gain(
     """
     at = true_positions(fixations.flatten().bool())
     log_p, log_b, counts = (
-        _at_least_float32(x.flatten()[at]) for x in (log_density, baseline_log_density, fixations)
+        at_least_float32(x.flatten()[at]) for x in (log_density, baseline_log_density, fixations)
     )
     gain = (log_p - log_b) * counts
     totals = gain.new_zeros(2, len(fixations))
@@ -140,13 +141,13 @@ def information_gain(
 
 
 def emd(log_density: MapBatch, density: MapBatch) -> ImageScores:
-    """Earth mover's distance: how far the prediction's mass lies from the truth's; 0 is perfect.
+    """Earth mover's distance between prediction and truth, in cells of 32 pixels; 0 is perfect.
 
     Both are summed in cells of 32x32 pixels (the factor of the MIT benchmark; cells at the right
-    and lower edge may be smaller) and normalised; the value is the least mean distance over which
-    mass must be moved, Euclidean between cells, in cells: times 32 for pixels. Solved exactly in
-    float64 (Rubner et al. 2000, network simplex of POT), about .1 s an image. A constant map is the
-    uniform density; NaN where a density has no mass or a map has a NaN. Not differentiable.
+    and lower edge may be smaller) and normalised. The value is the least mean Euclidean distance
+    over which mass must be moved. It is solved exactly in float64 (Rubner et al. 2000, network
+    simplex of POT) in about .1 s an image. A constant map is the uniform density. NaN where a
+    density has no mass or a map has a NaN. Not differentiable.
 
     Raises:
         ImportError: POT is not installed.
@@ -157,42 +158,38 @@ def emd(log_density: MapBatch, density: MapBatch) -> ImageScores:
     2.0
     """
     pairs = zip(
-        _at_least_float32(log_density.detach()), _at_least_float32(density.detach()), strict=True
+        at_least_float32(log_density.detach()), at_least_float32(density.detach()), strict=True
     )
     return torch.stack([transport_distance((p - p.amax()).exp(), q) for p, q in pairs])
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return float64 as it is and every other type as float32."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def _image_auc(
-    log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"]
+    log_density: Float[Tensor, "H W"],
+    fixations: Float[Tensor, "H W"],
+    other_fixations: Float[Tensor, "H W"] | None = None,
 ) -> Float[Tensor, ""]:
-    pixels = _at_least_float32(log_density.detach()).flatten()
-    here = true_positions(fixations.flatten().bool())
-    weights = fixations.flatten()[here].double()
-    if not len(weights) or pixels.min().isnan():
+    """Return the area against all pixels, or against the pixels of other fixations."""
+    pixels = negatives = at_least_float32(log_density.detach()).flatten()
+    fixated = true_positions(fixations.flatten().bool())
+    weights, count = fixations.flatten()[fixated].double(), count_below
+    if other_fixations is not None:
+        elsewhere = true_positions(other_fixations.flatten().bool())
+        repeats, count = other_fixations.flatten()[elsewhere], count_below_by_sorting
+        if (repeats % 1).any():
+            raise ValueError(
+                "other_fixations must be whole counts; a resized or blurred map is not"
+            )
+        negatives = pixels[elsewhere].repeat_interleave(repeats.long())
+    if not len(weights) or not len(negatives) or pixels.min().isnan():
         return pixels.new_tensor(math.nan)
-    smaller, equal = count_below(pixels, pixels[here])
-    area: Tensor = ((smaller + equal / 2) * weights).sum() / (len(pixels) * weights.sum())
-    return area.to(pixels.dtype)
-
-
-def _image_sauc(
-    log_density: Float[Tensor, "H W"], fixations: Float[Tensor, "H W"], others: Float[Tensor, "H W"]
-) -> Float[Tensor, ""]:
-    pixels = _at_least_float32(log_density.detach()).flatten()
-    here, there = (true_positions(x.flatten().bool()) for x in (fixations, others))
-    weights, against = fixations.flatten()[here].double(), others.flatten()[there]
-    if not len(weights) or not len(against) or pixels.min().isnan():
-        return pixels.new_tensor(math.nan)
-    if (against % 1).any():
-        raise ValueError("others must be whole counts; a resized or blurred fixation map is not")
-    negatives = pixels[there].repeat_interleave(against.long())
-    smaller, equal = count_below_by_sorting(negatives, pixels[here])
+    smaller, equal = count(negatives, pixels[fixated])
     area: Tensor = ((smaller + equal / 2) * weights).sum() / (len(negatives) * weights.sum())
     return area.to(pixels.dtype)
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
 
 
 def _density_times_pixels(log_density: MapBatch) -> MapBatch:
@@ -200,7 +197,7 @@ def _density_times_pixels(log_density: MapBatch) -> MapBatch:
 
     As a power of 2: half the time of torch's `exp` on a CPU.
     """
-    log = _at_least_float32(log_density)
+    log = at_least_float32(log_density)
     pixels = log.new_full((), math.log2(log_density[0].numel()))
     return torch.add(pixels, log, alpha=math.log2(math.e)).exp2()
 

@@ -1,10 +1,10 @@
-"""The older scores of the MIT benchmark, so that published numbers can be compared on their terms.
+"""Older scores of the MIT benchmark, for comparison with numbers that were published with them.
 
-As its MATLAB code defines them (Bylinskii et al. 2018, arXiv 1604.03605): maps stretched to [0, 1],
-fixations as a binary image, so that two fixations on a pixel count once. Signatures follow
-`deepsal.metrics.functional`; each takes the log density, which is exponentiated first. CC and KL
-are those of `deepsal.metrics.functional`. AUCs of a constant map are 0.5 (up to the jitter of
-`auc_judd`), any score of an image without a fixation is NaN.
+They follow its MATLAB code (Bylinskii et al. 2018, arXiv 1604.03605). Maps are stretched to [0, 1].
+Fixations are a binary image, so that two fixations on a pixel count once. Signatures and shapes
+follow `deepsal.metrics.functional`; each score takes the log density and exponentiates it first.
+CC and KL are those of `deepsal.metrics.functional`. AUCs of a constant map are 0.5 (up to the
+jitter of `auc_judd`). Any score of an image without a fixation is NaN.
 """
 
 import math
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from deepsal.metrics.functional import ImageScores, MapBatch
+from deepsal.metrics.functional import ImageScores, MapBatch, at_least_float32
 from deepsal.metrics.roc_ranks import count_below
 
 JUDD_JITTER = 1e-7
@@ -22,7 +22,9 @@ RANDOM_SPLITS = 100
 
 
 def nss_sample_std(log_density: MapBatch, fixations: MapBatch) -> ImageScores:
-    """NSS with the sample's standard deviation (ddof 1) over fixated pixels; 0 for constants.
+    """NSS with the sample's standard deviation (ddof 1), over fixated pixels.
+
+    A constant map scores 0.
 
     >>> density = torch.tensor([[[0.7, 0.1], [0.1, 0.1]]])
     >>> round(nss_sample_std(density.log(), torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])).item(), 4)
@@ -36,7 +38,7 @@ def nss_sample_std(log_density: MapBatch, fixations: MapBatch) -> ImageScores:
 
 
 def sim_stretched(log_density: MapBatch, density: MapBatch) -> ImageScores:
-    """Histogram intersection of two maps that were both stretched to [0, 1] first.
+    """Histogram intersection of two maps, both stretched to [0, 1] first.
 
     A constant map counts as the uniform density.
 
@@ -53,9 +55,9 @@ def sim_stretched(log_density: MapBatch, density: MapBatch) -> ImageScores:
 def auc_judd(
     log_density: MapBatch, fixations: MapBatch, jitter: float = JUDD_JITTER, seed: int = 0
 ) -> ImageScores:
-    """AUC with thresholds at the fixated values, against pixels that were not fixated.
+    """AUC of fixated against all other pixels, with thresholds at the fixated values.
 
-    Ties are broken by noise in [0, `jitter`) on the stretched map; `jitter=0` leaves them.
+    Noise in [0, `jitter`), added to the stretched map, breaks ties; `jitter=0` leaves them.
 
     >>> density = torch.tensor([[[0.7, 0.1], [0.1, 0.1]]])
     >>> auc_judd(density.log(), torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])).item()
@@ -81,9 +83,10 @@ def auc_borji(
     step: float = 0.1,
     seed: int = 0,
 ) -> ImageScores:
-    """AUC against as many random pixels as there are fixations, thresholds every `step`.
+    """AUC of fixated against as many random pixels, with thresholds every `step`.
 
-    The mean over `splits` draws with replacement. Coarse steps cost a peaked map much.
+    It is the mean over `splits` draws with replacement. Coarse steps lower the score of a peaked
+    map much.
 
     >>> auc_borji(torch.zeros(1, 4, 4), torch.eye(4)[None]).item()
     0.5
@@ -101,15 +104,16 @@ def auc_borji(
 def auc_shuffled(
     log_density: MapBatch,
     fixations: MapBatch,
-    others: MapBatch,
+    other_fixations: MapBatch,
     splits: int = RANDOM_SPLITS,
     step: float = 0.1,
     seed: int = 0,
 ) -> ImageScores:
-    """AUC against pixels fixated in other images, thresholds every `step`: MATLAB's shuffled AUC.
+    """Shuffled AUC of the MATLAB code: against pixels fixated in other images.
 
-    Each of the `splits` draws takes, without replacement, as many pixels of `others` (the benchmark
-    gives ten other images' fixations) as there are fixations.
+    Each of the `splits` draws takes, without replacement, as many pixels of `other_fixations` as
+    this image has fixated ones; the benchmark draws from ten other images. Thresholds are every
+    `step`.
 
     >>> auc_shuffled(torch.zeros(1, 4, 4), torch.eye(4)[None], torch.ones(1, 4, 4)).item()
     0.5
@@ -122,24 +126,24 @@ def auc_shuffled(
         drawn = order[:, : len(positives)].to(pixels.device)
         return _auc_at_steps(positives, pool[drawn], step)
 
-    return _score_each_image(score, log_density, fixations, others)
+    return _score_each_image(score, log_density, fixations, other_fixations)
 
 
 def _score_each_image(
     score: Callable[..., Tensor], log_density: MapBatch, *counts: MapBatch
 ) -> ImageScores:
     stretched = _stretched(log_density).flatten(1)
-    found = []
+    values = []
     for pixels, *masks in zip(stretched, *(c.flatten(1) > 0 for c in counts), strict=True):
-        known = all(mask.any() for mask in masks) and not pixels.isnan().any()
-        value = score(pixels, *masks) if known else pixels.new_tensor(math.nan)
-        found.append(value.to(pixels.dtype))
-    return torch.stack(found)
+        defined = all(mask.any() for mask in masks) and not pixels.isnan().any()
+        value = score(pixels, *masks) if defined else pixels.new_tensor(math.nan)
+        values.append(value.to(pixels.dtype))
+    return torch.stack(values)
 
 
 def _stretched(log_values: MapBatch) -> MapBatch:
     """Return the map stretched to [0, 1], float64 or float32; a constant one becomes 0."""
-    wide = log_values if log_values.dtype == torch.float64 else log_values.float()
+    wide = at_least_float32(log_values)
     values = (wide - wide.amax((-2, -1), keepdim=True)).exp()
     low = values.amin((-2, -1), keepdim=True)
     return (values - low) / (1 - low).masked_fill(low == 1, 1)
@@ -164,7 +168,7 @@ def _roc_area(
 def _auc_at_steps(
     positives: Float[Tensor, " P"], negatives: Float[Tensor, "S N"], step: float
 ) -> Float[Tensor, ""]:
-    """Mean area over splits, thresholds from the largest multiple of `step` in use down to 0."""
+    """Return the mean area over splits; thresholds are the multiples of `step` in [0, 1]."""
     thresholds = torch.arange(int(1 / step + 1e-9), -1, -1, device=positives.device) * step
     hits = (positives[:, None] >= thresholds).double().mean(0)
     alarms = (negatives[:, :, None] >= thresholds).double().mean(1)

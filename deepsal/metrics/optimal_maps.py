@@ -1,14 +1,14 @@
-"""The best map for each score: one density, seven maps (Kuemmerer, Wallis & Bethge, ECCV 2018).
+"""Optimal saliency maps of a density, one per score (Kuemmerer, Wallis & Bethge, ECCV 2018).
 
-A model that knows where people look still loses points by handing the same map to every score. Each
-score has a map that maximises its expectation if fixations come from the density.
+A model that predicts fixations perfectly still loses points if every score is computed from the
+same map. Each score has a map that maximises its expectation if fixations come from the density.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deepsal.metrics.functional import MapBatch
+from deepsal.metrics.functional import MapBatch, at_least_float32
 
 TRUTH_SAMPLES = 512
 FIXATIONS_PER_SAMPLE = 100
@@ -17,7 +17,7 @@ FIXATIONS_PER_SAMPLE = 100
 def optimal_map(
     score: str, log_density: MapBatch, sigma: float, baseline_log_density: MapBatch | None = None
 ) -> MapBatch:
-    """Return the log of the map that a density should hand to a score, `(B, H, W)`.
+    """Return the log of the map of a density that maximises a score, `(B, H, W)`.
 
     The density itself for NSS and IG, its ranks for AUC, its ratio to the baseline for sAUC, the
     density blurred like the truth for CC and KL, and a numeric optimum for SIM. Not differentiable.
@@ -26,7 +26,7 @@ def optimal_map(
         score: `nss ig auc borji sauc cc kl sim`.
         log_density: `(B, H, W)`.
         sigma: standard deviation of the truth's blur in pixels.
-        baseline_log_density: where people look in other images; sAUC only.
+        baseline_log_density: log density of fixations on other images; sAUC only.
 
     Raises:
         ValueError: no such score, or no baseline for sAUC.
@@ -37,15 +37,16 @@ def optimal_map(
     >>> optimal_map("auc", p, 1.0).argsort().tolist() == p.argsort().tolist()
     True
     """
-    wide = log_density.detach()
-    wide = wide if wide.dtype == torch.float64 else wide.float()
+    wide = at_least_float32(log_density.detach())
     if score in ("nss", "ig"):
         return log_density
     if score in ("auc", "borji"):
         return _normalised(_midranks(wide).log())
     if score == "sauc":
         if baseline_log_density is None:
-            raise ValueError("the optimal map for sauc is a ratio to a baseline: give one")
+            raise ValueError(
+                "the optimal map for sauc is a ratio to a baseline: pass baseline_log_density"
+            )
         return _normalised(wide - baseline_log_density.to(wide))
     if score in ("cc", "kl"):
         return _normalised(_blurred(wide.exp(), sigma).log())
@@ -56,12 +57,12 @@ def optimal_map(
 
 def _midranks(values: MapBatch) -> MapBatch:
     """Return midranks from 1: tied pixels share theirs."""
-    found = []
+    ranks = []
     for image in values.flatten(1):
         _, place, counts = image.unique(return_inverse=True, return_counts=True)
         last = counts.cumsum(0).to(values.dtype)
-        found.append((last - (counts - 1) / 2)[place])
-    return torch.stack(found).view_as(values)
+        ranks.append((last - (counts - 1) / 2)[place])
+    return torch.stack(ranks).view_as(values)
 
 
 def _optimal_sim_map(density: Float[Tensor, "H W"], sigma: float) -> Float[Tensor, "H W"]:

@@ -1,4 +1,4 @@
-"""Scores of a batch, and over a data set: shells over `deepsal.metrics.functional`."""
+"""Scores of a batch and their means over a data set, on top of `deepsal.metrics.functional`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from deepsal.data.batch import GroundTruth
 from deepsal.metrics import earth_mover, functional, mit_benchmark
 from deepsal.metrics.functional import ImageScores, MapBatch
 from deepsal.metrics.optimal_maps import optimal_map
 
 DEFAULT_SCORES = ("nss", "cc", "kl", "sim", "auc", "sauc", "ig")
-"""The scores in the order in which tables show them."""
+"""Scores of every test, in the order of columns in `scores.csv`."""
 OPTIONAL_SCORES = ("emd",)
-"""Scores that are slow or need a package of their own: only when asked for."""
+"""Scores that are slow or need a package of their own: only on request."""
 
 SCORE_INPUTS = {
     "nss": ("fixations",),
@@ -22,11 +23,12 @@ SCORE_INPUTS = {
     "kl": ("density",),
     "sim": ("density",),
     "auc": ("fixations",),
-    "sauc": ("fixations", "others"),
-    "ig": ("fixations", "baseline"),
+    "sauc": ("fixations", "other_fixations"),
+    "ig": ("fixations", "baseline_log_density"),
     "borji": ("fixations",),
     "emd": ("density",),
 }
+"""Fields of `GroundTruth` that each score needs."""
 TUEBINGEN_SCORES: Mapping[str, Callable[..., ImageScores]] = {
     **{name: getattr(functional, name) for name in DEFAULT_SCORES if name != "ig"},
     "ig": functional.information_gain,
@@ -48,14 +50,14 @@ MAP_KINDS = ("density", "optimal")
 
 @dataclass(frozen=True)
 class ImageScorer:
-    """Which scores, by whose definition, of which map of the predicted density.
+    """Score predictions by a protocol's definitions, as densities or as optimal maps.
 
     Args:
         protocol: `tuebingen`, today's definitions, or `mit`, the older ones
             (`deepsal.metrics.mit_benchmark`).
         maps: `density` scores the density itself, `optimal` the map of it that is best for each
             score (`deepsal.metrics.optimal_maps`).
-        names: the scores; None for all whose inputs are given, without EMD.
+        names: the scores; None for all whose inputs are at hand, without EMD.
         emd: also the earth mover's distance.
 
     Raises:
@@ -75,78 +77,52 @@ class ImageScorer:
         ):
             if value not in choices:
                 raise ValueError(f"score.{option}={value}: the choices are {list(choices)}")
-        known = SCORE_PROTOCOLS[self.protocol]
-        if unknown := [name for name in self.names or () if name not in known]:
+        choices = tuple(SCORE_PROTOCOLS[self.protocol])
+        if unknown := [name for name in self.names or () if name not in choices]:
             raise ValueError(
-                f"unknown scores {unknown}; protocol={self.protocol} has {list(known)}"
+                f"unknown scores {unknown}; protocol={self.protocol} has {list(choices)}"
             )
         if self.emd or "emd" in (self.names or ()):
             earth_mover.load_emd_solver()
             if self.maps == "optimal":
                 raise ValueError("score.emd has no optimal map; score it with score.maps=density")
 
-    def __call__(
-        self,
-        log_density: MapBatch,
-        density: MapBatch,
-        fixations: MapBatch,
-        others: MapBatch | None = None,
-        baseline: MapBatch | None = None,
-        sigma: float | None = None,
-    ) -> dict[str, ImageScores]:
-        """Return `{score: (B,)}`; shapes `(B, H, W)`.
-
-        Args:
-            log_density: the prediction.
-            density: the truth, sums to one.
-            fixations: counts.
-            others: counts of other images' fixations, which sAUC needs.
-            baseline: log density, which IG and sAUC's optimal map need.
-            sigma: the truth's blur in pixels, which optimal maps need.
+    def __call__(self, log_density: MapBatch, truth: GroundTruth) -> dict[str, ImageScores]:
+        """Return `{score: (B,)}` of B predictions, `(B, H, W)`.
 
         Raises:
-            ValueError: a score was named whose inputs are missing.
+            ValueError: a score was named whose inputs the truth does not have, or optimal maps
+                without the truth's `sigma`.
         """
-        given = {"density": density, "fixations": fixations, "others": others, "baseline": baseline}
-        definitions = SCORE_PROTOCOLS[self.protocol]
-        able = [n for n in definitions if all(given[need] is not None for need in SCORE_INPUTS[n])]
-        names = (
-            [n for n in able if n not in OPTIONAL_SCORES] if self.names is None else [*self.names]
-        )
-        names += ["emd"] if self.emd and "emd" not in names else []
-        if missing := [name for name in names if name not in able]:
-            raise ValueError(f"{missing} need {[SCORE_INPUTS[name] for name in missing]}")
-        if self.maps == "optimal" and sigma is None:
-            raise ValueError("optimal maps need sigma, the truth's blur in pixels")
-        found = {}
-        for name in names:
+        if self.maps == "optimal" and truth.sigma is None:
+            raise ValueError("optimal maps need sigma, the standard deviation of the truth's blur")
+        inputs = {
+            name: [getattr(truth, field) for field in SCORE_INPUTS[name]]
+            for name in SCORE_PROTOCOLS[self.protocol]
+        }
+        names = self.names
+        if names is None:
+            complete = (n for n, maps in inputs.items() if all(m is not None for m in maps))
+            names = [name for name in complete if name not in OPTIONAL_SCORES]
+        scores = {}
+        for name in dict.fromkeys([*names, *(["emd"] if self.emd else [])]):
+            if any(values is None for values in inputs[name]):
+                raise ValueError(f"{name} needs {' and '.join(SCORE_INPUTS[name])}")
             values = log_density
-            if self.maps == "optimal" and sigma is not None:
-                values = optimal_map(name, log_density, sigma, baseline)
-            found[name] = definitions[name](values, *(given[need] for need in SCORE_INPUTS[name]))
-        return found
-
-
-def score_images(
-    log_density: MapBatch,
-    density: MapBatch,
-    fixations: MapBatch,
-    names: Sequence[str] | None = None,
-    others: MapBatch | None = None,
-    baseline: MapBatch | None = None,
-) -> dict[str, ImageScores]:
-    """Every named score of each image, `{name: (B,)}`, as `deepsal.metrics.functional` defines it.
-
-    None names all that have their inputs: `sauc` needs `others`, `ig` a `baseline`.
-    """
-    return ImageScorer(names=names)(log_density, density, fixations, others, baseline)
+            if self.maps == "optimal" and truth.sigma is not None:
+                values = optimal_map(name, log_density, truth.sigma, truth.baseline_log_density)
+            scores[name] = SCORE_PROTOCOLS[self.protocol][name](values, *inputs[name])
+        return scores
 
 
 class MeanScores(Metric):
-    """The mean of each score over all images seen on all ranks.
+    """Mean of each score over all images of all ranks.
 
     Sums and counts are the state, so ranks may hold different numbers of images, also none.
-    Undefined scores (images without a fixation) are left out of the mean and counted.
+    Undefined scores (images without a fixation) are left out of the mean.
+
+    Args:
+        names: the scores, by today's definitions.
     """
 
     full_state_update = False
@@ -156,24 +132,17 @@ class MeanScores(Metric):
     def __init__(self, names: Sequence[str] = ("nss", "cc", "kl")) -> None:
         super().__init__()
         self.names = tuple(names)
+        self.scorer = ImageScorer(names=self.names)
         zeros = torch.zeros(len(self.names), dtype=torch.float64)
         self.add_state("total", zeros, dist_reduce_fx="sum")
         self.add_state("count", zeros.clone(), dist_reduce_fx="sum")
 
-    def update(
-        self,
-        log_density: MapBatch,
-        density: MapBatch,
-        fixations: MapBatch,
-        others: MapBatch | None = None,
-        baseline: MapBatch | None = None,
-    ) -> None:
-        """Add a batch; shapes as in `deepsal.metrics.functional`."""
-        values = score_images(log_density, density, fixations, self.names, others, baseline)
+    def update(self, log_density: MapBatch, truth: GroundTruth) -> None:
+        """Add a batch of predictions, `(B, H, W)`, and their ground truth."""
+        values = self.scorer(log_density, truth)
         table = torch.stack([values[name] for name in self.names]).double()
-        known = ~table.isnan()
         self.total += table.nansum(1)
-        self.count += known.sum(1)
+        self.count += (~table.isnan()).sum(1)
 
     def compute(self) -> dict[str, Tensor]:
         """Return `{score: mean over images}`, NaN where no image had the score."""

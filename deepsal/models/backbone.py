@@ -1,4 +1,4 @@
-"""Pre-trained networks as the five stages of their papers, conv1 … conv5."""
+"""Pre-trained networks as five stages, conv1 … conv5."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -23,19 +23,19 @@ from deepsal.vocabulary import STAGES
 
 
 class Backbone(nn.Module):
-    """An encoder that *is* five submodules, each ending where its paper's stage ends.
+    """An encoder of five submodules, conv1 … conv5, each ending where its paper's stage ends.
 
-    One word then serves freezing, Captum's layer, log keys and figures. Normalisation of the
-    image, (x − mean) / std, is part of it, so it takes RGB in [0, 1].
+    The names serve freezing, Captum's layers, log keys and figures. Normalisation of the image,
+    (x − mean) / std, is part of it, so it takes RGB in [0, 1].
 
     Args:
         stages: five modules, applied one after the other; pooling opens the next stage.
-        mean, std: what its weights expect.
-        name: what tables call it.
+        mean, std: of the images that its weights were trained on, per channel.
+        name: of the network, for messages.
 
     Attributes:
         channels, strides: of each stage's output, `{stage: int}`.
-        frozen: stages that do not learn; they stay in eval mode also while training.
+        frozen_stages: stages that do not learn; they stay in eval mode also while training.
     """
 
     mean: Tensor
@@ -50,7 +50,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        self.frozen: frozenset[str] = frozenset()
+        self.frozen_stages: frozenset[str] = frozenset()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         for stage, module in zip(STAGES, stages, strict=True):
@@ -76,7 +76,7 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> "Backbone":
         """Set the mode, except for frozen stages: their batch-norm statistics must not drift."""
         super().train(mode)
-        for stage in self.frozen:
+        for stage in self.frozen_stages:
             self.get_submodule(stage).eval()
         return self
 
@@ -91,39 +91,39 @@ class Backbone(nn.Module):
 
 
 def build_backbone(name: str, weights: str | None, model: str | None = None) -> Backbone:
-    """Build a backbone by name.
+    """Build a backbone from a network of torchvision or timm.
 
     Args:
         name: alexnet, vgg16, vgg19, resnet18, resnet50, or any timm model that is a chain.
         weights: a torchvision enum name (`IMAGENET1K_V1`), null (random), a file,
-            `efficientnet_lite0` (packaged, no download), or `timm` (what timm names for it).
-        model: the library's name for it, where that is not `name`.
+            `efficientnet_lite0` (packaged, no download), or `timm` (timm's own weights).
+        model: name of the network in its library; None for `name`.
 
     Raises:
-        ValueError: no such model, or one that cannot be cut; and what `weights.load` raises.
+        ValueError: no such model, or one that cannot be cut; and the errors of `load_weights`.
     """
     model = model or name
     network: Any
     if model in VGG_STAGE_ENDS or model in RESNET_NAMES:
         network = getattr(torchvision_models, model)(weights=None)
         stages = vgg_stages(network, model) if model in VGG_STAGE_ENDS else resnet_stages(network)
-        found = load_weights(model, weights)
+        loaded = load_weights(model, weights)
     elif _is_timm(model):
         network = _timm_model(model, pretrained=weights == "timm")
         ends = [str(info["module"]) for info in network.feature_info]
         stages = timm_stages(network, ends, model)
         config = network.pretrained_cfg
-        found = load_weights(model, None if weights == "timm" else weights)
-        found = found._replace(mean=config["mean"], std=config["std"])
+        loaded = load_weights(model, None if weights == "timm" else weights)
+        loaded = loaded._replace(mean=config["mean"], std=config["std"])
     else:
-        known = [*VGG_STAGE_ENDS, *RESNET_NAMES]
-        raise ValueError(f"no backbone {model!r}; the choices are {known} and timm's models")
-    copy_weights(network, stages, found)
-    return Backbone(stages, found.mean, found.std, name)
+        choices = [*VGG_STAGE_ENDS, *RESNET_NAMES]
+        raise ValueError(f"no backbone {model!r}; the choices are {choices} and timm's models")
+    copy_weights(network, stages, loaded)
+    return Backbone(stages, loaded.mean, loaded.std, name)
 
 
 def backbone_from_checkpoint(start: Backbone, checkpoint: str | Path) -> Backbone:
-    """Return a copy of a backbone with the weights that a run's checkpoint holds, in eval mode.
+    """Return a copy of a backbone, in eval mode, with the weights of a run's checkpoint.
 
     Raises:
         FileNotFoundError: no such file.

@@ -1,4 +1,4 @@
-"""From the stages of a backbone to one map of logits."""
+"""Decoders from the stages of a backbone to one map of logits."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -14,23 +14,15 @@ LogitMaps = Float[Tensor, "B h w"]
 
 
 class ReadoutDecoder(nn.Module):
-    """A light decoder: four stages, each through a 1x1 convolution, summed at conv3's grid.
+    """A light decoder: 1x1 convolutions of conv2 to conv5, summed at conv3's resolution.
 
     Args:
-        channels, strides: of each stage (`Backbone.channels`, `.strides`).
+        channels: of each stage (`Backbone.channels`).
         width: channels of the sum.
-        name: what tables call it.
     """
 
-    def __init__(
-        self,
-        channels: Mapping[str, int],
-        strides: Mapping[str, int],
-        width: int = 64,
-        name: str = "",
-    ) -> None:
+    def __init__(self, channels: Mapping[str, int], width: int = 64) -> None:
         super().__init__()
-        self.name = name
         used = STAGES[1:]
         self.squeeze = nn.ModuleDict({s: nn.Conv2d(channels[s], width, 1) for s in used})
         self.mix = nn.Conv2d(width, width, 3, padding=1)
@@ -48,21 +40,17 @@ class ReadoutDecoder(nn.Module):
 
 
 class MirrorDecoder(nn.Module):
-    """The mirror-image decoder of He & Pugeault 2018: five stages back up from conv5 alone.
+    """The mirror-image decoder of He & Pugeault 2018: five stages from conv5 back to conv1.
 
-    Each stage repeats its input to the size of the encoder stage below and convolves it (3x3,
-    ReLU) to that stage's channels; a last 1x1 convolution gives the logits.
+    Each stage upsamples its input (nearest neighbour) to the size of the encoder stage below and
+    convolves it (3x3, ReLU) to that stage's channels; a last 1x1 convolution gives the logits.
 
     Args:
-        channels, strides: of each stage.
-        name: what tables call it.
+        channels: of each stage.
     """
 
-    def __init__(
-        self, channels: Mapping[str, int], strides: Mapping[str, int], name: str = ""
-    ) -> None:
+    def __init__(self, channels: Mapping[str, int]) -> None:
         super().__init__()
-        self.name = name
         below = dict(zip(STAGES[1:], STAGES, strict=False))
         self.up = nn.ModuleDict(
             {s: nn.Conv2d(channels[s], channels[below[s]], 3, padding=1) for s in reversed(below)}

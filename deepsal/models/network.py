@@ -1,4 +1,4 @@
-"""The saliency network: image in, log density over pixels out."""
+"""The saliency network, from an image to a log density over its pixels."""
 
 from collections.abc import Callable, Mapping
 from typing import cast
@@ -8,33 +8,29 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from deepsal.data.batch import MapBatch
 from deepsal.models.backbone import Backbone
 
-MapBatch = Float[Tensor, "B H W"]
-DecoderFactory = Callable[[Mapping[str, int], Mapping[str, int]], nn.Module]
+DecoderFactory = Callable[[Mapping[str, int]], nn.Module]
 
 
 class SaliencyNetwork(nn.Module):
-    """A backbone, a decoder, and one place where logits become a log density.
+    """A backbone, a decoder, and a head that turns logits into a log density.
 
     Logits are resized to the output, smoothed by a Gaussian, added to a learnt centre bias and
     normalised by a log-softmax over pixels, so that `exp` of the output sums to one per image.
 
     Args:
         backbone: the encoder.
-        decoder: builds the decoder from the backbone's channels and strides.
+        decoder: builds the decoder from the channels of the backbone's stages.
         smooth: initial standard deviation of the Gaussian as a fraction of the height; it is
             learnt. 0 switches smoothing off.
-        name: what tables call it.
     """
 
-    def __init__(
-        self, backbone: Backbone, decoder: DecoderFactory, smooth: float = 0.02, name: str = ""
-    ) -> None:
+    def __init__(self, backbone: Backbone, decoder: DecoderFactory, smooth: float = 0.02) -> None:
         super().__init__()
-        self.name = name
         self.backbone = backbone
-        self.decoder = decoder(backbone.channels, backbone.strides)
+        self.decoder = decoder(backbone.channels)
         self.finish = LogDensityHead(smooth)
 
     def forward(
@@ -44,13 +40,13 @@ class SaliencyNetwork(nn.Module):
         logits = self.decoder(self.backbone(image))
         return cast(Tensor, self.finish(logits, size or image.shape[-2:]))
 
-    def readout_parameters(self) -> list[nn.Parameter]:
-        """Return every parameter that is not the backbone's."""
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the decoder and of the head: all but the backbone's."""
         return [*self.decoder.parameters(), *self.finish.parameters()]
 
 
 class LogDensityHead(nn.Module):
-    """Resize, smooth, add the centre bias, normalise.
+    """Resize logits, smooth them, add a centre bias and normalise over pixels.
 
     The bias is −w·(((x−μx)/σx)² + ((y−μy)/σy)²)/2, in units of half the image; w, μ, σ are learnt.
     """

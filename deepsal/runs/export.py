@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -17,11 +17,10 @@ from torchvision.transforms import v2
 
 from deepsal.data.batch import Sample
 from deepsal.data.image_files import read_image
+from deepsal.training.task import DensityPredictor
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 HDF5_SUFFIXES = (".hdf5", ".h5")
-
-DensityPredictor = Callable[[Tensor, tuple[int, int], list[str]], Tensor]
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from deepsal.rf.memory import is_out_of_memory
 from deepsal.runs import claims, score_files
 from deepsal.runs.folder import mark_done, recorded_status
 from deepsal.runs.process import is_first_rank
-from deepsal.training.checkpoints import AtomicCheckpointIO
+from deepsal.training.checkpoints import AtomicCheckpointIO, gather_from_ranks
 from deepsal.training.precision import check_accelerator, check_precision
 from deepsal.training.wandb_log import WeightsAndBiases, log_numbers
 
@@ -107,7 +107,7 @@ def run_steps(
             score, ckpt = trainer.checkpoint_callback.best_model_score.item(), "best"
         if "test" in steps:
             trainer.test(task, data, ckpt_path=ckpt, weights_only=True, verbose=False)
-            rows = gather_rows(task.rows, len(data.images["test"]), trainer.world_size)
+            rows = gather_rows(task.test_rows, len(data.images["test"]), trainer.world_size)
             if trainer.is_global_zero:
                 dataset = data.images["test"].dataset.name
                 score_files.write_scores(
@@ -157,8 +157,5 @@ def gather_rows(
     Lightning deals the images out to the ranks in turn, and repeats the first images until all
     ranks have equally many.
     """
-    if ranks == 1:
-        return rows
-    parts: list[Sequence[Mapping[str, Any]]] = [()] * ranks
-    torch.distributed.all_gather_object(parts, rows)
+    parts = gather_from_ranks(rows, ranks)
     return [row for turn in zip(*parts, strict=True) for row in turn][:images]

@@ -10,8 +10,7 @@ from types import FrameType
 from typing import Any
 
 from deepsal.runs.folder import PREEMPTED_EXIT_CODE
-
-PREEMPTION_SIGNAL = signal.SIGUSR2
+from deepsal.vocabulary import PREEMPTION_SIGNAL
 
 
 def cluster_environment() -> Any:

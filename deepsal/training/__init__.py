@@ -1,1 +1,1 @@
-"""Training: the Lightning module, losses, checkpoints and loggers."""
+"""Training: LightningModule, losses, checkpoints, progress and loggers."""

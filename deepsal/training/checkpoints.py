@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps, and what it takes to go on from one as if nothing had happened."""
+"""Checkpoints of a run: best and last, written atomically, resumed bit for bit."""
 
 import os
 import random
@@ -13,34 +13,35 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 from typing_extensions import override
 
+from deepsal.atomic import replace_file
 from deepsal.training.csv_log import MetricsCsvLogger
-from deepsal.vocabulary import DIRECTION
+from deepsal.vocabulary import VALIDATION_METRICS
 
 
 def best_checkpoint(folder: str | Path, metric: str) -> ModelCheckpoint:
-    """Keep `checkpoints/best.ckpt`: the epoch with the best validation score.
+    """Return a callback that saves the epoch with the best validation score, `best.ckpt`.
 
     Args:
-        folder: the run folder.
+        folder: the run folder; the file goes to its `checkpoints/`.
         metric: val/nss, val/cc, val/kl or val/loss.
 
     Raises:
         ValueError: another metric; the message lists the choices.
     """
-    choices = [f"val/{score}" for score in DIRECTION]
+    choices = [f"val/{score}" for score in VALIDATION_METRICS]
     if metric not in choices:
         raise ValueError(f"metric={metric}: the choices are {choices}")
     return BestCheckpoint(
         Path(folder) / "checkpoints",
         filename="best",
         monitor=metric,
-        mode=DIRECTION[metric.removeprefix("val/")],
+        mode=VALIDATION_METRICS[metric.removeprefix("val/")],
         enable_version_counter=False,
     )
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's, which also remembers the newest score when a run goes on."""
+    """Lightning's `ModelCheckpoint`, which also restores the newest score in a resumed run."""
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -49,12 +50,13 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keep `checkpoints/last.ckpt`: the end of the newest whole epoch, to go on from bit for bit.
+    """Callback that saves the end of the newest whole epoch, to resume from bit for bit.
 
-    A checkpoint also holds the random states of every rank (python, numpy, torch, CUDA) and how
-    many rows of `metrics.csv` it stands for. An epoch cut short by a death is done again from its
-    start. One that `leave` cut goes on with its next batch: the order of its images and their
-    augmentation depend on the seed and the epoch alone.
+    The file is `checkpoints/last.ckpt`. It also holds the random states of every rank (Python,
+    numpy, torch, CUDA) and the number of rows of `metrics.csv` at that time. An epoch that a crash
+    interrupted is repeated from its start. An epoch that `save_mid_epoch` interrupted continues
+    with its next batch, because the order of its images and their augmentation depend on the seed
+    and the epoch alone.
 
     Args:
         folder: the run folder.
@@ -67,31 +69,31 @@ class LastCheckpoint(ModelCheckpoint):
             every_n_epochs=1,
             enable_version_counter=False,
         )
-        self.rows = 0
-        self.used = 0
+        self.csv_rows = 0
+        self.used_batches = 0
 
-    def leave(self, trainer: pl.Trainer, used: int) -> None:
-        """Save between two batches of an epoch, on all ranks, with the next batch at hand.
+    def save_mid_epoch(self, trainer: pl.Trainer, used_batches: int) -> None:
+        """Save between two batches of an epoch, on all ranks.
 
         Args:
-            trainer: in `on_train_batch_start`; it has to stop after this.
-            used: how many batches of the epoch were trained on.
+            trainer: in `on_train_batch_start`; it must stop after this.
+            used_batches: number of batches of the epoch that were trained on.
         """
         progress = trainer.fit_loop.epoch_loop.batch_progress
         for counts in (progress.total, progress.current):
             counts.ready -= 1
-        self.used = used
+        self.used_batches = used_batches
         trainer.save_checkpoint(Path(self.dirpath or "") / "last.ckpt")
-        self.used = 0
+        self.used_batches = 0
 
     @override
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["random"] = _gather_from_ranks(trainer, random_state())
-        checkpoint["rows"] = [x.count() for x in trainer.loggers if isinstance(x, MetricsCsvLogger)]
-        if self.used:
-            checkpoint["cut"] = {"used": self.used}
+        checkpoint["random"] = gather_from_ranks(random_state(), trainer.world_size)
+        checkpoint["rows"] = [logger.flush_and_count_rows() for logger in _csv_loggers(trainer)]
+        if self.used_batches:
+            checkpoint["cut"] = {"used": self.used_batches}
 
     @override
     def on_load_checkpoint(
@@ -99,29 +101,33 @@ class LastCheckpoint(ModelCheckpoint):
     ) -> None:
         if trainer.state.fn == "fit" and "random" in checkpoint:
             cut = checkpoint.get("cut", {})
-            if "began" in cut:  # which torch drew the order of the images from
+            if "began" in cut:  # older versions: the generator that drew the order of the images
                 raise ValueError(
                     "the checkpoint was saved inside an epoch by an older version, which drew its "
-                    "images in another order; continue from the end of an epoch: remove "
-                    f"{self.dirpath}/last.ckpt and give the command again"
+                    "images in another order; to resume from the end of an epoch, remove "
+                    f"{self.dirpath}/last.ckpt and run the same command again"
                 )
             states = checkpoint["random"]
             restore_random_state(states[trainer.global_rank % len(states)])
-            self.rows = next(iter(checkpoint["rows"]), 0)
+            self.csv_rows = next(iter(checkpoint["rows"]), 0)
             if cut:
                 trainer.datamodule.used = cut["used"]  # type: ignore[attr-defined]
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, MetricsCsvLogger):
-                logger.keep(self.rows)
+        for logger in _csv_loggers(trainer):
+            logger.truncate(self.csv_rows)
+
+
+def _csv_loggers(trainer: pl.Trainer) -> list[MetricsCsvLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, MetricsCsvLogger)]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint whole or not at all; the `last.ckpt` before it stays beside it.
+    """Checkpoint files that are written whole or not at all.
 
-    Whenever the process dies, `last.ckpt` or `last.previous.ckpt` can be loaded.
+    Writing `last.ckpt` renames the file before it to `last.previous.ckpt`. Whenever the process
+    dies, one of the two can be loaded.
     """
 
     @override
@@ -130,22 +136,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            with partial.open("wb") as file:
+        with replace_file(path) as temporary:
+            with temporary.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
             if path.name == "last.ckpt" and is_whole_checkpoint(path):
                 os.replace(path, previous_checkpoint(path))
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
 
 
 def previous_checkpoint(path: Path) -> Path:
-    """Return where the checkpoint before this one is.
+    """Return the path that `last.ckpt` is renamed to before a newer one replaces it.
 
     >>> previous_checkpoint(Path("last.ckpt")).name
     'last.previous.ckpt'
@@ -154,7 +155,7 @@ def previous_checkpoint(path: Path) -> Path:
 
 
 def is_whole_checkpoint(path: Path) -> bool:
-    """Say whether a checkpoint was written to its end and reads as it was written."""
+    """Return whether a checkpoint is complete and its checksums hold."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -163,30 +164,41 @@ def is_whole_checkpoint(path: Path) -> bool:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
-    """Return a run's newest whole checkpoint, if any, and the damaged ones that were passed over.
+    """Return a run's newest whole checkpoint, and the damaged ones newer than it.
 
     Args:
         folder: the run folder.
+
+    Returns:
+        The file, or None, and the list of damaged files.
     """
     last = folder / "checkpoints" / "last.ckpt"
-    torn: list[Path] = []
+    damaged: list[Path] = []
     for path in (last, previous_checkpoint(last)):
         if is_whole_checkpoint(path):
-            return path, torn
-        torn += [path] if path.exists() else []
-    return None, torn
+            return path, damaged
+        damaged += [path] if path.exists() else []
+    return None, damaged
 
 
-def _gather_from_ranks(trainer: pl.Trainer, mine: Any) -> list[Any]:
-    """Return what each rank has."""
-    every = [mine] * trainer.world_size
-    if trainer.world_size > 1:
-        torch.distributed.all_gather_object(every, mine)
-    return every
+def gather_from_ranks(value: Any, ranks: int) -> list[Any]:
+    """Return the values of all ranks, on every rank.
+
+    Args:
+        value: this rank's value; it must be picklable.
+        ranks: number of ranks.
+    """
+    values = [value] * ranks
+    if ranks > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of every generator as plain values and tensors."""
+    """Return the states of the generators of Python, numpy, torch and CUDA.
+
+    They are plain values and tensors, which `torch.load(weights_only=True)` accepts.
+    """
     name, keys, *rest = np.random.get_state(legacy=True)
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {
@@ -198,7 +210,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Set every generator to a state that `random_state` returned."""
+    """Set every generator to the state that `random_state` returned."""
     version, inner, gauss = state["python"]
     random.setstate((version, tuple(inner), gauss))
     name, keys, *rest = state["numpy"]

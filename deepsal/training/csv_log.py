@@ -1,4 +1,4 @@
-"""The record of every run: `metrics.csv`, whole whatever happens to the process."""
+"""CSV log of a run, `metrics.csv`, that stays whole when the process is killed."""
 
 import csv
 import os
@@ -10,51 +10,53 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
+from deepsal.atomic import replace_file
+
 
 class CsvRowWriter(ExperimentWriter):
-    """Appends rows to a file that may exist already; a new column rewrites it atomically."""
+    """Writer that appends rows to an existing file; a new column rewrites the file atomically."""
 
-    def rows(self) -> list[dict[str, str]]:
-        """Return the rows written so far."""
+    def read_rows(self) -> list[dict[str, str]]:
+        """Return the rows of the file."""
         file = Path(self.metrics_file_path)
         if not file.is_file():
             return []
         with file.open(newline="") as lines:
             return list(csv.DictReader(lines))
 
-    def keep(self, count: int) -> None:
-        """Drop all rows but the first so many, such as those of a killed process."""
+    def truncate(self, row_count: int) -> None:
+        """Drop all rows after the first `row_count`, such as those of a killed process."""
         self.metrics, self.metrics_keys = [], []
-        file = Path(self.metrics_file_path)
-        rows = self.rows()[:count]
+        rows = self.read_rows()[:row_count]
         if rows:
             self.metrics_keys = list(rows[0])
             self._write(rows)
-        elif file.is_file():
-            file.unlink()
+        else:
+            Path(self.metrics_file_path).unlink(missing_ok=True)
 
     def _write(self, rows: list[dict[str, str]]) -> None:
-        partial = f"{self.metrics_file_path}.partial"
-        with open(partial, "w", newline="") as file:
+        with (
+            replace_file(Path(self.metrics_file_path)) as temporary,
+            temporary.open("w", newline="") as file,
+        ):
             writer = csv.DictWriter(file, self.metrics_keys)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(partial, self.metrics_file_path)
 
     @override
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        self._write(self.rows())
+        self._write(self.read_rows())
 
     @override
     def _check_log_dir_exists(self) -> None:
-        """Lightning's writer deletes what is there; this one goes on."""
+        """Read the columns of an existing file, which Lightning's writer would delete."""
         if Path(self.metrics_file_path).is_file():
             with open(self.metrics_file_path, newline="") as lines:
                 self.metrics_keys = list(next(csv.reader(lines), []))
 
 
 class MetricsCsvLogger(CSVLogger):
-    """`metrics.csv` in the run folder; a checkpoint knows how many of its rows it stands for.
+    """Logger that writes `metrics.csv` in the run folder and continues it in a resumed run.
 
     Args:
         folder: the run folder.
@@ -72,21 +74,21 @@ class MetricsCsvLogger(CSVLogger):
         assert isinstance(self._experiment, CsvRowWriter)
         return self._experiment
 
-    def count(self) -> int:
-        """Write what is held back, and return how many rows the file has."""
+    def flush_and_count_rows(self) -> int:
+        """Write all logged rows, and return the number of rows in the file (0 on other ranks)."""
         if rank_zero_only.rank:  # type: ignore[attr-defined]
             return 0
         self.save()
-        return len(self.experiment.rows())
+        return len(self.experiment.read_rows())
 
     @rank_zero_only
-    def keep(self, count: int) -> None:
-        """Drop all rows but the first so many."""
-        self.experiment.keep(count)
+    def truncate(self, row_count: int) -> None:
+        """Drop all rows of the file after the first `row_count`."""
+        self.experiment.truncate(row_count)
 
 
 def csv_logger(folder: str | Path) -> MetricsCsvLogger:
-    """Return the record of a run: `metrics.csv` in its folder."""
+    """Return the logger that writes `metrics.csv` in the run folder."""
     # the folder is not empty (it holds the run's configuration), see
     # https://github.com/Lightning-AI/pytorch-lightning/pull/19446
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists")

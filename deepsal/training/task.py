@@ -1,7 +1,7 @@
-"""Training and scoring as one LightningModule: network + fine-tuning + loss + scores."""
+"""LightningModule of a run: network, fine-tuning, loss and scores."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -10,42 +10,39 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from typing_extensions import override
 
+from deepsal.data.batch import Batch, GroundTruth
 from deepsal.metrics.scoring import ImageScorer, MeanScores
 from deepsal.models import Baseline, Centre, FinetuneDepth, HumanCeiling, SaliencyNetwork, Uniform
-from deepsal.models.compilation import CompiledForward
 from deepsal.rf.arithmetic import full_precision
+from deepsal.training.compiled_forward import CompiledForward
 from deepsal.training.losses import PendingLossTerms, SaliencyLoss
 
-
-@runtime_checkable
-class FixationBatch(Protocol):
-    """What a step needs of a batch; see `deepsal.data.Batch`."""
-
-    image: Tensor
-    density: Tensor
-    fixations: Tensor
-    name: list[str]
+DensityPredictor = Callable[[Tensor, tuple[int, int], list[str]], Tensor]
+"""Images (B, 3, h, w) in [0, 1], output size (H, W), names → log density (B, H, W) on the CPU."""
 
 
 class SaliencyTask(pl.LightningModule):
-    """Learns to predict where people look, and scores the prediction.
+    """Training, validation and test of a network that predicts fixation densities.
 
-    Training and validation are scored at the network's resolution, test images at their own. A test
-    runs in full float32, whatever precision the training used. In it every image is also scored for
-    the centre prior (from the training fixations) and for chance; `rows` then holds one dict per
-    image: `name`, `nss` …, `centre_nss` …, `chance_nss` …. Shuffled AUC is against the other test
-    images' fixations, information gain over the centre.
+    Training and validation images are scored at the network's resolution, test images at their
+    own. A test runs in full float32 whatever the training's precision. It also scores two
+    baselines on every image: the centre prior (from the training fixations) and chance. Shuffled
+    AUC is computed against fixations on other test images, information gain against the centre
+    prior. After a test, `test_rows` holds a dict per image: `name`, `nss` …, `centre_nss` …,
+    `chance_nss` ….
 
     Args:
-        network: image (B, 3, h, w) in [0, 1] → log density (B, H, W); a baseline only to test.
-        finetune: which stages learn; applied at once, before any distributed wrapping.
-        loss: what training minimises.
+        network: images (B, 3, h, w) in [0, 1] → log density (B, H, W). A baseline can be tested but
+            not trained.
+        finetune: stages that learn; their parameters are set at once, before any distributed
+            wrapping.
+        loss: the training objective.
         optimizer: `groups → optimiser`, such as `partial(AdamW, weight_decay=0.01)`.
-        lr: learning rate of the decoder; stages scale it (`Finetune.lr_scale`).
-        schedule: `(optimiser, steps) → scheduler` stepped every batch, or None.
-        score: which scores of the test images, by which protocol.
-        compile: compile the forward pass of training and validation; True or a mode of
-            `torch.compile`.
+        lr: learning rate of the decoder; stages scale it (`FinetuneDepth.lr_scale`).
+        schedule: `(optimiser, steps) → scheduler`, stepped after every batch; None: constant rates.
+        score: scores and protocol of the test.
+        compile: True or a mode of `torch.compile`: compile the forward pass of training and
+            validation.
     """
 
     def __init__(
@@ -69,7 +66,7 @@ class SaliencyTask(pl.LightningModule):
         self.schedule = schedule
         self.score = score or ImageScorer()
         self.val_scores = MeanScores()
-        self.rows: list[dict[str, Any]] = []
+        self.test_rows: list[dict[str, Any]] = []
         self.baselines: dict[str, nn.Module] = {}
         self.last_step: PendingLossTerms | None = None
         if not isinstance(network, Baseline):
@@ -77,29 +74,29 @@ class SaliencyTask(pl.LightningModule):
 
     @override
     def on_fit_start(self) -> None:
-        self.network.train()  # Lightning leaves modules in the mode it finds them in
+        self.network.train()  # Lightning does not change the mode of modules
 
     @override
-    def training_step(self, batch: FixationBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._check_last_step()
         log_density = self._predict(self.compiled or self.network, batch)
         loss: Tensor
-        loss, terms = self.loss(log_density, batch.density, batch.fixations, check=False)
-        at = f"epoch {self.current_epoch + 1}, step {self.global_step}, images {batch.name}"
-        self.last_step = PendingLossTerms.of(terms, at)
+        loss, terms = self.loss(log_density, batch.density, batch.fixations)
+        position = f"epoch {self.current_epoch + 1}, step {self.global_step}, images {batch.name}"
+        self.last_step = PendingLossTerms.begin_copy(terms, position)
         count = len(batch.image)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=count)
         self.log_dict({f"train/{name}": term for name, term in terms.items()}, batch_size=count)
         return loss
 
     @override
-    def validation_step(self, batch: FixationBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         log_density = self._predict(self.compiled or self.network, batch)
         self._check_last_step()
-        loss, terms = self.loss(log_density, batch.density, batch.fixations, check=False)
-        at = f"the validation of epoch {self.current_epoch + 1}, images {batch.name}"
-        self.last_step = PendingLossTerms.of(terms, at)
-        self.val_scores.update(log_density, batch.density, batch.fixations)
+        loss, terms = self.loss(log_density, batch.density, batch.fixations)
+        position = f"the validation of epoch {self.current_epoch + 1}, images {batch.name}"
+        self.last_step = PendingLossTerms.begin_copy(terms, position)
+        self.val_scores.update(log_density, GroundTruth(batch.density, batch.fixations))
         self.log("val/loss", loss, batch_size=len(batch.image), sync_dist=True)
 
     @override
@@ -119,42 +116,47 @@ class SaliencyTask(pl.LightningModule):
 
     @override
     def on_test_start(self) -> None:
-        self.rows = []
+        self.test_rows = []
         dataset = self.trainer.datamodule.dataset  # type: ignore[attr-defined]
-        if self._tested.hidden:
+        if self._test_dataset.hidden:
             raise ValueError(
-                f"{self._tested.name} cannot be scored here: a benchmark's server keeps its "
-                "fixations; use do=[export] in place of test and send it the file"
+                f"{self._test_dataset.name} cannot be scored here: only its benchmark's server has "
+                "the fixations; set do=[export] instead of test and submit the exported file"
             )
         self.baselines = {"centre": Centre().prepare(dataset), "chance": Uniform()}
         if isinstance(self.network, Baseline):
-            self.network.prepare(
-                self._tested if isinstance(self.network, HumanCeiling) else dataset
-            )
+            human = isinstance(self.network, HumanCeiling)
+            self.network.prepare(self._test_dataset if human else dataset)
 
     @override
-    def test_step(self, batch: FixationBatch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         with full_precision(self.device.type):
-            self._test(batch)
+            self._score_test_batch(batch)
 
-    def _test(self, batch: FixationBatch) -> None:
+    def _score_test_batch(self, batch: Batch) -> None:
         rows: list[dict[str, Any]] = [{"name": name} for name in batch.name]
-        others, baseline = self._others(batch), self._predict(self.baselines["centre"], batch)
+        truth = GroundTruth(
+            batch.density,
+            batch.fixations,
+            self._other_fixations(batch),
+            self._predict(self.baselines["centre"], batch),
+            self._test_dataset.sigma_of(batch.name[0]),  # a test batch is one image
+        )
         for prefix, network in {"": self.network, **self.baselines}.items():
-            values = self._scores(network, batch, others, baseline)
+            values = self._scores(network, batch, truth)
             label = f"{prefix}_" if prefix else ""
             for score, per_image in values.items():
                 for row, value in zip(rows, per_image.tolist(), strict=True):
                     row[f"{label}{score}"] = value
-        self.rows += rows
-        named = [key for key in rows[0] if key != "name" and "_" not in key]
-        mine = {f"test/{s}": sum(row[s] for row in rows) / len(rows) for s in named}
-        self.log_dict(mine, batch_size=len(rows), sync_dist=True)
+        self.test_rows += rows
+        scores = [key for key in rows[0] if key != "name" and "_" not in key]
+        means = {f"test/{score}": sum(row[score] for row in rows) / len(rows) for score in scores}
+        self.log_dict(means, batch_size=len(rows), sync_dist=True)
 
     @override
     def configure_optimizers(self) -> Any:
-        _ = self.network.backbone  # a baseline refuses: it has nothing to learn
-        optimizer = self.optimizer(self.finetune.groups(self.network, self.lr))
+        _ = self.network.backbone  # a baseline has none and raises an error
+        optimizer = self.optimizer(self.finetune.parameter_groups(self.network, self.lr))
         if self.schedule is None:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
@@ -168,60 +170,77 @@ class SaliencyTask(pl.LightningModule):
         """Raise FloatingPointError if the last step's loss is not finite."""
         last, self.last_step = self.last_step, None
         if last:
-            last.check()
+            last.require_finite()
 
-    def _scores(
-        self, network: nn.Module, batch: FixationBatch, others: Tensor, baseline: Tensor
-    ) -> dict[str, Tensor]:
-        sigma = self._tested.sigma_of(batch.name[0])  # test images come one by one
+    def _scores(self, network: nn.Module, batch: Batch, truth: GroundTruth) -> dict[str, Tensor]:
+        def score(log_density: Tensor, fixated: GroundTruth) -> dict[str, Tensor]:
+            log_density, density, fixations = (
+                m.to(batch.fixations) for m in (log_density, fixated.density, fixated.fixations)
+            )
+            elsewhere = {
+                field: getattr(truth, field).expand_as(log_density)
+                for field in ("other_fixations", "baseline_log_density")
+            }
+            whole = truth._replace(density=density, fixations=fixations, **elsewhere)
+            return {name: value.cpu() for name, value in self.score(log_density, whole).items()}
 
-        def score(*maps: Tensor) -> dict[str, Tensor]:
-            log_density, density, fixations = (m.to(batch.fixations) for m in maps)
-            of_image = others.expand_as(log_density), baseline.expand_as(log_density)
-            values = self.score(log_density, density, fixations, *of_image, sigma)
-            return {name: value.cpu() for name, value in values.items()}
-
-        if isinstance(network, HumanCeiling):  # its truth is not everybody's fixations
+        if isinstance(network, HumanCeiling):  # it is scored on held-out observers
             height, width = batch.density.shape[-2:]
-            return network.ceiling(batch.name, (height, width), score)
-        return score(self._predict(network, batch), batch.density, batch.fixations)
+            return network.score_ceiling(batch.name, (height, width), score)
+        return score(self._predict(network, batch), truth)
 
-    def predictor(self, dataset: Any) -> Callable[[Tensor, tuple[int, int], list[str]], Tensor]:
-        """Return `log_density`, ready for the images of a data set."""
+    def predictor(self, dataset: Any) -> DensityPredictor:
+        """Return `log_density`, after preparing a baseline for a data set."""
         if isinstance(self.network, Baseline):
             self.network.prepare(dataset)
         return self.log_density
 
     def log_density(self, image: Tensor, size: tuple[int, int], name: list[str]) -> Tensor:
-        """Return the float32 map that the test scores, for named images at a size, `(B, H, W)`.
+        """Return the log density that the test scores, in float32 and on the CPU.
 
-        It is computed on the task's device and lies on the CPU.
+        Args:
+            image: (B, 3, h, w) in [0, 1]; it is moved to the task's device.
+            size: (H, W) of the output.
+            name: names of the B images, for baselines that read stored maps.
+
+        Returns:
+            (B, H, W).
         """
-        known = {"name": name} if isinstance(self.network, Baseline) else {}
+        names = {"name": name} if isinstance(self.network, Baseline) else {}
         with torch.no_grad(), full_precision(self.device.type):
-            log_density: Tensor = self.network.eval()(image.to(self.device), size, **known)
+            log_density: Tensor = self.network.eval()(image.to(self.device), size, **names)
         return log_density.cpu()
 
     @property
-    def _tested(self) -> Any:
-        """The data set whose test images are scored."""
+    def _test_dataset(self) -> Any:
+        """Data set of the scored test images."""
         return self.trainer.datamodule.images["test"].dataset  # type: ignore[attr-defined]
 
-    def _others(self, batch: FixationBatch) -> Tensor:
+    def _other_fixations(self, batch: Batch) -> Tensor:
         images = 10 if self.score.protocol == "mit" else None
         height, width = batch.density.shape[-2:]
-        counts = [self._tested.others("test", name, (height, width), images) for name in batch.name]
+        counts = [
+            self._test_dataset.others("test", name, (height, width), images) for name in batch.name
+        ]
         return torch.stack(counts).to(batch.fixations)
 
     @staticmethod
-    def _predict(network: nn.Module | CompiledForward, batch: FixationBatch) -> Tensor:
+    def _predict(network: nn.Module | CompiledForward, batch: Batch) -> Tensor:
         height, width = batch.density.shape[-2:]
-        known = {"name": batch.name} if isinstance(network, Baseline) else {}
-        log_density: Tensor = network(batch.image, (height, width), **known)
+        names = {"name": batch.name} if isinstance(network, Baseline) else {}
+        log_density: Tensor = network(batch.image, (height, width), **names)
         return log_density
 
 
 def one_cycle_schedule(optimizer: Optimizer, steps: int, warmup: float = 0.3) -> LRScheduler:
-    """Warm up and anneal every group from its own learning rate (Smith & Topin 2018)."""
+    """Return a one-cycle schedule that starts from each group's own learning rate.
+
+    Args:
+        optimizer: its groups' learning rates are the peaks.
+        steps: length of the cycle.
+        warmup: share of the steps in which rates rise.
+
+    Source: Smith & Topin 2018.
+    """
     peaks = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(optimizer, peaks, total_steps=steps, pct_start=warmup)

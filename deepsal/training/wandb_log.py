@@ -1,4 +1,4 @@
-"""Where numbers and pictures go: the run folder always, Weights & Biases when it can."""
+"""Weights & Biases log of a run, and functions that log numbers and figures to all loggers."""
 
 import logging
 import os
@@ -21,20 +21,20 @@ LOG = logging.getLogger(__name__)
 
 
 class WeightsAndBiases(WandbLogger):
-    """W&B that never fails a training: at its first error it says so once and falls silent.
+    """W&B logger that never fails a training: at its first error it warns once and stops logging.
 
-    Online when there is a key (WANDB_API_KEY or a login), offline otherwise, with one line on how
-    to sync; WANDB_MODE decides if it is set. The run's id is kept in the run folder, so that a
-    continued run goes on in the same W&B run.
+    It is online if there is a key (WANDB_API_KEY or a login) and offline otherwise, unless
+    WANDB_MODE is set. An offline run ends with the command that uploads it. The run's id is stored
+    in the run folder, so that a resumed run continues the same W&B run.
 
     Args:
         folder: the run folder.
         project: W&B project.
-        name: what the dashboard calls the run.
-        group: runs shown together (default: the folder that holds the run folders of a sweep).
-        job_type: the verbs.
+        name: name of the run in the dashboard.
+        group: group of the run; None: the folder that holds the run folders of a sweep.
+        job_type: the steps of the run.
         tags: backbone and depth.
-        artifacts: whether the best and the last checkpoint and the fields are kept there too.
+        artifacts: upload the best and the last checkpoint and the fields, too.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class WeightsAndBiases(WandbLogger):
         tags: Sequence[str] = (),
         artifacts: bool = False,
     ) -> None:
-        import wandb  # half a second that other loggers need not wait
+        import wandb  # takes half a second, which other loggers do not need
 
-        self.broken = False
+        self.failed = False
         self.artifacts = artifacts
         self.folder = Path(folder)
         mode = os.environ.get("WANDB_MODE") or ("online" if _has_api_key() else "offline")
@@ -70,35 +70,39 @@ class WeightsAndBiases(WandbLogger):
 
     @override
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._try(lambda: super(WeightsAndBiases, self).log_metrics(metrics, step))
+        self._call_unless_failed(lambda: super(WeightsAndBiases, self).log_metrics(metrics, step))
 
     @override
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        self._try(lambda: super(WeightsAndBiases, self).log_hyperparams(params, *args, **kwargs))
+        self._call_unless_failed(
+            lambda: super(WeightsAndBiases, self).log_hyperparams(params, *args, **kwargs)
+        )
 
-    def log_picture(self, key: str, png: Path, step: int) -> None:
-        """Log a PNG under a stable key; the media panel gets a slider over steps."""
+    def log_figure(self, key: str, file: Path, step: int) -> None:
+        """Log a PNG file; the dashboard has a slider over the steps of a key."""
         import wandb
 
-        pixels = np.asarray(Image.open(png).convert("RGB"))
-        self._try(
+        pixels = np.asarray(Image.open(file).convert("RGB"))
+        self._call_unless_failed(
             lambda: self.experiment.log({key: wandb.Image(pixels), "trainer/global_step": step})
         )
 
     @rank_zero_only
     def close(self, exit_code: int = 0) -> None:
-        """End the W&B run, so that the next job of a sweep does not write into it."""
-        if self._experiment is None or self.broken:
+        """End the W&B run, so that the next job of a sweep starts its own."""
+        if self._experiment is None or self.failed:
             return
         import wandb
 
         if self.artifacts:
-            self._try(self._keep)
-        self._try(lambda: wandb.finish(exit_code=exit_code))
+            self._call_unless_failed(self._upload_artifacts)
+        self._call_unless_failed(lambda: wandb.finish(exit_code=exit_code))
         if self.mode == "offline":
-            LOG.info("W&B was offline; upload with: wandb sync %s/wandb/offline-run-*", self.folder)
+            LOG.info(
+                "W&B was offline; to upload the run: wandb sync %s/wandb/offline-run-*", self.folder
+            )
 
-    def _keep(self) -> None:
+    def _upload_artifacts(self) -> None:
         import wandb
 
         for kind, pattern in (("checkpoints", "[!.]*.ckpt"), ("fields", "*=*.npz")):
@@ -109,26 +113,28 @@ class WeightsAndBiases(WandbLogger):
                 self.experiment.log_artifact(artifact)
 
     @rank_zero_only
-    def _try(self, action: Callable[[], _Result]) -> _Result | None:
-        if self.broken:
+    def _call_unless_failed(self, action: Callable[[], _Result]) -> _Result | None:
+        if self.failed:
             return None
         try:
             return action()
-        except Exception as error:  # a dashboard is no reason to lose a training
-            self.broken = True
-            LOG.warning("W&B failed (%s); training goes on, metrics.csv has everything", error)
+        except Exception as error:  # an error of the dashboard must not end the training
+            self.failed = True
+            LOG.warning(
+                "W&B failed (%s); the training continues and metrics.csv is complete", error
+            )
             return None
 
 
-def log_figure(trainer: pl.Trainer, key: str, png: Path) -> None:
-    """Show a PNG of the run folder in every logger that can show pictures."""
+def log_figure(trainer: pl.Trainer, key: str, file: Path) -> None:
+    """Log a PNG file of the run folder to every logger that takes figures."""
     for logger in trainer.loggers:
         if isinstance(logger, WeightsAndBiases):
-            logger.log_picture(key, png, trainer.global_step)
+            logger.log_figure(key, file, trainer.global_step)
 
 
 def log_numbers(trainer: pl.Trainer, numbers: Mapping[str, float]) -> None:
-    """Log numbers at the current step, outside Lightning's own logging of a step or epoch."""
+    """Log numbers to every logger at the current step, outside Lightning's own logging."""
     for logger in trainer.loggers:
         logger.log_metrics({**numbers, "epoch": trainer.current_epoch}, step=trainer.global_step)
         logger.save()

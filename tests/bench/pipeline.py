@@ -92,7 +92,7 @@ def step_rate(
     """
     device = torch.device(device)
     task = _task(backbone_name, compile).to(device)
-    optimizer = task.optimizer(task.finetune.groups(task.network, task.lr))
+    optimizer = task.optimizer(task.finetune.parameter_groups(task.network, task.lr))
     data = SaliencyDataModule(popout_dataset((batch, 0, 0), size=size), size, batch)
     (kept,) = data.train_dataloader()
     kept = kept.on(device)

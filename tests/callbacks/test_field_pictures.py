@@ -11,7 +11,7 @@ from deepsal.rf import store
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields
 
 
-def found(scale: float) -> ReceptiveFields:
+def small_fields(scale: float) -> ReceptiveFields:
     field = np.zeros((2, 3, 9, 9), dtype=np.float32)
     field[:, :, 3:6, 3:6] = scale
     return ReceptiveFields(
@@ -21,26 +21,26 @@ def found(scale: float) -> ReceptiveFields:
         centre=np.array([[[20, 30], [1, 1]], [[20, 30], [np.nan, np.nan]]], dtype=np.float32),
         activation=np.ones((2, 2), dtype=np.float32),
         count=np.array([2, 1]),
-        component=np.zeros((2, 0, 3, 9, 9), dtype=np.float32),
-        variance=np.zeros((2, 0), dtype=np.float32),
     )
 
 
-def saved(folder: Path) -> None:
+def save_epochs(folder: Path) -> None:
     stages = {"conv4": {"sigma": 1.0, "size": [9, 9]}}
     about = {"method": "gradient", "patches": 2, "stages": stages}
     for epoch in (0, 2):
         file = folder / "fields" / f"epoch={epoch:03d}.npz"
         store.save_fields(
-            file, {"conv4/centred": found(1 + epoch), "conv4/strongest": found(1)}, about
+            file,
+            {"conv4/centred": small_fields(1 + epoch), "conv4/strongest": small_fields(1)},
+            about,
         )
 
 
 def test_a_grid_per_stage_and_source_is_named_after_its_checkpoint(tmp_path: Path) -> None:
-    saved(tmp_path)
+    save_epochs(tmp_path)
     file = tmp_path / "fields" / "epoch=002.npz"
     pictures = field_pictures.draw_field_grids(
-        tmp_path, {"conv4/centred": found(1)}, file, degree=8.0
+        tmp_path, {"conv4/centred": small_fields(1)}, file, degree=8.0
     )
     place = tmp_path / "figures" / "fields" / "conv4-centred" / "epoch=002.png"
     assert pictures == {"rf/conv4/centred": place}
@@ -50,17 +50,17 @@ def test_a_grid_per_stage_and_source_is_named_after_its_checkpoint(tmp_path: Pat
 
 
 def test_evolution_and_profiles_are_drawn_from_all_checkpoints(tmp_path: Path) -> None:
-    saved(tmp_path)
+    save_epochs(tmp_path)
     pictures = field_pictures.draw_field_evolution(tmp_path, "conv4", "centred", None)
     assert [*pictures] == ["rf/conv4/evolution", "rf/conv4/profile"]
     assert all(picture.is_file() for picture in pictures.values())
 
 
 def image(colour: tuple[int, int, int], index: int) -> Tensor:
-    made = torch.zeros(3, 48, 64, dtype=torch.uint8)
-    made[:, 20, 30] = torch.tensor(colour, dtype=torch.uint8)
-    made += index
-    return made
+    pixels = torch.zeros(3, 48, 64, dtype=torch.uint8)
+    pixels[:, 20, 30] = torch.tensor(colour, dtype=torch.uint8)
+    pixels += index
+    return pixels
 
 
 def test_a_patch_is_cut_around_the_units_own_centre() -> None:
@@ -75,7 +75,7 @@ def test_a_patch_is_cut_around_the_units_own_centre() -> None:
 
 
 def test_a_sheet_shows_the_strongest_patches_of_the_last_checkpoint(tmp_path: Path) -> None:
-    saved(tmp_path)
+    save_epochs(tmp_path)
     pictures = field_pictures.draw_patch_sheet(tmp_path, "conv4", partial(image, (0, 250, 0)), 8.0)
     with Image.open(pictures["rf/conv4/patches"]) as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
@@ -83,8 +83,8 @@ def test_a_sheet_shows_the_strongest_patches_of_the_last_checkpoint(tmp_path: Pa
     assert green.any(), "the pixel at the unit's centre"
 
 
-def test_patches_of_all_units_are_kept_small(tmp_path: Path) -> None:
-    saved(tmp_path)
+def test_thumbnails_of_all_units_are_stored(tmp_path: Path) -> None:
+    save_epochs(tmp_path)
     field_pictures.draw_patch_sheet(tmp_path, "conv4", partial(image, (0, 250, 0)), 8.0)
     with Image.open(tmp_path / "figures" / "fields" / "conv4-patches.webp") as picture:
         assert picture.size == (22, 22), "2 units, 2 patches of 11 px"

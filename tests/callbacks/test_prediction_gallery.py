@@ -12,8 +12,11 @@ from tests.conftest import datamodule, task
 
 def test_best_middle_and_worst_are_no_image_twice() -> None:
     values = [float(i) for i in range(20)]
-    found = best_median_worst(values)
-    assert found == {"best": [19, 18, 17], "median": [11, 10, 9], "worst": [2, 1, 0]}
+    assert best_median_worst(values) == {
+        "best": [19, 18, 17],
+        "median": [11, 10, 9],
+        "worst": [2, 1, 0],
+    }
     assert best_median_worst([]) == {"best": [], "median": [], "worst": []}
     assert best_median_worst([1.0]) == {"best": [0], "median": [], "worst": []}
     few = best_median_worst([1.0, 2.0, 3.0, 4.0])
@@ -22,7 +25,7 @@ def test_best_middle_and_worst_are_no_image_twice() -> None:
 
 
 def test_a_test_leaves_a_gallery_of_its_images(tmp_path: Path) -> None:
-    made, data = task(), datamodule((8, 6, 6))
+    module, data = task(), datamodule((8, 6, 6))
     trainer = Trainer(
         accelerator="cpu",
         logger=False,
@@ -30,16 +33,16 @@ def test_a_test_leaves_a_gallery_of_its_images(tmp_path: Path) -> None:
         default_root_dir=tmp_path,
         callbacks=[ShowPredictions(tmp_path)],
     )
-    trainer.test(made, data, verbose=False)
+    trainer.test(module, data, verbose=False)
     with np.load(tmp_path / "gallery.npz") as file:
         about = json.loads(str(file["about"]))
         image, truth, prediction = (file[key] for key in ("image", "truth", "prediction"))
     assert image.shape == (6, 64, 96, 3)
     assert truth.shape == prediction.shape == (6, 64, 96)
     assert [row["rank"] for row in about] == ["best"] * 2 + ["median"] * 2 + ["worst"] * 2
-    known = {row["name"]: row["nss"] for row in made.rows}
-    assert all(row["nss"] == pytest.approx(known[row["name"]]) for row in about)
-    assert about[0]["nss"] == max(known.values())
+    scores = {row["name"]: row["nss"] for row in module.test_rows}
+    assert all(row["nss"] == pytest.approx(scores[row["name"]]) for row in about)
+    assert about[0]["nss"] == max(scores.values())
     x, y = np.array(about[0]["fixations"]).T
     height, width = truth.shape[1:]
     at = truth[0][(y * height).astype(int), (x * width).astype(int)]

@@ -4,12 +4,12 @@ import torch
 from PIL import Image
 
 from deepsal.callbacks.show_predictions import ShowPredictions, draw_prediction_panels
-from tests.callbacks.test_watch_fields import fit
 from tests.conftest import datamodule
+from tests.training.support import fit_with
 
 
-def test_a_picture_after_every_epoch(tmp_path: Path) -> None:
-    fit(tmp_path, [ShowPredictions(tmp_path, images=2)], epochs=2)
+def test_a_figure_after_every_epoch(tmp_path: Path) -> None:
+    fit_with(tmp_path, [ShowPredictions(tmp_path, images=2)], epochs=2)
     files = sorted((tmp_path / "figures" / "predictions").iterdir())
     assert [file.name for file in files] == ["epoch=001.png", "epoch=002.png"]
     with Image.open(files[0]) as picture:

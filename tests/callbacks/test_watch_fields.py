@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -6,42 +7,26 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from pytorch_lightning.callbacks import ModelCheckpoint
 
-from deepsal.callbacks import ShowPredictions, WatchReceptiveFields
+from deepsal.callbacks import ShowPredictions, WatchReceptiveFields, field_snapshot
 from deepsal.rf import map_receptive_fields, store
 from deepsal.training.csv_log import csv_logger
-from deepsal.training.task import SaliencyTask
 from tests.conftest import datamodule, task
+from tests.training.support import fit_with
 
 STAGES = ["conv1", "conv3", "conv5"]
 
 
 def watch(folder: Path) -> WatchReceptiveFields:
-    return WatchReceptiveFields(folder, STAGES, units=4, patches=2, every_n_epochs=2, window=33)
-
-
-def fit(folder: Path, callbacks: list[pl.Callback], epochs: int = 3) -> SaliencyTask:
-    pl.seed_everything(0, verbose=False)
-    module = task("conv3")
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=csv_logger(folder),
-        num_sanity_val_steps=0,
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
-        enable_progress_bar=any(isinstance(c, pl.callbacks.ProgressBar) for c in callbacks),
-        enable_model_summary=False,
-        callbacks=callbacks,
-    )
-    trainer.fit(module, datamodule())
-    return module
+    return WatchReceptiveFields(folder, 2, stages=STAGES, units=4, patches=2, window=33)
 
 
 def test_looking_does_not_change_what_is_seen(tmp_path: Path) -> None:
-    alone = fit(tmp_path / "alone", [])
+    alone = fit_with(tmp_path / "alone", [])
     draw_alone = torch.rand(1), np.random.rand()
-    seen = fit(tmp_path / "seen", [watch(tmp_path / "seen"), ShowPredictions(tmp_path / "seen")])
+    seen = fit_with(
+        tmp_path / "seen", [watch(tmp_path / "seen"), ShowPredictions(tmp_path / "seen")]
+    )
     draw_seen = torch.rand(1), np.random.rand()
     other = seen.state_dict()
     assert all(torch.equal(value, other[key]) for key, value in alone.state_dict().items())
@@ -59,7 +44,7 @@ def test_looking_does_not_change_what_is_seen(tmp_path: Path) -> None:
 
 
 def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_path: Path) -> None:
-    module = fit(tmp_path, [watch(tmp_path)])
+    module = fit_with(tmp_path, [watch(tmp_path)])
     files = sorted((tmp_path / "fields").glob("epoch=*"))
     assert len([*(tmp_path / "fields").iterdir()]) == len(files) + 1  # and activation.npz
     assert [file.name for file in files] == [f"epoch={e:03d}.npz" for e in (0, 2, 3)]
@@ -96,18 +81,18 @@ def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_
 
 
 def test_the_top_patches_are_those_of_the_trained_network(tmp_path: Path) -> None:
-    module = fit(tmp_path, [watch(tmp_path)])
-    found = store.load_fields(tmp_path / "fields" / "epoch=003.npz", "conv3/strongest")
+    module = fit_with(tmp_path, [watch(tmp_path)])
+    fields = store.load_fields(tmp_path / "fields" / "epoch=003.npz", "conv3/strongest")
     images = torch.stack([sample.image for sample in datamodule().images["val"]])  # type: ignore[attr-defined]
     with torch.no_grad():
         response = module.network.backbone.eval()(images)["conv3"]
-    for unit, patches in zip(found.units, found.patches, strict=True):
+    for unit, patches in zip(fields.units, fields.patches, strict=True):
         best = response[:, unit].flatten(1).max(1).values.argsort(descending=True)[:2]
         assert patches[:, 0].tolist() == best.tolist()
     expected = map_receptive_fields(
-        module.network, "backbone.conv3", images, found.patches, range(4), window=33
+        module.network, "backbone.conv3", images, fields.patches, range(4), window=33
     )
-    assert np.allclose(found.field, expected.field, atol=1e-6)
+    assert np.allclose(fields.field, expected.field, atol=1e-6)
 
 
 def test_a_test_without_a_training_before_it_is_watched_too(tmp_path: Path) -> None:
@@ -123,12 +108,12 @@ def test_a_test_without_a_training_before_it_is_watched_too(tmp_path: Path) -> N
     trainer.test(module, datamodule(), verbose=False)
     file = tmp_path / "fields" / "test.npz"
     assert [f.name for f in file.parent.iterdir()] == ["test.npz"]
-    found = store.load_fields(file, "conv3/strongest")
+    fields = store.load_fields(file, "conv3/strongest")
     images = torch.stack([sample.image for sample in datamodule().images["val"]])  # type: ignore[attr-defined]
     expected = map_receptive_fields(
-        module.network, "backbone.conv3", images, found.patches, range(4), window=33
+        module.network, "backbone.conv3", images, fields.patches, range(4), window=33
     )
-    assert np.allclose(found.field, expected.field, atol=1e-6)
+    assert np.allclose(fields.field, expected.field, atol=1e-6)
     assert store.load_description(file)["weights"] == store.weights_fingerprint(module.network)
     assert "rf/conv3/extent" in pd.read_csv(tmp_path / "metrics.csv")
 
@@ -184,17 +169,16 @@ def test_two_processes_see_what_one_sees(images: int, tmp_path: Path) -> None:
 
 def test_blank_and_noise_patches_are_no_images_of_the_data_set(tmp_path: Path) -> None:
     watching = WatchReceptiveFields(
-        tmp_path, ["conv3"], units=4, patches=3, sources=["noise", "blank"], components=1
+        tmp_path, stages=["conv3"], units=4, patches=3, sources=["noise", "blank"]
     )
-    fit(tmp_path, [watching], epochs=1)
+    fit_with(tmp_path, [watching], epochs=1)
     file = tmp_path / "fields" / "epoch=001.npz"
     assert store.entry_names(file) == ["conv3/noise", "conv3/blank"]
     noise, blank = (store.load_fields(file, f"conv3/{source}") for source in ("noise", "blank"))
     assert noise.count.tolist() == [3] * 4
     assert blank.count.tolist() == [1] * 4
-    assert noise.component.shape == (4, 1, 3, 15, 15)
-    assert np.isfinite(noise.variance).all()
-    assert np.isnan(blank.variance).all()
+    assert noise.field.shape == blank.field.shape == (4, 3, 15, 15)
+    assert np.isfinite(noise.field).all()
 
 
 def test_a_failing_training_leaves_no_hook(tmp_path: Path) -> None:
@@ -208,12 +192,12 @@ def test_a_failing_training_leaves_no_hook(tmp_path: Path) -> None:
 
     hooks: list[object] = []
     with pytest.raises(RuntimeError, match="on purpose"):
-        fit(tmp_path, [Failing(), Kept(), watch(tmp_path)], epochs=2)
+        fit_with(tmp_path, [Failing(), Kept(), watch(tmp_path)], epochs=2)
     assert not hooks
 
 
 def test_a_sanity_check_before_the_training_is_not_watched(tmp_path: Path) -> None:
-    watching = WatchReceptiveFields(tmp_path, ["conv1"], units=2, patches=1, window=9)
+    watching = WatchReceptiveFields(tmp_path, stages=["conv1"], units=2, patches=1, window=9)
     pl.seed_everything(0, verbose=False)
     pl.Trainer(
         max_epochs=1,
@@ -244,4 +228,43 @@ def test_bad_options_say_what_would_be_right(
     options: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        fit(tmp_path, [WatchReceptiveFields(tmp_path, **options)])  # type: ignore[arg-type]
+        fit_with(tmp_path, [WatchReceptiveFields(tmp_path, **options)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fails", "left"),
+    [(range(99), []), (range(2, 3), ["epoch=000.npz", "epoch=002.npz"])],
+    ids=["of the first snapshot", "of a later one"],
+)
+def test_without_memory_the_training_goes_on_and_says_what_is_missing(
+    fails: range,
+    left: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    calls = iter(range(99))  # one per source, so two per snapshot
+
+    def scarce(*args: Any, **options: Any) -> Any:
+        if next(calls) in fails:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return map_receptive_fields(*args, **options)
+
+    monkeypatch.setattr(field_snapshot, "map_receptive_fields", scarce)
+    watching = WatchReceptiveFields(tmp_path, stages=["conv3"], units=4, patches=2, window=33)
+    trained = fit_with(tmp_path, [watching], epochs=2)
+    assert trained.trainer.global_step == 4
+    assert sorted(f.name for f in tmp_path.glob("fields/epoch*.npz")) == left
+    assert caplog.text.count("no receptive fields of") == 1, "one warning for one missing snapshot"
+    assert ("nor of later ones" in caplog.text) == (not left)
+
+
+def test_another_error_of_a_snapshot_is_not_silenced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object, **_options: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(field_snapshot, "map_receptive_fields", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        fit_with(tmp_path, [watch(tmp_path)], epochs=1)

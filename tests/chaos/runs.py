@@ -16,7 +16,7 @@ import torch
 from deepsal.runs.folder import PREEMPTED_EXIT_CODE
 from deepsal.runs.process import fresh_environment
 from deepsal.training.checkpoints import is_whole_checkpoint, newest_checkpoint
-from deepsal.training.preemption import PREEMPTION_SIGNAL
+from deepsal.vocabulary import PREEMPTION_SIGNAL
 
 ROOT = Path(__file__).parents[2]
 TINY = [

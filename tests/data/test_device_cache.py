@@ -13,7 +13,7 @@ from tests.conftest import task
 from tests.data.test_cache import files
 from tests.data.test_datamodule import dataset, equal
 from tests.data.test_resumable_loader import all_equal, epochs
-from tests.training.test_preemption import Tell
+from tests.training.support import PreemptAt
 
 CPU = torch.device("cpu")
 SIZE = (13, 17)  # mirrored cells have other borders
@@ -103,7 +103,7 @@ def test_a_fit_also_a_resumed_one_ends_in_the_weights_of_the_loader(tmp_path: Pa
     expected = fit(tmp_path / "plain", False)
     kept = fit(tmp_path / "kept", True)
     with pytest.raises(RunPreempted, match=r"at step 6$"):
-        fit(tmp_path / "cut", True, Tell(5))
+        fit(tmp_path / "cut", True, PreemptAt(5))
     resumed = fit(tmp_path / "cut", True)
     for key, value in expected.items():
         assert torch.equal(kept[key], value), key

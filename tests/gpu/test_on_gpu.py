@@ -51,11 +51,11 @@ def test_the_host_waits_for_nothing_inside_a_layer() -> None:
     images = torch.rand(2, 3, 96, 128, device="cuda")
     patches = centred_patches(32, 2, known, (96, 128))
     with temporary_eval_mode(network):
-        aligned = AlignedFieldSum(known, (96, 128), (32, 2), 65, False, images.device)
+        aligned = AlignedFieldSum(known, (96, 128), (32, 2), 65, images.device)
         extraction = FieldExtraction(
             network, "15", images, range(32), patches, aligned, "gradient", 1
         )
-        extraction._verify = lambda: None  # type: ignore[method-assign]  # reads once, at the end
+        extraction._raise_if_crop_differs = lambda: None  # type: ignore[method-assign]  # reads once, at the end
         try:
             torch.cuda.set_sync_debug_mode("error")
             extraction.run(1 << 22, "batch")
@@ -70,12 +70,12 @@ def test_fields_shrink_their_passes_where_memory_is_short(monkeypatch: pytest.Mo
     known, sizes = measure_geometry(network, "features.22"), []
     patches = centred_patches(256, 1, known, (224, 224))
     read = partial(map_receptive_fields, network, "features.22", image, patches, range(256), known)
-    whole = read(engine="batch", pixels=8 * 224 * 224)
+    whole = read(engine="batch", pixels_per_pass=8 * 224 * 224)
     gradient = FIELD_METHODS["gradient"]
 
-    def recorded(probe: UnitReadout, question: FieldRequest) -> FieldBatch:
-        sizes.append(len(question.crops))
-        return gradient(probe, question)
+    def recorded(readout: UnitReadout, request: FieldRequest) -> FieldBatch:
+        sizes.append(len(request.crops))
+        return gradient(readout, request)
 
     monkeypatch.setitem(FIELD_METHODS, "gradient", recorded)
     torch.cuda.empty_cache()
@@ -83,7 +83,7 @@ def test_fields_shrink_their_passes_where_memory_is_short(monkeypatch: pytest.Mo
     used = torch.cuda.memory_allocated() + (1 << 30)
     torch.cuda.set_per_process_memory_fraction(used / total)
     try:
-        small = read(engine="batch", pixels=1 << 30)
+        small = read(engine="batch", pixels_per_pass=1 << 30)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert sizes[0] == 256

@@ -200,9 +200,9 @@ def test_shuffled_auc_refuses_a_fraction_of_a_fixation() -> None:
 def test_emd_is_the_distance_between_dots_in_cells() -> None:
     maps = torch.zeros(3, 96, 128, dtype=torch.float64)
     maps[0, 5, 5] = maps[1, 70, 5] = maps[2, 40, 100] = 1
-    found = emd(maps.log(), maps.roll(1, 0))
-    assert found.dtype == torch.float64
-    assert found.tolist() == pytest.approx([math.sqrt(10), 2, math.sqrt(10)])
+    distances = emd(maps.log(), maps.roll(1, 0))
+    assert distances.dtype == torch.float64
+    assert distances.tolist() == pytest.approx([math.sqrt(10), 2, math.sqrt(10)])
 
 
 def test_emd_of_constant_empty_and_tied_maps() -> None:

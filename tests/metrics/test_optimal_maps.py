@@ -38,8 +38,10 @@ def test_the_optimal_map_scores_better_than_the_density_on_its_own_fixations(sco
     others = drawn(baseline)[0].sum(0, keepdim=True).expand_as(counts)
     best = optimal_map(score, p, SIGMA, baseline)
     truth = (counts, others) if score == "sauc" else (truths,)
-    found, plain = (getattr(f, score)(m.expand_as(counts), *truth).mean().item() for m in (best, p))
-    assert found < plain - 0.01 if score == "kl" else found > plain + 0.001
+    optimal, plain = (
+        getattr(f, score)(m.expand_as(counts), *truth).mean().item() for m in (best, p)
+    )
+    assert optimal < plain - 0.01 if score == "kl" else optimal > plain + 0.001
 
 
 def test_the_numeric_map_for_sim_beats_the_blurred_density() -> None:

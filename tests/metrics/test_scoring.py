@@ -7,39 +7,49 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
+from deepsal.data import GroundTruth
 from deepsal.metrics import functional, mit_benchmark
-from deepsal.metrics.scoring import DEFAULT_SCORES, ImageScorer, MeanScores, score_images
+from deepsal.metrics.scoring import DEFAULT_SCORES, ImageScorer, MeanScores
 
 
-def maps(count: int) -> tuple[Tensor, Tensor, Tensor]:
+def predictions(count: int) -> tuple[Tensor, GroundTruth]:
     torch.manual_seed(count)
     log_density = torch.randn(count, 8, 9).flatten(1).log_softmax(1).view(count, 8, 9)
     fixations = torch.poisson(torch.full((count, 8, 9), 0.3))
-    return log_density, fixations / fixations.sum((1, 2), keepdim=True), fixations
+    return log_density, GroundTruth(fixations / fixations.sum((1, 2), keepdim=True), fixations)
 
 
-def others_and_baseline(count: int) -> tuple[Tensor, Tensor]:
-    log_density, _, fixations = maps(count + 1)
-    return fixations[:-1], log_density[:-1]
+def whole(count: int) -> tuple[Tensor, GroundTruth]:
+    """Predictions and a truth with other images' fixations and a baseline."""
+    log_density, truth = predictions(count)
+    baseline, other = predictions(count + 1)
+    return log_density, truth._replace(
+        other_fixations=other.fixations[:-1], baseline_log_density=baseline[:-1]
+    )
+
+
+def part(of: tuple[Tensor, GroundTruth], images: slice) -> tuple[Tensor, GroundTruth]:
+    maps = (None if values is None else values[images] for values in of[1][:4])
+    return of[0][images], GroundTruth(*maps)  # type: ignore[arg-type]
 
 
 def test_the_mean_is_over_images_whatever_the_batches() -> None:
-    everything, more = maps(7), others_and_baseline(7)
+    images = whole(7)
     metric = MeanScores(DEFAULT_SCORES)
-    for part in (slice(0, 5), slice(5, 7)):
-        metric.update(*(m[part] for m in (*everything, *more)))
-    found = metric.compute()
-    for name, values in score_images(*everything, DEFAULT_SCORES, *more).items():
-        assert found[name].item() == pytest.approx(values.mean().item(), abs=1e-6)
+    for batch in (slice(0, 5), slice(5, 7)):
+        metric.update(*part(images, batch))
+    means = metric.compute()
+    for name, values in ImageScorer(names=DEFAULT_SCORES)(*images).items():
+        assert means[name].item() == pytest.approx(values.mean().item(), abs=1e-6)
 
 
 def test_ranks_may_hold_different_numbers_of_images_or_none() -> None:
-    everything = maps(6)
+    images = predictions(6)
     ranks = [MeanScores() for _ in range(3)]
-    ranks[0].update(*(m[:5] for m in everything))
-    ranks[1].update(*(m[5:] for m in everything))
+    ranks[0].update(*part(images, slice(0, 5)))
+    ranks[1].update(*part(images, slice(5, 6)))
     together = MeanScores()
-    together.update(*everything)
+    together.update(*images)
     merged = MeanScores()
     for state in ("total", "count"):  # what dist_reduce_fx="sum" does
         setattr(merged, state, sum(getattr(rank, state) for rank in ranks))
@@ -49,37 +59,40 @@ def test_ranks_may_hold_different_numbers_of_images_or_none() -> None:
 
 
 def test_images_without_a_score_are_left_out() -> None:
-    log_density, density, fixations = maps(4)
-    fixations[2] = 0
+    log_density, truth = predictions(4)
+    truth.fixations[2] = 0
     metric = MeanScores(("nss",))
-    metric.update(log_density, density, fixations)
-    expected = score_images(log_density, density, fixations, ("nss",))["nss"][[0, 1, 3]].mean()
+    metric.update(log_density, truth)
+    expected = functional.nss(log_density, truth.fixations)[[0, 1, 3]].mean()
     assert metric.compute()["nss"].item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_an_unknown_score_lists_the_choices() -> None:
     with pytest.raises(ValueError, match=r"bleu.*nss.*kl"):
-        score_images(*maps(1), names=("bleu",))
+        ImageScorer(names=("bleu",))
 
 
 def test_shuffled_auc_and_information_gain_are_scored_where_their_inputs_are() -> None:
-    everything, (others, baseline) = maps(3), others_and_baseline(3)
-    assert set(score_images(*everything)) == {"nss", "cc", "kl", "sim", "auc"}
-    found = score_images(*everything, None, others, baseline)
-    assert set(found) == set(DEFAULT_SCORES)
-    expected = functional.sauc(everything[0], everything[2], others)
-    assert torch.equal(found["sauc"], expected)
-    expected = functional.information_gain(everything[0], everything[2], baseline)
-    assert torch.equal(found["ig"], expected)
-    with pytest.raises(ValueError, match=r"sauc.*others"):
-        score_images(*everything, names=("sauc",))
+    log_density, truth = whole(3)
+    assert set(ImageScorer()(*predictions(3))) == {"nss", "cc", "kl", "sim", "auc"}
+    scores = ImageScorer()(log_density, truth)
+    assert set(scores) == set(DEFAULT_SCORES)
+    others, baseline = truth.other_fixations, truth.baseline_log_density
+    assert others is not None
+    assert baseline is not None
+    expected = functional.sauc(log_density, truth.fixations, others)
+    assert torch.equal(scores["sauc"], expected)
+    expected = functional.information_gain(log_density, truth.fixations, baseline)
+    assert torch.equal(scores["ig"], expected)
+    with pytest.raises(ValueError, match=r"sauc needs fixations and other_fixations"):
+        ImageScorer(names=("sauc",))(*predictions(3))
 
 
 def test_the_older_protocol_has_its_own_definitions() -> None:
-    everything, more = maps(3), others_and_baseline(3)
-    old, new = (ImageScorer(p)(*everything, *more) for p in ("mit", "tuebingen"))
+    log_density, truth = whole(3)
+    old, new = (ImageScorer(p)(log_density, truth) for p in ("mit", "tuebingen"))
     assert set(old) == {*new, "borji"}
-    assert torch.equal(old["auc"], mit_benchmark.auc_judd(everything[0], everything[2]))
+    assert torch.equal(old["auc"], mit_benchmark.auc_judd(log_density, truth.fixations))
     assert {name for name in new if not torch.equal(old[name], new[name])} == {
         "nss",
         "sim",
@@ -88,14 +101,14 @@ def test_the_older_protocol_has_its_own_definitions() -> None:
     }
 
 
-def test_the_earth_movers_distance_is_scored_only_when_asked_for() -> None:
-    everything = maps(2)
-    assert "emd" not in ImageScorer()(*everything)
-    asked = ImageScorer(emd=True)(*everything)
-    assert set(asked) == {*ImageScorer()(*everything), "emd"}
+def test_the_earth_movers_distance_is_scored_only_on_request() -> None:
+    images = predictions(2)
+    assert "emd" not in ImageScorer()(*images)
+    scores = ImageScorer(emd=True)(*images)
+    assert set(scores) == {*ImageScorer()(*images), "emd"}
     metric = MeanScores(("emd",))
-    metric.update(*everything)
-    assert metric.compute()["emd"].item() == pytest.approx(asked["emd"].mean().item())
+    metric.update(*images)
+    assert metric.compute()["emd"].item() == pytest.approx(scores["emd"].mean().item())
     with pytest.raises(ValueError, match="emd has no optimal map"):
         ImageScorer(maps="optimal", emd=True)
 
@@ -115,31 +128,30 @@ def test_a_wrong_option_lists_the_choices(option: str) -> None:
 
 
 def test_optimal_maps_need_the_truths_blur_and_leave_the_density_to_nss() -> None:
-    everything, more = maps(2), others_and_baseline(2)
+    log_density, truth = whole(2)
     with pytest.raises(ValueError, match="sigma"):
-        ImageScorer(maps="optimal")(*everything, *more)
-    best = ImageScorer(maps="optimal")(*everything, *more, sigma=1.0)
-    plain = ImageScorer()(*everything, *more)
+        ImageScorer(maps="optimal")(log_density, truth)
+    best = ImageScorer(maps="optimal")(log_density, truth._replace(sigma=1.0))
+    plain = ImageScorer()(log_density, truth)
     assert torch.equal(best["nss"], plain["nss"])
     assert not torch.allclose(best["cc"], plain["cc"])
 
 
-def _rank(rank: int, file: str, found: Any) -> None:
+def _rank(rank: int, file: str, means: Any) -> None:
     torch.distributed.init_process_group("gloo", f"file://{file}", world_size=2, rank=rank)
-    everything, more = maps(4), others_and_baseline(4)
     metric = MeanScores(DEFAULT_SCORES)
     if rank == 0:
-        metric.update(*everything, *more)
-    found[rank] = [value.item() for value in metric.compute().values()]
+        metric.update(*whole(4))
+    means[rank] = [value.item() for value in metric.compute().values()]
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")  # what the empty rank is about
 def test_two_processes_of_which_one_has_no_image(tmp_path: Path) -> None:
     with torch.multiprocessing.Manager() as manager:
-        found = manager.dict()
-        spawn(_rank, (str(tmp_path / "meet"), found), nprocs=2)
+        means = manager.dict()
+        spawn(_rank, (str(tmp_path / "meet"), means), nprocs=2)
         single = MeanScores(DEFAULT_SCORES)
-        single.update(*maps(4), *others_and_baseline(4))
+        single.update(*whole(4))
         expected = [value.item() for value in single.compute().values()]
-        assert found[0] == found[1] == pytest.approx(expected)
+        assert means[0] == means[1] == pytest.approx(expected)

@@ -72,16 +72,16 @@ def test_no_rectifier_works_in_place(name: str) -> None:
 
 def test_frozen_stages_stay_in_eval_mode_while_training() -> None:
     network = toy()
-    network.frozen = frozenset({"conv1", "conv3"})
+    network.frozen_stages = frozenset({"conv1", "conv3"})
     nn.Sequential(network).train()
     modes = {stage: {m.training for m in module.modules()} for stage, module in network.stages()}
-    assert modes == {s: {s not in network.frozen} for s in STAGES}
+    assert modes == {s: {s not in network.frozen_stages} for s in STAGES}
     assert not any(m.training for m in network.eval().modules())
 
 
 def test_the_batch_statistics_of_frozen_stages_do_not_drift() -> None:
     network = toy()
-    network.frozen = frozenset({"conv1"})
+    network.frozen_stages = frozenset({"conv1"})
     network.train()(torch.rand(4, 3, 64, 64))
     drifted = {
         stage: bool(module.get_buffer("1.running_mean").any()) for stage, module in network.stages()
@@ -143,9 +143,9 @@ def test_a_copy_takes_the_weights_of_a_run(tmp_path: Path) -> None:
     other.get_parameter("conv1.0.weight").data.add_(0.5)
     saved = {f"network.backbone.{key}": value for key, value in other.state_dict().items()}
     torch.save({"state_dict": {**saved, "network.decoder.x": torch.ones(1)}}, tmp_path / "a.ckpt")
-    found = backbone_from_checkpoint(start, tmp_path / "a.ckpt")
+    copy = backbone_from_checkpoint(start, tmp_path / "a.ckpt")
     image = torch.rand(1, 3, 64, 64)
-    assert torch.equal(found(image)["conv5"], other.eval()(image)["conv5"])
+    assert torch.equal(copy(image)["conv5"], other.eval()(image)["conv5"])
     assert not torch.equal(start.eval()(image)["conv5"], other(image)["conv5"])
 
 

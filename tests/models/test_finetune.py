@@ -42,10 +42,10 @@ def test_a_depth_freezes_exactly_the_stages_below_it(depth: str) -> None:
     network = toy()
     finetune = FinetuneDepth(depth)
     finetune.freeze(network)
-    assert finetune.learning == LEARNING[depth]
-    assert network.backbone.frozen == set(STAGES) - set(LEARNING[depth])
+    assert finetune.learning_stages == LEARNING[depth]
+    assert network.backbone.frozen_stages == set(STAGES) - set(LEARNING[depth])
     assert learns(network) == {stage: {stage in LEARNING[depth]} for stage in STAGES}
-    assert all(p.requires_grad for p in network.readout_parameters())
+    assert all(p.requires_grad for p in network.decoder_parameters())
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -75,8 +75,8 @@ def test_groups_hold_every_learnable_parameter_once(depth: str) -> None:
     network = toy()
     finetune = FinetuneDepth(depth)
     finetune.freeze(network)
-    groups = finetune.groups(network, 1e-3)
-    assert [group["name"] for group in groups] == [*LEARNING[depth], "readout"]
+    groups = finetune.parameter_groups(network, 1e-3)
+    assert [group["name"] for group in groups] == [*LEARNING[depth], "decoder"]
     grouped = [id(p) for group in groups for p in group["params"]]
     assert len(grouped) == len(set(grouped))
     assert set(grouped) == {id(p) for p in network.parameters() if p.requires_grad}
@@ -84,14 +84,14 @@ def test_groups_hold_every_learnable_parameter_once(depth: str) -> None:
 
 
 def test_the_decoder_learns_at_the_rate_and_the_stages_at_a_fraction_of_it() -> None:
-    rates = {g["name"]: g["lr"] for g in FinetuneDepth("conv4", 0.25).groups(toy(), 0.04)}
-    assert rates == {"conv4": 0.01, "conv5": 0.01, "readout": 0.04}
+    rates = {g["name"]: g["lr"] for g in FinetuneDepth("conv4", 0.25).parameter_groups(toy(), 0.04)}
+    assert rates == {"conv4": 0.01, "conv5": 0.01, "decoder": 0.04}
 
 
 def test_every_stage_may_have_its_own_rate() -> None:
     scales = dict(zip(STAGES, (0.5, 0.25, 0.125, 2.0, 4.0), strict=True))
-    groups = FinetuneDepth("all", scales).groups(toy(), 1.0)
-    assert {g["name"]: g["lr"] for g in groups} == {**scales, "readout": 1.0}
+    groups = FinetuneDepth("all", scales).parameter_groups(toy(), 1.0)
+    assert {g["name"]: g["lr"] for g in groups} == {**scales, "decoder": 1.0}
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -100,7 +100,7 @@ def test_one_step_moves_the_learning_stages_and_nothing_else(depth: str) -> None
     finetune = FinetuneDepth(depth)
     finetune.freeze(network)
     before = {key: value.clone() for key, value in network.backbone.state_dict().items()}
-    optimiser = torch.optim.AdamW(finetune.groups(network, 0.1), weight_decay=0.5)
+    optimiser = torch.optim.AdamW(finetune.parameter_groups(network, 0.1), weight_decay=0.5)
     log_density = network.train()(torch.rand(4, 3, 64, 64))
     (-log_density[:, 5, 5].sum()).backward()
     optimiser.step()

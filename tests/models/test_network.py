@@ -116,9 +116,9 @@ def test_an_untrained_bias_prefers_the_centre() -> None:
     assert int(log_density.argmax()) == 16 * 55 + 27
 
 
-def test_the_readout_parameters_are_all_but_the_backbones() -> None:
+def test_the_decoder_parameters_are_all_but_the_backbones() -> None:
     network = toy()
     backbone = {id(p) for p in network.backbone.parameters()}
-    rest = [id(p) for p in network.readout_parameters()]
+    rest = [id(p) for p in network.decoder_parameters()]
     assert len(rest) == len(set(rest))
     assert set(rest) == {id(p) for p in network.parameters()} - backbone

@@ -104,7 +104,7 @@ def test_weights_that_fit_are_copied_and_the_classifier_may_be_missing() -> None
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "problem"),
     [
         ({"0.bias": None}, r"missing \(1\): 0\.bias"),
         ({"extra": torch.ones(1)}, r"surplus \(1\): extra"),
@@ -113,9 +113,9 @@ def test_weights_that_fit_are_copied_and_the_classifier_may_be_missing() -> None
     ],
     ids=["missing", "surplus", "shape", "renamed"],
 )
-def test_what_does_not_fit_is_named(change: dict[str, torch.Tensor | None], said: str) -> None:
+def test_what_does_not_fit_is_named(change: dict[str, torch.Tensor | None], problem: str) -> None:
     state = {k: v for k, v in {**toy().state_dict(), **change}.items() if v is not None}
-    with pytest.raises(ValueError, match=rf"weights toy\.pt do not fit; .*{said}"):
+    with pytest.raises(ValueError, match=rf"weights toy\.pt do not fit; .*{problem}"):
         filled(state)
 
 
@@ -124,7 +124,7 @@ def test_weights_in_order_with_entries_left_over_are_refused() -> None:
     state = {f"layer{i}": value for i, value in enumerate(network.state_dict().values())}
     state["one more"] = torch.ones(7)
     with pytest.raises(ValueError, match="do not fit"):
-        copy_weights(network, [network], BackboneWeights("toy", state, in_order=True))
+        copy_weights(network, [network], BackboneWeights("toy", state, match_by_position=True))
 
 
 Kernels = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -163,10 +163,10 @@ def test_a_keras_network_gives_the_features_keras_would(h5: Path, kernels: Kerne
         network = vgg16(weights=None)
     network.features.to_empty(device="cpu")
     network.classifier = nn.Identity()
-    found, stages = load_weights("vgg16", str(h5)), vgg_stages(network, "vgg16")
-    copy_weights(network, stages, found)
+    weights, stages = load_weights("vgg16", str(h5)), vgg_stages(network, "vgg16")
+    copy_weights(network, stages, weights)
     image = torch.rand(1, 3, 32, 48)
-    features = Backbone(stages, found.mean, found.std)(image)
+    features = Backbone(stages, weights.mean, weights.std)(image)
     x = 255 * image.flip(1) - torch.tensor(CAFFE_MEAN).view(1, 3, 1, 1)
     rest = iter(kernels)
     for own, count in zip(features.values(), (2, 2, 3, 3, 3), strict=True):
@@ -205,7 +205,7 @@ def test_an_unknown_enum_lists_the_choices() -> None:
         load_weights("vgg16", "IMAGENET")
 
 
-def test_a_network_without_torchvision_weights_is_told_what_else_there_is() -> None:
+def test_a_network_without_torchvision_weights_lists_the_other_choices() -> None:
     with pytest.raises(ValueError, match=rf"no weights for efficientnet_lite0; .*{OFFLINE}"):
         load_weights("efficientnet_lite0", "IMAGENET1K_V1")
 

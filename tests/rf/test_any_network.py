@@ -13,8 +13,7 @@ from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
 from deepsal.rf.mapping.readout import UnitReadout
 from tests.conftest import backbone
-from tests.rf.mapping.test_crop import unsettle
-from tests.rf.mapping.test_gradient_fields import middle
+from tests.rf.support import middle, unsettle
 
 
 def answers(
@@ -96,7 +95,7 @@ def test_other_precisions_layouts_and_batches_give_the_same_within_their_toleran
             1e-4,
         ),
         (map_receptive_fields(last, "layer2", images, patches, [0, 1]), 1e-5),
-        (map_receptive_fields(network, "layer2", images, patches, [0, 1], pixels=1), 1e-5),
+        (map_receptive_fields(network, "layer2", images, patches, [0, 1], pixels_per_pass=1), 1e-5),
     ):
         assert found.field.dtype == np.float32
         assert np.linalg.norm(found.field - plain) <= tolerance * np.linalg.norm(plain)

@@ -13,15 +13,23 @@ from deepsal.rf.hooks import (
     find_layer,
     forward_until,
     temporary_eval_mode,
+    unit_numbers,
     unsupported_nonlinearities,
 )
 from deepsal.rf.mapping.gradient_fields import map_receptive_fields
-from tests.conftest import backbone
+from tests.conftest import NoTrace, backbone
 
 
 def test_a_wrong_name_lists_the_names_there_are() -> None:
     with pytest.raises(ValueError, match=r"conv9.*Backbone has.*conv5"):
         find_layer(backbone(), "conv9.0")
+
+
+@pytest.mark.parametrize("units", [0, [], [4], [-1]])
+def test_units_that_a_stage_lacks_are_refused_by_the_options_name(units: int | list[int]) -> None:
+    assert unit_numbers([3, 1], {"conv1": 4}, "rf.units") == {"conv1": [3, 1]}
+    with pytest.raises(ValueError, match=r"rf\.units=.*: conv1 has units 0 … 3"):
+        unit_numbers(units, {"conv1": 4}, "rf.units")
 
 
 def disturb(network: nn.Module) -> None:
@@ -33,12 +41,10 @@ def disturb(network: nn.Module) -> None:
         raise RuntimeError("on purpose")
 
 
-def test_nothing_is_left_behind_even_by_an_exception() -> None:
+def test_nothing_is_left_behind_even_by_an_exception(leaves_no_trace: NoTrace) -> None:
     network = backbone().train()
     network.get_submodule("conv2").eval()
     network.conv3.requires_grad_(False)
-    flags = [m.training for m in network.modules()]
-    learning = [p.requires_grad for p in network.parameters()]
     torch.manual_seed(3)
     np.random.seed(3)
     random.seed(3)
@@ -46,10 +52,8 @@ def test_nothing_is_left_behind_even_by_an_exception() -> None:
     torch.manual_seed(3)
     np.random.seed(3)
     random.seed(3)
-    with pytest.raises(RuntimeError, match="on purpose"):
+    with leaves_no_trace(network), pytest.raises(RuntimeError, match="on purpose"):
         disturb(network)
-    assert flags == [m.training for m in network.modules()]
-    assert learning == [p.requires_grad for p in network.parameters()]
     assert expected == (torch.rand(1).item(), np.random.rand(), random.random())
 
 
@@ -62,15 +66,15 @@ def test_gradients_flow_inside_inference_mode() -> None:
     assert gradient.abs().sum() > 0
 
 
-def test_the_forward_pass_stops_at_the_layer_and_leaves_no_hook() -> None:
+def test_the_forward_pass_stops_at_the_layer_and_leaves_no_hook(leaves_no_trace: NoTrace) -> None:
     network = backbone().eval()
     network.conv3 = nn.Identity()
     network.conv4 = nn.Linear(1, 1)  # would fail if it were reached
     image = torch.rand(2, 3, 32, 32)
     first, second = network.get_submodule("conv1"), network.get_submodule("conv2")
-    output = forward_until(network, second)(image)
+    with leaves_no_trace(network):
+        output = forward_until(network, second)(image)
     assert torch.equal(output, second(first((image - network.mean) / network.std)))
-    assert not second._forward_hooks
 
 
 def test_a_layer_off_the_path_is_an_error() -> None:
@@ -159,7 +163,7 @@ def test_nonlinearities_that_captum_does_not_override_are_named(name: str) -> No
     assert unsupported_nonlinearities(network, network[1], image) == ""
 
 
-def test_what_captum_overrides_or_need_not_is_not_named() -> None:
+def test_what_captum_overrides_or_need_not_is_not_named(leaves_no_trace: NoTrace) -> None:
     network = resnet18(weights=None).eval()
-    assert unsupported_nonlinearities(network, network.layer4, torch.rand(1, 3, 64, 64)) == ""
-    assert not any(m._forward_hooks for m in network.modules())
+    with leaves_no_trace(network):
+        assert unsupported_nonlinearities(network, network.layer4, torch.rand(1, 3, 64, 64)) == ""

@@ -16,7 +16,7 @@ from deepsal.rf.patches import (
     noise_images,
     strongest_patches,
 )
-from tests.conftest import arrays_equal, backbone
+from tests.conftest import NoTrace, arrays_equal, backbone
 
 UNITS = {"conv1": [0, 3], "conv4": [1, 2, 5]}
 
@@ -26,10 +26,10 @@ def streamed(
 ) -> StrongestPatchRecorder:
     network = backbone().eval()
     recorder = StrongestPatchRecorder(UNITS, k)
-    with torch.no_grad(), recorder.hooked(network):
+    with torch.no_grad(), recorder.record_from(network):
         for start in range(0, len(ids), batch):
             chosen = ids[start : start + batch]
-            recorder.next(chosen)
+            recorder.announce_images(chosen)
             network(images[chosen])
     assert not any(m._forward_hooks for m in network.modules())
     return recorder
@@ -55,7 +55,10 @@ def test_merged_ranks_equal_one_process_also_with_an_empty_rank() -> None:
     whole = streamed(images, list(range(9)), batch=3)
     first = streamed(images, [0, 2, 4, 6, 8], batch=2)
     first.merge(
-        [streamed(images, [1, 3, 5, 7], batch=4).best, StrongestPatchRecorder(UNITS, 3).best]
+        [
+            streamed(images, [1, 3, 5, 7], batch=4).responses,
+            StrongestPatchRecorder(UNITS, 3).responses,
+        ]
     )
     for stage in UNITS:
         assert np.array_equal(first.patches(stage), whole.patches(stage))
@@ -71,7 +74,7 @@ def test_an_image_that_the_distributed_sampler_repeats_is_listed_once(k: int) ->
     assert sum(len(ids) for ids in shards) == 9
     whole = streamed(images, list(range(7)), batch=3, k=k)
     first, *others = (streamed(images, ids, batch=2, k=k) for ids in shards)
-    first.merge([other.best for other in others])
+    first.merge([other.responses for other in others])
     for stage in UNITS:
         assert np.array_equal(first.patches(stage), whole.patches(stage))
 
@@ -108,12 +111,12 @@ def test_any_stream_equals_brute_force_with_repeats_ties_and_nan(seed: int, k: i
     best, ranks = EMPTY, [EMPTY, EMPTY, EMPTY]
     for i, some in enumerate(range(0, 40, 8)):
         batch = values[:, some : some + 8], places[:, some : some + 8]
-        best = best.with_more(*batch, k)
-        ranks[i % 2] = ranks[i % 2].with_more(*batch, k)
+        best = best.merged(*batch, k)
+        ranks[i % 2] = ranks[i % 2].merged(*batch, k)
     assert listed(best) == brute_force(values, places, k)
     there, back = EMPTY, EMPTY
     for one, other in zip(ranks, reversed(ranks), strict=True):
-        there, back = there.with_more(*one, k), back.with_more(*other, k)
+        there, back = there.merged(*one, k), back.merged(*other, k)
     for merged in (there, back):
         assert [[(v, p[0]) for v, p in unit] for unit in listed(merged)] == [
             [(v, p[0]) for v, p in unit] for unit in listed(best)
@@ -122,10 +125,10 @@ def test_any_stream_equals_brute_force_with_repeats_ties_and_nan(seed: int, k: i
 
 def test_ties_go_to_the_lowest_image_whichever_rank_saw_it() -> None:
     one, other = (
-        EMPTY.with_more(torch.ones(2, 2), torch.tensor([[[i, 0, 0], [i + 2, 0, 0]]] * 2), 2)
+        EMPTY.merged(torch.ones(2, 2), torch.tensor([[[i, 0, 0], [i + 2, 0, 0]]] * 2), 2)
         for i in (0, 1)
     )
-    for merged in (one.with_more(*other, 2), other.with_more(*one, 2)):
+    for merged in (one.merged(*other, 2), other.merged(*one, 2)):
         assert merged.places[..., 0].tolist() == [[0, 1], [0, 1]]
 
 
@@ -134,8 +137,8 @@ def test_nan_is_no_response() -> None:
     recorder = StrongestPatchRecorder({"conv1": [0]}, 2)
     images = torch.rand(2, 3, 32, 32)
     images[0, 0, 5, 5] = nan
-    with torch.no_grad(), recorder.hooked(network):
-        recorder.next([3, 4])
+    with torch.no_grad(), recorder.record_from(network):
+        recorder.announce_images([3, 4])
         network(images)
     assert recorder.patches("conv1")[0, :, 0].tolist() == [4, -1]
 
@@ -144,19 +147,18 @@ def test_a_silent_unit_has_no_patch_and_fewer_images_than_k_are_padded() -> None
     network = backbone().eval()
     network.get_parameter("conv1.1.bias").data[0] = -1e6
     recorder = StrongestPatchRecorder({"conv1": [0, 1]}, 4)
-    with torch.no_grad(), recorder.hooked(network):
-        recorder.next([7, 9])
+    with torch.no_grad(), recorder.record_from(network):
+        recorder.announce_images([7, 9])
         network(torch.rand(2, 3, 32, 32))
     patches = recorder.patches("conv1")
     assert (patches[0] == -1).all()
     assert sorted(patches[1, :, 0].tolist()) == [-1, -1, 7, 9]
 
 
-def test_no_hook_stays_when_a_layer_does_not_exist() -> None:
+def test_no_hook_stays_when_a_layer_does_not_exist(leaves_no_trace: NoTrace) -> None:
     network = backbone()
-    with pytest.raises(ValueError, match="no layer"):
-        StrongestPatchRecorder({"conv1": [0], "conv9": [0]}, 1).hooked(network).__enter__()
-    assert not any(m._forward_hooks for m in network.modules())
+    with leaves_no_trace(network), pytest.raises(ValueError, match="no layer"):
+        StrongestPatchRecorder({"conv1": [0], "conv9": [0]}, 1).record_from(network).__enter__()
 
 
 def test_blank_and_noise_are_reproducible_and_leave_the_generator_alone() -> None:
@@ -172,7 +174,7 @@ def test_blank_and_noise_are_reproducible_and_leave_the_generator_alone() -> Non
 def test_the_strongest_patches_are_those_of_brute_force() -> None:
     network = backbone().eval()
     images = torch.rand(7, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    found = strongest_patches(network, "conv3", images, [1, 4], k=3, batch_size=2)
+    found = strongest_patches(network, "conv3", images, [1, 4], patches_per_unit=3, batch_size=2)
     with torch.no_grad():
         response = network(images)["conv3"][:, [1, 4]]
     best = response.flatten(2).max(2).values.argsort(0, descending=True)[:3].T
@@ -201,16 +203,16 @@ def test_the_middle_is_the_unit_whose_field_lies_most_centrally(stage: str) -> N
         assert abs(at - side / 2) <= known.stride[axis]
 
 
-def test_strongest_is_filled_up_restores_the_network_and_takes_any_precision() -> None:
+def test_strongest_is_filled_up_restores_the_network_and_takes_any_precision(
+    leaves_no_trace: NoTrace,
+) -> None:
     network = backbone().train()
     network.get_parameter("conv3.1.bias").data[2] = -100.0  # never active
     images = torch.rand(3, 3, 64, 64)
-    found = strongest_patches(network, "conv3", images, [0, 2], k=5)
+    with leaves_no_trace(network):
+        found = strongest_patches(network, "conv3", images, [0, 2], patches_per_unit=5)
     assert found.shape == (2, 5, 3)
     assert sorted(found[0, :, 0].tolist()) == [-1, -1, 0, 1, 2]
     assert (found[1] == -1).all()
-    assert network.training
-    assert not any(m._forward_hooks for m in network.modules())
-    assert int(network.get_buffer("conv3.1.num_batches_tracked")) == 0
     half: nn.Module = copy.deepcopy(network).bfloat16()
     assert np.isin(strongest_patches(half, "conv3", images, [0])[0, :3, 0], range(3)).all()

@@ -24,8 +24,6 @@ def some(seed: int) -> ReceptiveFields:
         centre=generator.normal(size=(4, 2, 2)).astype(np.float32),
         activation=generator.normal(size=(4, 2)).astype(np.float32),
         count=np.full(4, 2),
-        component=generator.normal(size=(4, 1, 3, 5, 5)).astype(np.float32),
-        variance=generator.normal(size=(4, 1)).astype(np.float32),
     )
 
 
@@ -36,6 +34,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert store.load_description(file) == {"epoch": 1}
     found, expected = store.load_fields(file, "conv5/strongest"), some(1)
     assert all(arrays_equal(getattr(found, m), getattr(expected, m)) for m in store.FIELD_MEMBERS)
+
+
+def test_members_of_earlier_versions_are_ignored(tmp_path: Path) -> None:
+    older = {"conv4/centred/component": np.zeros((4, 1, 3, 5, 5)), "conv4/disks": np.ones(3)}
+    store.save_fields(tmp_path / "a.npz", {"conv4/centred": some(0)}, {}, older)
+    fields = store.load_fields(tmp_path / "a.npz", "conv4/centred")
+    assert arrays_equal(fields.field, some(0).field)
+    assert list(store.load_stage_arrays(tmp_path / "a.npz", "conv4")) == ["disks"]
 
 
 def test_an_unknown_entry_lists_those_there_are(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from deepsal.runs.folder import PREEMPTED_EXIT_CODE
 from deepsal.sweeps import requeue
+from deepsal.vocabulary import PREEMPTION_SIGNAL
 
 HEAD = "import pathlib, signal, sys, time; seen = []; file = pathlib.Path(sys.argv[1]);"
 LEAVE = f"{HEAD} signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75));"
@@ -45,9 +46,9 @@ def requeued() -> Iterator[list[int]]:
         numbers.append(number)
         raise SystemExit(-1)
 
-    before = signal.signal(requeue.PREEMPTION_SIGNAL, handler)
+    before = signal.signal(PREEMPTION_SIGNAL, handler)
     yield numbers
-    signal.signal(requeue.PREEMPTION_SIGNAL, before)
+    signal.signal(PREEMPTION_SIGNAL, before)
 
 
 def test_a_process_without_a_signal_is_only_run(requeued: list[int], tmp_path: Path) -> None:
@@ -59,16 +60,16 @@ def test_a_process_without_a_signal_is_only_run(requeued: list[int], tmp_path: P
 def test_a_process_told_to_leave_is_queued_again(
     code: str, requeued: list[int], tmp_path: Path
 ) -> None:
-    send(requeue.PREEMPTION_SIGNAL, tmp_path / "ready")
+    send(PREEMPTION_SIGNAL, tmp_path / "ready")
     with pytest.raises(SystemExit):
         run(code + READY + WAIT, tmp_path / "ready")
-    assert requeued == [requeue.PREEMPTION_SIGNAL]
+    assert requeued == [PREEMPTION_SIGNAL]
 
 
 def test_a_process_that_stays_is_killed_and_queued_again(
     requeued: list[int], tmp_path: Path
 ) -> None:
-    send(requeue.PREEMPTION_SIGNAL, tmp_path / "ready")
+    send(PREEMPTION_SIGNAL, tmp_path / "ready")
     began = time.monotonic()
     with pytest.raises(SystemExit):
         run(STAY + READY + "while True: time.sleep(60)", tmp_path / "ready", grace=0.5)
@@ -79,7 +80,7 @@ def test_a_process_that_stays_is_killed_and_queued_again(
 def test_a_process_that_finishes_its_work_all_the_same_is_done(
     requeued: list[int], tmp_path: Path
 ) -> None:
-    send(requeue.PREEMPTION_SIGNAL, tmp_path / "ready")
+    send(PREEMPTION_SIGNAL, tmp_path / "ready")
     assert run(STAY + READY + "while not seen: time.sleep(0.01)", tmp_path / "ready") == 0
     assert not requeued
 

@@ -15,9 +15,7 @@ from deepsal.training.checkpoints import (
     random_state,
     restore_random_state,
 )
-from deepsal.training.csv_log import csv_logger
-from tests import conftest
-from tests.callbacks.test_watch_fields import fit
+from tests.training.support import fit_or_resume, fit_with
 
 
 def test_kl_is_minimised_and_nss_maximised(tmp_path: Path) -> None:
@@ -43,14 +41,14 @@ class Interrupt(pl.Callback):
 
 def test_ctrl_c_leaves_the_last_whole_epoch(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        fit(tmp_path, [LastCheckpoint(tmp_path), Interrupt(KeyboardInterrupt)])
+        fit_with(tmp_path, [LastCheckpoint(tmp_path), Interrupt(KeyboardInterrupt)])
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 2
 
 
 def test_an_error_does_not_overwrite_the_last_good_epoch(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError):
-        fit(tmp_path, [LastCheckpoint(tmp_path), Interrupt(FloatingPointError)])
+        fit_with(tmp_path, [LastCheckpoint(tmp_path), Interrupt(FloatingPointError)])
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 2
 
@@ -62,40 +60,10 @@ def test_a_loss_that_is_not_finite_says_where_and_keeps_the_last_good_epoch(tmp_
                 next(trainer.lightning_module.parameters()).data.fill_(float("nan"))
 
     with pytest.raises(FloatingPointError, match=r"kl is nan at epoch 2, step 3, images \['"):
-        fit(tmp_path, [LastCheckpoint(tmp_path), Poison()])
+        fit_with(tmp_path, [LastCheckpoint(tmp_path), Poison()])
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 2
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
-
-
-def train(
-    folder: Path,
-    *callbacks: pl.Callback,
-    workers: int = 0,
-    images: int = 8,
-    accumulate: int = 1,
-    ranks: int = 1,
-) -> dict[str, torch.Tensor]:
-    """Fit four epochs from the start, or from the newest checkpoint."""
-    pl.seed_everything(3, verbose=False)
-    task = conftest.task()
-    trainer = pl.Trainer(
-        max_epochs=4,
-        accelerator="cpu",
-        devices=ranks,
-        strategy="ddp_spawn" if ranks > 1 else "auto",
-        callbacks=[best_checkpoint(folder, "val/nss"), LastCheckpoint(folder), *callbacks],
-        logger=csv_logger(folder),
-        plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        accumulate_grad_batches=accumulate,
-    )
-    data = conftest.datamodule((images, 6, 3), workers=workers)
-    trainer.fit(task, data, ckpt_path=newest_checkpoint(folder)[0], weights_only=True)
-    return dict(task.state_dict())
 
 
 class Crash(pl.Callback):
@@ -124,11 +92,11 @@ def test_a_run_cut_short_and_continued_is_the_uninterrupted_run_bit_for_bit(
     step: int, hook: str, workers: int, tmp_path: Path
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    expected = train(whole, workers=workers)
+    expected = fit_or_resume(whole, workers=workers)
     with pytest.raises(FloatingPointError):
-        train(cut, Crash(step, hook), workers=workers)
-    found = train(cut, workers=workers)
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+        fit_or_resume(cut, Crash(step, hook), workers=workers)
+    resumed = fit_or_resume(cut, workers=workers)
+    assert all(torch.equal(resumed[key], expected[key]) for key in expected)
     assert (whole / "metrics.csv").read_bytes() == (cut / "metrics.csv").read_bytes()
     first, second = (
         torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (whole, cut)
@@ -141,13 +109,15 @@ def test_a_run_cut_short_and_continued_is_the_uninterrupted_run_bit_for_bit(
 def test_a_checkpoint_cut_inside_an_epoch_by_an_older_version_says_how_to_continue(
     tmp_path: Path,
 ) -> None:
-    train(tmp_path)
+    fit_or_resume(tmp_path)
     file = tmp_path / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(file, weights_only=True)
     began = [state["torch"] for state in checkpoint["random"]]
     torch.save(checkpoint | {"cut": {"used": 1, "began": began}}, file)
-    with pytest.raises(ValueError, match=rf"older version.* remove {file} and give the command"):
-        train(tmp_path)
+    with pytest.raises(
+        ValueError, match=rf"older version.* remove {file} and run the same command"
+    ):
+        fit_or_resume(tmp_path)
 
 
 def test_a_torn_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:

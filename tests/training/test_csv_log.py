@@ -18,8 +18,8 @@ def test_a_second_process_goes_on_where_a_checkpoint_stood(tmp_path: Path) -> No
     with (cut / "metrics.csv").open("a") as file:
         file.write("7,")  # killed while it wrote
     logger = csv_logger(cut)
-    logger.keep(4)
-    assert logger.count() == 4
+    logger.truncate(4)
+    assert logger.flush_and_count_rows() == 4
     write(cut, range(4, 6), nss=1.0)
     assert (whole / "metrics.csv").read_bytes() == (cut / "metrics.csv").read_bytes()
 
@@ -27,6 +27,6 @@ def test_a_second_process_goes_on_where_a_checkpoint_stood(tmp_path: Path) -> No
 def test_keeping_nothing_starts_a_new_file(tmp_path: Path) -> None:
     write(tmp_path, range(3))
     logger = csv_logger(tmp_path)
-    logger.keep(0)
-    assert logger.count() == 0
+    logger.truncate(0)
+    assert logger.flush_and_count_rows() == 0
     assert not (tmp_path / "metrics.csv").exists()

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 
 from deepsal.training.progress import EpochLines, LazyRichProgressBar, progress_bar
-from tests.callbacks.test_watch_fields import fit
+from tests.training.support import fit_with
 
 
 def test_bars_on_a_terminal_lines_off_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,7 @@ def test_bars_read_the_loss_as_often_as_it_is_logged(
         return read(bars, trainer, module)
 
     monkeypatch.setattr(RichProgressBar, "get_metrics", counted)
-    fit(tmp_path, [LazyRichProgressBar()], epochs=3)  # two steps an epoch, logged every 50
+    fit_with(tmp_path, [LazyRichProgressBar()], epochs=3)  # two steps an epoch, logged every 50
     assert not {1, 3, 5} & {*reads}, "the first step of each epoch is not read"
     assert 6 in reads, "the end of an epoch is"
 
@@ -35,7 +35,7 @@ def test_bars_read_the_loss_as_often_as_it_is_logged(
 def test_one_line_per_epoch_with_scores_and_throughput(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fit(tmp_path, [EpochLines()], epochs=2)
+    fit_with(tmp_path, [EpochLines()], epochs=2)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
     assert all("val/nss" in line and line.endswith("images/s") for line in lines)

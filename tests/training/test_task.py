@@ -8,29 +8,16 @@ import torch
 from torch import Tensor
 
 from deepsal.data import SaliencyDataModule, popout_dataset
+from deepsal.data.batch import GroundTruth
 from deepsal.data.fixation_maps import rasterise_fixations
 from deepsal.metrics import functional
-from deepsal.metrics.scoring import ImageScorer, score_images
+from deepsal.metrics.scoring import ImageScorer
 from deepsal.models import Centre, HumanCeiling, StoredMaps
 from deepsal.runs.export import PredictionExport
 from deepsal.training.task import SaliencyTask
 from deepsal.vocabulary import DEPTHS
 from tests.conftest import datamodule, task
-
-
-def fit(module: SaliencyTask, folder: Path, epochs: int = 2) -> pl.Trainer:
-    pl.seed_everything(0, verbose=False)
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        default_root_dir=folder,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[pl.callbacks.ModelCheckpoint(folder, filename="last")],
-    )
-    trainer.fit(module, datamodule())
-    return trainer
+from tests.training.support import fit
 
 
 def state(module: SaliencyTask) -> dict[str, Tensor]:
@@ -42,7 +29,7 @@ def test_only_the_chosen_depth_moves_buffers_included(depth: str, tmp_path: Path
     module = task(depth)
     before = state(module)
     fit(module, tmp_path)
-    frozen = module.network.backbone.frozen
+    frozen = module.network.backbone.frozen_stages
     assert len(frozen) == DEPTHS[::-1].index(depth)
     for key, value in state(module).items():
         stage = key.split(".")[1] if key.startswith("backbone.conv") else None
@@ -72,13 +59,11 @@ def test_training_lowers_the_loss_and_validation_is_the_mean_over_images(tmp_pat
         module.network.eval()
         for batch in data.val_dataloader():
             log_density = module.network(batch.image)
-            values.append(
-                score_images(log_density, batch.density, batch.fixations, ("nss",))["nss"]
-            )
+            values.append(functional.nss(log_density, batch.fixations))
         after, _ = module.loss(module.network(seen.image), seen.density, seen.fixations)
     assert after < before
-    found = trainer.callback_metrics["val/nss"].item()
-    assert found == pytest.approx(torch.cat(values).mean().item(), abs=1e-5)
+    validated = trainer.callback_metrics["val/nss"].item()
+    assert validated == pytest.approx(torch.cat(values).mean().item(), abs=1e-5)
 
 
 def test_test_images_are_scored_at_their_own_size_beside_centre_and_chance(tmp_path: Path) -> None:
@@ -86,12 +71,14 @@ def test_test_images_are_scored_at_their_own_size_beside_centre_and_chance(tmp_p
     trainer = fit(module, tmp_path, epochs=1)
     data = datamodule()
     trainer.test(module, data, verbose=False)
-    assert [row["name"] for row in module.rows] == [s.name for s in data.images["test"].stimuli]
-    for row, batch in zip(module.rows, data.test_dataloader(), strict=True):
+    assert [row["name"] for row in module.test_rows] == [
+        s.name for s in data.images["test"].stimuli
+    ]
+    for row, batch in zip(module.test_rows, data.test_dataloader(), strict=True):
         assert batch.density.shape[1:] == batch.size[0]
         with torch.no_grad():
             log_density = module.network.eval()(batch.image, batch.size[0])
-        expected = score_images(log_density, batch.density, batch.fixations)
+        expected = ImageScorer()(log_density, GroundTruth(batch.density, batch.fixations))
         assert row["nss"] == pytest.approx(expected["nss"].item(), abs=1e-5)
         assert row["chance_auc"] == 0.5
         assert row["centre_kl"] != row["chance_kl"]
@@ -115,7 +102,7 @@ def test_the_training_precision_never_enters_a_test_score(network: str) -> None:
             enable_model_summary=False,
         )
         trainer.test(module, data, verbose=False)
-        rows.append(module.rows)
+        rows.append(module.test_rows)
     assert rows[0] == rows[1]
     assert all(row["nss"] == row["nss"] for row in rows[0])
 
@@ -134,7 +121,7 @@ def test_the_test_scores_the_very_map_that_is_exported(tmp_path: Path) -> None:
     predict = module.predictor(data.dataset)
     written = PredictionExport(tmp_path / "maps.hdf5")(predict, data.images["test"])
     maps = StoredMaps(written)
-    for row, batch in zip(module.rows, data.test_dataloader(), strict=True):
+    for row, batch in zip(module.test_rows, data.test_dataloader(), strict=True):
         log_density = maps(batch.image, batch.size[0], batch.name)
         nss = functional.nss(log_density, batch.fixations).item()
         assert row["nss"] == pytest.approx(nss, abs=1e-5)
@@ -155,7 +142,7 @@ def test_test_images_have_shuffled_auc_and_information_gain_over_the_centre(tmp_
     trainer = fit(module, tmp_path, epochs=1)
     data = datamodule()
     trainer.test(module, data, verbose=False)
-    for row, batch in zip(module.rows, data.test_dataloader(), strict=True):
+    for row, batch in zip(module.test_rows, data.test_dataloader(), strict=True):
         others = sum(
             (
                 rasterise_fixations(b.points[0], b.size[0], batch.size[0])
@@ -183,7 +170,7 @@ def test_optimal_maps_are_made_for_each_images_own_blur(tmp_path: Path) -> None:
     rows = []
     for of in (data, replace(data, stimuli=own, sigma=40.0)):
         trainer.test(module, SaliencyDataModule(of, (64, 96), 4), verbose=False)
-        rows.append(module.rows)
+        rows.append(module.test_rows)
     assert rows[0] == rows[1]
 
 
@@ -191,10 +178,10 @@ def test_the_test_takes_another_protocol_and_optimal_maps(tmp_path: Path) -> Non
     module = task()
     trainer = fit(module, tmp_path, epochs=1)
     trainer.test(module, datamodule(), verbose=False)
-    plain = module.rows
+    plain = module.test_rows
     module.score = ImageScorer(protocol="mit", maps="optimal")
     trainer.test(module, datamodule(), verbose=False)
-    for one, other in zip(plain, module.rows, strict=True):
+    for one, other in zip(plain, module.test_rows, strict=True):
         assert {*other} == {*one, "borji", "centre_borji", "chance_borji"}
         assert other["cc"] != one["cc"]
         assert other["ig"] == one["ig"]

@@ -46,12 +46,12 @@ def finished(folder: Path) -> tuple[Path, list[Record]]:
     """Return the only offline run's file and records; W&B may write the last after `finish`."""
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
     until = time.monotonic() + 60
-    found: list[Record] = []
-    while not any(r.HasField("exit") for r in found):
+    entries: list[Record] = []
+    while not any(r.HasField("exit") for r in entries):
         assert time.monotonic() < until, "W&B has not ended the run"
         time.sleep(0.1)
-        found = list(records(file))
-    return file, found
+        entries = list(records(file))
+    return file, entries
 
 
 def test_an_offline_run_holds_scores_fields_pictures_and_config(
@@ -60,7 +60,7 @@ def test_an_offline_run_holds_scores_fields_pictures_and_config(
     caplog.set_level("INFO")
     logger = WeightsAndBiases(tmp_path, name="toy", job_type=["fit", "test"], tags=["vgg16"])
     logger.log_hyperparams({"backbone": {"name": "toy"}})
-    watch = WatchReceptiveFields(tmp_path, ["conv1", "conv4"], units=4, patches=2, window=33)
+    watch = WatchReceptiveFields(tmp_path, stages=["conv1", "conv4"], units=4, patches=2, window=33)
     trainer = pl.Trainer(
         max_epochs=2,
         accelerator="cpu",
@@ -74,17 +74,17 @@ def test_an_offline_run_holds_scores_fields_pictures_and_config(
     trainer.fit(task(), datamodule())
     logger.close()
     assert "wandb sync" in caplog.text
-    file, found = finished(tmp_path)
-    run = next(r.run for r in found if r.HasField("run"))
+    file, entries = finished(tmp_path)
+    run = next(r.run for r in entries if r.HasField("run"))
     assert run.run_id == (tmp_path / "wandb_id").read_text()
     assert (run.display_name, run.job_type, list(run.tags)) == ("toy", "fit-test", ["vgg16"])
     assert run.run_group == tmp_path.parent.name
-    configured = {i.key for r in found if r.HasField("config") for i in r.config.update}
+    configured = {i.key for r in entries if r.HasField("config") for i in r.config.update}
     configured |= {i.key for i in run.config.update}
     assert "backbone" in configured
     steps = [
         {item.nested_key[0] if item.nested_key else item.key for item in r.history.item}
-        for r in found
+        for r in entries
         if r.HasField("history")
     ]
     for key in ("rf/conv1/centred", "rf/conv4/strongest", "rf/conv4/correlation"):
@@ -98,23 +98,23 @@ def test_an_offline_run_holds_scores_fields_pictures_and_config(
 
 
 def test_checkpoints_and_fields_are_artifacts_if_asked_for(tmp_path: Path) -> None:
-    made = {
+    files = {
         "checkpoints": ["best.ckpt", "last.ckpt"],
         "fields": ["epoch=000.npz", "epoch=001.npz"],
     }
-    for folder, names in made.items():
+    for folder, names in files.items():
         (tmp_path / folder).mkdir()
         for name in names:
             (tmp_path / folder / name).write_bytes(name.encode())
     logger = WeightsAndBiases(tmp_path, artifacts=True)
     logger.log_metrics({"val/nss": 1.0}, step=0)
     logger.close()
-    _, found = finished(tmp_path)
-    logged = [r.artifact for r in found if r.HasField("artifact")]
-    logged += [r.request.log_artifact.artifact for r in found if r.HasField("request")]
+    _, entries = finished(tmp_path)
+    logged = [r.artifact for r in entries if r.HasField("artifact")]
+    logged += [r.request.log_artifact.artifact for r in entries if r.HasField("request")]
     types = {artifact.type: artifact for artifact in logged if artifact.type}
-    kept = {kind: [c.path for c in types[kind].manifest.contents] for kind in made}
-    assert kept == made
+    uploaded = {kind: [c.path for c in types[kind].manifest.contents] for kind in files}
+    assert uploaded == files
 
 
 def test_a_failing_dashboard_does_not_fail_the_training(
@@ -153,7 +153,7 @@ def test_a_killed_dashboard_does_not_fail_the_training(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("W&B failed") == 1
-    assert "training goes on" in done.stderr
+    assert "the training continues" in done.stderr
 
 
 def test_online_with_a_key_offline_without_and_wandb_mode_decides(

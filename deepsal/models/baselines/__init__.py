@@ -1,1 +1,1 @@
-"""Baselines: centre, observers, Itti-Koch, GBVS and stored maps."""
+"""Baselines: uniform, centre prior, human ceiling, Itti-Koch, GBVS and stored maps."""

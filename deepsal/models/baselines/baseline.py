@@ -1,45 +1,34 @@
-"""What a saliency network must beat: chance and the centre. They learn nothing by gradient."""
+"""Baselines that every saliency network must beat; they learn nothing by gradient."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-MapBatch = Float[Tensor, "B H W"]
+from deepsal.data.batch import MapBatch
+from deepsal.data.dataset import SaliencyDataset
+
 ImageBatch = Float[Tensor, "B 3 h w"]
 
 EIGHT_BIT_FLOOR = 1 / 510
 """Half a level of an 8-bit map, as a fraction of its maximum."""
 
 
-@runtime_checkable
-class FixationDataset(Protocol):
-    """What a baseline needs of a data set; see `deepsal.data.SaliencyDataset`."""
-
-    @property
-    def stimuli(self) -> Sequence[Any]:
-        """All images: each with a name, a size (height, width), fixations and subjects."""
-
-    @property
-    def splits(self) -> Mapping[str, Sequence[int]]:
-        """Positions of the train, val and test images."""
-
-    @property
-    def sigma(self) -> float:
-        """Standard deviation of the ground truth's blur in pixels."""
-
-
 def to_log_density(
     saliency: Float[Tensor, "B h w"], size: tuple[int, int], floor: float = EIGHT_BIT_FLOOR
 ) -> MapBatch:
-    """Make a saliency map a log density: the one place where this is done.
+    """Return the log density that is proportional to a saliency map.
 
-    The map is resized bilinearly, gets `floor` times its maximum added, and is divided by its sum.
-    That is affine, so NSS, AUC and CC are the saliency map's own; only KL, SIM and information
+    The map is resized bilinearly, `floor` times its maximum is added, and it is divided by its sum.
+    That is affine, so NSS, AUC and CC are those of the saliency map; only KL, SIM and information
     gain depend on the floor. A map of zeros gives the uniform density.
+
+    Args:
+        saliency: 0 or more, B maps of any size.
+        size: (H, W) of the result.
+        floor: as a fraction of each map's maximum.
 
     >>> to_log_density(torch.tensor([[[1.0, 3.0]]]), (1, 2), floor=0.0).exp()
     tensor([[[0.2500, 0.7500]]])
@@ -54,10 +43,10 @@ def to_log_density(
 
 
 class Baseline(nn.Module, ABC):
-    """A network that learns nothing: told of the data set once, and which image it sees."""
+    """A predictor that learns nothing by gradient, prepared once for each data set."""
 
-    def prepare(self, dataset: FixationDataset) -> "Baseline":
-        """Take what the baseline needs of a data set, before the first image; return self."""
+    def prepare(self, dataset: SaliencyDataset) -> "Baseline":
+        """Fit the baseline to a data set, before the first image; return self."""
         return self
 
     def forward(
@@ -68,7 +57,7 @@ class Baseline(nn.Module, ABC):
         Args:
             image: values in [0, 1].
             size: (H, W) of the result.
-            name: of each image, for baselines that know images by name.
+            name: of each image, for baselines that look images up by name.
         """
         height, width = size or image.shape[-2:]
         with torch.autocast(image.device.type, enabled=False):
@@ -80,7 +69,7 @@ class Baseline(nn.Module, ABC):
 
     @property
     def backbone(self) -> nn.Module:
-        """Refuse what needs stages: training, claims, watching."""
+        """Raise ValueError: a baseline has no stages to train, watch or measure claims on."""
         raise ValueError(
             f"{type(self).__name__} is a baseline: it has no stages to train, watch or measure "
             "claims on; use do=[test]"

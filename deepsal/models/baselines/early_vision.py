@@ -11,10 +11,10 @@ FeatureMaps = Float[Tensor, "B C _ _"]
 
 GABOR_ORIENTATIONS = (0, 45, 90, 135)
 GABOR_PERIOD, GABOR_SIGMA, GABOR_RADIUS = 7.0, 7 / 3, 4
-"""A Gabor's wavelength, standard deviation and half-width in pixels of its level."""
+"""Wavelength, standard deviation and half-width of a Gabor in pixels of its level."""
 
 CONSTANT_RANGE = 1e-4
-"""A map whose values differ by less is constant: scaling it up would show rounding errors."""
+"""Range of values below which a map counts as constant: scaling it up amplifies rounding errors."""
 
 
 def scale_to_unit_range(maps: Float[Tensor, "*n"], axes: tuple[int, ...]) -> Float[Tensor, "*n"]:
@@ -29,7 +29,7 @@ def scale_to_unit_range(maps: Float[Tensor, "*n"], axes: tuple[int, ...]) -> Flo
 
 
 def resize_longer_side(image: FeatureMaps, longest: int) -> FeatureMaps:
-    """Return the image with its longer side `longest` pixels long, whatever size came in."""
+    """Resize images so that the longer side has `longest` pixels."""
     scale = longest / max(image.shape[-2:])
     size = [max(1, round(n * scale)) for n in image.shape[-2:]]
     return interpolate(image, size, mode="bilinear", antialias=True)
@@ -38,9 +38,9 @@ def resize_longer_side(image: FeatureMaps, longest: int) -> FeatureMaps:
 def opponent_channels(image: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 h w"]:
     """Return intensity, red-green and blue-yellow (Itti, Koch & Niebur 1998, section 2.1).
 
-    I = (r+g+b)/3; r, g, b are divided by I where it exceeds a tenth of its maximum over the image,
+    I = (r+g+b)/3. r, g, b are divided by I where I exceeds a tenth of its maximum over the image,
     and are 0 elsewhere. R = r−(g+b)/2, G = g−(r+b)/2, B = b−(r+g)/2, Y = (r+g)/2−|r−g|/2−b, each
-    cut at 0; red-green is R−G, blue-yellow B−Y.
+    clipped at 0. Red-green is R−G, blue-yellow B−Y.
     """
     intensity = image.mean(1, keepdim=True)
     bright = intensity > intensity.amax((-2, -1), keepdim=True) / 10
@@ -59,18 +59,19 @@ def gaussian_pyramid(x: FeatureMaps, levels: int) -> list[FeatureMaps]:
     """
     taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=x.device) / 16
     kernel = (taps[:, None] * taps).expand(x.shape[1], 1, 5, 5)
-    found = [x]
+    pyramid = [x]
     for _ in range(levels - 1):
-        around = pad(found[-1], (2, 2, 2, 2), mode="replicate")
-        found.append(conv2d(around, kernel, stride=2, groups=x.shape[1]))
-    return found
+        around = pad(pyramid[-1], (2, 2, 2, 2), mode="replicate")
+        pyramid.append(conv2d(around, kernel, stride=2, groups=x.shape[1]))
+    return pyramid
 
 
 def gabor_magnitudes(intensity: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B 4 h w"]:
-    """Return the strength of contours at 0°, 45°, 90° and 135°.
+    """Return the contrast of contours at 0°, 45°, 90° and 135°.
 
-    The sum of the magnitudes of an even and an odd Gabor with the parameters of Walther & Koch 2006
-    (Neural Networks 19(9)): period 7 pixels, standard deviation 7/3, 9x9, no response to constants.
+    It is the sum of the magnitudes of an even and an odd Gabor with the parameters of Walther &
+    Koch 2006 (Neural Networks 19(9)): period 7 pixels, standard deviation 7/3, 9x9, no response to
+    constants.
     """
     around = pad(intensity, (GABOR_RADIUS,) * 4, mode="replicate")
     response = conv2d(around, _gabor_kernels().to(intensity)).abs()

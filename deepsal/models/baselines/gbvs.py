@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from typing_extensions import override
 
-from deepsal.models.baselines.baseline import Baseline, ImageBatch, MapBatch, to_log_density
+from deepsal.data.batch import MapBatch
+from deepsal.models.baselines.baseline import Baseline, ImageBatch, to_log_density
 from deepsal.models.baselines.early_vision import (
     gabor_magnitudes,
     gaussian_pyramid,
@@ -20,20 +21,20 @@ from deepsal.models.baselines.early_vision import (
 FEATURE_LEVELS = (2, 3, 4)
 ACTIVATION_SIGMA, NORMALISATION_SIGMA = 0.15, 0.06
 FEATURE_FLOOR = 0.5
-"""Added to feature maps in [0, 1], so that a ratio of two of their values is defined.
+"""Constant added to feature maps in [0, 1], so that the ratio of two of their values is defined.
 
-The paper leaves it open; of .01, .1 and .5 the best on OSIE's validation images."""
+The paper does not state it; of .01, .1 and .5 this is the best on OSIE's validation images."""
 
 
 class GBVS(Baseline):
-    """Saliency as where a random walk stays that prefers to step to what is different.
+    """Graph-based saliency: equilibria of random walks that prefer steps to different cells.
 
-    Feature maps (intensity, two colours, four orientations at pyramid levels 2, 3, 4; each scaled
-    to [0, 1]) on a grid 32 cells wide. *Activation*: the equilibrium of a Markov chain over cells
-    with weights |log(Mᵢ/Mⱼ)|·exp(−d²/2σ²), σ = .15 of the width. *Normalisation*: that of a chain
-    with weights Aⱼ·exp(−d²/2σ²), σ = .06 of the width, which gathers mass. The maps' mean per
-    channel, then the channels' sum. Both chains are reversible, so their equilibria need no
-    iteration: see `activation_equilibrium` and `normalisation_equilibrium`.
+    Feature maps are intensity, two colours and four orientations at pyramid levels 2, 3 and 4, each
+    scaled to [0, 1], on a grid 32 cells wide. *Activation* is the equilibrium of a Markov chain
+    over cells with weights |log(Mᵢ/Mⱼ)|·exp(−d²/2σ²), σ = .15 of the width. *Normalisation* is that
+    of a chain with weights Aⱼ·exp(−d²/2σ²), σ = .06 of the width, which concentrates mass. The maps
+    of a channel are averaged, then the channels. Both chains are reversible, so their equilibria
+    need no iteration: see `activation_equilibrium` and `normalisation_equilibrium`.
 
     Args:
         longest: pixels of the longer side that the image is resized to.
@@ -58,8 +59,8 @@ class GBVS(Baseline):
             torch.cat([colours[i], gabor_magnitudes(colours[i][:, :1])], dim=1)
             for i in FEATURE_LEVELS
         ]
-        found = [interpolate(x, (rows, columns), mode="bilinear", antialias=True) for x in levels]
-        maps = torch.stack(found, dim=2).flatten(3)
+        grids = [interpolate(x, (rows, columns), mode="bilinear", antialias=True) for x in levels]
+        maps = torch.stack(grids, dim=2).flatten(3)
         squared = _squared_distances(rows, columns).to(maps) / self.cells**2
         near, nearer = (
             torch.exp(-squared / (2 * spread**2))
@@ -74,10 +75,10 @@ class GBVS(Baseline):
 def activation_equilibrium(
     maps: Float[Tensor, "*n N"], near: Float[Tensor, "N N"]
 ) -> Float[Tensor, "*n N"]:
-    """Return the equilibrium of the walk with weights |log(Mᵢ/Mⱼ)|·nearᵢⱼ.
+    """Return the equilibrium of the walk with weights |log(Mᵢ/Mⱼ)|·nearᵢⱼ, which sums to one.
 
-    The weights are symmetric, so the time spent in a cell is its share of all weights. A constant
-    map prefers no cell: uniform.
+    The weights are symmetric, so the share of time in a cell is its share of all weights. A
+    constant map gives the uniform equilibrium.
     """
     log = (scale_to_unit_range(maps, (-1,)) + FEATURE_FLOOR).log()
     stay = ((log[..., :, None] - log[..., None, :]).abs() * near).sum(-1)
@@ -88,9 +89,10 @@ def activation_equilibrium(
 def normalisation_equilibrium(
     mass: Float[Tensor, "*n N"], near: Float[Tensor, "N N"]
 ) -> Float[Tensor, "*n N"]:
-    """Return the equilibrium of the walk with weights Aⱼ·nearᵢⱼ from i to j.
+    """Return the equilibrium of the walk with weights Aⱼ·nearᵢⱼ from i to j, which sums to one.
 
-    Multiplied by Aᵢ, which changes no step's probability, they are symmetric: Aᵢ·Σⱼ nearᵢⱼ·Aⱼ.
+    Multiplied by Aᵢ, which changes no probability of a step, the weights are symmetric, so a cell's
+    share is proportional to Aᵢ·Σⱼ nearᵢⱼ·Aⱼ.
     """
     stay = mass * (mass @ near)
     return stay / stay.sum(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The model that began it: Itti, Koch & Niebur 1998 (IEEE PAMI 20(11):1254-1259)."""
+"""The saliency model of Itti, Koch & Niebur 1998 (IEEE PAMI 20(11):1254-1259)."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 from typing_extensions import override
 
-from deepsal.models.baselines.baseline import Baseline, ImageBatch, MapBatch, to_log_density
+from deepsal.data.batch import MapBatch
+from deepsal.models.baselines.baseline import Baseline, ImageBatch, to_log_density
 from deepsal.models.baselines.early_vision import (
     FeatureMaps,
     gabor_magnitudes,
@@ -25,15 +26,17 @@ SALIENCY_LEVEL = 4
 
 
 class Itti(Baseline):
-    """Saliency as feature contrast that stands alone: intensity, two colours, four orientations.
+    """Saliency as unique feature contrast in intensity, two colours and four orientations.
 
-    Nine-level pyramids of the image at 640 pixels (the paper's 640x480; smaller input loses nothing
-    that the model uses, since it starts at a quarter of that); differences between centre levels
-    2, 3, 4 and surround levels 3 or 4 above them; `promote_unique_peaks` of each of the 42; sums
-    per channel at level 4; the mean of the three `promote_unique_peaks` channels. Colour is |RG(c)
-    − RG(s)|, double opponency; so red
-    among green bars of the same contrast does not stand out. What the paper leaves open of the
-    Gabors is in `deepsal.models.baselines.early_vision`.
+    1. Pyramids of nine levels of the image at 640 pixels (the paper's 640x480).
+    2. 42 contrast maps: differences between centre levels 2, 3, 4 and surround levels 3 or 4 above
+       them. Colour contrast is |RG(c) − RG(s)|, double opponency, so a red bar among green bars of
+       the same contrast is not unique.
+    3. `promote_unique_peaks` of each map, sums per channel at level 4, and the mean of the three
+       channels after `promote_unique_peaks`.
+
+    Parameters of the Gabors that the paper does not state are in
+    `deepsal.models.baselines.early_vision`.
 
     Args:
         longest: pixels of the longer side that the image is resized to.
@@ -66,10 +69,11 @@ class Itti(Baseline):
 
 
 def promote_unique_peaks(maps: FeatureMaps) -> Float[Tensor, "B C h w"]:
-    """Promote maps with one strong peak over maps with many: the paper's N(·).
+    """Promote maps with one strong peak over maps with many: the normalisation N(·) of the paper.
 
-    Each map is scaled to [0, 1] and multiplied by (1 − m̄)², m̄ the mean of its local maxima (above
-    their eight neighbours or equal, and above 0) other than the largest. A constant map gives 0.
+    Each map is scaled to [0, 1] and multiplied by (1 − m̄)². m̄ is the mean of its local maxima other
+    than the largest; a local maximum is above 0 and not below its eight neighbours. A constant map
+    gives 0.
 
     >>> peaks = torch.zeros(1, 2, 5, 5)
     >>> peaks[0, 0, 1, 1] = peaks[0, 1, 1, 1] = peaks[0, 1, 3, 3] = 2

@@ -1,4 +1,4 @@
-"""Anybody's saliency maps as a network, so that a published model's output can be scored."""
+"""Stored saliency maps as a baseline, so that the output of any published model can be scored."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,17 +6,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from PIL import Image as Picture
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 from typing_extensions import override
 
+from deepsal.data.batch import MapBatch
 from deepsal.models.baselines.baseline import (
     EIGHT_BIT_FLOOR,
     Baseline,
     ImageBatch,
-    MapBatch,
     to_log_density,
 )
 
@@ -24,16 +23,16 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 FLOAT_FLOOR = 1e-7
 """The floor of a floating-point map, as a fraction of its maximum."""
 SHAPE_TOLERANCE = 0.02
-"""Shapes may differ from the image's by rounding: this much, relative, or one pixel."""
+"""Relative difference that a map's shape may have from its image's; one pixel is always allowed."""
 
 
 class StoredMaps(Baseline):
-    """Reads the prediction for each image from a folder of maps, or from an HDF5 file.
+    """Predictions read from a folder of maps or from an HDF5 file, by image name.
 
     - A folder: `NAME.png`, `.jpg`, `.jpeg` (grey, 8 or 16 bit, 0 and more) or `NAME.npy`
       (floating-point, 0 and more), with or without the image's own suffix in NAME. A map is
-      proportional to a density; half a level of 255 (pictures) or 1e-7 of the maximum (`.npy`) is
-      added, which changes no NSS, AUC or CC and keeps KL finite.
+      proportional to a density; half a level of 255 (images) or 1e-7 of the maximum (`.npy`) is
+      added, which changes no NSS, AUC or CC and makes KL finite.
     - A file `.hdf5` or `.h5`: log densities by image name, as the Tuebingen server takes them and
       `export=tuebingen` writes them.
 
@@ -53,50 +52,48 @@ class StoredMaps(Baseline):
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(
-                f"no maps here: {self.path} does not exist; set network.path to a folder of maps "
+                f"{self.path} does not exist; set network.path to a folder of maps "
                 "or an HDF5 file of log densities"
             )
 
     @override
     def predict(self, image: ImageBatch, size: tuple[int, int], name: Sequence[str]) -> MapBatch:
         if len(name) != len(image):
-            raise ValueError("Maps knows images by name: call it with name=[…], one per image")
-        one = self._logarithm if self.path.is_file() else self._map
-        return torch.cat([one(n, size) for n in name]).to(image.device)
+            raise ValueError("StoredMaps needs the name of each image: call it with name=[…]")
+        read = self._hdf5_log_density if self.path.is_file() else self._folder_map
+        return torch.cat([read(n, size) for n in name]).to(image.device)
 
-    def _map(self, name: str, size: tuple[int, int]) -> MapBatch:
+    def _folder_map(self, name: str, size: tuple[int, int]) -> MapBatch:
         stems = dict.fromkeys([name, str(Path(name).with_suffix(""))])
         named = [
             self.path / f"{s}{suffix}" for s in stems for suffix in ("", *IMAGE_SUFFIXES, ".npy")
         ]
         files = [f for f in dict.fromkeys(named) if f.suffix in (*IMAGE_SUFFIXES, ".npy")]
-        found = [f for f in files if f.is_file()]
-        if not found:
+        present = [f for f in files if f.is_file()]
+        if not present:
             raise FileNotFoundError(
-                f"{self.path} has no map for {name}: neither of {', '.join(f.name for f in files)}"
+                f"{self.path} has no map for {name}: none of {', '.join(f.name for f in files)}"
             )
-        if len(found) > 1:
-            raise ValueError(f"{name} has two maps, {found[0]} and {found[1]}; remove one")
-        saliency = _check_map(_read_map(found[0]), found[0], size)
+        if len(present) > 1:
+            raise ValueError(f"{name} has two maps, {present[0]} and {present[1]}; remove one")
+        file = present[0]
+        saliency = _check_map(_read_map(file), file, size)
         if saliency.min() < 0:
-            raise ValueError(f"{found[0]} has negative values, down to {saliency.min():g}")
+            raise ValueError(f"{file} has negative values, down to {saliency.min():g}")
         if not saliency.any():
-            raise ValueError(f"{found[0]} is zero everywhere")
-        floor = FLOAT_FLOOR if found[0].suffix == ".npy" else EIGHT_BIT_FLOOR
+            raise ValueError(f"{file} is zero everywhere")
+        floor = FLOAT_FLOOR if file.suffix == ".npy" else EIGHT_BIT_FLOOR
         return to_log_density(saliency, size, floor)
 
-    def _logarithm(self, name: str, size: tuple[int, int]) -> MapBatch:
+    def _hdf5_log_density(self, name: str, size: tuple[int, int]) -> MapBatch:
         try:
             with h5py.File(self.path) as file:
-                if name not in file:
-                    raise FileNotFoundError(f"{self.path} has no map for {name}")
-                values = np.asarray(file[name], dtype=np.float32)
-        except FileNotFoundError:
-            raise
+                values = np.asarray(file[name], dtype=np.float32) if name in file else None
         except OSError as error:
             raise ValueError(f"{self.path} is no HDF5 file: {error}") from error
-        where = Path(f"{self.path}, {name}")
-        x = _check_map(torch.from_numpy(values), where, size)
+        if values is None:
+            raise FileNotFoundError(f"{self.path} has no map for {name}")
+        x = _check_map(torch.from_numpy(values), f"{self.path}, {name}", size)
         if x.shape[-2:] != size:
             x = interpolate(x[:, None], size, mode="bilinear")[:, 0]
         return x.flatten(1).log_softmax(1).view_as(x)
@@ -106,8 +103,8 @@ def _read_map(file: Path) -> Tensor:
     try:
         if file.suffix == ".npy":
             return torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))
-        with Picture.open(file) as picture:
-            values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+        with Image.open(file) as image:
+            values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
     except (UnidentifiedImageError, OSError, ValueError, EOFError) as error:
         raise ValueError(f"{file} is not a readable map: {error}") from error
     if values.ndim == 3 and not (values[..., :3] == values[..., :1]).all():
@@ -115,8 +112,8 @@ def _read_map(file: Path) -> Tensor:
     return torch.from_numpy((values[..., 0] if values.ndim == 3 else values).astype(np.float32))
 
 
-def _check_map(values: Tensor, where: Path, size: tuple[int, int]) -> MapBatch:
-    """Return the map as `(1, H, W)` if it can be a map of an image of that size."""
+def _check_map(values: Tensor, where: Path | str, size: tuple[int, int]) -> MapBatch:
+    """Return the map as `(1, h, w)`, or raise ValueError if it fits no image of that size."""
     if values.ndim != 2 or not values.numel():
         raise ValueError(f"{where} has the shape {tuple(values.shape)}; a map is (height, width)")
     if not values.isfinite().all():
@@ -125,6 +122,6 @@ def _check_map(values: Tensor, where: Path, size: tuple[int, int]) -> MapBatch:
     fits = abs(height / size[0] * size[1] - width) <= max(1.0, SHAPE_TOLERANCE * width)
     if not fits:
         raise ValueError(
-            f"{where} is {width}x{height}, its image {size[1]}x{size[0]}: not the same shape"
+            f"{where} is {width}x{height}, its image {size[1]}x{size[0]}: the shapes differ"
         )
     return values[None]

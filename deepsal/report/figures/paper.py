@@ -179,7 +179,7 @@ def _draw_scores_by_depth(
         for i, backbone in enumerate(backbones):
             values = [mean_with_interval(jobs, backbone, depth, score) for depth in known]
             _draw_line(axis, range(len(known)), values, i, backbone)
-        axis.set(title=SCORES[score], xlabel="first stage that learns")
+        axis.set(title=SCORES[score].label, xlabel="first stage that learns")
         axis.set_xticks(range(len(known)), known, rotation=45)
     _add_legend(figure, axes[0])
     return figure

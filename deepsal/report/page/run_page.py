@@ -20,7 +20,7 @@ from deepsal.rf.claims.verdict import WITHDRAWAL_NOTE
 from deepsal.rf.plot.grid import SIGNED_COLOURS
 from deepsal.runs import score_files
 from deepsal.statistics import bootstrap_interval
-from deepsal.vocabulary import LOWER, MEASURES, SCORES
+from deepsal.vocabulary import MEASURES, SCORES
 
 MAX_PAGE_BYTES = 8 * 10**6
 """Bytes a page may have; pictures of units shrink until it fits."""
@@ -73,8 +73,10 @@ def _page_parts(folder: Path, beside: Sequence[Path]) -> dict[str, Any]:
     return {
         "header": read_header(folder),
         "scores": test,
-        "score_names": {k: v for k, v in SCORES.items() if test and k in test["scores"]["run"]},
-        "lower": LOWER,
+        "score_names": {
+            k: v.label for k, v in SCORES.items() if test and k in test["scores"]["run"]
+        },
+        "lower": [s for s, entry in SCORES.items() if entry.direction == "min"],
         "curves": training_charts(folder),
         "gallery": read_gallery(folder),
         "verdict": verdict,

@@ -15,7 +15,7 @@ from deepsal.report.run_folders import (
     find_runs,
     list_depths,
 )
-from deepsal.vocabulary import LOWER, MEASURES, SCORES
+from deepsal.vocabulary import MEASURES, SCORES
 
 
 class ShadedTable(NamedTuple):
@@ -47,8 +47,8 @@ def write_sweep_page(folder: Path) -> Path:
         "jobs": jobs,
         "columns": [*columns],
         "cells": [[values[i] for values in columns.values()] for i in range(len(jobs))],
-        "score_names": {k: v for k, v in SCORES.items() if any(k in job.scores for job in jobs)},
-        "lower": LOWER,
+        "score_names": {k: v.label for k, v in SCORES.items() if any(k in j.scores for j in jobs)},
+        "lower": [s for s, entry in SCORES.items() if entry.direction == "min"],
         "heats": shaded_tables(jobs, run_labels(jobs, columns)),
         "unfinished": [job for job in jobs if job.status != "done"],
     }
@@ -95,7 +95,7 @@ def shaded_tables(jobs: Sequence[RunSummary], labels: Sequence[str]) -> list[Sha
     backbones = [*dict.fromkeys(_option_text(job, "backbone.name") for job in jobs)]
     known = list_depths(jobs)
     if len(backbones) > 1 and len(known) > 1:
-        for score, name in SCORES.items():
+        for score, (name, *_) in SCORES.items():
             cells = [
                 (
                     b,

@@ -19,7 +19,7 @@ from deepsal.report.tables.runs import (
     p_against_best,
 )
 from deepsal.report.tables.terminal import format_score
-from deepsal.vocabulary import LOWER, SCORES
+from deepsal.vocabulary import SCORES
 
 BOLD_NOTE = f"Bold: the best run, and runs that do not differ from it (p ≥ {SIGNIFICANCE_LEVEL})."
 TESTS_NOTE = (
@@ -81,7 +81,7 @@ def csv_table(found: RunComparison) -> str:
 
 def latex_table(found: RunComparison) -> str:
     """Return a tabular for booktabs."""
-    titles = (f"{SCORES[s]} ${_direction_arrow(s, latex=True)}$" for s in found.best)
+    titles = (f"{SCORES[s].label} ${_direction_arrow(s, latex=True)}$" for s in found.best)
     lines = [
         f"% {found.header}",
         f"\\begin{{tabular}}{{l{'r' * len(found.best)}}}",
@@ -138,12 +138,12 @@ def _p_value_cells(found: RunComparison, a: str, b: str) -> list[str]:
 
 
 def _score_titles(found: RunComparison) -> list[str]:
-    return [f"{SCORES[score]} {_direction_arrow(score)}" for score in found.best]
+    return [f"{SCORES[score].label} {_direction_arrow(score)}" for score in found.best]
 
 
 def _direction_arrow(score: str, latex: bool = False) -> str:
     down, up = (r"\downarrow", r"\uparrow") if latex else ("↓", "↑")
-    return down if score in LOWER else up
+    return down if SCORES[score].direction == "min" else up
 
 
 def _escape_bars(label: str) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from deepsal.rf import store
 from deepsal.rf.measures import profile
 from deepsal.runs import score_files
-from deepsal.vocabulary import LOWER, SCORES
+from deepsal.vocabulary import SCORES
 
 
 def print_summary(folder: Path, console: Console | None = None) -> None:
@@ -51,8 +51,8 @@ def score_table(folder: Path) -> Table:
     known = [score for score in SCORES if score in found["scores"]["run"]]
     if len(known) > 7:  # eighty columns
         table.padding, table.show_edge = (0, 0, 0, 0), False
-    for score in known:
-        table.add_column(f"{SCORES[score]}{'↓' if score in LOWER else '↑'}", justify="right")
+    for label, direction, _ in (SCORES[score] for score in known):
+        table.add_column(f"{label}{'↓' if direction == 'min' else '↑'}", justify="right")
     for model, means in found["scores"].items():
         cells = [format_score(means[score]) for score in known]
         table.add_row(model, *cells, style="bold" if model == "run" else "")

@@ -1,1 +1,1 @@
-"""Receptive field mapping: gradient methods, alignment and cropping."""
+"""Mapping of receptive fields: crops, methods, alignment and averages."""

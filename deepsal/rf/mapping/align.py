@@ -1,4 +1,4 @@
-"""Fields of many patches laid over each other, unit on unit, on the device they come from."""
+"""Sum of the fields of many patches, aligned on the units, on the device of the fields."""
 
 import numpy as np
 import torch
@@ -15,109 +15,86 @@ class AlignedFieldSum:
 
     Args:
         geometry: of the layer.
-        image: (height, width).
-        shape: (units, patches).
-        window: largest side of a window; None for the whole field.
-        keep: keep every patch's window, for `components`.
-        device: where the sums are made.
+        image_size: (height, width).
+        shape: (units U, patches K).
+        window: largest side of a window in pixels; None for the whole field.
+        device: of the sums.
+
+    Attributes:
+        window_sides: height and width (h, w) of the windows.
+        field_sum: (U, 3, h, w).
+        activation: (U, K), NaN before a patch is added.
     """
 
     def __init__(
         self,
         geometry: FieldGeometry,
-        image: tuple[int, int],
+        image_size: tuple[int, int],
         shape: tuple[int, int],
         window: int | None,
-        keep: bool,
         device: torch.device | str = "cpu",
     ) -> None:
         self.geometry = geometry
-        sizes = geometry.size or image
-        self.sides = [min(r, n, window or n) for r, n in zip(sizes, image, strict=True)]
-        self.total = torch.zeros(shape[0], 3, *self.sides, device=device)
-        self.each = torch.zeros(*shape, 3, *self.sides, device=device) if keep else None
+        sizes = geometry.size or image_size
+        self.window_sides = [min(r, n, window or n) for r, n in zip(sizes, image_size, strict=True)]
+        self.field_sum = torch.zeros(shape[0], 3, *self.window_sides, device=device)
         self.activation = torch.full(shape, torch.nan, device=device)
 
-    def first(self, at: IndexArray) -> IndexArray:
-        """Return the first row and column of windows in the image, (P, 2); they may lie off it.
+    def window_origins(self, positions: IndexArray) -> IndexArray:
+        """Return the first row and column of windows in the image, (P, 2), also negative ones.
 
         Args:
-            at: (P, 2), row and column of the units in the layer's output.
+            positions: (P, 2), row and column of the units in the layer's output.
         """
         starts = []
         for axis in (0, 1):
-            window, stride = self.sides[axis], self.geometry.stride[axis]
+            window, stride = self.window_sides[axis], self.geometry.stride[axis]
             size = self.geometry.size[axis] if self.geometry.size else window
             offset = self.geometry.offset[axis] if self.geometry.size else (window - stride) // 2
-            starts.append(at[:, axis] * stride - offset + (size - window) // 2)
+            starts.append(positions[:, axis] * stride - offset + (size - window) // 2)
         return np.column_stack(starts)
 
-    def centre(self, at: IndexArray) -> NDArray[np.float32]:
-        """Return the centres of windows in the image, (P, 2), pixels; arguments as of `first`."""
-        return (self.first(at) + (np.array(self.sides) - 1) / 2).astype(np.float32)
+    def window_centres(self, positions: IndexArray) -> NDArray[np.float32]:
+        """Return the centres of windows in the image, (P, 2), pixels; see `window_origins`."""
+        half = (np.array(self.window_sides) - 1) / 2
+        return (self.window_origins(positions) + half).astype(np.float32)
 
     def add(
         self,
         unit: Tensor,
         patch: Tensor,
-        first: Tensor,
-        value: Tensor,
+        origin: Tensor,
+        field: Tensor,
         box: Box,
         activation: Tensor,
     ) -> None:
-        """Add fields of units on patches; nothing is read back from the device.
+        """Add fields of units on patches; the host does not wait for the device.
 
         Args:
             unit: (B,), rows of the sum.
             patch: (B,).
-            first: (B, 2), first row and column of each window in the frame of its crop.
-            value: (B, 3, h, w), what lies in a box of each crop.
+            origin: (B, 2), first row and column of each window in the frame of its crop.
+            field: (B, 3, h, w), the values in a box of each crop.
             box: the same for all crops.
             activation: (B,).
         """
         self.activation[unit, patch] = activation.to(self.activation)
-        if min(value.shape[-2:]) == 0:
+        if min(field.shape[-2:]) == 0:
             return
-        rows, inside_rows = self._cells(first[:, 0] - box.top, 0, value.shape[-2])
-        columns, inside_columns = self._cells(first[:, 1] - box.left, 1, value.shape[-1])
-        sample = torch.arange(len(value), device=value.device)
-        cut = value[sample[:, None, None], :, rows[:, :, None], columns[:, None]].movedim(-1, 1)
+        rows, inside_rows = self._window_cells(origin[:, 0] - box.top, 0, field.shape[-2])
+        columns, inside_columns = self._window_cells(origin[:, 1] - box.left, 1, field.shape[-1])
+        sample = torch.arange(len(field), device=field.device)
+        cut = field[sample[:, None, None], :, rows[:, :, None], columns[:, None]].movedim(-1, 1)
         inside = inside_rows[:, None, :, None] & inside_columns[:, None, None]
-        cut = torch.where(inside, cut, 0).float()
-        if self.each is not None:
-            self.each[unit, patch] = cut
-        self.total.index_add_(0, unit, cut)  # last: where memory is short nothing is added twice
+        # the only sum, and last: a batch that fails for lack of memory has added nothing
+        self.field_sum.index_add_(0, unit, torch.where(inside, cut, 0).float())
 
-    def _cells(self, first: Tensor, axis: int, length: int) -> tuple[Tensor, Tensor]:
-        """Return the cells of windows along an axis of a box, and which of them it holds."""
-        cells = first[:, None] + torch.arange(self.sides[axis], device=first.device)
+    def _window_cells(self, start: Tensor, axis: int, length: int) -> tuple[Tensor, Tensor]:
+        """Return the cells of windows along an axis of a box, and whether each lies in the box."""
+        cells = start[:, None] + torch.arange(self.window_sides[axis], device=start.device)
         return cells.clamp(0, length - 1), (cells >= 0) & (cells < length)
 
-    def mean(self) -> NDArray[np.float32]:
-        """Return the mean over patches, (U, 3, h, w); NaN for a unit without one."""
+    def mean_field(self) -> NDArray[np.float32]:
+        """Return the mean over patches, (U, 3, h, w); NaN for a unit without a patch."""
         count = self.activation.isfinite().sum(1).float()
-        return np.asarray((self.total / count[:, None, None, None]).cpu())
-
-    def components(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the leading eigenvectors (U, C, 3, h, w) and eigenvalues of the covariance.
-
-        Over a unit's n patches, with divisor n − 1, by way of the n x n Gram matrix; NaN where n
-        patches have no such component (C ≥ n).
-        """
-        shape = len(self.total), number, *self.total.shape[1:]
-        vectors = np.full(shape, np.nan, dtype=np.float32)
-        values = np.full(shape[:2], np.nan, dtype=np.float32)
-        if self.each is None or not number:
-            return vectors, values
-        present, each = self.activation.isfinite().cpu().numpy(), self.each.cpu().numpy()
-        for u, there in enumerate(present):
-            rows = each[u, there].reshape(count := int(there.sum()), -1)
-            rows = rows - rows.mean(0) if count else rows
-            variance, mix = np.linalg.eigh(rows @ rows.T / max(count - 1, 1))
-            for c in range(min(number, count - 1)):
-                direction = rows.T @ mix[:, -1 - c]
-                length = np.linalg.norm(direction)
-                if length > 0:
-                    vectors[u, c] = (direction / length).reshape(shape[2:])
-                    values[u, c] = max(variance[-1 - c], 0)
-        return vectors, values
+        return np.asarray((self.field_sum / count[:, None, None, None]).cpu())

@@ -1,8 +1,10 @@
-"""Fields of a layer's units on their patches, read in batches of crops and summed on the device."""
+"""Computation of a layer's fields: batches of crops, summed on the device."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -20,21 +22,42 @@ from deepsal.rf.memory import batch_size, run_in_batches
 GRADIENT_ENGINES = ("auto", "windowed", "batch")
 WINDOWED_IS_FASTER: dict[tuple[object, ...], bool] = {}
 """Whether windowed gradients were the faster ones, as timed in this process."""
-_UNIT, _PATCH, _IMAGE, _CHANNEL, _TOP, _LEFT, _ROW, _COLUMN, _ORIGIN = range(9)
-"""Columns of `FieldExtraction.table`; ROW and COLUMN lie in the crop's output, FIRST has two."""
+
+Column = TypeVar("Column", IndexArray, Tensor)
+
+
+@dataclass(frozen=True)
+class PatchColumns(Generic[Column]):
+    """Columns of a table of patches, (P,) each.
+
+    unit, patch: indices in the sum · image, channel: indices in images and layer · top, left: of
+    the crop in the image · row, column: of the unit in the crop's output · first_row, first_column:
+    of the window in the crop.
+    """
+
+    unit: Column
+    patch: Column
+    image: Column
+    channel: Column
+    top: Column
+    left: Column
+    row: Column
+    column: Column
+    first_row: Column
+    first_column: Column
 
 
 class FieldExtraction:
-    """Reads units on crops and adds their fields to `aligned`.
+    """Fields of units on crops, added to `aligned`.
 
     Args:
-        network: as inside `units.undisturbed`.
-        name: of the layer.
+        network: as inside `hooks.temporary_eval_mode`.
+        name: dotted name of the layer.
         images: (N, 3, H, W), on the network's device.
         units: U channels.
         patches: (U, K, 3), image, row and column; −1 for none.
         aligned: the sums.
-        method: of `METHODS`.
+        method: of `FIELD_METHODS`.
         samples: see `deepsal.rf.map_receptive_fields`.
 
     Raises:
@@ -54,196 +77,201 @@ class FieldExtraction:
     ) -> None:
         self.network, self.images, self.aligned = network, images, aligned
         self.method, self.samples = method, samples
-        there = np.argwhere(patches[..., 0] >= 0)
-        image, self.at = np.split(patches[there[:, 0], there[:, 1]], [1], axis=1)
-        self.box, inner = crops_for_units(
-            aligned.geometry, (images.shape[2], images.shape[3]), self.at
+        present = np.argwhere(patches[..., 0] >= 0)
+        image, self.positions = np.split(patches[present[:, 0], present[:, 1]], [1], axis=1)
+        self.boxes, inner = crops_for_units(
+            aligned.geometry, (images.shape[2], images.shape[3]), self.positions
         )
-        corner = self.box[:, ::2]
-        channel = np.asarray(units, dtype=np.int64)[there[:, 0]]
-        self.table = np.column_stack(
-            [there, image, channel, corner, inner, aligned.first(self.at) - corner]
-        )
-        piece = self._piece(0) if len(there) else images[:1]
-        self.probe = UnitReadout(network, name, piece)
-        if wrong := [unit for unit in units if not 0 <= unit < self.probe.channels]:
-            raise ValueError(f"{name} has units 0 … {self.probe.channels - 1}, not {wrong}")
-        self.needed: dict[tuple[int, ...], list[Box]] = {}
-        self.errors: list[Tensor] = []
+        corner = self.boxes[:, ::2]
+        channel = np.asarray(units, dtype=np.int64)[present[:, 0]]
+        origin = aligned.window_origins(self.positions) - corner
+        self.table = np.column_stack([present, image, channel, corner, inner, origin])
+        self.columns = PatchColumns(*self.table.T)
+        self.readout = UnitReadout(network, name, self._crop(0) if len(present) else images[:1])
+        if wrong := [unit for unit in units if not 0 <= unit < self.readout.channels]:
+            raise ValueError(f"{name} has units 0 … {self.readout.channels - 1}, not {wrong}")
+        self.input_boxes: dict[tuple[int, ...], list[Box]] = {}
+        self.crop_errors: list[Tensor] = []
 
-    def run(self, pixels: int | None, engine: str) -> None:
-        """Read every unit on every patch.
+    def run(self, pixels_per_pass: int | None, engine: str) -> None:
+        """Add the field of every unit on every patch.
 
         Args:
-            pixels: of crops per pass; None for what memory has room for.
+            pixels_per_pass: of crops; None: as many as memory has room for.
             engine: of `GRADIENT_ENGINES`.
 
         Raises:
             ValueError: a crop does not reproduce the full image.
         """
-        sides = self.box[:, 1::2] - self.box[:, ::2]
+        sides = self.boxes[:, 1::2] - self.boxes[:, ::2]
         for shape in np.unique(sides, axis=0):
-            places = np.flatnonzero((sides == shape).all(1))
-            self._check(places)
-            size = self._batch_size(int(places[0]), pixels)
-            windowed = self._is_windowed(places[:size], engine, size)
-            self._read(places, windowed, size, self._add)
-        self._verify()
+            rows = np.flatnonzero((sides == shape).all(1))
+            self._compare_with_image(rows)
+            size = self._batch_size(int(rows[0]), pixels_per_pass)
+            windowed = self._is_windowed(rows[:size], engine, size)
+            self._map_rows(rows, windowed, size, self._add_to_sum)
+        self._raise_if_crop_differs()
 
-    def _read(
+    def _map_rows(
         self,
-        places: IndexArray,
+        rows: IndexArray,
         windowed: bool,
         size: int,
-        use: Callable[[Tensor, FieldBatch], None],
+        use: Callable[[PatchColumns[Tensor], FieldBatch], None],
     ) -> None:
-        for group in self._groups(places) if windowed else [places]:
-            answer = partial(self._answer, group, windowed, use)
-            size = run_in_batches(len(group), size, answer)
+        """Pass the fields of some rows of the table to `use`, a batch at a time."""
+        for group in self._group_by_crop(rows) if windowed else [rows]:
+            size = run_in_batches(len(group), size, partial(self._map_batch, group, windowed, use))
 
-    def _groups(self, places: IndexArray) -> Iterator[IndexArray]:
-        """Yield places that share one crop, then all that do not."""
-        keys = np.column_stack([self.table[:, _IMAGE], self.box])[places]
-        _, which, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
-        which = which.ravel()
+    def _group_by_crop(self, rows: IndexArray) -> Iterator[IndexArray]:
+        """Yield rows that share one crop, then all rows with a crop of their own."""
+        keys = np.column_stack([self.columns.image, self.boxes])[rows]
+        _, group_of_row, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+        group_of_row = group_of_row.ravel()
         for group in np.flatnonzero(counts > 1):
-            shared = places[which == group]
-            yield shared[np.lexsort(self.at[shared].T[::-1])]  # neighbours see the same pixels
-        if len(alone := places[counts[which] == 1]):
+            shared = rows[group_of_row == group]
+            # neighbours see the same pixels
+            yield shared[np.lexsort(self.positions[shared].T[::-1])]
+        if len(alone := rows[counts[group_of_row] == 1]):
             yield alone
 
-    def _answer(
+    def _map_batch(
         self,
         group: IndexArray,
         windowed: bool,
-        use: Callable[[Tensor, FieldBatch], None],
+        use: Callable[[PatchColumns[Tensor], FieldBatch], None],
         part: slice,
     ) -> None:
-        places = group[part]
-        table = torch.from_numpy(self.table[places]).to(self.images.device, non_blocking=True)
-        question = self._question(places, table, windowed)
-        use(table, FIELD_METHODS[self.method](self.probe, question))
+        rows = group[part]
+        table = torch.from_numpy(self.table[rows]).to(self.images.device, non_blocking=True)
+        columns = PatchColumns(*table.unbind(1))
+        request = self._request(rows, columns, windowed)
+        use(columns, FIELD_METHODS[self.method](self.readout, request))
 
-    def _add(self, table: Tensor, answer: FieldBatch) -> None:
-        unit, patch, first = table[:, _UNIT], table[:, _PATCH], table[:, _ORIGIN:]
-        self.aligned.add(unit, patch, first, answer.field, answer.box, answer.activation)
+    def _add_to_sum(self, columns: PatchColumns[Tensor], fields: FieldBatch) -> None:
+        origin = torch.stack([columns.first_row, columns.first_column], 1)
+        self.aligned.add(columns.unit, columns.patch, origin, *fields)
 
-    def _question(self, places: IndexArray, table: Tensor, windowed: bool) -> FieldRequest:
-        keys = self.table[places][:, [_IMAGE, _TOP, _LEFT]]
-        if windowed and (keys == keys[0]).all():
-            images = self._piece(int(places[0])).expand(len(places), -1, -1, -1)
+    def _request(
+        self, rows: IndexArray, columns: PatchColumns[Tensor], windowed: bool
+    ) -> FieldRequest:
+        crop = self.columns.image, self.columns.top, self.columns.left
+        if windowed and all((column[rows] == column[rows[0]]).all() for column in crop):
+            crops = self._crop(int(rows[0])).expand(len(rows), -1, -1, -1)
         else:
-            images = self._gather(table, self._shape(int(places[0])))
+            crops = self._cut_crops(columns, Box(*self.boxes[rows[0]].tolist()).shape)
         backward = windowed and self.method in BACKWARD_METHODS
-        needed = self._needed(places, images) if backward else None
-        channel, where = table[:, _CHANNEL], table[:, _ROW : _COLUMN + 1]
-        return FieldRequest(images, channel, where, needed, self.samples, windowed)
+        boxes = self._boxes_of_inputs(rows, crops) if backward else None
+        positions = torch.stack([columns.row, columns.column], 1)
+        return FieldRequest(crops, columns.channel, positions, boxes, self.samples, windowed)
 
-    def _gather(self, table: Tensor, shape: tuple[int, int]) -> Tensor:
+    def _cut_crops(self, columns: PatchColumns[Tensor], shape: tuple[int, int]) -> Tensor:
         """Cut all crops with one operator, (B, 3, h, w)."""
-        rows, columns = (
-            table[:, corner, None] + torch.arange(side, device=table.device)
-            for corner, side in zip((_TOP, _LEFT), shape, strict=True)
+        y, x = (
+            corner[:, None] + torch.arange(side, device=corner.device)
+            for corner, side in zip((columns.top, columns.left), shape, strict=True)
         )
-        image = table[:, _IMAGE, None, None]
-        cut = self.images[image, :, rows[:, :, None], columns[:, None]].movedim(-1, 1)
-        return cut.contiguous(memory_format=self.probe.layout)
+        image = columns.image[:, None, None]
+        crops = self.images[image, :, y[:, :, None], x[:, None]].movedim(-1, 1)
+        return crops.contiguous(memory_format=self.readout.memory_format)
 
-    def _piece(self, place: int) -> Tensor:
-        top, bottom, left, right = self.box[place].tolist()
-        return self.images[self.table[place, _IMAGE], None, :, top:bottom, left:right]
+    def _crop(self, row: int) -> Tensor:
+        image = int(self.columns.image[row])
+        return Box(*self.boxes[row].tolist()).cut(self.images[image : image + 1])
 
-    def _shape(self, place: int) -> tuple[int, int]:
-        top, bottom, left, right = self.box[place].tolist()
-        return bottom - top, right - left
-
-    def _needed(self, places: IndexArray, images: Tensor) -> list[Box] | None:
-        whole = Box(0, images.shape[2], 0, images.shape[3])
-        first = self.table[places][:, _ORIGIN:]
-        (top, left), (bottom, right) = first.min(0), first.max(0) + self.aligned.sides
-        union = Box(int(top), int(bottom), int(left), int(right)).within(whole)
+    def _boxes_of_inputs(self, rows: IndexArray, crops: Tensor) -> list[Box] | None:
+        """Return, per convolution, the cells on which the pixels of the windows depend."""
+        origins = self.table[rows][:, -2:]
+        (top, left), (bottom, right) = origins.min(0), origins.max(0) + self.aligned.window_sides
+        whole = Box.whole(crops.shape[2:])
+        union = Box(int(top), int(bottom), int(left), int(right)).intersection(whole)
         if union == whole:
             return None
-        key = *images.shape[2:], *union
-        if key not in self.needed:
-            self.needed[key] = convolution_input_boxes(self.probe, images[:1], union)
-        return self.needed[key]
+        key = *crops.shape[2:], *union
+        if key not in self.input_boxes:
+            self.input_boxes[key] = convolution_input_boxes(self.readout, crops[:1], union)
+        return self.input_boxes[key]
 
-    def _batch_size(self, place: int, pixels: int | None) -> int:
-        piece = self._piece(place).contiguous(memory_format=self.probe.layout)
-        if pixels is None:
-            size = batch_size(self.network, self.probe.activation, piece)
+    def _batch_size(self, row: int, pixels_per_pass: int | None) -> int:
+        crop = self._crop(row).contiguous(memory_format=self.readout.memory_format)
+        if pixels_per_pass is None:
+            size = batch_size(self.network, self.readout.activation, crop)
         else:
-            size = pixels // (piece.shape[2] * piece.shape[3])
+            size = pixels_per_pass // (crop.shape[2] * crop.shape[3])
         return max(1, size // (self.samples if self.method in REPEATING_METHODS else 1))
 
-    def _is_windowed(self, places: IndexArray, engine: str, size: int) -> bool:
+    def _is_windowed(self, rows: IndexArray, engine: str, size: int) -> bool:
         if (
             engine != "auto"
             or self.method not in BACKWARD_METHODS
             or not runs_asynchronously(self.images.device)
         ):
             return engine != "batch" or self.method not in BACKWARD_METHODS
-        about = type(self.network), self.probe.name, self.images.dtype
-        key = *about, self._shape(int(places[0])), len(places)
+        crop = Box(*self.boxes[rows[0]].tolist()).shape
+        key = type(self.network), self.readout.name, self.images.dtype, crop, len(rows)
         if key not in WINDOWED_IS_FASTER:
-            windowed, batch = (self._seconds(places, way, size) for way in (True, False))
+            windowed, batch = (self._time_engine(rows, way, size) for way in (True, False))
             WINDOWED_IS_FASTER[key] = windowed < batch
         return WINDOWED_IS_FASTER[key]
 
-    def _seconds(self, places: IndexArray, windowed: bool, size: int) -> float:
-        for _ in range(2):  # the first pass also chooses kernels
+    def _time_engine(self, rows: IndexArray, windowed: bool, size: int) -> float:
+        """Return the seconds of the second of two passes; the first also selects kernels."""
+        for _ in range(2):
             torch.accelerator.synchronize()
-            began = time.perf_counter()
-            self._read(places, windowed, size, lambda table, answer: None)
+            start = time.perf_counter()
+            self._map_rows(rows, windowed, size, lambda columns, fields: None)
             torch.accelerator.synchronize()
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
-    def _check(self, places: IndexArray) -> None:
-        """Compare a crop's activations, beside another crop, with those in nine times its area.
+    def _compare_with_image(self, rows: IndexArray) -> None:
+        """Compare activations in a batch of two crops with those in nine times the crop's area.
 
-        The largest difference and activation are kept, and read at the end by `_verify`.
+        Stores the largest difference and activation for `_raise_if_crop_differs`.
         """
-        stride, place = self.aligned.geometry.stride, int(places[0])
-        top, bottom, left, right = self.box[place].tolist()
-        row, column = self.table[place, _ROW:_ORIGIN].tolist()
-        height, width = bottom - top, right - left
-        first_row = max(0, (top - height) // stride[0] * stride[0])  # keeps the strides' phase
-        first_column = max(0, (left - width) // stride[1] * stride[1])
-        rows, columns = slice(first_row, bottom + height), slice(first_column, right + width)
-        around = self.images[self.table[place, _IMAGE], None, :, rows, columns]
-        piece = self._piece(place).contiguous(memory_format=self.probe.layout)
+        stride, first = self.aligned.geometry.stride, int(rows[0])
+        box = Box(*self.boxes[first].tolist())
+        height, width = box.shape
+        top = max(0, (box.top - height) // stride[0] * stride[0])  # keeps the strides' phase
+        left = max(0, (box.left - width) // stride[1] * stride[1])
+        image = int(self.columns.image[first])
+        around = Box(top, box.bottom + height, left, box.right + width).cut(
+            self.images[image : image + 1]
+        )
+        crop = self._crop(first).contiguous(memory_format=self.readout.memory_format)
         with torch.no_grad():
-            small = self.probe.activation(torch.cat([piece, piece + 1]))[0]
-            large = self.probe.activation(around)[0]
-        outside = (self.table[places][:, _ROW:_ORIGIN] >= small.shape[-2:]).any(1)
+            small = self.readout.activation(torch.cat([crop, crop + 1]))[0]
+            large = self.readout.activation(around)[0]
+        inner = np.column_stack([self.columns.row, self.columns.column])
+        outside = (inner[rows] >= small.shape[-2:]).any(1)
         if outside.any():
-            wrong = places[outside][0]
-            patch = [int(self.table[wrong, _IMAGE]), *self.at[wrong].tolist()]
+            wrong = rows[outside][0]
+            patch = [int(self.columns.image[wrong]), *self.positions[wrong].tolist()]
             raise ValueError(
-                f"the patch {patch} (image, row, column) lies outside {self.probe.name} of images "
-                f"of {tuple(self.images.shape[-2:])}"
+                f"the patch {patch} (image, row, column) lies outside {self.readout.name} of "
+                f"images of {tuple(self.images.shape[-2:])}"
             )
+        row, column = inner[first].tolist()
         of_crop = small[:, row, column]
-        row, column = self.at[place] - (first_row // stride[0], first_column // stride[1])
+        row, column = self.positions[first] - (top // stride[0], left // stride[1])
         of_image = large[:, int(row), int(column)]
-        self.errors.append(torch.stack([(of_crop - of_image).abs().max(), of_image.abs().max()]))
+        errors = [(of_crop - of_image).abs().max(), of_image.abs().max()]
+        self.crop_errors.append(torch.stack(errors))
 
-    def _verify(self) -> None:
-        if not self.errors:
+    def _raise_if_crop_differs(self) -> None:
+        if not self.crop_errors:
             return
-        difference, largest = torch.stack(self.errors).float().cpu().numpy().T
+        difference, largest = torch.stack(self.crop_errors).float().cpu().numpy().T
         arithmetic = current_number_format(self.images.dtype, self.images.device.type)
         if (difference > arithmetic.tolerance * largest).any():
             worst = (difference / largest).max()
             raise ValueError(
-                f"a crop does not reproduce {self.probe.name} of the full image (difference "
+                f"a crop does not reproduce {self.readout.name} of the full image (difference "
                 f"{worst:.1g} of the largest activation, computed in {arithmetic.name}): the "
-                "network looks beyond its theoretical field, or mixes images (batch norm without "
-                "running statistics); give images of a size that its strides divide"
+                "network sees more than its theoretical field, or mixes images (batch norm "
+                "without running statistics); use images of a size that its strides divide"
             )
 
 
 def runs_asynchronously(device: torch.device) -> bool:
-    """Tell whether a device works through a queue, so that many small operators leave it idle."""
+    """Return whether a device works through a queue, so that many small operators leave it idle."""
     return device.type != "cpu"

@@ -1,4 +1,4 @@
-"""What units respond to: signed receptive fields, aligned on the units and averaged."""
+"""Signed receptive fields of units, aligned on the units and averaged over patches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.geometry import FieldGeometry
-from deepsal.rf.geometry import measure_geometry as measured
+from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.hooks import device_generator, temporary_eval_mode
 from deepsal.rf.mapping.align import AlignedFieldSum
 from deepsal.rf.mapping.extraction import GRADIENT_ENGINES, FieldExtraction
@@ -22,10 +21,9 @@ class ReceptiveFields:
 
     field: float32 (U, 3, h, w), the mean over patches, aligned on the unit; NaN for a unit without
     a patch · units: (U,) channels · patches: int (U, K, 3), (image, row, column) of each patch, −1
-    where there is none · centre: float32 (U, K, 2), row and column of the field's centre in the
-    image, pixels · activation: float32 (U, K), before the rectifier, at each patch · count: (U,)
-    patches averaged · component: float32 (U, C, 3, h, w), the leading directions in which the
-    field varies over patches (unit vectors) · variance: float32 (U, C) along them.
+    for no patch · centre: float32 (U, K, 2), row and column of the field's centre in the image,
+    pixels · activation: float32 (U, K), before the rectifier, at each patch · count: (U,) patches
+    averaged.
     """
 
     field: NDArray[np.float32]
@@ -34,8 +32,6 @@ class ReceptiveFields:
     centre: NDArray[np.float32]
     activation: NDArray[np.float32]
     count: NDArray[np.int64]
-    component: NDArray[np.float32]
-    variance: NDArray[np.float32]
 
 
 def map_receptive_fields(
@@ -48,39 +44,37 @@ def map_receptive_fields(
     window: int | None = None,
     method: str = "gradient",
     samples: int = 32,
-    components: int = 0,
-    pixels: int | None = None,
+    pixels_per_pass: int | None = None,
     engine: str = "auto",
 ) -> ReceptiveFields:
-    """Return what each unit responds to, averaged over its patches.
+    """Map the receptive field of each unit, averaged over its patches.
 
-    Each unit is asked on the smallest crop in which it does what it does in the whole image, on
-    all the units of one crop at once. `gradient`, the default, is the mean signed ∂z/∂image, z
-    being the unit before its rectifier: a silent unit has one too, and a surround shows. `sta`
-    and `integrated` keep the sign as well; `guided`, `deconv`, `occlusion`, `absolute_occlusion`
-    and `erf` make pictures that must not be read as evidence of a surround; `smooth` averages the
-    gradient over noise too. See `deepsal.rf.mapping.methods`.
+    Each unit is read on the smallest crop in which it computes its value in the whole image; units
+    that share a crop share a pass. `gradient`, the default, is the mean signed ∂z/∂image, z being
+    the unit before its rectifier: a silent unit has one too, and a surround shows. `sta` and
+    `integrated` keep the sign as well. `smooth` averages the gradient over noise too. `guided`,
+    `deconv`, `occlusion`, `absolute_occlusion` and `erf` draw pictures that are no evidence of a
+    surround. See `deepsal.rf.mapping.methods`.
 
-    The network is put in eval mode and left as it was. Pixels beyond an image count as 0, so an
+    The network is read in eval mode and left unchanged. Pixels beyond an image count as 0, so an
     image smaller than the field shows that part of the field that lies in it.
 
     Args:
         network: any module that takes images like `images`.
         name: dotted name of the layer.
-        images: the images that patches refer to (`deepsal.rf.sources` makes blank and noise).
+        images: the images that patches refer to (`deepsal.rf.patches` makes blank and noise).
         patches: (U, K, 3) of (image, row, column in the layer's output); −1 for none.
         units: U channels.
         geometry: the layer's, if known (it is measured otherwise).
         window: keep at most this many pixels a side around the unit (default: the whole field).
-        method: one of `METHODS`.
+        method: one of `FIELD_METHODS`.
         samples: steps (integrated), noisy copies (smooth), pairs of noise images (sta) or squares
             hidden at a time (occlusion).
-        components: leading components of the covariance over patches to keep.
-        pixels: of crops per forward pass; None: what the device's memory has room for. Where memory
-            does not suffice, the passes become smaller.
+        pixels_per_pass: of crops per forward pass; None: as many as the device's memory has room
+            for. If memory does not suffice, the passes become smaller.
         engine: of gradients: `windowed` (the least work, in many small operators), `batch` (Captum
             on a plain batch of crops) or `auto`: windowed on a CPU; on a GPU, which may wait for
-            the small operators, the one that was faster when both were timed on the first crops.
+            the small operators, the faster of both on the first crops.
 
     Raises:
         ValueError: no such layer, unit, method, engine, image or place; a compiled network; a
@@ -88,45 +82,42 @@ def map_receptive_fields(
             image's activation (the network is then not a function of the theoretical field).
         RuntimeError: memory does not suffice for one crop.
     """
-    for option, given, known in (
+    for option, value, choices in (
         ("method", method, FIELD_METHODS),
         ("engine", engine, GRADIENT_ENGINES),
     ):
-        if given not in known:
-            raise ValueError(f"no {option} {given!r}; the {option}s are {list(known)}")
+        if value not in choices:
+            raise ValueError(f"no {option} {value!r}; the {option}s are {list(choices)}")
     _validate(images, patches, units)
     images = images.to(next(network.parameters(), images))
     with temporary_eval_mode(network):
         images = images.clone() if images.is_inference() else images
         device_generator(images.device).manual_seed(0)
-        known_geometry = geometry or measured(network, name)
+        geometry = geometry or measure_geometry(network, name)
         size = images.shape[-2], images.shape[-1]
-        aligned = AlignedFieldSum(
-            known_geometry, size, patches.shape[:2], window, components > 0, images.device
-        )
+        aligned = AlignedFieldSum(geometry, size, patches.shape[:2], window, images.device)
         extraction = FieldExtraction(
             network, name, images, units, patches, aligned, method, samples
         )
-        extraction.run(pixels, engine)
+        extraction.run(pixels_per_pass, engine)
         activation = aligned.activation.cpu().numpy()
-    there = patches[..., 0] >= 0
-    centre = np.full((*there.shape, 2), np.nan, dtype=np.float32)
-    centre[there] = aligned.centre(patches[there][:, 1:])
+    present = patches[..., 0] >= 0
+    centre = np.full((*present.shape, 2), np.nan, dtype=np.float32)
+    centre[present] = aligned.window_centres(patches[present][:, 1:])
     return ReceptiveFields(
-        aligned.mean(),
+        aligned.mean_field(),
         np.asarray(units),
         patches,
         centre,
         activation,
         np.asarray(np.isfinite(activation).sum(1)),
-        *aligned.components(components),
     )
 
 
 def _validate(images: Tensor, patches: NDArray[np.int64], units: Sequence[int]) -> None:
     if patches.ndim != 3 or patches.shape[::2] != (len(units), 3):
         raise ValueError(f"patches are {patches.shape}; they must be ({len(units)} units, K, 3)")
-    there = patches[patches[..., 0] >= 0]
-    wrong = (there < 0).any(1) | (there[:, 0] >= len(images))
+    present = patches[patches[..., 0] >= 0]
+    wrong = (present < 0).any(1) | (present[:, 0] >= len(images))
     if wrong.any():
-        raise ValueError(f"there is no patch {there[wrong][0].tolist()} in {len(images)} images")
+        raise ValueError(f"there is no patch {present[wrong][0].tolist()} in {len(images)} images")

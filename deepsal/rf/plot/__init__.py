@@ -1,1 +1,1 @@
-"""Figures of receptive fields."""
+"""Figures of receptive fields: grids and sheets of units."""

@@ -1,4 +1,4 @@
-"""Sheets, a row or an axis per unit: its field as it learns, its best patches, its profile."""
+"""Sheets of units: fields through training, strongest patches, and radial profiles."""
 
 import textwrap
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from deepsal.rf.plot.grid import (
     TILE_GAP,
     TILE_SIDE,
     TileBoard,
+    dead_units,
     display_side,
     field_tiles,
     resampling_matrix,
@@ -34,7 +35,7 @@ def draw_evolution_sheet(
     checkpoints: Sequence[str],
     title: str,
     smooth: float = 0.0,
-    degree: float | None = None,
+    pixels_per_degree: float | None = None,
 ) -> Figure:
     """Draw the luminance fields of units (rows) through training (columns).
 
@@ -42,18 +43,19 @@ def draw_evolution_sheet(
     central square.
 
     Args:
-        fields: float32 (T, U, 3, h, w); NaN units are drawn grey, as dead.
+        fields: float32 (T, U, 3, h, w); a unit of NaN is drawn grey and labelled dead.
         units: U channel numbers.
         checkpoints: T headings, such as "epoch 2".
         title: method and stage.
-        smooth: Gaussian blur before drawing, standard deviation in pixels; said in the picture.
-        degree: pixels per degree of visual angle, where known.
+        smooth: Gaussian blur before drawing, standard deviation in pixels; stated in the note.
+        pixels_per_degree: of visual angle; None if unknown.
     """
     maps = np.stack([smooth_field(luminance_field(field), smooth) for field in fields], 1)
     side = max(display_side(maps[:, t]) for t in range(len(fields)))
-    colours = field_tiles(maps, side, scale=(1, 2, 3))
+    tiles = field_tiles(maps, side, scale_axes=(1, 2, 3))
     note = f"panel {side} px, one scale per row, {SIGN_LEGEND}{smoothing_note(smooth)}"
-    return _draw_unit_rows(colours, units, checkpoints, title, note, side, degree)
+    dead = dead_units(maps)
+    return _draw_unit_rows(tiles, dead, units, checkpoints, title, note, side, pixels_per_degree)
 
 
 def draw_patch_sheet(
@@ -62,33 +64,34 @@ def draw_patch_sheet(
     units: Sequence[int],
     title: str,
     present: NDArray[np.bool],
-    degree: float | None = None,
+    pixels_per_degree: float | None = None,
 ) -> Figure:
-    """Draw the patches that units (rows) answer to most, their theoretical field in a box.
+    """Draw the patches to which units (rows) respond most, with their theoretical field in a box.
 
     Args:
-        images: uint8 (U, K, h, w, 3), each with the unit's field in its middle.
-        outline: rows and columns of the theoretical field in pixels; cut where the patch ends.
+        images: uint8 (U, K, h, w, 3), each centred on the unit's field.
+        outline: height and width of the theoretical field in pixels; cut at the edge of the patch.
         units: U channel numbers.
         title: stage, checkpoint and data set.
-        present: (U, K), where there is a patch; the others are drawn grey.
-        degree: pixels per degree of visual angle, where known.
+        present: (U, K), False for no patch, which is drawn grey.
+        pixels_per_degree: of visual angle; None if unknown.
     """
     height, width = images.shape[2:4]
     side = max(height, width)
     rows, columns = (resampling_matrix(n, side, TILE_SIDE) for n in (height, width))
     darkness = rows @ np.moveaxis(255 - images, -1, -3).astype(np.float32) @ columns.T
-    colours = 255 - np.rint(np.moveaxis(darkness, -3, -1)).astype(np.uint8)
-    beyond = np.abs(_distance_from_box((height, width), outline, side))
-    colours[:, :, beyond < 2] = 0
-    colours[:, :, beyond < 1] = OUTLINE_YELLOW
-    colours[~present] = MISSING_GREY
+    tiles = 255 - np.rint(np.moveaxis(darkness, -3, -1)).astype(np.uint8)
+    distance = np.abs(_distance_from_box((height, width), outline, side))
+    tiles[:, :, distance < 2] = 0
+    tiles[:, :, distance < 1] = OUTLINE_YELLOW
+    tiles[~present] = MISSING_GREY
     box = f"box: the theoretical field, {outline[0]} × {outline[1]} px"
     note = f"patch {height} × {width} px, {box}"
     note += ", cut at the patch" if outline[0] > height or outline[1] > width else ""
     note += "" if present.all() else ", grey: no patch"
     headings = [f"patch {k + 1}" for k in range(images.shape[1])]
-    return _draw_unit_rows(colours, units, headings, title, note, side, degree)
+    dead = np.zeros_like(present)
+    return _draw_unit_rows(tiles, dead, units, headings, title, note, side, pixels_per_degree)
 
 
 def draw_profile_sheet(
@@ -96,18 +99,18 @@ def draw_profile_sheet(
     radius: NDArray[np.float64],
     units: Sequence[int],
     title: str,
-    degree: float | None = None,
+    pixels_per_degree: float | None = None,
 ) -> Figure:
     """Draw radial profiles, each divided by its largest |value|.
 
-    Up to 16 units have an axis each; of more, the median and quartiles are drawn over thin lines.
+    Up to 16 units have an axis each. More units share one: thin lines, median and quartiles.
 
     Args:
         profile: (U, R) means over rings, NaN for dead units.
         radius: (R,) pixels.
         units: U channel numbers.
         title: method, stage, checkpoint.
-        degree: pixels per degree of visual angle, where known; the top axes are in degrees then.
+        pixels_per_degree: of visual angle, which adds axes in degrees; None if unknown.
     """
     largest = np.abs(profile).max(1, keepdims=True)
     scaled = profile / np.where(largest == 0, 1, largest)
@@ -127,19 +130,19 @@ def draw_profile_sheet(
             _draw_unit_profile(axis, radius, values, unit)
     for axis in axes[-columns:]:
         axis.tick_params(labelbottom=True)
-    if degree is not None:
-        both = (lambda r: r / degree, lambda angle: angle * degree)
+    if pixels_per_degree is not None:
+        both = (lambda r: r / pixels_per_degree, lambda angle: angle * pixels_per_degree)
         axes += [axis.secondary_xaxis("top", functions=both) for axis in axes[:columns]]
     for axis in axes:
         axis.tick_params(labelsize=5.5, length=2)
         axis.spines[:].set_linewidth(0.6)
     grid[0, 0].set(xlim=(0, max(radius[-1], 1)), ylim=(-1.08, 1.08), yticks=(-1, 0, 1))
     head = textwrap.fill(title, int(width * DPI) // 8)
-    above = 0.16 + 0.13 * head.count("\n") + (0.26 if degree is not None else 0.1)
+    above = 0.16 + 0.13 * head.count("\n") + (0.26 if pixels_per_degree is not None else 0.1)
     edges = (0.42 / width, 0.38 / height, 1 - 0.12 / width, 1 - above / height)
     figure.subplots_adjust(*edges, wspace=0.12, hspace=0.18)
     figure.suptitle(head, fontsize=7, y=1 - 0.04 / height)
-    angle = "" if degree is None else "; above: degrees of visual angle"
+    angle = "" if pixels_per_degree is None else "; above: degrees of visual angle"
     figure.supxlabel(f"distance from the middle, px{angle}", fontsize=5.5, y=0.05 / height)
     figure.supylabel("mean over the ring / largest |mean|", fontsize=5.5, x=0.05 / width)
     return figure
@@ -179,35 +182,39 @@ def _draw_profile_quartiles(
 
 
 def _draw_unit_rows(
-    colours: NDArray[np.uint8],
+    tiles: NDArray[np.uint8],
+    dead: NDArray[np.bool],
     units: Sequence[int],
     headings: Sequence[str],
     title: str,
     note: str,
     side: int,
-    degree: float | None,
+    pixels_per_degree: float | None,
 ) -> Figure:
-    """Lay tiles (U, K, size, size, 3) out, a row per numbered unit and headings on top."""
-    count, columns, size = colours.shape[:3]
+    """Draw tiles (U, K, size, size, 3), a row per numbered unit, under headings."""
+    count, columns, size = tiles.shape[:3]
     wrapped = [textwrap.wrap(heading, size // 6) for heading in headings]
     above = [LINE_HEIGHT * max(map(len, wrapped)) + 6] + [TILE_GAP] * (count - 1)
     board = TileBoard((count, columns), size, above, title, note, left=54)
-    for row, (unit, tiles_of_unit) in enumerate(zip(units, colours, strict=True)):
-        board.write(board.left[0] - 6, board.top[row] + size // 2, str(unit), "rm")
-        for column, tile in enumerate(tiles_of_unit):
-            board.put(row, column, tile)
+    for row, unit in zip(range(count), units, strict=True):
+        board.write_text(
+            board.left[0] - 6, board.top[row] + size // 2, str(unit), "right", "center"
+        )
+        for column in range(columns):
+            text = "dead" if dead[row, column] else ""
+            board.place_tile(row, column, tiles[row, column], text)
     for left, lines in zip(board.left, wrapped, strict=True):
         for i, line in enumerate(reversed(lines)):
-            board.write(left + size // 2, board.top[0] - 4 - LINE_HEIGHT * i, line, "ms")
-    board.write(board.left[0] - 6, board.top[0] - 4, "unit", "rs")
-    board.bar(board.left[0], board.bottom + 10, side, degree)
-    return board.figure()
+            board.write_text(left + size // 2, board.top[0] - 4 - LINE_HEIGHT * i, line)
+    board.write_text(board.left[0] - 6, board.top[0] - 4, "unit", "right")
+    board.draw_scale_bar(board.left[0], board.bottom + 10, side, pixels_per_degree)
+    return board.to_figure()
 
 
 def _distance_from_box(
     shape: tuple[int, int], outline: tuple[int, int], side: int
 ) -> NDArray[np.float64]:
-    """Distance of a tile's pixels from the edge of a box in its patch's middle, < 0 inside."""
+    """Return the distance of a tile's pixels from a box in its patch's middle, < 0 inside."""
     across = []
     for n, length in zip(shape, outline, strict=True):
         middle, half = n / 2 - (n - side) // 2, min(length, n) / 2

@@ -47,8 +47,8 @@ class MiddleUnitRecorder:
         row, column = (max(round(((size[a] - 1) / 2 - first[a]) / stride[a]), 0) for a in (0, 1))
         self.unit = row, column
         self.centre = row * stride[0] + first[0], column * stride[1] + first[1]
-        box = crop_for_unit(geometry, size, self.unit)
-        self.shape = box.bottom - box.top, box.right - box.left
+        box, self.at = crop_for_unit(geometry, size, self.unit)
+        self.shape = box.shape
         self.inner = self.centre[0] - box.top, self.centre[1] - box.left
         self.like = next(network.parameters(), torch.empty(0))
         grey = blank_image(self.shape).to(self.like)
@@ -57,7 +57,6 @@ class MiddleUnitRecorder:
             self.batch = batch_size(network, self.probe.activation, grey)
         else:
             self.batch = max(1, pixels // (self.shape[0] * self.shape[1]))
-        self.at = box.unit
         self.grey = self.read(blank_image(self.shape), self.at)
         self._check()
 
@@ -68,7 +67,7 @@ class MiddleUnitRecorder:
 
     def read(self, images: Tensor, at: tuple[int, int]) -> Tensor:
         """Return what the units at a place answer, (S, U)."""
-        images = images.to(self.like).contiguous(memory_format=self.probe.layout)
+        images = images.to(self.like).contiguous(memory_format=self.probe.memory_format)
         z = self.probe.activation(images)
         if at[0] >= z.shape[2] or at[1] >= z.shape[3]:
             raise ValueError(

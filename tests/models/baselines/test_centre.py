@@ -23,7 +23,7 @@ def dataset(points: np.ndarray, images: int = 20, side: int = 400) -> SaliencyDa
 
 def around(x: float, y: float, bandwidth: float = 0.05) -> Centre:
     points = np.random.default_rng(0).normal((x, y), 0.01, (300, 2))
-    return Centre(bandwidth, uniform=0.0001).prepare(dataset(points))
+    return Centre(bandwidth, uniform_weight=0.0001).prepare(dataset(points))
 
 
 @pytest.mark.parametrize("size", [None, *SIZES])
@@ -55,7 +55,9 @@ def test_the_centre_prior_peaks_where_people_looked(
 
 def test_the_centre_prior_is_a_gaussian_around_every_fixation() -> None:
     points = np.full((20, 2), 0.5 + 1e-6)
-    log_density = Centre(0.1, uniform=0.0).prepare(dataset(points))(torch.rand(1, 3, 64, 64))[0]
+    log_density = Centre(0.1, uniform_weight=0.0).prepare(dataset(points))(
+        torch.rand(1, 3, 64, 64)
+    )[0]
     at = (torch.arange(64) + 0.5) / 64 - 0.5 - 0.5 / 64
     for axis in (0, 1):
         spread = (log_density.exp().sum(axis) * at.square()).sum().sqrt()
@@ -72,9 +74,9 @@ def test_the_planted_bandwidth_is_recovered_and_a_uniform_part_is_seen(kernel: f
     assert prior.bandwidth is not None
     # a kernel density of samples of a Gaussian is best a good deal narrower than the Gaussian
     assert kernel / 4 <= prior.bandwidth < kernel
-    assert prior.uniform is not None
-    assert prior.uniform >= 0.01
-    without = Centre().prepare(dataset(looked)).uniform
+    assert prior.uniform_weight is not None
+    assert prior.uniform_weight >= 0.01
+    without = Centre().prepare(dataset(looked)).uniform_weight
     assert without is not None
     assert without <= 0.001
 
@@ -89,11 +91,11 @@ def test_the_likelihood_is_of_images_left_out() -> None:
 
 def test_a_training_image_does_not_predict_itself() -> None:
     points = np.concatenate([[[0.1, 0.1]], np.full((19, 2), 0.8)])
-    prior = Centre(0.05, uniform=0.0001).prepare(dataset(points))
-    first, other, unknown = (
+    prior = Centre(0.05, uniform_weight=0.0001).prepare(dataset(points))
+    first, other, new = (
         prior(torch.rand(1, 3, 50, 50), (50, 50), [name])[0, 5, 5] for name in ("0", "1", "new")
     )
-    assert first < unknown < other
+    assert first < new < other
     assert first.exp().item() == pytest.approx(0.0001 / 2500, rel=0.05)
 
 

@@ -7,9 +7,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from deepsal.data import SaliencyDataset, Stimulus
+from deepsal.data import GroundTruth, SaliencyDataset, Stimulus
 from deepsal.data.fixation_maps import fixation_density, rasterise_fixations
-from deepsal.metrics.scoring import score_images
+from deepsal.metrics.functional import cc
+from deepsal.metrics.scoring import ImageScorer
 from deepsal.models import HumanCeiling
 from deepsal.models.baselines.human import HUMAN_BANDWIDTHS
 
@@ -31,16 +32,17 @@ def dataset(stimuli: Sequence[Stimulus]) -> SaliencyDataset:
 def planted(spread: float, people: int = 6, images: int = 12) -> list[Stimulus]:
     """Everybody looks at the same three places of an image, give or take `spread` pixels."""
     random = np.random.default_rng(0)
-    found = []
+    stimuli = []
     for i in range(images):
         places = random.integers(10, 50, (3, 2))
         points = np.tile(places, (people, 1)) + random.normal(0, spread, (3 * people, 2))
-        found.append(stimulus(str(i), points.clip(0, 59), np.repeat(np.arange(people), 3)))
-    return found
+        stimuli.append(stimulus(str(i), points.clip(0, 59), np.repeat(np.arange(people), 3)))
+    return stimuli
 
 
 def ceiling(human: HumanCeiling, name: str = "11") -> dict[str, float]:
-    return {key: value.item() for key, value in human.ceiling([name], SIZE, score_images).items()}
+    scores = human.score_ceiling([name], SIZE, ImageScorer())
+    return {key: value.item() for key, value in scores.items()}
 
 
 def test_people_who_all_look_at_the_same_are_predicted_perfectly() -> None:
@@ -74,9 +76,9 @@ def test_nobody_is_predicted_by_their_own_fixations() -> None:
     human = HumanCeiling(1.0, 0.001).prepare(
         dataset([*planted(4.0), stimulus("x", points, [0] * 5 + [1] * 5)])
     )
-    found = ceiling(human, "x")
-    assert found["nss"] < 0
-    assert found["cc"] < 0.1
+    scores = ceiling(human, "x")
+    assert scores["nss"] < 0
+    assert scores["cc"] < 0.1
 
 
 def test_the_mean_over_fixations_is_weighted_by_how_many_a_person_made() -> None:
@@ -86,29 +88,29 @@ def test_the_mean_over_fixations_is_weighted_by_how_many_a_person_made() -> None
     )
     counts: list[Tensor] = []
 
-    def score(log_density: Tensor, density: Tensor, fixations: Tensor) -> dict[str, Tensor]:
-        counts.append(fixations.sum((1, 2)))
+    def score(log_density: Tensor, truth: GroundTruth) -> dict[str, Tensor]:
+        counts.append(truth.fixations.sum((1, 2)))
         return {"nss": torch.arange(1.0, 1 + len(log_density)), "cc": torch.zeros(len(log_density))}
 
-    found = human.ceiling(["x"], SIZE, score)
+    scores = human.score_ceiling(["x"], SIZE, score)
     assert [count.tolist() for count in counts] == [[3, 1, 1], [4, 1]]
-    assert found["nss"].item() == pytest.approx((3 * 1 + 1 * 2 + 1 * 3) / 5)
+    assert scores["nss"].item() == pytest.approx((3 * 1 + 1 * 2 + 1 * 3) / 5)
 
 
 def test_the_truth_of_a_half_is_the_data_modules_own() -> None:
     human = HumanCeiling().prepare(dataset(planted(3.0)))
     one = human.stimuli["11"]
     odd = torch.from_numpy(one.subjects % 2 == 1)
-    seen: list[tuple[Tensor, Tensor]] = []
+    truths: list[GroundTruth] = []
 
-    def score(log_density: Tensor, density: Tensor, fixations: Tensor) -> dict[str, Tensor]:
-        seen.append((density, fixations))
-        assert log_density.exp().sum((1, 2)).allclose(torch.ones(len(density)), atol=1e-4)
-        return {"cc": torch.zeros(len(density))}
+    def score(log_density: Tensor, truth: GroundTruth) -> dict[str, Tensor]:
+        truths.append(truth)
+        assert log_density.exp().sum((1, 2)).allclose(torch.ones(len(log_density)), atol=1e-4)
+        return {"cc": torch.zeros(len(log_density))}
 
-    human.ceiling(["11"], SIZE, score)
+    human.score_ceiling(["11"], SIZE, score)
     counts = rasterise_fixations(torch.from_numpy(one.fixations)[odd], SIZE, SIZE)
-    density, fixations = (values[1] for values in seen[1])
+    density, fixations = truths[1].density[1], truths[1].fixations[1]
     assert torch.equal(fixations, counts)
     torch.testing.assert_close(
         density, fixation_density(counts, (SIGMA, SIGMA)), atol=1e-6, rtol=1e-4
@@ -132,17 +134,12 @@ def test_as_a_network_it_is_the_density_of_everyone() -> None:
     human = HumanCeiling(1.0, 1e-6).prepare(dataset(planted(3.0)))
     log_density = human(torch.rand(1, 3, 8, 8), SIZE, ["11"])
     counts = rasterise_fixations(torch.from_numpy(human.stimuli["11"].fixations), SIZE, SIZE)
-    assert (
-        score_images(log_density, fixation_density(counts, (SIGMA, SIGMA))[None], counts[None])[
-            "cc"
-        ]
-        > 0.99
-    )
+    assert cc(log_density, fixation_density(counts, (SIGMA, SIGMA))[None]) > 0.99
 
 
 @pytest.mark.parametrize("size", [(30, 40), (33, 71)])
 def test_it_is_scored_at_any_size(size: tuple[int, int]) -> None:
     human = HumanCeiling().prepare(dataset(planted(3.0)))
-    found = human.ceiling(["11"], size, score_images)
-    assert found["nss"].item() > 1
-    assert found["auc"].item() > 0.8
+    scores = human.score_ceiling(["11"], size, ImageScorer())
+    assert scores["nss"].item() > 1
+    assert scores["auc"].item() > 0.8

@@ -24,7 +24,7 @@ def array(feature: str, target: tuple[int, int]) -> torch.Tensor:
     return image
 
 
-def found(network: Baseline, image: torch.Tensor) -> tuple[int, int]:
+def peak_item(network: Baseline, image: torch.Tensor) -> tuple[int, int]:
     size = (ROWS * PITCH, COLUMNS * PITCH)
     y, x = divmod(int(network(image, size)[0].argmax()), size[1])
     return y // PITCH, x // PITCH
@@ -33,12 +33,12 @@ def found(network: Baseline, image: torch.Tensor) -> tuple[int, int]:
 @pytest.mark.parametrize("target", [(1, 2), (2, 1), (0, 4), (3, 0)])
 @pytest.mark.parametrize("feature", ["colour", "orientation"])
 def test_an_odd_item_pops_out(feature: str, target: tuple[int, int]) -> None:
-    assert found(Itti(), array(feature, target)) == target
+    assert peak_item(Itti(), array(feature, target)) == target
 
 
 @pytest.mark.parametrize("target", [(1, 2), (2, 1), (2, 3)])
 def test_the_graph_finds_an_odd_colour(target: tuple[int, int]) -> None:
-    assert found(GBVS(), array("colour", target)) == target
+    assert peak_item(GBVS(), array("colour", target)) == target
 
 
 def test_the_output_is_a_log_density_of_any_size_from_any_size() -> None:

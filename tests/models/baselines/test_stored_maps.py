@@ -53,8 +53,8 @@ def test_log_densities_in_hdf5_are_read_as_they_are(saliency: Tensor, tmp_path: 
     log_density = (saliency / saliency.sum()).log()
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         file["a.jpg"] = log_density[0].numpy()
-    found = StoredMaps(tmp_path / "a.hdf5")(IMAGE, SIZE, ["a.jpg"])
-    torch.testing.assert_close(found, log_density, atol=1e-5, rtol=0)
+    stored = StoredMaps(tmp_path / "a.hdf5")(IMAGE, SIZE, ["a.jpg"])
+    torch.testing.assert_close(stored, log_density, atol=1e-5, rtol=0)
     with pytest.raises(FileNotFoundError, match=r"a\.hdf5 has no map for b\.jpg"):
         StoredMaps(tmp_path / "a.hdf5")(IMAGE, SIZE, ["b.jpg"])
 
@@ -63,10 +63,10 @@ def test_log_densities_in_hdf5_are_read_as_they_are(saliency: Tensor, tmp_path: 
 def test_a_map_of_another_size_is_resized(grid: tuple[int, int], tmp_path: Path) -> None:
     y, x = torch.meshgrid(*(torch.linspace(0, 1, n) for n in grid), indexing="ij")
     np.save(tmp_path / "a.npy", (x + 2 * y + 1).numpy())
-    found = StoredMaps(tmp_path)(IMAGE, SIZE, ["a.jpg"]).exp()
-    assert found.shape == (1, *SIZE)
-    assert found.sum().item() == pytest.approx(1, abs=1e-4)
-    assert found[0, -1, -1] / found[0, 0, 0] == pytest.approx(4, rel=0.1)
+    density = StoredMaps(tmp_path)(IMAGE, SIZE, ["a.jpg"]).exp()
+    assert density.shape == (1, *SIZE)
+    assert density.sum().item() == pytest.approx(1, abs=1e-4)
+    assert density[0, -1, -1] / density[0, 0, 0] == pytest.approx(4, rel=0.1)
 
 
 def test_sixteen_bits_palettes_and_equal_colours_are_grey(saliency: Tensor, tmp_path: Path) -> None:
@@ -81,16 +81,16 @@ def test_sixteen_bits_palettes_and_equal_colours_are_grey(saliency: Tensor, tmp_
         torch.testing.assert_close(maps(IMAGE, SIZE, [name]), grey, atol=1e-5, rtol=0)
 
 
-def test_what_is_wrong_with_a_map_is_said(tmp_path: Path) -> None:
+def test_a_faulty_map_is_refused_with_its_fault(tmp_path: Path) -> None:
     maps = StoredMaps(tmp_path)
     good = np.ones(SIZE, dtype=np.float32)
-    with pytest.raises(FileNotFoundError, match=r"no map for a.jpg: neither of .*a.jpg.png"):
+    with pytest.raises(FileNotFoundError, match=r"no map for a.jpg: none of .*a.jpg.png"):
         maps(IMAGE, SIZE, ["a.jpg"])
     for bad, message in (
         (np.full(SIZE, np.nan), "NaN or infinite"),
         (good - 2, r"negative values, down to -1"),
         (good * 0, "zero everywhere"),
-        (np.ones((30, 30)), "30x30, its image 40x30: not the same shape"),
+        (np.ones((30, 30)), "30x30, its image 40x30: the shapes differ"),
         (np.ones((2, 30, 40)), r"a map is \(height, width\)"),
     ):
         np.save(tmp_path / "a.npy", bad)

@@ -22,8 +22,6 @@ def found(scale: float, dead: bool = False) -> ReceptiveFields:
         centre=np.zeros((4, 2, 2), dtype=np.float32),
         activation=np.zeros((4, 2), dtype=np.float32),
         count=count,
-        component=np.zeros((4, 0, 3, 9, 9), dtype=np.float32),
-        variance=np.zeros((4, 0), dtype=np.float32),
     )
 
 

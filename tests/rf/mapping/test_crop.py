@@ -10,7 +10,9 @@ from torchvision.ops import SqueezeExcitation
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.hooks import find_layer, forward_until, temporary_eval_mode
 from deepsal.rf.mapping.crop import crop_for_unit
+from deepsal.rf.mapping.engine.windowed_gradient import Box
 from tests.conftest import backbone, stage
+from tests.rf.support import unsettle
 
 
 def lopsided() -> nn.Module:
@@ -56,28 +58,20 @@ def test_value_and_gradient_in_the_crop_equal_those_in_the_full_image(
             *((0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)),
             *((rows // 2, 0), (rows // 2, columns // 2), (rows // 2, columns // 2 + 1)),
         ]:
-            top, bottom, left, right, within = crop_for_unit(known, size, unit)
+            box, position = crop_for_unit(known, size, unit)
             if known.size is None:
-                assert (top, bottom, left, right, within) == (0, size[0], 0, size[1], unit)
+                assert (box, position) == (Box.whole(size), unit)
             else:
-                assert (bottom - top) * (right - left) < size[0] * size[1]
-            whole, all_pixels = probe(run, image, unit)
-            piece, some = probe(run, image[:, :, top:bottom, left:right], within)
+                assert box.shape[0] * box.shape[1] < size[0] * size[1]
+            whole, all_pixels = value_and_gradient(run, image, unit)
+            piece, some = value_and_gradient(run, box.cut(image), position)
             assert whole.abs().max() > 0
             assert torch.allclose(whole, piece, rtol=1e-5, atol=1e-6), unit
-            all_pixels[:, :, top:bottom, left:right] -= some
+            box.cut(all_pixels).sub_(some)
             assert all_pixels.abs().max() <= 1e-5 * some.abs().max(), unit
 
 
-def unsettle(network: nn.Module) -> None:
-    """Give batch norms statistics that are not 0 and 1, so that padding is not nothing."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
-            module.running_mean.data.normal_(std=0.1)
-            module.bias.data.normal_(std=0.1)
-
-
-def probe(
+def value_and_gradient(
     run: Callable[[Tensor], Tensor], image: Tensor, unit: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     image = image.clone().requires_grad_()
@@ -94,13 +88,12 @@ def test_behind_a_gate_no_smaller_crop_would_do() -> None:
     image[..., 112:] += 10  # far from the unit
     with temporary_eval_mode(network):
         run = forward_until(network, find_layer(network, "3"))
-        whole, _ = probe(run, image, (8, 10))
-        local, _ = probe(run, image[:, :, 32:96, 48:112], (4, 4))
+        whole, _ = value_and_gradient(run, image, (8, 10))
+        local, _ = value_and_gradient(run, image[:, :, 32:96, 48:112], (4, 4))
     assert measure_geometry(network, "3").size is None
     assert not torch.allclose(whole, local, rtol=1e-4)
 
 
 def test_an_image_smaller_than_the_field_is_used_whole() -> None:
     known = measure_geometry(backbone(), "conv5")
-    box = crop_for_unit(known, (64, 64), (1, 0))
-    assert box == (0, 64, 0, 64, (1, 0))
+    assert crop_for_unit(known, (64, 64), (1, 0)) == (Box(0, 64, 0, 64), (1, 0))

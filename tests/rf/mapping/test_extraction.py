@@ -72,10 +72,9 @@ IMAGES = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize("window", [None, 9])
 def test_a_plain_batch_gives_what_windows_give(window: int | None) -> None:
     windowed, batch = (
-        read(IMAGES, scattered(4), window=window, engine=engine, components=1)
-        for engine in ("windowed", "batch")
+        read(IMAGES, scattered(4), window=window, engine=engine) for engine in ("windowed", "batch")
     )
-    for name in ("field", "activation", "variance"):
+    for name in ("field", "activation"):
         one, other = getattr(windowed, name), getattr(batch, name)
         assert np.allclose(one, other, rtol=1e-5, atol=1e-7, equal_nan=True), name
     assert arrays_equal(windowed.centre, batch.centre)
@@ -86,25 +85,24 @@ def test_a_plain_batch_gives_what_windows_give(window: int | None) -> None:
 def test_the_size_of_a_pass_does_not_matter_nor_does_a_lack_of_memory(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = read(IMAGES, scattered(4), engine=engine, components=1)
-    small = read(IMAGES, scattered(4), engine=engine, components=1, pixels=2 * 24 * 24)
+    whole = read(IMAGES, scattered(4), engine=engine)
+    small = read(IMAGES, scattered(4), engine=engine, pixels_per_pass=2 * 24 * 24)
     read_gradient = FIELD_METHODS["gradient"]
 
-    def scarce(probe: Any, question: Any) -> Any:
-        if len(question.crops) > 3:
+    def scarce(readout: Any, request: Any) -> Any:
+        if len(request.crops) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
-        return read_gradient(probe, question)
+        return read_gradient(readout, request)
 
     monkeypatch.setitem(FIELD_METHODS, "gradient", scarce)
-    halved = read(IMAGES, scattered(4), engine=engine, components=1)
+    halved = read(IMAGES, scattered(4), engine=engine)
     for other in (small, halved):
         assert np.allclose(whole.field, other.field, rtol=1e-5, atol=1e-7, equal_nan=True)
-        assert np.allclose(whole.variance, other.variance, rtol=1e-4, equal_nan=True)
         assert arrays_equal(whole.count, other.count)
 
 
 def test_memory_for_less_than_one_crop_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def scarce(probe: Any, question: Any) -> Any:
+    def scarce(readout: Any, request: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 
     monkeypatch.setitem(FIELD_METHODS, "gradient", scarce)
@@ -119,10 +117,10 @@ def test_on_a_device_with_a_queue_the_faster_engine_is_taken_and_remembered(
     clock, passes = [0.0], Counter[bool]()
     read_gradient = FIELD_METHODS["gradient"]
 
-    def timed(probe: Any, question: Any) -> Any:
-        passes[question.windowed] += 1
-        clock[0] += 9.0 if question.windowed == (slow == "windowed") else 1.0
-        return read_gradient(probe, question)
+    def timed(readout: Any, request: Any) -> Any:
+        passes[request.windowed] += 1
+        clock[0] += 9.0 if request.windowed == (slow == "windowed") else 1.0
+        return read_gradient(readout, request)
 
     monkeypatch.setattr(extraction, "WINDOWED_IS_FASTER", {})
     monkeypatch.setattr(extraction, "runs_asynchronously", lambda device: True)
@@ -144,7 +142,14 @@ def test_a_plain_batch_runs_as_many_operators_for_many_patches_as_for_one() -> N
         at = np.array([[[k % 3, 4, 4 + k // 3] for k in range(patches)]] * 6)
         with Counting() as counted, Copies() as copied:
             map_receptive_fields(
-                network, "conv3", IMAGES, at, range(6), known, engine="batch", pixels=1 << 30
+                network,
+                "conv3",
+                IMAGES,
+                at,
+                range(6),
+                known,
+                engine="batch",
+                pixels_per_pass=1 << 30,
             )
         operators.append(counted.operators)
         assert counted.waits == 1, "the layer's rectifier is looked for"

@@ -2,37 +2,14 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import NeuronGradient
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.mapping.gradient_fields import map_receptive_fields
 from deepsal.rf.mapping.methods import FIELD_METHODS
-from tests.conftest import arrays_equal, backbone, difference_of_gaussians
-
-SIDE = 15
-
-
-class Planted(nn.Module):
-    """y = relu(w·x + b) behind an ON/OFF pair of rectifiers, for each field w of a bank."""
-
-    def __init__(self, bank: Tensor) -> None:
-        super().__init__()
-        self.split = nn.Conv2d(3, 2, 1, bias=False)
-        self.split.weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1) / 3
-        self.pair = nn.ReLU()
-        self.bank = nn.Conv2d(2, len(bank), SIDE, padding=SIDE // 2)
-        self.bank.weight.data = torch.stack([bank, -bank], 1)
-        self.get_parameter("bank.bias").data.fill_(-1e-3)  # silent units too
-        self.units = nn.Sequential(self.bank, nn.ReLU())
-
-    def forward(self, image: Tensor) -> Tensor:
-        return torch.as_tensor(self.units(self.pair(self.split(image))))
-
-
-def middle(units: int, images: int, at: tuple[int, int]) -> NDArray[np.int64]:
-    return np.array([[[i, *at] for i in range(images)]] * units)
+from tests.conftest import NoTrace, arrays_equal, backbone, difference_of_gaussians
+from tests.rf.support import SIDE, Planted, middle
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.55, 0.9])
@@ -139,16 +116,11 @@ def test_a_residual_network_is_read_before_its_last_rectifier() -> None:
     assert (np.abs(found.field).max((1, 2, 3)) > 0).all()
 
 
-def test_nothing_is_left_behind() -> None:
+def test_nothing_is_left_behind(leaves_no_trace: NoTrace) -> None:
     network = backbone().train()
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    map_receptive_fields(network, "conv4", torch.rand(2, 3, 64, 64), middle(2, 2, (2, 2)), [0, 1])
-    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-    assert all(p.grad is None and p.requires_grad for p in network.parameters())
-    assert all(
-        m.training and not m._forward_hooks and not m._forward_pre_hooks and not m._backward_hooks
-        for m in network.modules()
-    )
+    images = torch.rand(2, 3, 64, 64)
+    with leaves_no_trace(network):
+        map_receptive_fields(network, "conv4", images, middle(2, 2, (2, 2)), [0, 1])
 
 
 def test_a_network_in_training_is_read_as_in_evaluation() -> None:
@@ -182,7 +154,7 @@ def generators() -> tuple[object, object]:
 
 
 @pytest.mark.parametrize("method", FIELD_METHODS)
-def test_nothing_is_left_behind_by_an_exception(method: str) -> None:
+def test_nothing_is_left_behind_by_an_exception(method: str, leaves_no_trace: NoTrace) -> None:
     broken = Broken(0)
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), broken, nn.Conv2d(4, 4, 3), nn.ReLU()
@@ -198,16 +170,9 @@ def test_nothing_is_left_behind_by_an_exception(method: str) -> None:
     ask()
     for at in range(1, broken.calls + 1):
         before, broken.calls, broken.at = generators(), 0, at
-        with pytest.raises(OSError, match="on purpose"):
+        with leaves_no_trace(network), pytest.raises(OSError, match="on purpose"):
             ask()
         assert generators() == before
-        assert [m.training for m in network.modules()] == [True, True, False, *[True] * 4]
-        assert [p.requires_grad for p in network.parameters()] == [*[True] * 4, False, False]
-        assert not any(
-            (*m._forward_hooks, *m._forward_pre_hooks, *m._backward_hooks, *m._backward_pre_hooks)
-            for m in network.modules()
-        )
-    assert all(p.grad is None for p in network.parameters())
     assert images.grad is None
     assert not images.requires_grad
 

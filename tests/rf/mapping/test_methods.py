@@ -18,12 +18,12 @@ from torchvision.models import resnet18
 
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.hooks import temporary_eval_mode
-from deepsal.rf.mapping.crop import UnitCrop, crop_for_unit
+from deepsal.rf.mapping.crop import crop_for_unit
+from deepsal.rf.mapping.engine.windowed_gradient import Box
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
 from deepsal.rf.mapping.methods import FIELD_METHODS, OCCLUDERS_PER_SIDE
 from tests.conftest import arrays_equal, difference_of_gaussians
-from tests.rf.mapping.test_crop import unsettle
-from tests.rf.mapping.test_gradient_fields import SIDE, Planted, middle
+from tests.rf.support import SIDE, Planted, middle, unsettle
 
 TRUTH = difference_of_gaussians(SIDE, 0.732)
 NEGATIVE = 0.538
@@ -173,15 +173,15 @@ def test_a_method_equals_captums_asked_one_by_one(
     with temporary_eval_mode(network):
         for u, unit in enumerate([0, 1, 3]):
             for k, (i, *at) in enumerate(where[u].tolist()):
-                box = crop_for_unit(known, (64, 96), (at[0], at[1]))
-                piece = images[i : i + 1, :, box.top : box.bottom, box.left : box.right]
-                answer = LOOPS[method](network, rectifier, piece, (unit, *box.unit))[0]
+                box, position = crop_for_unit(known, (64, 96), (at[0], at[1]))
+                piece = box.cut(images[i : i + 1])
+                answer = LOOPS[method](network, rectifier, piece, (unit, *position))[0]
                 expected[u] += cut(answer.numpy(), box, found, u, k) / 2
     assert np.abs(expected).max() > 0
     assert np.abs(found.field - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def cut(value: NDArray[Any], box: UnitCrop, found: ReceptiveFields, u: int, k: int) -> NDArray[Any]:
+def cut(value: NDArray[Any], box: Box, found: ReceptiveFields, u: int, k: int) -> NDArray[Any]:
     sides = found.field.shape[2:]
     middle = found.centre[u, k] - (np.array(sides) - 1) / 2 - [box.top, box.left]
     top, left = (200 + round(float(side)) for side in middle)

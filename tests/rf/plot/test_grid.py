@@ -1,11 +1,10 @@
-import io
-from typing import Any
+from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.ndimage import find_objects, gaussian_filter, label
 
 from deepsal.rf.plot.grid import (
@@ -14,15 +13,14 @@ from deepsal.rf.plot.grid import (
     MISSING_GREY,
     SIGNED_COLOURS,
     TILE_SIDE,
-    TileBoard,
     display_side,
     draw_field_change,
     draw_field_grid,
     field_tiles,
-    png_bytes,
     resampling_matrix,
     round_length,
 )
+from tests.rf.plot.support import labels, picture
 
 BLUE, WHITE, RED = SIGNED_COLOURS[0], SIGNED_COLOURS[127], SIGNED_COLOURS[254]
 DEAD = np.full((1, 3, 41, 41), np.nan, np.float32)
@@ -38,14 +36,10 @@ def flat(side: int) -> NDArray[np.float32]:
     return np.ones((1, 3, side, side), np.float32)
 
 
-def picture(figure: Figure) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(png_bytes(figure))).convert("RGB"))
-
-
 def boxes(mask: NDArray[np.bool]) -> list[tuple[int, int, int, int]]:
     """Return top, bottom, left, right (ends excluded) of all connected parts but specks."""
-    found = find_objects(label(mask)[0])
-    ends = [(y.start, y.stop, x.start, x.stop) for y, x in found]
+    parts = find_objects(label(mask)[0])
+    ends = [(y.start, y.stop, x.start, x.stop) for y, x in parts]
     return [(t, b, le, r) for t, b, le, r in ends if b - t >= 3 and r - le >= 12]
 
 
@@ -56,19 +50,6 @@ def box(mask: NDArray[np.bool]) -> tuple[int, int, int, int]:
 
 def of(colour: NDArray[np.uint8] | int, seen: NDArray[np.uint8]) -> NDArray[np.bool]:
     return np.asarray((seen == colour).all(-1))
-
-
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    words: list[str] = []
-    write = TileBoard.write
-
-    def spy(board: TileBoard, x: int, y: int, text: str, *rest: Any) -> None:
-        words.append(text)
-        write(board, x, y, text, *rest)
-
-    monkeypatch.setattr(TileBoard, "write", spy)
-    return words
 
 
 def test_the_panel_holds_the_field_and_little_more() -> None:
@@ -137,10 +118,11 @@ def test_a_tile_averages_where_it_shrinks_and_repeats_where_it_enlarges() -> Non
     assert resampling_matrix(3, 5, 5).sum(1).tolist() == [0, 1, 1, 1, 0]
 
 
-def test_a_unit_number_stands_above_its_panel(written: list[str]) -> None:
+def test_a_unit_number_stands_above_its_panel() -> None:
     fields = np.concatenate([spot(), spot(), -spot()])
-    one, other = (picture(draw_field_grid(fields, [0, 1, unit], "conv1")) for unit in (7, 432))
-    assert written[:3] == ["0", "1", "7"]
+    figures = [draw_field_grid(fields, [0, 1, unit], "conv1") for unit in (7, 432)]
+    one, other = (picture(figure) for figure in figures)
+    assert [*labels(figures[0])][:3] == ["0", "1", "7"]
     changed = np.argwhere((one != other).any(-1))
     top, _, left, right = box(of(BLUE, one))
     assert top - LABEL_HEIGHT < changed[:, 0].min() < changed[:, 0].max() < top
@@ -154,19 +136,20 @@ def test_fields_and_units_must_go_together() -> None:
 
 
 @pytest.mark.parametrize(("side", "length"), [(3, 1), (7, 2), (15, 5), (41, 10), (61, 20)])
-def test_the_bar_is_as_long_as_its_label_says(side: int, length: int, written: list[str]) -> None:
-    seen = picture(draw_field_grid(flat(side), [0], "conv1"))
+def test_the_bar_is_as_long_as_its_label_says(side: int, length: int) -> None:
+    figure = draw_field_grid(flat(side), [0], "conv1")
+    seen = picture(figure)
     top, bottom, left, right = box(of(RED, seen))
     start, end = box(of(0, seen[bottom:]))[2:]
     assert start == left
     assert (end - start) / (right - left) == pytest.approx(length / side, abs=0.5 / TILE_SIDE)
-    assert written[-1] == f"{length} px"
+    assert [*labels(figure)][-1] == f"{length} px"
     assert bottom - top == TILE_SIDE
 
 
-def test_the_bar_is_also_in_degrees_where_they_are_known(written: list[str]) -> None:
-    draw_field_grid(flat(61), [0], "conv1", degree=25.0)
-    assert written[-1] == "20 px = 0.8°"
+def test_the_bar_is_also_in_degrees_where_they_are_known() -> None:
+    figure = draw_field_grid(flat(61), [0], "conv1", pixels_per_degree=25.0)
+    assert [*labels(figure)][-1] == "20 px = 0.8°"
 
 
 def test_lengths_are_round() -> None:
@@ -191,23 +174,38 @@ def test_a_long_title_is_broken_and_covers_no_number(count: int) -> None:
     title = "efficientnet_lite0, conv4/strongest: mean gradient of 64 patches, " * 3
     figure = draw_field_grid(fields, list(range(count)), title)
     seen, drawn = picture(figure), np.asarray(figure.axes[0].images[0].get_array())
+    numbers = [text.get_window_extent() for text in figure.axes[0].texts]
     for text in figure.texts:
         extent = text.get_window_extent()
         assert 0 <= extent.x0 < extent.x1 <= seen.shape[1]
         assert 0 <= extent.y0 < extent.y1 <= seen.shape[0]
         rows = slice(seen.shape[0] - int(extent.y1), seen.shape[0] - int(extent.y0))
         assert (drawn[rows] == 255).all()
+        assert not extent.count_overlaps(numbers)
 
 
 @pytest.mark.parametrize(("count", "width"), [(64, range(800, 901)), (16, range(400, 461))])
 def test_a_picture_is_one_image_shown_pixel_by_pixel(count: int, width: range) -> None:
     figure = draw_field_grid(np.repeat(spot(), count, 0), list(range(count)), "conv4")
     (image,) = figure.axes[0].images
-    drawn, seen = np.asarray(image.get_array())[..., :3], picture(figure)
+    drawn, seen = np.asarray(image.get_array()), picture(figure)
     assert len(figure.axes) == 1
     assert drawn.shape == seen.shape
     assert seen.shape[1] in width
-    assert np.array_equal(drawn[20:-20], seen[20:-20])
+    tiles = (drawn != 255).any(-1)
+    assert tiles.sum() > 0.9 * count * TILE_SIDE**2
+    assert np.array_equal(drawn[tiles], seen[tiles])
+
+
+@pytest.mark.parametrize("kind", ["pdf", "svg"])
+def test_a_vector_file_has_one_image_and_its_labels_as_text(kind: str, tmp_path: Path) -> None:
+    figure = draw_field_grid(np.repeat(spot(), 4, 0), [3, 5, 7, 432], "conv4, epoch 2")
+    file = tmp_path / f"grid.{kind}"
+    with mpl.rc_context({"svg.fonttype": "none", "pdf.compression": 0}):
+        figure.savefig(file, format=kind)
+    content = file.read_bytes()
+    assert content.count(b"<image" if kind == "svg" else b"/Subtype /Image") == 1
+    assert b"432" in content
 
 
 def test_the_file_loses_nothing() -> None:
@@ -217,18 +215,17 @@ def test_the_file_loses_nothing() -> None:
     assert np.array_equal(picture(figure), noise)
 
 
-def test_a_change_shows_the_same_units_before_and_after(written: list[str]) -> None:
+def test_a_change_shows_the_same_units_before_and_after() -> None:
     before, after = np.concatenate([spot(), -spot(), spot()]), np.concatenate([-spot(), DEAD])
-    seen = picture(
-        draw_field_change(
-            {"conv1": before, "conv2": before},
-            {"conv1": after, "conv2": after},
-            ("epoch 0", "epoch 6"),
-            "toy",
-            {"conv1": 0.0, "conv2": 1.0},
-            units=2,
-        )
+    figure = draw_field_change(
+        {"conv1": before, "conv2": before},
+        {"conv1": after, "conv2": after},
+        ("epoch 0", "epoch 6"),
+        "toy",
+        {"conv1": 0.0, "conv2": 1.0},
+        units=2,
     )
+    seen = picture(figure)
     dead = boxes(of(MISSING_GREY, seen))
     pitch = 72 + 6
     assert len(dead) == 2
@@ -238,8 +235,9 @@ def test_a_change_shows_the_same_units_before_and_after(written: list[str]) -> N
         assert seen[y - pitch, x - pitch, 0] > 1.5 * seen[y - pitch, x - pitch, 2]
         assert seen[y, x - pitch, 2] > 1.5 * seen[y, x - pitch, 0]
         assert seen[y - pitch, x, 2] > 1.5 * seen[y - pitch, x, 0]
-    assert written.count("epoch 0") == written.count("epoch 6") == 2
-    assert {"conv1", "panel 5 px", "2 px", "conv2"} <= set(written)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts.count("epoch 0") == texts.count("epoch 6") == 2
+    assert {"conv1", "panel 5 px", "2 px", "conv2"} <= set(texts)
 
 
 def test_a_change_has_a_bar_per_stage() -> None:

@@ -1,49 +1,13 @@
-import io
-from typing import Any
-
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
 from deepsal.rf.plot import sheets
-from deepsal.rf.plot.grid import MISSING_GREY, SIGNED_COLOURS, TILE_SIDE, TileBoard, png_bytes
+from deepsal.rf.plot.grid import MISSING_GREY, SIGNED_COLOURS, TILE_SIDE
+from tests.rf.plot.support import labels, picture, sheet_tiles
 
 RED, WHITE = SIGNED_COLOURS[254], SIGNED_COLOURS[127]
 YELLOW = np.array(sheets.OUTLINE_YELLOW)
-
-
-class Spied:
-    """What was put and written on the boards."""
-
-    def __init__(self) -> None:
-        self.tiles: dict[tuple[int, int], NDArray[np.uint8]] = {}
-        self.words: dict[str, tuple[int, int]] = {}
-        self.boards: list[TileBoard] = []
-
-
-@pytest.fixture
-def spied(monkeypatch: pytest.MonkeyPatch) -> Spied:
-    seen = Spied()
-    put, write = TileBoard.put, TileBoard.write
-
-    def spy_put(board: TileBoard, row: int, column: int, tile: NDArray[np.uint8]) -> None:
-        seen.tiles[row, column] = tile
-        seen.boards.append(board)
-        put(board, row, column, tile)
-
-    def spy_write(board: TileBoard, x: int, y: int, text: str, *rest: Any) -> None:
-        seen.words[text] = (x, y)
-        write(board, x, y, text, *rest)
-
-    monkeypatch.setattr(TileBoard, "put", spy_put)
-    monkeypatch.setattr(TileBoard, "write", spy_write)
-    return seen
-
-
-def picture(figure: Figure) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(png_bytes(figure))).convert("RGB"))
 
 
 def extremes(mask: NDArray[np.bool]) -> tuple[list[int], list[int]]:
@@ -57,13 +21,14 @@ def growing(gains: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.broadcast_to(gains[..., None, None, None], (*gains.shape, 3, 9, 9)).copy()
 
 
-def test_a_unit_has_one_scale_at_all_checkpoints_and_its_own(spied: Spied) -> None:
+def test_a_unit_has_one_scale_at_all_checkpoints_and_its_own() -> None:
     gains = np.array([[1, 0.001], [-1, 0.004], [4, 0.003]], np.float32)
     figure = sheets.draw_evolution_sheet(
         growing(gains), [3, 8], ["epoch 0", "epoch 1", "epoch 2"], "conv1"
     )
     shown = {
-        place: tile[TILE_SIDE // 2, TILE_SIDE // 2].tolist() for place, tile in spied.tiles.items()
+        place: tile[TILE_SIDE // 2, TILE_SIDE // 2].tolist()
+        for place, tile in sheet_tiles(figure).items()
     }
     share = {(0, 0): 1 / 4, (0, 1): -1 / 4, (0, 2): 1, (1, 0): 1 / 4, (1, 1): 1, (1, 2): 3 / 4}
     expected = {place: SIGNED_COLOURS[round(127 * (1 + s))].tolist() for place, s in share.items()}
@@ -71,51 +36,51 @@ def test_a_unit_has_one_scale_at_all_checkpoints_and_its_own(spied: Spied) -> No
     assert "one scale per row" in figure.texts[-1].get_text()
 
 
-def test_rows_are_units_and_columns_checkpoints(spied: Spied) -> None:
+def test_rows_are_units_and_columns_checkpoints() -> None:
     fields = growing(np.ones((3, 2), np.float32))
-    seen = picture(
-        sheets.draw_evolution_sheet(fields, [3, 512], ["before", "epoch 1", "epoch 2"], "conv1")
-    )
-    left, top = spied.boards[0].left, spied.boards[0].top
-    assert len(left) == 3
-    for y in top:
-        for x in left:
+    headings = ["before", "epoch 1", "epoch 2"]
+    figure = sheets.draw_evolution_sheet(fields, [3, 512], headings, "conv1")
+    seen, places = picture(figure), labels(figure)
+    columns = [int(places[heading][0]) - TILE_SIDE // 2 for heading in headings]
+    rows = [int(places[unit][1]) - TILE_SIDE // 2 for unit in ("3", "512")]
+    for y in rows:
+        for x in columns:
             assert (seen[y : y + TILE_SIDE, x : x + TILE_SIDE] == RED).all()
             assert (seen[y - 1, x : x + TILE_SIDE] == 255).all()
-    for heading, x in zip(("before", "epoch 1", "epoch 2"), left, strict=True):
-        assert spied.words[heading][0] == x + TILE_SIDE // 2
-        assert spied.words[heading][1] < top[0]
-    for unit, y in zip(("3", "512"), top, strict=True):
-        assert spied.words[unit][1] == y + TILE_SIDE // 2
-        assert spied.words[unit][0] < left[0]
+    assert all(places[heading][1] < rows[0] for heading in headings)
+    assert all(places[unit][0] < columns[0] for unit in ("3", "512"))
 
 
-def test_a_unit_that_dies_is_grey_from_then_on_and_keeps_its_scale(spied: Spied) -> None:
+def test_a_unit_that_dies_is_grey_from_then_on_and_keeps_its_scale() -> None:
     gains = np.array([[1, np.nan], [2, np.nan], [np.nan, np.nan]], np.float32)
-    sheets.draw_evolution_sheet(growing(gains), [0, 1], ["a", "b", "c"], "conv1")
-    dead = {place for place, tile in spied.tiles.items() if (tile[0, 0] == MISSING_GREY).all()}
+    figure = sheets.draw_evolution_sheet(growing(gains), [0, 1], ["a", "b", "c"], "conv1")
+    tiles = sheet_tiles(figure)
+    dead = {place for place, tile in tiles.items() if (tile[0, 0] == MISSING_GREY).all()}
     assert dead == {(0, 2), (1, 0), (1, 1), (1, 2)}
-    assert (spied.tiles[0, 1] == RED).all()
+    assert (tiles[0, 1] == RED).all()
+    assert [text.get_text() for text in figure.axes[0].texts].count("dead") == 4
 
 
-def test_the_shown_side_is_common_and_cuts_no_checkpoint(spied: Spied) -> None:
+def test_the_shown_side_is_common_and_cuts_no_checkpoint() -> None:
     fields = np.zeros((2, 1, 3, 21, 21), np.float32)
     fields[0, ..., 9:12, 9:12] = 1
     fields[1, ..., 6:15, 6:15] = 1
-    figure = sheets.draw_evolution_sheet(fields, [0], ["a", "b"], "conv1", degree=10.0)
+    figure = sheets.draw_evolution_sheet(fields, [0], ["a", "b"], "conv1", pixels_per_degree=10.0)
     assert "panel 9 px" in figure.texts[-1].get_text()
-    assert (spied.tiles[0, 1] == RED).all()
-    red = (spied.tiles[0, 0] == RED).all(-1)
+    tiles = sheet_tiles(figure)
+    assert (tiles[0, 1] == RED).all()
+    red = (tiles[0, 0] == RED).all(-1)
     assert red.sum() == pytest.approx(TILE_SIDE**2 / 9, rel=0.07)
-    assert "2 px = 0.2°" in spied.words
+    assert "2 px = 0.2°" in labels(figure)
 
 
-def test_a_long_heading_is_broken_above_its_column(spied: Spied) -> None:
+def test_a_long_heading_is_broken_above_its_column() -> None:
     fields = growing(np.ones((2, 1), np.float32))
-    sheets.draw_evolution_sheet(fields, [0], ["before", "after 12400 steps of conv4"], "conv1")
-    first, last = spied.words["after 12400"], spied.words["steps of conv4"]
+    headings = ["before", "after 12400 steps of conv4"]
+    places = labels(sheets.draw_evolution_sheet(fields, [0], headings, "conv1"))
+    first, last = places["after 12400"], places["steps of conv4"]
     assert first[0] == last[0]
-    assert first[1] < last[1] == spied.words["before"][1]
+    assert first[1] < last[1] == places["before"][1]
 
 
 def test_fields_units_and_checkpoints_must_go_together() -> None:
@@ -127,17 +92,15 @@ def test_fields_units_and_checkpoints_must_go_together() -> None:
 
 
 def drawn(value: int, shape: tuple[int, int], outline: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the picture of one flat patch."""
+    """Return the tile of one flat patch."""
     images = np.full((1, 1, *shape, 3), value, np.uint8)
     figure = sheets.draw_patch_sheet(images, outline, [0], "conv1", np.ones((1, 1), bool))
-    return picture(figure)
+    return sheet_tiles(figure)[0, 0]
 
 
-def test_the_box_outlines_the_field_in_the_middle_of_the_patch(spied: Spied) -> None:
+def test_the_box_outlines_the_field_in_the_middle_of_the_patch() -> None:
     double = TILE_SIDE // 2
-    seen = drawn(100, (double, double), (10, 20))
-    (x,), (y,) = spied.boards[0].left, spied.boards[0].top
-    tile = seen[y : y + TILE_SIDE, x : x + TILE_SIDE]
+    tile = drawn(100, (double, double), (10, 20))
     middle, rows, columns = TILE_SIDE // 2, 10, 20
     (top, left), (bottom, right) = extremes((tile == YELLOW).all(-1))
     assert (top, bottom) == (middle - rows - 1, middle + rows)
@@ -150,28 +113,27 @@ def test_the_box_outlines_the_field_in_the_middle_of_the_patch(spied: Spied) -> 
 
 
 @pytest.mark.parametrize("value", [0, 255, 200])
-def test_the_box_is_seen_on_dark_and_on_light(value: int, spied: Spied) -> None:
-    drawn(value, (46, 46), (10, 20))
-    tile = spied.tiles[0, 0].astype(int)
+def test_the_box_is_seen_on_dark_and_on_light(value: int) -> None:
+    tile = drawn(value, (46, 46), (10, 20)).astype(int)
     box = np.array([(tile == YELLOW).all(-1), (tile == 0).all(-1)])
     far = max(abs(tile[line].mean(-1) - value).min() for line in box if line.any())
     assert far > 100
 
 
-def test_a_field_larger_than_the_patch_is_cut_and_the_note_says_so(spied: Spied) -> None:
+def test_a_field_larger_than_the_patch_is_cut_and_the_note_says_so() -> None:
     images = np.full((1, 1, 24, 46, 3), 100, np.uint8)
     present = np.ones((1, 1), bool)
-    note = sheets.draw_patch_sheet(images, (851, 20), [0], "conv5", present).texts[-1].get_text()
+    figure = sheets.draw_patch_sheet(images, (851, 20), [0], "conv5", present)
+    note = figure.texts[-1].get_text()
     assert "851 × 20 px, cut at the patch" in note.replace("\n", " ")
-    (top, _), (bottom, _) = extremes((spied.tiles[0, 0] == YELLOW).all(-1))
+    (top, _), (bottom, _) = extremes((sheet_tiles(figure)[0, 0] == YELLOW).all(-1))
     assert (top, bottom) == (22 - 1, 70)
     note = sheets.draw_patch_sheet(images, (24, 20), [0], "conv5", present).texts[-1].get_text()
     assert "cut" not in note
 
 
-def test_an_oblong_patch_stands_on_white_with_its_box_in_the_middle(spied: Spied) -> None:
-    drawn(100, (24, 46), (10, 10))
-    tile = spied.tiles[0, 0]
+def test_an_oblong_patch_stands_on_white_with_its_box_in_the_middle() -> None:
+    tile = drawn(100, (24, 46), (10, 10))
     assert (tile[:22] == 255).all()
     assert (tile[22:34, 0] == 100).all()
     assert (tile[70:] == 255).all()
@@ -179,20 +141,22 @@ def test_an_oblong_patch_stands_on_white_with_its_box_in_the_middle(spied: Spied
     assert (top + bottom, left + right) == (TILE_SIDE - 1, TILE_SIDE - 1)
 
 
-def test_a_patch_keeps_its_colours_and_its_orientation(spied: Spied) -> None:
+def test_a_patch_keeps_its_colours_and_its_orientation() -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 1, 46, 46, 3), np.uint8)
-    sheets.draw_patch_sheet(image, (4, 4), [0], "conv1", np.ones((1, 1), bool))
-    assert np.array_equal(spied.tiles[0, 0][:40:2, :40:2], image[0, 0, :20, :20])
+    figure = sheets.draw_patch_sheet(image, (4, 4), [0], "conv1", np.ones((1, 1), bool))
+    assert np.array_equal(sheet_tiles(figure)[0, 0][:40:2, :40:2], image[0, 0, :20, :20])
 
 
-def test_a_missing_patch_is_grey_and_has_no_box(spied: Spied) -> None:
+def test_a_missing_patch_is_grey_and_has_no_box() -> None:
     images = np.full((2, 3, 46, 46, 3), 100, np.uint8)
     present = np.array([[True, True, False], [False, False, False]])
-    figure = sheets.draw_patch_sheet(images, (10, 10), [4, 9], "conv1", present, degree=20.0)
-    grey = {place for place, tile in spied.tiles.items() if (tile == MISSING_GREY).all()}
+    figure = sheets.draw_patch_sheet(
+        images, (10, 10), [4, 9], "conv1", present, pixels_per_degree=20.0
+    )
+    grey = {place for place, tile in sheet_tiles(figure).items() if (tile == MISSING_GREY).all()}
     assert grey == {(0, 2), (1, 0), (1, 1), (1, 2)}
     assert "grey: no patch" in figure.texts[-1].get_text().replace("\n", " ")
-    assert {"unit", "4", "9", "patch 1", "patch 3", "20 px = 1°"} <= set(spied.words)
+    assert {"unit", "4", "9", "patch 1", "patch 3", "20 px = 1°"} <= set(labels(figure))
 
 
 RADIUS = np.arange(9.0)
@@ -220,7 +184,7 @@ def test_few_units_have_an_axis_each_and_fill_it() -> None:
 
 
 def test_degrees_stand_above_where_they_are_known() -> None:
-    figure = sheets.draw_profile_sheet(DOG[None], RADIUS, [0], "conv1", degree=4.0)
+    figure = sheets.draw_profile_sheet(DOG[None], RADIUS, [0], "conv1", pixels_per_degree=4.0)
     picture(figure)
     (above,) = figure.axes[0].child_axes
     assert above.get_xlim() == pytest.approx((0, 2))

@@ -9,7 +9,7 @@ from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.mapping.readout import UnitReadout
 from deepsal.rf.tuning import stimuli
 from deepsal.rf.tuning.battery import BatteryResponses, record_responses, scale_battery
-from tests.conftest import arrays_equal, backbone
+from tests.conftest import NoTrace, arrays_equal, backbone
 
 BATTERIES = "disks", "annuli", "spots", "gratings", "edges", "colours"
 
@@ -128,17 +128,14 @@ def test_layers_differ_only_in_what_they_see_and_share_one_call() -> None:
         assert arrays_equal(getattr(both["conv4"], what), getattr(alone["conv4"], what))
 
 
-def test_probing_leaves_the_network_and_the_generators_as_they_were() -> None:
+def test_recording_leaves_the_network_and_the_generators_as_they_were(
+    leaves_no_trace: NoTrace,
+) -> None:
     network = backbone().train()
     network.get_submodule("conv3").requires_grad_(False)
-    before = {k: v.clone() for k, v in network.state_dict().items()}
     states = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"]
-    record_responses(network, ["conv3", "conv4"], (64, 64))
-    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
-    assert all(module.training for module in network.modules())
-    assert [p.requires_grad for p in network.get_submodule("conv3").parameters()] == [False] * 3
-    assert all(p.grad is None for p in network.parameters())
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    with leaves_no_trace(network):
+        record_responses(network, ["conv3", "conv4"], (64, 64))
     assert torch.equal(states[0], torch.get_rng_state())
     assert arrays_equal(states[1], np.random.get_state(legacy=False)["state"]["key"])
 

@@ -1,1 +1,1 @@
-"""Engine of gradients that are computed only where the image reaches the unit."""
+"""Gradients computed only where the image reaches the unit."""

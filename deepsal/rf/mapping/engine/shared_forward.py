@@ -1,92 +1,91 @@
-"""One forward pass for all units that look at the same image, and only the work that is needed."""
+"""One forward pass for all units on one image, and backward passes only over the cells needed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
-from deepsal.rf.mapping.engine.windowed_gradient import Box, bounding_box
+from deepsal.rf.mapping.engine.windowed_gradient import Box, aten, bounding_box
 from deepsal.rf.mapping.engine.windowed_operators import convolution_backward
 
-_aten = torch.ops.aten
 SAMPLEWISE_OPERATORS = {
-    _aten._adaptive_avg_pool2d.default,
-    _aten.add.Tensor,
-    _aten.avg_pool2d.default,
-    _aten.cat.default,
-    _aten.clone.default,
-    _aten.constant_pad_nd.default,
-    _aten.convolution.default,
-    _aten.cudnn_batch_norm.default,
-    _aten.div.Tensor,
-    _aten.gelu.default,
-    _aten.hardsigmoid.default,
-    _aten.hardswish.default,
-    _aten.hardtanh.default,
-    _aten.leaky_relu.default,
-    _aten.max_pool2d_with_indices.default,
-    _aten.mean.dim,
-    _aten.mul.Tensor,
-    _aten.native_batch_norm.default,
-    _aten.relu.default,
-    _aten.sigmoid.default,
-    _aten.silu.default,
-    _aten.sub.Tensor,
-    _aten.tanh.default,
+    aten._adaptive_avg_pool2d.default,
+    aten.add.Tensor,
+    aten.avg_pool2d.default,
+    aten.cat.default,
+    aten.clone.default,
+    aten.constant_pad_nd.default,
+    aten.convolution.default,
+    aten.cudnn_batch_norm.default,
+    aten.div.Tensor,
+    aten.gelu.default,
+    aten.hardsigmoid.default,
+    aten.hardswish.default,
+    aten.hardtanh.default,
+    aten.leaky_relu.default,
+    aten.max_pool2d_with_indices.default,
+    aten.mean.dim,
+    aten.mul.Tensor,
+    aten.native_batch_norm.default,
+    aten.relu.default,
+    aten.sigmoid.default,
+    aten.silu.default,
+    aten.sub.Tensor,
+    aten.tanh.default,
 }
-"""Operators that treat every sample of a batch alike and alone."""
+"""Operators that treat every sample of a batch alike, without the other samples."""
 IN_PLACE_OPERATORS = {
-    _aten.add_.Tensor,
-    _aten.hardswish_.default,
-    _aten.hardtanh_.default,
-    _aten.leaky_relu_.default,
-    _aten.relu_.default,
-    _aten.silu_.default,
+    aten.add_.Tensor,
+    aten.hardswish_.default,
+    aten.hardtanh_.default,
+    aten.leaky_relu_.default,
+    aten.relu_.default,
+    aten.silu_.default,
 }
-
-
-PRESERVED_FORMATS = {None, torch.preserve_format}
 
 
 class SharedReplicaError(Exception):
-    """An operator cannot take replicas that share memory: it writes on them, or views them."""
+    """Raised where an operator writes to, or views, replicas that share memory."""
 
 
 class SharedForwardMode(TorchDispatchMode):
-    """Runs Captum's forward and backward passes with the same result and less work.
+    """Mode in which Captum's forward and backward passes take less work for the same result.
 
     A batch that is one image expanded (stride 0) stays one image through the forward pass. In the
-    backward pass gradients are carried as windows (`deepsal.rf.mapping.engine.windowed_gradient`).
+    backward pass gradients are windows (`deepsal.rf.mapping.engine.windowed_gradient`).
 
     Args:
-        needed: per convolution, in the order in which they run, the part of its input whose
-            gradient is wanted (`convolution_input_boxes`); None for all.
+        input_boxes: per convolution, in the order in which they run, the part of its input whose
+            gradient is computed (`convolution_input_boxes`); None for all.
+
+    Raises:
+        SharedReplicaError: an operator that cannot run on one image for all.
     """
 
-    def __init__(self, needed: Sequence[Box] | None = None) -> None:
+    def __init__(self, input_boxes: Sequence[Box] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.boxes = iter(needed) if needed is not None else None
-        self.needed: dict[tuple[Any, ...], Box | None] = {}
+        self.boxes = iter(input_boxes) if input_boxes is not None else None
+        self.box_of_input: dict[tuple[Any, ...], Box | None] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run one operator."""
-        if func is _aten.convolution_backward.default:
-            found = convolution_backward(*args, needed=self.needed.get(_storage_key(args[1])))
-            return func(*args) if found is NotImplemented else found
-        if func is _aten.convolution.default and self.boxes is not None:
-            # a checkpointed forward runs twice: nothing is known of the second
-            self.needed[_storage_key(args[0])] = next(self.boxes, None)
+        if func is aten.convolution_backward.default:
+            box = self.box_of_input.get(_storage_key(args[1]))
+            result = convolution_backward(*args, gradient_box=box)
+            return func(*args) if result is NotImplemented else result
+        if func is aten.convolution.default and self.boxes is not None:
+            # a checkpointed forward runs twice: the second time has no boxes
+            self.box_of_input[_storage_key(args[0])] = next(self.boxes, None)
         if func in SAMPLEWISE_OPERATORS and (count := _replica_count(func, args, kwargs or {})):
-            found = func(*_single_arguments(func, args, count), **kwargs or {})
-            if isinstance(found, tuple):
-                return tuple(_replicate(value, count) for value in found)
-            return _replicate(found, count)
+            result = func(*_single_arguments(func, args, count), **kwargs or {})
+            return tree_map(partial(_replicate, count=count), result)
         if func._schema.is_mutable and _has_zero_stride(args[0]):
             if func not in IN_PLACE_OPERATORS or not (count := _replica_count(func, args, {})):
                 raise SharedReplicaError
@@ -100,18 +99,18 @@ class SharedForwardMode(TorchDispatchMode):
             raise
 
 
-def convolution_input_boxes(run: Callable[[Tensor], Tensor], like: Tensor, part: Box) -> list[Box]:
-    """Return, per convolution that `run` calls, the cells of its input that see part of an image.
+def convolution_input_boxes(run: Callable[[Tensor], Tensor], like: Tensor, box: Box) -> list[Box]:
+    """Return, per convolution that `run` calls, the cells of its input that depend on a box.
 
-    They are those that turn NaN when that part is NaN.
+    They are the cells that turn NaN when the pixels in the box are NaN.
 
     Args:
-        run: the network, up to the probed layer.
+        run: the network, up to the layer of the units.
         like: (1, 3, h, w), for size, device and type.
-        part: of the image.
+        box: of the image.
     """
     image = torch.zeros_like(like)
-    image[:, :, part.rows, part.columns] = torch.nan
+    box.cut(image).fill_(torch.nan)
     with _record_nan_boxes() as boxes, torch.no_grad():
         run(image)
     return boxes
@@ -125,7 +124,7 @@ def _record_nan_boxes() -> Iterator[list[Box]]:
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
         ) -> Any:
-            if func is _aten.convolution.default:
+            if func is aten.convolution.default:
                 boxes.append(bounding_box(args[0].isnan()))
             return func(*args, **kwargs or {})
 
@@ -144,24 +143,28 @@ def _has_zero_stride(value: Any) -> bool:
 
 
 def _storage_key(image: Tensor) -> tuple[Any, ...]:
-    """Tell a convolution's input from others, such as a part of it, which starts where it does."""
+    """Return a key of a convolution's input that differs from those of its parts."""
     return image.data_ptr(), image.shape, image.stride()
 
 
 def _replica_count(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    """Return how many replicas of one image an operator is given; 0 if it is given others too.
+    """Return the number of replicas of one image that an operator takes; 0 if it takes others too.
 
-    Also 0 where it does not give one map per sample, or one that must lie in memory as a whole.
+    Also 0 for an operator that does not return one map per sample, or that returns a map whose
+    memory must be contiguous.
     """
     axis, *others = args[1:] or (0,)
     if (
-        (func is _aten.cat.default and axis in (0, -4))
-        or (func is _aten.mean.dim and (not axis or {0, -4} & {*axis} or others != [True]))
-        or (func is _aten.constant_pad_nd.default and len(axis) > 6)
-        or (func is _aten.clone.default and kwargs.get("memory_format") not in PRESERVED_FORMATS)
+        (func is aten.cat.default and axis in (0, -4))
+        or (func is aten.mean.dim and (not axis or {0, -4} & {*axis} or others != [True]))
+        or (func is aten.constant_pad_nd.default and len(axis) > 6)
+        or (
+            func is aten.clone.default
+            and kwargs.get("memory_format") not in (None, torch.preserve_format)
+        )
     ):
         return 0
-    maps = args[:1] if func is _aten.convolution.default else args
+    maps = args[:1] if func is aten.convolution.default else args
     tensors = [t for t in tree_leaves(maps) if isinstance(t, Tensor) and t.dim() == 4]
     counts = {len(t) for t in tensors if _is_replicated(t)}
     alike = all(_is_replicated(t) or len(t) == 1 for t in tensors)
@@ -170,7 +173,7 @@ def _replica_count(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 def _single_arguments(func: Any, args: tuple[Any, ...], count: int) -> Iterator[Any]:
     for i, value in enumerate(args):
-        weight = func is _aten.convolution.default and i > 0
+        weight = func is aten.convolution.default and i > 0
         yield value if weight else _single_replica(value, count)
 
 

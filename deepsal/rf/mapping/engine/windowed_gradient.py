@@ -1,8 +1,8 @@
-"""Gradients that are zero outside a window, carried through a backward pass as that window alone.
+"""Gradients stored as their non-zero window, with the rest of the map left out.
 
-A unit of a deep layer depends on a small part of the maps before it, and on nothing else. Autograd
-computes the whole map all the same. Here the gradient of a map is its non-zero window, which grows
-from one cell to the theoretical field on the way down: the same numbers, at a fraction of the work.
+A unit of a deep layer depends on a small part of the maps before it. Autograd computes the
+gradient of the whole map. Here a gradient is its non-zero window, which grows from one cell to the
+theoretical field during the backward pass: the same numbers, at a fraction of the work.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,28 +12,28 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-_aten = torch.ops.aten
+aten = torch.ops.aten
 ELEMENTWISE_OPERATORS = {
-    _aten.clone.default,
-    _aten.detach.default,
-    _aten.div.Tensor,
-    _aten.elu_backward.default,
-    _aten.gelu_backward.default,
-    _aten.hardsigmoid_backward.default,
-    _aten.hardswish_backward.default,
-    _aten.hardtanh_backward.default,
-    _aten.leaky_relu_backward.default,
-    _aten.mul.Tensor,
-    _aten.neg.default,
-    _aten.relu.default,
-    _aten.sigmoid_backward.default,
-    _aten.silu_backward.default,
-    _aten.tanh_backward.default,
-    _aten.threshold_backward.default,
+    aten.clone.default,
+    aten.detach.default,
+    aten.div.Tensor,
+    aten.elu_backward.default,
+    aten.gelu_backward.default,
+    aten.hardsigmoid_backward.default,
+    aten.hardswish_backward.default,
+    aten.hardtanh_backward.default,
+    aten.leaky_relu_backward.default,
+    aten.mul.Tensor,
+    aten.neg.default,
+    aten.relu.default,
+    aten.sigmoid_backward.default,
+    aten.silu_backward.default,
+    aten.tanh_backward.default,
+    aten.threshold_backward.default,
 }
-"""Operators that take a gradient of 0 to 0, cell by cell."""
+"""Operators that map a gradient of 0 to 0, cell by cell."""
 WINDOW_RULES: dict[Any, Callable[..., Any]] = {}
-"""Other operators (`windowed_operators`); a rule may return NotImplemented."""
+"""Rules of other operators, filled by `windowed_operators`; a rule may return NotImplemented."""
 
 
 class Box(NamedTuple):
@@ -44,81 +44,85 @@ class Box(NamedTuple):
     left: int
     right: int
 
-    @property
-    def rows(self) -> slice:
-        """The rows as a slice."""
-        return slice(self.top, self.bottom)
+    @classmethod
+    def whole(cls, size: Sequence[int]) -> "Box":
+        """Return the box of a whole map of size (h, w)."""
+        return cls(0, int(size[0]), 0, int(size[1]))
 
     @property
-    def columns(self) -> slice:
-        """The columns as a slice."""
-        return slice(self.left, self.right)
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.bottom - self.top, self.right - self.left
 
-    def within(self, other: "Box") -> "Box":
+    def cut(self, map_: Tensor) -> Tensor:
+        """Return the part of a tensor (…, h, w) that lies in this box, as a view."""
+        return map_[..., self.top : self.bottom, self.left : self.right]
+
+    def intersection(self, other: "Box") -> "Box":
         """Return the part of this box that lies in another; empty boxes have bottom = top."""
         top, left = max(self.top, other.top), max(self.left, other.left)
         bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
         return Box(top, max(top, bottom), left, max(left, right))
 
-    def moved(self, down: int, right: int) -> "Box":
+    def shifted(self, down: int, right: int) -> "Box":
         """Return the box in the frame of a map whose origin lies at (−down, −right)."""
         return Box(self.top + down, self.bottom + down, self.left + right, self.right + right)
 
 
 def bounding_box(mask: Tensor) -> Box:
-    """Return the smallest box around the True cells of (…, h, w); empty where there is none."""
+    """Return the smallest box around the True cells of (…, h, w); empty without a True cell."""
     mask = mask.flatten(0, -3).any(0)
     sides = []
     for axis in (1, 0):
-        at = mask.any(axis).nonzero()
-        sides += [int(at[0]), int(at[-1]) + 1] if len(at) else [0, 0]
+        cells = mask.any(axis).nonzero()
+        sides += [int(cells[0]), int(cells[-1]) + 1] if len(cells) else [0, 0]
     return Box(*sides)
 
 
 class WindowedGradient(Tensor):
-    """A tensor (B, C, h, w) of zeros, except for `inside` in `bounding_box`.
+    """A tensor (B, C, H, W) that is `window` (B, C, h, w) in `box`, and zero elsewhere.
 
-    Operators without a rule see the whole tensor, so that any network works; those with one (all
-    that convolutional networks are made of) return a `WindowedGradient` again.
+    Operators without a rule receive the whole tensor, so that any network works. Operators with a
+    rule (those of convolutional networks) return a `WindowedGradient` again.
     """
 
-    inside: Tensor
+    window: Tensor
     box: Box
 
     @staticmethod
-    def __new__(cls, inside: Tensor, box: Box, size: Sequence[int]) -> "WindowedGradient":
-        """Wrap what lies in a box of a map of `size` (h, w)."""
-        made = cast(Any, torch.Tensor)._make_wrapper_subclass(
-            cls, (*inside.shape[:2], *size), dtype=inside.dtype, device=inside.device
+    def __new__(cls, window: Tensor, box: Box, size: Sequence[int]) -> "WindowedGradient":
+        """Wrap the values of a box in a map of `size` (H, W)."""
+        gradient = cast(Any, torch.Tensor)._make_wrapper_subclass(
+            cls, (*window.shape[:2], *size), dtype=window.dtype, device=window.device
         )
-        made.inside, made.box = inside, box
-        return cast(WindowedGradient, made)
+        gradient.window, gradient.box = window, box
+        return cast(WindowedGradient, gradient)
 
     def dense(self) -> Tensor:
         """Return the tensor with its zeros."""
-        whole = self.inside.new_zeros(self.shape)
-        whole[:, :, self.box.rows, self.box.columns] = self.inside
+        whole = self.window.new_zeros(self.shape)
+        self.box.cut(whole).copy_(self.window)
         return whole
 
-    def like(self, inside: Tensor) -> "WindowedGradient":
+    def with_values(self, window: Tensor) -> "WindowedGradient":
         """Return other values in the same box."""
-        return WindowedGradient(inside, self.box, self.shape[-2:])
+        return WindowedGradient(window, self.box, self.shape[-2:])
 
-    def part(self, other: Any) -> Any:
-        """Return what lies in the box of a tensor that goes with this one; else the thing itself.
+    def cut_to_box(self, other: Any) -> Any:
+        """Return the part of a broadcastable tensor in this box; anything else unchanged.
 
-        Each axis that is not broadcast is cut: (B, C, h, w), but also (B, C, 1, w).
+        Each axis that is not broadcast is cut: of (B, C, H, W), but also of (B, C, 1, W).
         """
         if not isinstance(other, Tensor):
             return other
         if other.dim() > 0 and other.shape[-1] == self.shape[-1]:
-            other = other[..., self.box.columns]
+            other = other[..., self.box.left : self.box.right]
         if other.dim() > 1 and other.shape[-2] == self.shape[-2]:
-            other = other[..., self.box.rows, :]
+            other = other[..., self.box.top : self.box.bottom, :]
         return other
 
-    def holds(self, other: Any) -> bool:
-        """Tell whether another tensor, broadcast, gives no larger one than this."""
+    def broadcasts(self, other: Any) -> bool:
+        """Return whether the product with another tensor is no larger than this one."""
         return not isinstance(other, Tensor) or (
             other.dim() <= self.dim()
             and all(n in (1, m) for n, m in zip(other.shape[::-1], self.shape[::-1], strict=False))
@@ -128,17 +132,17 @@ class WindowedGradient(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Apply the operator's rule, or give it the dense tensors."""
+        """Apply the operator's rule, or run the operator on dense tensors."""
         gradient, *others = args
         if isinstance(gradient, WindowedGradient):
             alone = not any(isinstance(other, WindowedGradient) for other in others)
-            if func in ELEMENTWISE_OPERATORS and alone and all(map(gradient.holds, others)):
-                return gradient.like(
-                    func(gradient.inside, *map(gradient.part, others), **kwargs or {})
+            if func in ELEMENTWISE_OPERATORS and alone and all(map(gradient.broadcasts, others)):
+                return gradient.with_values(
+                    func(gradient.window, *map(gradient.cut_to_box, others), **kwargs or {})
                 )
             rule = WINDOW_RULES.get(func)
-            if rule and (found := rule(*args, **kwargs or {})) is not NotImplemented:
-                return found
+            if rule and (result := rule(*args, **kwargs or {})) is not NotImplemented:
+                return result
         return func(*tree_map(_to_dense, args), **tree_map(_to_dense, kwargs or {}))
 
 

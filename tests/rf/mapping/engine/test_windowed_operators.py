@@ -8,7 +8,7 @@ from torch.nn import functional
 from deepsal.rf.mapping.engine.shared_forward import SharedForwardMode
 from deepsal.rf.mapping.engine.windowed_gradient import Box, WindowedGradient
 from deepsal.rf.mapping.engine.windowed_operators import convolution_backward
-from tests.rf.mapping.engine.test_windowed_gradient import random, same
+from tests.rf.support import equals_dense, random_gradient
 
 aten = torch.ops.aten
 SIZE = (13, 17)
@@ -57,17 +57,19 @@ def image(batch: int = 2, channels: int = 4, size: tuple[int, int] = SIZE) -> Te
 def masked(whole: Tensor, kept: Box | None) -> Tensor:
     if kept is None:
         return whole
-    return WindowedGradient(whole[:, :, kept.rows, kept.columns], kept, whole.shape[-2:]).dense()
+    return WindowedGradient(kept.cut(whole), kept, whole.shape[-2:]).dense()
 
 
 def carried(run: Callable[[Tensor], Tensor], x: Tensor) -> None:
     """Compare an operator's rule with autograd, in all boxes."""
     output = run(x)
     for at in boxes(*output.shape[-2:]):
-        gradient = random(at, len(output), output.shape[1], (output.shape[2], output.shape[3]))
+        gradient = random_gradient(
+            at, len(output), output.shape[1], (output.shape[2], output.shape[3])
+        )
         (expected,) = torch.autograd.grad(output, x, gradient.dense(), retain_graph=True)
         (found,) = torch.autograd.grad(output, x, gradient, retain_graph=True)
-        assert same(found, expected), at
+        assert equals_dense(found, expected), at
 
 
 @pytest.mark.parametrize("needed", NEEDED, ids=str)
@@ -80,26 +82,26 @@ def test_a_convolution_gives_autograds_gradient_where_it_is_needed(
     output = module(x)
     shape = module.stride, module.padding, module.dilation, False, [0, 0], module.groups
     for at in boxes(*output.shape[-2:]):
-        gradient = random(at, 2, output.shape[1], (output.shape[2], output.shape[3]))
+        gradient = random_gradient(at, 2, output.shape[1], (output.shape[2], output.shape[3]))
         (expected,) = torch.autograd.grad(output, x, gradient.dense(), retain_graph=True)
         mask = [True, False, False]
         for given in (gradient, gradient.dense()):
             found, *nothing = convolution_backward(
-                given, x, module.weight, None, *shape, mask, needed=needed
+                given, x, module.weight, None, *shape, mask, gradient_box=needed
             )
             if needed is None:
-                assert same(found, expected), at
+                assert equals_dense(found, expected), at
             else:
-                kept = found.box.within(needed)
-                assert kept == found.box or found.inside.numel() == 0
-                assert same(found, masked(expected, needed)), at
+                kept = found.box.intersection(needed)
+                assert kept == found.box or found.window.numel() == 0
+                assert equals_dense(found, masked(expected, needed)), at
         assert nothing == [None, None]
 
 
 def test_a_convolutions_window_grows_by_its_reach_and_no_more() -> None:
     module = nn.Conv2d(4, 6, 3, padding=1)
     x = image()
-    (found,) = torch.autograd.grad(module(x), x, random(Box(5, 7, 8, 9), 2, 6, SIZE))
+    (found,) = torch.autograd.grad(module(x), x, random_gradient(Box(5, 7, 8, 9), 2, 6, SIZE))
     assert isinstance(found, WindowedGradient)
     assert found.box == (4, 8, 7, 10)
 
@@ -109,8 +111,8 @@ def test_a_gradient_that_is_all_zero_becomes_an_empty_window() -> None:
     weight = module.weight.detach()
     rest = [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, False, False]
     found, *_ = convolution_backward(torch.zeros(2, 6, *SIZE), image(), weight, None, *rest)
-    assert found.inside.numel() == 0
-    assert same(found, torch.zeros(2, 4, *SIZE))
+    assert found.window.numel() == 0
+    assert equals_dense(found, torch.zeros(2, 4, *SIZE))
 
 
 def test_a_gradient_that_is_not_finite_is_not_lost() -> None:
@@ -120,7 +122,7 @@ def test_a_gradient_that_is_not_finite_is_not_lost() -> None:
     rest = [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, False, False]
     found, *_ = convolution_backward(gradient, image(), module.weight.detach(), None, *rest)
     assert found.box == (5, 6, 6, 7)
-    assert found.inside[0].isnan().all()
+    assert found.window[0].isnan().all()
 
 
 def test_gradients_to_weights_and_transposed_convolutions_are_not_ours() -> None:
@@ -131,7 +133,7 @@ def test_gradients_to_weights_and_transposed_convolutions_are_not_ours() -> None
         with SharedForwardMode():
             found = torch.autograd.grad(run(x).square().sum(), inputs)
         for one, other in zip(found, expected, strict=True):
-            assert same(one, other, windowed=False)
+            assert equals_dense(one, other, windowed=False)
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -147,10 +149,10 @@ def test_batch_norm_in_eval_mode_keeps_the_window(affine: bool) -> None:
 def test_batch_norm_with_statistics_of_the_batch_sees_the_whole() -> None:
     module = nn.BatchNorm2d(4, track_running_stats=False).requires_grad_(False)
     x = image()
-    gradient = random(Box(2, 5, 3, 9), 2, 4, SIZE)
+    gradient = random_gradient(Box(2, 5, 3, 9), 2, 4, SIZE)
     (expected,) = torch.autograd.grad(module(x), x, gradient.dense())
     (found,) = torch.autograd.grad(module(x), x, gradient)
-    assert same(found, expected, windowed=False)
+    assert equals_dense(found, expected, windowed=False)
 
 
 @pytest.mark.parametrize(
@@ -171,34 +173,34 @@ def test_max_pooling_puts_each_gradient_where_the_maximum_was(module: nn.Module)
     carried(module, image())
     shared = image(1).detach().requires_grad_()
     output, indices = aten.max_pool2d_with_indices(shared.expand(3, -1, -1, -1), 3, 2)
-    gradient = random(Box(1, 4, 2, 7), 3, 4, (output.shape[2], output.shape[3]))
+    gradient = random_gradient(Box(1, 4, 2, 7), 3, 4, (output.shape[2], output.shape[3]))
     kernel = [3, 3], [2, 2], [0, 0], [1, 1], False
     rule = aten.max_pool2d_with_indices_backward
     same_indices = indices[:1].expand(3, -1, -1, -1)
     expanded = shared.detach().expand(3, -1, -1, -1)
     found = rule(gradient, expanded, *kernel, same_indices)
-    assert same(found, rule(gradient.dense(), expanded.contiguous(), *kernel, indices))
+    assert equals_dense(found, rule(gradient.dense(), expanded.contiguous(), *kernel, indices))
 
 
 def test_the_sum_of_two_windows_lies_in_their_hull() -> None:
     for one in boxes(*SIZE):
         for other in boxes(*SIZE):
-            a, b = random(one, size=SIZE), random(other, size=SIZE)
-            assert same(a + b, a.dense() + b.dense())
-    a = random(Box(1, 3, 2, 4), size=SIZE)
-    b = random(Box(2, 6, 1, 3), size=SIZE)
+            a, b = random_gradient(one, size=SIZE), random_gradient(other, size=SIZE)
+            assert equals_dense(a + b, a.dense() + b.dense())
+    a = random_gradient(Box(1, 3, 2, 4), size=SIZE)
+    b = random_gradient(Box(2, 6, 1, 3), size=SIZE)
     hull = a + b
     assert isinstance(hull, WindowedGradient)
     assert hull.box == (1, 6, 1, 4)
 
 
 def test_a_sum_with_anything_else_sees_the_whole() -> None:
-    a, b = random(Box(1, 3, 2, 4), size=SIZE), random(Box(1, 3, 2, 4), size=SIZE)
+    a, b = random_gradient(Box(1, 3, 2, 4), size=SIZE), random_gradient(Box(1, 3, 2, 4), size=SIZE)
     whole = torch.rand(2, 4, *SIZE)
-    assert same(a + whole, a.dense() + whole, windowed=False)
-    assert same(whole + a, a.dense() + whole, windowed=False)
-    assert same(torch.add(a, b, alpha=3), a.dense() + 3 * b.dense(), windowed=False)
-    assert same(a + 1, a.dense() + 1, windowed=False)
+    assert equals_dense(a + whole, a.dense() + whole, windowed=False)
+    assert equals_dense(whole + a, a.dense() + whole, windowed=False)
+    assert equals_dense(torch.add(a, b, alpha=3), a.dense() + 3 * b.dense(), windowed=False)
+    assert equals_dense(a + 1, a.dense() + 1, windowed=False)
     assert (a + 0) is a
 
 
@@ -209,19 +211,19 @@ def test_padding_is_cut_off_also_where_it_holds_the_whole_window(pad: tuple[int,
         carried(lambda x: functional.pad(x, pad), x)
         return
     output = functional.pad(x, pad)
-    gradient = random(Box(2, 5, 3, 9), 2, 4, (output.shape[2], output.shape[3]))
+    gradient = random_gradient(Box(2, 5, 3, 9), 2, 4, (output.shape[2], output.shape[3]))
     (expected,) = torch.autograd.grad(output, x, gradient.dense(), retain_graph=True)
     (found,) = torch.autograd.grad(output, x, gradient)
-    assert same(found, expected, windowed=False)
+    assert equals_dense(found, expected, windowed=False)
 
 
 def test_channels_are_taken_apart_where_maps_were_joined() -> None:
     x = image()
     for at in boxes(*SIZE):
-        gradient = random(at, 2, 12, SIZE)
+        gradient = random_gradient(at, 2, 12, SIZE)
         joined = torch.cat([x, 2 * x, x.square()], 1)
         (expected,) = torch.autograd.grad(joined, x, gradient.dense(), retain_graph=True)
         (found,) = torch.autograd.grad(joined, x, gradient)
-        assert same(found, expected)
-    assert same(gradient[:, 3:7:2], gradient.dense()[:, 3:7:2])
-    assert same(gradient[1:], gradient.dense()[1:], windowed=False)
+        assert equals_dense(found, expected)
+    assert equals_dense(gradient[:, 3:7:2], gradient.dense()[:, 3:7:2])
+    assert equals_dense(gradient[1:], gradient.dense()[1:], windowed=False)

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepsal.models.compilation import CompiledForward
 from deepsal.rf.mapping.gradient_fields import map_receptive_fields
+from deepsal.training.compiled_forward import CompiledForward
 from deepsal.training.task import SaliencyTask
 from tests import conftest
-from tests.training.test_task import fit
+from tests.training.support import fit
 
 IMAGE = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 SIZE = (64, 96)

@@ -1,4 +1,4 @@
-"""A network's forward pass compiled by torch, beside the network."""
+"""A forward pass compiled by torch that leaves its network as it is."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -10,18 +10,17 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 
 
 class CompiledForward:
-    """A compiled forward pass that leaves its network as it is.
+    """Compile the forward pass of a network; the network and its parameter names stay unchanged.
 
-    The network keeps its names in a checkpoint. While it has hooks it is called uncompiled, because
-    compiled code does not call them. Copies and pickles carry no compiled code: each compiles at
-    its own first call.
+    A network with hooks is called uncompiled, because compiled code calls no hooks. Copies and
+    pickles carry no compiled code: each compiles at its own first call.
 
     Args:
-        network: what to compile.
+        network: any module that takes an image and a size.
         mode: of `torch.compile`; True for its default.
 
     Raises:
-        ValueError: an unknown mode, or at the first call: torch cannot compile here.
+        ValueError: an unknown mode; at the first call, torch cannot compile on this machine.
     """
 
     def __init__(self, network: nn.Module, mode: bool | str) -> None:
@@ -34,7 +33,7 @@ class CompiledForward:
         self.compiled: Callable[..., Tensor] | None = None
 
     def __call__(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return what the network returns."""
+        """Return the network's output for an image at a size."""
         if _has_hooks(self.network):
             return cast(Tensor, self.network(image, size))
         if self.compiled is None:
