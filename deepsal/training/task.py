@@ -12,10 +12,12 @@ from typing_extensions import override
 
 from deepsal.data.batch import GroundTruth
 from deepsal.metrics.scoring import ImageScorer, MeanScores
+from deepsal.metrics.visual_search import MAX_FIXATIONS, score_target
 from deepsal.models import Baseline, Centre, FinetuneDepth, HumanCeiling, SaliencyNetwork, Uniform
 from deepsal.rf.arithmetic import full_precision
 from deepsal.training.compiled_forward import CompiledForward
 from deepsal.training.losses import PendingLossTerms, SaliencyLoss
+from deepsal.vocabulary import SCORES
 
 
 @runtime_checkable
@@ -35,7 +37,8 @@ class SaliencyTask(pl.LightningModule):
     runs in full float32, whatever precision the training used. In it every image is also scored for
     the centre prior (from the training fixations) and for chance; `rows` then holds one dict per
     image: `name`, `nss` …, `centre_nss` …, `chance_nss` …. Shuffled AUC is against the other test
-    images' fixations, information gain over the centre.
+    images' fixations, information gain over the centre. An image with a search target also has the
+    scores of `deepsal.metrics.visual_search`; `search` is 100 where 100 fixations miss the target.
 
     Args:
         network: image (B, 3, h, w) in [0, 1] → log density (B, H, W); a baseline only to test.
@@ -154,9 +157,9 @@ class SaliencyTask(pl.LightningModule):
                 for row, value in zip(rows, per_image.tolist(), strict=True):
                     row[f"{label}{score}"] = value
         self.rows += rows
-        named = [key for key in rows[0] if key != "name" and "_" not in key]
-        mine = {f"test/{s}": sum(row[s] for row in rows) / len(rows) for s in named}
-        self.log_dict(mine, batch_size=len(rows), sync_dist=True)
+        scores = [key for key in rows[0] if key in SCORES]
+        means = {f"test/{s}": sum(row[s] for row in rows) / len(rows) for s in scores}
+        self.log_dict(means, batch_size=len(rows), sync_dist=True)
 
     @override
     def configure_optimizers(self) -> Any:
@@ -194,7 +197,18 @@ class SaliencyTask(pl.LightningModule):
         if isinstance(network, HumanCeiling):  # its truth is not everybody's fixations
             height, width = batch.density.shape[-2:]
             return network.score_ceiling(batch.name, (height, width), score)
-        return score(self._predict(network, batch), truth)
+        log_density = self._predict(network, batch)
+        return score(log_density, truth) | self._target_scores(log_density, batch.name[0])
+
+    def _target_scores(self, log_density: Tensor, name: str) -> dict[str, Tensor]:
+        """Return the scores of an image with a search target, `{}` for any other."""
+        masks = self._tested.target_masks(name)
+        if masks is None:
+            return {}
+        saliency = (log_density[0] - log_density.max()).exp().cpu()
+        scores = score_target(saliency, *masks)
+        scores = scores._replace(search=min(scores.search, MAX_FIXATIONS))
+        return {key: torch.tensor([value]) for key, value in scores._asdict().items()}
 
     def predictor(self, dataset: Any) -> Callable[[Tensor, tuple[int, int], list[str]], Tensor]:
         """Return `log_density`, ready for the images of a data set."""
