@@ -208,7 +208,7 @@ class SaliencyTask(pl.LightningModule):
         saliency = (log_density[0] - log_density.max()).exp().cpu()
         scores = score_target(saliency, *masks)
         scores = scores._replace(search=min(scores.search, MAX_FIXATIONS))
-        return {key: torch.tensor([value]) for key, value in scores._asdict().items()}
+        return {key: torch.tensor([float(value)]) for key, value in scores._asdict().items()}
 
     def predictor(self, dataset: Any) -> Callable[[Tensor, tuple[int, int], list[str]], Tensor]:
         """Return `log_density`, ready for the images of a data set."""
