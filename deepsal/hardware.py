@@ -25,18 +25,19 @@ class GPU(NamedTuple):
 
 
 def visible_gpus() -> list[GPU]:
-    """Return the NVIDIA GPUs that this process may use, in the order of `nvidia-smi`.
+    """Return the NVIDIA GPUs that this process may use.
 
-    CUDA_VISIBLE_DEVICES selects among them as CUDA does: numbers or beginnings of identifiers, up
-    to the first that does not exist. A part of a GPU (MIG) counts as the machine's first GPU.
-    The list is empty where `nvidia-smi` is missing or fails.
+    They are in the order of CUDA_VISIBLE_DEVICES, which selects as in CUDA: numbers or beginnings
+    of identifiers, up to the first that does not exist. Without it they are in the order of
+    `nvidia-smi`. A part of a GPU (MIG) counts as the machine's first GPU. The list is empty if
+    `nvidia-smi` is missing or fails.
     """
     installed = _installed_gpus()
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
+    selection = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if selection is None:
         return installed
     visible: list[GPU] = []
-    for entry in map(str.strip, chosen.split(",")):
+    for entry in map(str.strip, selection.split(",")):
         gpu = next((g for i, g in enumerate(installed) if _entry_selects(entry, i, g)), None)
         if gpu is None:
             break
@@ -61,7 +62,7 @@ def _installed_gpus() -> list[GPU]:
 
 
 def cpu_instruction_sets() -> frozenset[str]:
-    """Return the instruction sets of the processor, such as `avx2`; none where not on Linux."""
+    """Return the instruction sets of the processor, such as `avx2`; on Linux only, else none."""
     text = CPUINFO_FILE.read_text() if CPUINFO_FILE.is_file() else ""
     flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
     return frozenset(flags[1].split() if flags else ())

@@ -31,6 +31,13 @@ SCORES = {
     "emd": ScoreEntry("EMD", "min", "cells of 32 px"),
 }
 """Scores of an image, in the order of tables."""
+TARGET_SCORES = {
+    "gsi": ScoreEntry("GSI"),
+    "msrtarget": ScoreEntry("MSR target"),
+    "msrbackground": ScoreEntry("MSR background", "min"),
+    "search": ScoreEntry("search", "min", "fixations"),
+}
+"""Scores of an image with a search target, in the order of tables; `search` is to the target."""
 VALIDATION_METRICS = {"loss": "min"} | {s: SCORES[s].direction for s in ("kl", "nss", "cc")}
 """Validation metrics that can choose the best epoch, and the better direction of each."""
 MEASURES = {

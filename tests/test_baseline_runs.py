@@ -118,5 +118,5 @@ def test_images_without_fixations_are_exported_and_not_tested(
         execute(composed(tmp_path, *few, "do=[test]"), tmp_path)
     with pytest.raises(ValueError, match="has no training images"):
         execute(composed(tmp_path, *few, "do=[fit]"), tmp_path)
-    with pytest.raises(ValueError, match=r"made of training fixations.*data@tested=NAME"):
+    with pytest.raises(ValueError, match=r"needs training fixations.*data@tested=NAME"):
         execute(composed(tmp_path / "c", *few, "network=centre", "do=[export]"), tmp_path)

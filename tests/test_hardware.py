@@ -18,7 +18,7 @@ def test_gpus_are_read_from_nvidia_smi(install_gpus: Callable[..., None]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("chosen", "uuids"),
+    ("selection", "uuids"),
     [
         ("", []),
         ("-1", []),
@@ -30,13 +30,13 @@ def test_gpus_are_read_from_nvidia_smi(install_gpus: Callable[..., None]) -> Non
     ],
 )
 def test_only_visible_gpus_count(
-    chosen: str,
+    selection: str,
     uuids: list[str],
     install_gpus: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     install_gpus(A100, V100)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", selection)
     assert [gpu.uuid for gpu in hardware.visible_gpus()] == uuids
 
 

@@ -13,6 +13,7 @@ import run
 from deepsal.rf import store
 from deepsal.runs import targets
 from deepsal.training.task import SaliencyTask
+from deepsal.training.wandb_log import WeightsAndBiases
 from tests.support import ROOT, SMALL, built, composed, execute, launch, plain, write_config
 
 GROUPS = sorted(folder for folder in (ROOT / "conf").iterdir() if folder.is_dir())
@@ -64,6 +65,12 @@ def test_a_job_that_was_begun_on_another_machine_keeps_its_precision(tmp_path: P
         assert config.trainer.precision == expected
     run.keep_written_precision(fresh := composed(tmp_path), tmp_path / "new" / "config.yaml")
     assert fresh.trainer.precision in {"bf16-mixed", "32-true"}
+
+
+def test_a_run_on_the_dashboard_is_named_after_what_it_trains(tmp_path: Path) -> None:
+    trainer = built(tmp_path, "backbone=alexnet", "backbone.weights=null", "data=popout")["trainer"]
+    (logger,) = (each for each in trainer.loggers if isinstance(each, WeightsAndBiases))
+    assert logger._wandb_init["name"] == "alexnet-all-kl_cc_nss-s0"
 
 
 def test_one_network_is_built_not_two(tmp_path: Path) -> None:

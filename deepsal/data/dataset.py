@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,6 +30,8 @@ class Stimulus:
         subjects: int (N,), who made each fixation.
         read: returns the image as uint8 (3, height, width), RGB.
         sigma: the blur of its ground truth in its pixels, where it is not that of the data set.
+        target_masks: returns the pixels (height, width) of a search target and those of its
+            distractors; None for an image without a target.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Stimulus:
     subjects: NDArray[np.int64]
     read: Callable[[], UInt8[Tensor, "3 H W"]]
     sigma: float | None = None
+    target_masks: Callable[[], tuple[Bool[Tensor, "H W"], Bool[Tensor, "H W"]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,11 @@ class SaliencyDataset:
     def sigma_of(self, name: str) -> float:
         """Return the blur of an image's ground truth in its pixels."""
         return next(s.sigma for s in self.stimuli if s.name == name) or self.sigma
+
+    def target_masks(self, name: str) -> tuple[Bool[Tensor, "H W"], Bool[Tensor, "H W"]] | None:
+        """Return the pixels of an image's search target and of its distractors, if it has one."""
+        masks = next(s.target_masks for s in self.stimuli if s.name == name)
+        return masks() if masks else None
 
     def points(self, split: str) -> NDArray[np.float64]:
         """Return all fixations of a split as fractions (x, y) in [0, 1) of their image, (N, 2)."""

@@ -1,4 +1,4 @@
-"""Whether a map finds the odd item of a search array whose place is known.
+"""Scores of a saliency map on a search array whose target is known.
 
 Maps are saliency at the pixels of the array, non-negative: a density, not its logarithm.
 """
@@ -10,39 +10,42 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+MAX_FIXATIONS = 100
+
 
 class TargetScores(NamedTuple):
-    """Scores of one map on one array.
+    """Scores of one map on one array, named as in `deepsal.vocabulary.TARGET_SCORES`.
 
-    gsi: (T−D)/(T+D) of the mean saliency T on the target and D on the distractors (the global
-    saliency index of Spratling 2012): 1 finds the target alone, 0 no difference · target_ratio:
-    highest saliency of the target over that of the distractors · background_ratio: highest of the
-    background over that of the target (Kotseruba et al. 2019, BMVC) · fixations: how many, from
-    peak to peak with inhibition of return, until the target is hit; infinite if it is not.
+    gsi: (T−D)/(T+D) of the mean saliency T of the target and D of the distractors, the global
+    saliency index (Spratling 2012); 1 where only the target is salient, 0 without a difference ·
+    msrtarget: maximum saliency of the target over that of the distractors · msrbackground: maximum
+    of the background over that of the target (Kotseruba et al. 2019, BMVC) · search: number of
+    fixations, from peak to peak with inhibition of return, until the target is hit; infinite if it
+    is not.
     """
 
     gsi: float
-    target_ratio: float
-    background_ratio: float
-    fixations: float
+    msrtarget: float
+    msrbackground: float
+    search: float
 
 
 def score_target(
     saliency: Float[Tensor, "H W"],
     target: Bool[Tensor, "H W"],
     distractors: Bool[Tensor, "H W"],
-    radius: float | None = None,
-    limit: int = 100,
+    inhibition_radius: float | None = None,
+    max_fixations: int = MAX_FIXATIONS,
 ) -> TargetScores:
-    """Return the scores of a map.
+    """Score a saliency map by its values on the target, the distractors and the background.
 
     Args:
         saliency: non-negative.
-        target: the odd item's pixels.
-        distractors: those of all other items.
-        radius: of the disc that a fixation inhibits, in pixels; None for half the diameter of a
-            disc twice as large as the target.
-        limit: how many fixations are tried.
+        target: pixels of the odd item.
+        distractors: pixels of all other items.
+        inhibition_radius: of the disc that a fixation inhibits, in pixels; None for that of a disc
+            of twice the target's area.
+        max_fixations: number of fixations that are tried.
 
     Raises:
         ValueError: a mask is empty, or a saliency is negative or not finite.
@@ -50,48 +53,52 @@ def score_target(
     >>> map = torch.zeros(9, 9); map[1, 1], map[4, 4], map[7, 7] = 4.0, 2.0, 1.0
     >>> target, distractors = torch.zeros(2, 9, 9, dtype=torch.bool)
     >>> target[4, 4], distractors[7, 7] = True, True
-    >>> gsi, of_target, of_background, found = score_target(map, target, distractors)
-    >>> round(gsi, 3), of_target, of_background, found
+    >>> scores = score_target(map, target, distractors)
+    >>> round(scores.gsi, 3), scores.msrtarget, scores.msrbackground, scores.search
     (0.333, 2.0, 2.0, 2.0)
     """
     if not (torch.isfinite(saliency).all() and (saliency >= 0).all()):
         raise ValueError("a saliency map is finite and nowhere negative; exp() a log density")
     if not target.any() or not distractors.any():
         raise ValueError("an array has a target and distractors; a mask is empty")
-    here, there = float(saliency[target].mean()), float(saliency[distractors].mean())
-    background = saliency[~(target | distractors)]
-    peaks = [float(part.max()) for part in (saliency[target], saliency[distractors], background)]
-    if radius is None:
-        radius = math.sqrt(2 * float(target.sum()) / math.pi)
+    parts = saliency[target], saliency[distractors], saliency[~(target | distractors)]
+    on, off = (float(part.mean()) for part in parts[:2])
+    peak, distractor_peak, background_peak = (float(part.max()) for part in parts)
+    if inhibition_radius is None:
+        inhibition_radius = math.sqrt(2 * float(target.sum()) / math.pi)
     return TargetScores(
-        (here - there) / (here + there) if here + there else 0.0,
-        _ratio(peaks[0], peaks[1]),
-        _ratio(peaks[2], peaks[0]),
-        fixations_to_target(saliency, target, radius, limit),
+        (on - off) / (on + off) if on + off else 0.0,
+        _ratio(peak, distractor_peak),
+        _ratio(background_peak, peak),
+        fixations_to_target(saliency, target, inhibition_radius, max_fixations),
     )
 
 
 def fixations_to_target(
-    saliency: Float[Tensor, "H W"], target: Bool[Tensor, "H W"], radius: float, limit: int = 100
+    saliency: Float[Tensor, "H W"],
+    target: Bool[Tensor, "H W"],
+    inhibition_radius: float,
+    max_fixations: int = MAX_FIXATIONS,
 ) -> float:
-    """Return how many fixations, each at the highest peak left, it takes to hit the target.
+    """Return the number of fixations until the target is hit, each at the highest peak.
 
-    Around each a disc is inhibited. Infinite if the limit or an empty map comes first.
+    After each fixation, saliency in a disc around it is set to 0. The number is infinite if
+    `max_fixations` do not hit the target or the map is 0 before.
 
     >>> map = torch.tensor([[3.0, 0.0, 0.0, 2.0, 0.0, 1.0]])
-    >>> fixations_to_target(map, map == 1, radius=1.0)
+    >>> fixations_to_target(map, map == 1, inhibition_radius=1.0)
     3.0
     """
-    left = saliency.clone()
-    rows, columns = (torch.arange(n) for n in left.shape)
-    for count in range(1, limit + 1):
-        place = int(left.argmax())
-        y, x = divmod(place, left.shape[1])
-        if left[y, x] <= 0:
+    remaining = saliency.clone()
+    rows, columns = (torch.arange(n) for n in saliency.shape)
+    for count in range(1, max_fixations + 1):
+        y, x = divmod(int(remaining.argmax()), saliency.shape[1])
+        if remaining[y, x] <= 0:
             break
         if target[y, x]:
             return float(count)
-        left[(rows[:, None] - y).square() + (columns - x).square() <= radius**2] = 0
+        distance = (rows[:, None] - y).square() + (columns - x).square()
+        remaining[distance <= inhibition_radius**2] = 0
     return math.inf
 
 

@@ -55,7 +55,7 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         for stage, module in zip(STAGES, stages, strict=True):
             self.add_module(stage, module)
-        for module in self.modules():  # attribution hooks must see what a rectifier is given
+        for module in self.modules():  # attribution hooks read the input of a rectifier
             if "inplace" in vars(module):
                 vars(module)["inplace"] = False
         self.channels, self.strides = self._shapes()
@@ -141,7 +141,7 @@ def backbone_from_checkpoint(start: Backbone, checkpoint: str | Path) -> Backbon
 
 
 def _is_timm(model: str) -> bool:
-    import timm  # only here: it imports W&B
+    import timm  # not at the top: it imports W&B
 
     return bool(timm.is_model(model))
 

@@ -8,7 +8,11 @@ PARTS = ("task", "data", "callbacks", "logger", "trainer", "claims", "export")
 """Parts of a configuration that become objects."""
 
 ALLOWED_PACKAGES = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
-NAMED_TARGETS = {"deepsal.models.build_backbone", "deepsal.data.fetch_if_missing"}
+NAMED_TARGETS = {
+    "deepsal.models.build_backbone",
+    "deepsal.data.fetch_if_missing",
+    "deepsal.training.wandb_log.WeightsAndBiases",
+}
 """Targets with an argument `name`; everywhere else `name` is an option's label."""
 
 

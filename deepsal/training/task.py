@@ -12,10 +12,12 @@ from typing_extensions import override
 
 from deepsal.data.batch import Batch, GroundTruth
 from deepsal.metrics.scoring import ImageScorer, MeanScores
+from deepsal.metrics.visual_search import MAX_FIXATIONS, score_target
 from deepsal.models import Baseline, Centre, FinetuneDepth, HumanCeiling, SaliencyNetwork, Uniform
 from deepsal.rf.arithmetic import full_precision
 from deepsal.training.compiled_forward import CompiledForward
 from deepsal.training.losses import PendingLossTerms, SaliencyLoss
+from deepsal.vocabulary import SCORES
 
 DensityPredictor = Callable[[Tensor, tuple[int, int], list[str]], Tensor]
 """Images (B, 3, h, w) in [0, 1], output size (H, W), names → log density (B, H, W) on the CPU."""
@@ -29,7 +31,8 @@ class SaliencyTask(pl.LightningModule):
     baselines on every image: the centre prior (from the training fixations) and chance. Shuffled
     AUC is computed against fixations on other test images, information gain against the centre
     prior. After a test, `test_rows` holds a dict per image: `name`, `nss` …, `centre_nss` …,
-    `chance_nss` ….
+    `chance_nss` …. An image with a search target also has the scores of
+    `deepsal.metrics.visual_search`; `search` is 100 where 100 fixations miss the target.
 
     Args:
         network: images (B, 3, h, w) in [0, 1] → log density (B, H, W). A baseline can be tested but
@@ -149,7 +152,7 @@ class SaliencyTask(pl.LightningModule):
                 for row, value in zip(rows, per_image.tolist(), strict=True):
                     row[f"{label}{score}"] = value
         self.test_rows += rows
-        scores = [key for key in rows[0] if key != "name" and "_" not in key]
+        scores = [key for key in rows[0] if key in SCORES]
         means = {f"test/{score}": sum(row[score] for row in rows) / len(rows) for score in scores}
         self.log_dict(means, batch_size=len(rows), sync_dist=True)
 
@@ -187,7 +190,18 @@ class SaliencyTask(pl.LightningModule):
         if isinstance(network, HumanCeiling):  # it is scored on held-out observers
             height, width = batch.density.shape[-2:]
             return network.score_ceiling(batch.name, (height, width), score)
-        return score(self._predict(network, batch), truth)
+        log_density = self._predict(network, batch)
+        return score(log_density, truth) | self._target_scores(log_density, batch.name[0])
+
+    def _target_scores(self, log_density: Tensor, name: str) -> dict[str, Tensor]:
+        """Return the scores of an image with a search target, `{}` for any other."""
+        masks = self._test_dataset.target_masks(name)
+        if masks is None:
+            return {}
+        saliency = (log_density[0] - log_density.max()).exp().cpu()
+        scores = score_target(saliency, *masks)
+        scores = scores._replace(search=min(scores.search, MAX_FIXATIONS))
+        return {key: torch.tensor([float(value)]) for key, value in scores._asdict().items()}
 
     def predictor(self, dataset: Any) -> DensityPredictor:
         """Return `log_density`, after preparing a baseline for a data set."""

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from deepsal.data.popout.popout import popout_test_arrays
-from deepsal.metrics.visual_search import fixations_to_target, score_target
+from deepsal.metrics.visual_search import TargetScores, fixations_to_target, score_target
+from deepsal.vocabulary import TARGET_SCORES
 
 
 def test_a_map_of_the_target_alone_is_perfect_and_one_without_it_is_not() -> None:
@@ -14,7 +15,7 @@ def test_a_map_of_the_target_alone_is_perfect_and_one_without_it_is_not() -> Non
         assert best == (1, math.inf, 0, 1)
         worst = score_target(distractors.float(), target, distractors)
         assert worst[:2] == (-1, 0)
-        assert worst.fixations == math.inf
+        assert worst.search == math.inf
         even = score_target(torch.ones(96, 128), target, distractors)
         assert even[:3] == (0, 1, 1)
 
@@ -26,14 +27,14 @@ def test_fixations_visit_every_brighter_item_before_the_target() -> None:
         saliency[int(y), int(x)] = 100 - i
     saliency[int(array.y[array.target]), int(array.x[array.target])] = 100 - 5.5
     target, distractors = array.masks()
-    assert score_target(saliency, target, distractors).fixations == (6 if array.target < 5 else 7)
+    assert score_target(saliency, target, distractors).search == (6 if array.target < 5 else 7)
 
 
 def test_inhibition_reaches_as_far_as_its_radius() -> None:
     saliency = torch.tensor([[5.0, 4.0, 0.0, 3.0, 0.0, 0.0, 2.0]])
     target = saliency == 2
     assert [fixations_to_target(saliency, target, r) for r in (0.0, 1.0, 3.0)] == [4, 3, 2]
-    assert fixations_to_target(saliency, target, 0.0, limit=3) == math.inf
+    assert fixations_to_target(saliency, target, 0.0, max_fixations=3) == math.inf
 
 
 def test_maps_that_are_no_saliency_and_empty_masks_are_refused() -> None:
@@ -43,3 +44,7 @@ def test_maps_that_are_no_saliency_and_empty_masks_are_refused() -> None:
             score_target(torch.full((4, 4), wrong), mask, mask)
     with pytest.raises(ValueError, match="a mask is empty"):
         score_target(torch.ones(4, 4), none, mask)
+
+
+def test_the_vocabulary_lists_every_target_score() -> None:
+    assert tuple(TARGET_SCORES) == TargetScores._fields

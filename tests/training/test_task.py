@@ -12,10 +12,11 @@ from deepsal.data.batch import GroundTruth
 from deepsal.data.fixation_maps import rasterise_fixations
 from deepsal.metrics import functional
 from deepsal.metrics.scoring import ImageScorer
+from deepsal.metrics.visual_search import score_target
 from deepsal.models import Centre, HumanCeiling, StoredMaps
 from deepsal.runs.export import PredictionExport
 from deepsal.training.task import SaliencyTask
-from deepsal.vocabulary import DEPTHS
+from deepsal.vocabulary import DEPTHS, TARGET_SCORES
 from tests.conftest import datamodule, task
 from tests.training.support import fit
 
@@ -82,6 +83,28 @@ def test_test_images_are_scored_at_their_own_size_beside_centre_and_chance(tmp_p
         assert row["nss"] == pytest.approx(expected["nss"].item(), abs=1e-5)
         assert row["chance_auc"] == 0.5
         assert row["centre_kl"] != row["chance_kl"]
+
+
+def test_images_with_a_search_target_have_its_scores_and_others_have_none(tmp_path: Path) -> None:
+    module = task()
+    trainer = fit(module, tmp_path, epochs=1)
+    data = datamodule()
+    trainer.test(module, data, verbose=False)
+    arrays = data.images["test"].stimuli
+    for row, batch, array in zip(module.test_rows, data.test_dataloader(), arrays, strict=True):
+        assert array.target_masks is not None
+        with torch.no_grad():
+            saliency = module.network.eval()(batch.image, batch.size[0])[0].exp()
+        expected = [min(value, 100) for value in score_target(saliency, *array.target_masks())]
+        assert [row[key] for key in TARGET_SCORES] == pytest.approx(expected, rel=1e-4)
+        assert row["chance_gsi"] == 0
+        assert row["chance_msrtarget"] == row["chance_msrbackground"] == 1
+        assert 1 <= row["search"] <= 100
+    dataset = data.dataset
+    plain = [replace(stimulus, target_masks=None) for stimulus in dataset.stimuli]
+    data = SaliencyDataModule(replace(dataset, stimuli=plain), (64, 96), 4)
+    trainer.test(module, data, verbose=False)
+    assert not any(set(TARGET_SCORES) & set(row) for row in module.test_rows)
 
 
 @pytest.mark.parametrize("network", ["trained", "human", "centre"])

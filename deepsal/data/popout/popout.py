@@ -90,4 +90,5 @@ def popout_test_arrays(
 def _array_stimulus(array: SearchArray, name: str, count: int) -> Stimulus:
     points = array.fixations(count)
     subjects = np.zeros(len(points), dtype=np.int64)
-    return Stimulus(name, array.look.size, points, subjects, partial(array.draw))
+    size, draw, masks = array.look.size, partial(array.draw), partial(array.masks)
+    return Stimulus(name, size, points, subjects, draw, target_masks=masks)

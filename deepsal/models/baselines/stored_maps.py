@@ -52,7 +52,7 @@ class StoredMaps(Baseline):
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(
-                f"{self.path} does not exist; set network.path to a folder of maps "
+                f"no maps here: {self.path} does not exist; set network.path to a folder of maps "
                 "or an HDF5 file of log densities"
             )
 

@@ -20,7 +20,7 @@ from deepsal.rf.claims.verdict import WITHDRAWAL_NOTE
 from deepsal.rf.plot.grid import SIGNED_COLOURS
 from deepsal.runs import score_files
 from deepsal.statistics import bootstrap_interval
-from deepsal.vocabulary import MEASURES, SCORES
+from deepsal.vocabulary import MEASURES, SCORES, TARGET_SCORES
 
 MAX_PAGE_BYTES = 8 * 10**6
 """Bytes a page may have; pictures of units shrink until it fits."""
@@ -70,13 +70,14 @@ def _page_parts(folder: Path, beside: Sequence[Path]) -> dict[str, Any]:
     test = score_files.read_scores(folder) if (folder / "scores.json").is_file() else None
     if test:
         test["scores"] |= baseline_scores(folder, beside)
+    entries = {**SCORES, **TARGET_SCORES}
     return {
         "header": read_header(folder),
         "scores": test,
         "score_names": {
-            k: v.label for k, v in SCORES.items() if test and k in test["scores"]["run"]
+            k: v.label for k, v in entries.items() if test and k in test["scores"]["run"]
         },
-        "lower": [s for s, entry in SCORES.items() if entry.direction == "min"],
+        "lower": [s for s, entry in entries.items() if entry.direction == "min"],
         "curves": training_charts(folder),
         "gallery": read_gallery(folder),
         "verdict": verdict,

@@ -12,7 +12,7 @@ from rich.table import Table
 from deepsal.rf import store
 from deepsal.rf.measures import profile
 from deepsal.runs import score_files
-from deepsal.vocabulary import SCORES
+from deepsal.vocabulary import SCORES, TARGET_SCORES, ScoreEntry
 
 
 def print_summary(folder: Path, console: Console | None = None) -> None:
@@ -25,6 +25,8 @@ def print_summary(folder: Path, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     if (folder / "scores.json").is_file():
         console.print(score_table(folder))
+        if set(TARGET_SCORES) & set(score_files.read_scores(folder)["scores"]["run"]):
+            console.print(score_table(folder, TARGET_SCORES, "Search for the target"))
     if table := field_table(folder):
         console.print(table)
     kinds = {
@@ -41,17 +43,19 @@ def print_summary(folder: Path, console: Console | None = None) -> None:
         console.print(f"  {kind:17} {name}")
 
 
-def score_table(folder: Path) -> Table:
+def score_table(
+    folder: Path, entries: Mapping[str, ScoreEntry] = SCORES, title: str = "Test scores"
+) -> Table:
     """Return the mean scores of a run and its baselines, ± half a 95 % interval over images."""
     found = score_files.read_scores(folder)
-    title = f"Test scores, {found['dataset']}, {found['images']} images at their own size"
+    title = f"{title}, {found['dataset']}, {found['images']} images at their own size"
     table = Table(title=title, box=SIMPLE, title_style="bold", title_justify="left", pad_edge=False)
     table.add_column("")
     table.padding = (0, 0, 0, 1)
-    known = [score for score in SCORES if score in found["scores"]["run"]]
+    known = [score for score in entries if score in found["scores"]["run"]]
     if len(known) > 7:  # eighty columns
         table.padding, table.show_edge = (0, 0, 0, 0), False
-    for label, direction, _ in (SCORES[score] for score in known):
+    for label, direction, _ in (entries[score] for score in known):
         table.add_column(f"{label}{'↓' if direction == 'min' else '↑'}", justify="right")
     for model, means in found["scores"].items():
         cells = [format_score(means[score]) for score in known]

@@ -9,6 +9,7 @@ from deepsal.report.tables import terminal
 from deepsal.rf import store
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields
 from deepsal.runs import score_files
+from deepsal.vocabulary import TARGET_SCORES
 
 
 def found(scale: float, dead: bool = False) -> ReceptiveFields:
@@ -73,6 +74,17 @@ def test_eight_scores_fit_eighty_columns_too(tmp_path: Path) -> None:
     text = printed(tmp_path)
     assert "EMD↓" in text
     assert "…" not in text
+
+
+def test_a_search_for_targets_has_a_table_of_its_own(tmp_path: Path) -> None:
+    keys = (*DEFAULT_SCORES, *TARGET_SCORES)
+    row = {f"{m}{s}": 0.5 for m in ("", "centre_", "chance_") for s in keys}
+    row |= {"msrtarget": 12.5, "search": 3.0, "chance_search": 100.0}
+    score_files.write_scores(tmp_path, [{"name": "a", **row}, {"name": "b", **row}], "pop-out")
+    text = printed(tmp_path)
+    for word in ("Search for the target", "GSI↑", "search↓", "12.50", "100.00"):
+        assert word in text
+    assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 80
 
 
 def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
