@@ -141,12 +141,12 @@ class FieldSnapshot:
             numbers |= self._similar(network, images)
         store.save_fields(self.file(checkpoint), found, {**self._about(network), **about}, each)
         return numbers, field_pictures.draw_field_grids(
-            self.folder, found, self.file(checkpoint), images.degree
+            self.folder, found, self.file(checkpoint), images.pixels_per_degree
         )
 
     def finish(self, images: FixationImages) -> dict[str, Path]:
         """Draw what takes all checkpoints, or is drawn once; see `field_pictures`."""
-        folder, degree = self.folder, images.degree
+        folder, degree = self.folder, images.pixels_per_degree
         pictures: dict[str, Path] = {}
         for stage in self.stages:
             pictures |= field_pictures.draw_field_evolution(folder, stage, self.sources[0], degree)

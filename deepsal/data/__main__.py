@@ -1,4 +1,4 @@
-"""The door to data on disk: `python -m deepsal.data cards | fetch | check | sheet | export`."""
+"""Command line for data on disk: `python -m deepsal.data cards | fetch | check | sheet | export`."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepsal.data.download.fetch import fetch_dataset
-from deepsal.data.formats.export import write_csv_folder
+from deepsal.data.formats.csv_folder import write_csv_folder
 from deepsal.data.index import dataset_cards, load_dataset
 from deepsal.data.inspect.check import check_dataset
 from deepsal.data.inspect.contact_sheet import fixation_sheet, save_png, search_array_sheet

@@ -121,7 +121,7 @@ class SaliencyTask(pl.LightningModule):
     def on_test_start(self) -> None:
         self.rows = []
         dataset = self.trainer.datamodule.dataset  # type: ignore[attr-defined]
-        if self._tested.hidden:
+        if self._tested.fixations_hidden:
             raise ValueError(
                 f"{self._tested.name} cannot be scored here: a benchmark's server keeps its "
                 "fixations; use do=[export] in place of test and send it the file"
@@ -210,7 +210,10 @@ class SaliencyTask(pl.LightningModule):
     def _others(self, batch: FixationBatch) -> Tensor:
         images = 10 if self.score.protocol == "mit" else None
         height, width = batch.density.shape[-2:]
-        counts = [self._tested.others("test", name, (height, width), images) for name in batch.name]
+        counts = [
+            self._tested.other_images_counts("test", name, (height, width), images)
+            for name in batch.name
+        ]
         return torch.stack(counts).to(batch.fixations)
 
     @staticmethod

@@ -155,7 +155,8 @@ def test_an_image_is_decoded_once() -> None:
         return stimulus.read()
 
     stimuli = [
-        Stimulus(s.name, s.size, s.fixations, s.subjects, partial(counted, s)) for s in data.stimuli
+        Stimulus(s.name, s.size, s.fixations, s.observers, partial(counted, s))
+        for s in data.stimuli
     ]
     images = SaliencyImages(SaliencyDataset("counted", stimuli, data.splits, 2.0), [0, 2], SIZE)
     first, second = ([images[i].image for i in (0, 1)] for _ in range(2))
@@ -175,7 +176,9 @@ def test_images_whose_fixations_are_kept_elsewhere_have_no_truth_and_no_training
     nobody = np.empty(0, dtype=np.int64)
     secret = Stimulus("a.png", SIZE, np.empty((0, 2)), nobody, partial(planted, 1, 1))
     splits: dict[str, list[int]] = {"train": [], "val": [], "test": [0]}
-    module = SaliencyDataModule(SaliencyDataset("secret", [secret], splits, 2.0, hidden=True), SIZE)
+    module = SaliencyDataModule(
+        SaliencyDataset("secret", [secret], splits, 2.0, fixations_hidden=True), SIZE
+    )
     (batch,) = module.test_dataloader()
     assert batch.image.shape == (1, 3, *SIZE)
     assert batch.density.shape == (1, *SIZE)

@@ -42,7 +42,7 @@ def test_fixations_lie_where_they_were_planted_and_know_who_made_them(
         assert stimulus.fixations.dtype == np.float64
         assert stimulus.fixations.shape == expected.shape
         assert (np.abs(stimulus.fixations - expected) <= fake.tolerance).all()
-        assert stimulus.subjects.tolist() == list(fake.subjects)
+        assert stimulus.observers.tolist() == list(fake.observers)
 
 
 @every
@@ -59,8 +59,8 @@ def test_the_splits_are_fixed_and_leave_no_image_out(fake: Fake, copied: Copied)
 def test_name_blur_and_degree_are_those_of_the_card(fake: Fake, copied: Copied) -> None:
     data, card = fake.load(copied(fake.name)), fake.module.DATASET_CARD
     assert data.name.removesuffix(" 2017") == card.title
-    assert (data.sigma, data.degree) == (card.sigma, card.degree)
-    assert data.hidden == (fake.table is None)
+    assert (data.sigma, data.pixels_per_degree) == (card.sigma, card.pixels_per_degree)
+    assert data.fixations_hidden == (fake.table is None)
 
 
 @every
@@ -143,7 +143,7 @@ def test_other_counts_than_those_of_the_release_are_refused(
     fake: Fake, copied: Copied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = copied(fake.name)
-    fixations = len(fake.subjects) * fake.images + fake.dropped.get("off the image", 0)
+    fixations = len(fake.observers) * fake.images + fake.dropped.get("off the image", 0)
     fake.install(monkeypatch, images=fake.images + 1)
     said = rf"holds {fake.images} images and {fixations} fixations, the release has "
     with pytest.raises(ValueError, match=rf"{said}{fake.images + 1} and {fixations};"):
@@ -156,4 +156,4 @@ def test_a_part_of_a_release_is_read_where_it_is_wanted(
 ) -> None:
     folder = copied(fake.name)
     fake.install(monkeypatch, images=fake.images + 1)
-    assert len(fake.load(folder, whole=False).stimuli) == fake.images
+    assert len(fake.load(folder, check_counts=False).stimuli) == fake.images

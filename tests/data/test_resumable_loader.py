@@ -37,18 +37,18 @@ def test_a_cut_epoch_goes_on_with_its_next_batch(workers: int) -> None:
     torch.manual_seed(0)
     data = datamodule((16, 1, 1), workers)
     whole = epochs(data, 2)
-    data.used = 3
+    data.batches_to_skip = 3
     loader = data.train_dataloader()
     (rest,) = loader
     assert equal(rest, whole[3])
     assert all_equal(list(loader), whole[4:]), "the next epoch is whole"
-    assert data.used == 0
+    assert data.batches_to_skip == 0
 
 
 def test_a_resumed_epoch_is_the_one_that_is_set_after_the_iterator_is_asked_for() -> None:
     whole = epochs(augmented())
     data = augmented()
-    data.used = 1
+    data.batches_to_skip = 1
     loader = data.train_dataloader()
     batches = iter(loader)
     assert isinstance(loader.sampler, EpochSampler)

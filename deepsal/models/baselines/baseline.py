@@ -21,7 +21,7 @@ class FixationDataset(Protocol):
 
     @property
     def stimuli(self) -> Sequence[Any]:
-        """All images: each with a name, a size (height, width), fixations and subjects."""
+        """All images: each with a name, a size (height, width), fixations and observers."""
 
     @property
     def splits(self) -> Mapping[str, Sequence[int]]:

@@ -65,7 +65,7 @@ class HumanCeiling(Baseline):
     def predict(self, image: ImageBatch, size: tuple[int, int], name: Sequence[str]) -> MapBatch:
         if len(name) != len(image):
             raise ValueError("Human knows images by name: call it with name=[…], one per image")
-        everyone = [torch.ones(1, len(self._of(n).subjects), dtype=torch.bool) for n in name]
+        everyone = [torch.ones(1, len(self._of(n).observers), dtype=torch.bool) for n in name]
         pairs = zip(name, everyone, strict=True)
         return torch.cat([self._view(n, size, who, who).log_density for n, who in pairs])
 
@@ -92,11 +92,11 @@ class HumanCeiling(Baseline):
         return {key: torch.stack([values[key] for values in found]) for key in found[0]}
 
     def _ceiling(self, name: str, size: tuple[int, int], score: ScoreFunction) -> dict[str, Tensor]:
-        subjects = torch.from_numpy(self._of(name).subjects)
-        people = subjects.unique()
+        observers = torch.from_numpy(self._of(name).observers)
+        people = observers.unique()
         if len(people) < 2:
             raise ValueError(f"{name} was seen by {len(people)} person; a ceiling takes two")
-        one = subjects == people[:, None]
+        one = observers == people[:, None]
         even = one[::2].any(0)
         alone = score(*self._view(name, size, ~one, one))
         halves = torch.stack([even, ~even])
@@ -157,12 +157,12 @@ class HumanCeiling(Baseline):
         weights = torch.tensor(choices, dtype=torch.float64)
         found = torch.zeros(len(bandwidths), len(weights), dtype=torch.float64)
         for stimulus in stimuli:
-            subjects = torch.from_numpy(stimulus.subjects)
-            if len(subjects.unique()) < 2:
+            observers = torch.from_numpy(stimulus.observers)
+            if len(observers.unique()) < 2:
                 continue
             points = torch.from_numpy(stimulus.fixations)
             extent = torch.tensor([stimulus.size[1], stimulus.size[0]])
-            others = subjects[:, None] != subjects
+            others = observers[:, None] != observers
             cell = ((points + 0.5) / extent * Centre.GRID).long().clamp(0, Centre.GRID - 1)
             centre = self.prior.grid(stimulus.name)[cell[:, 1], cell[:, 0]]
             centre = centre * Centre.GRID**2 / extent.prod()

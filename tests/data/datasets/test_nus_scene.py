@@ -38,7 +38,7 @@ def test_the_release_is_whole(data_dir: Path) -> None:
     data = nus_scene(data_dir)
     assert len(data.stimuli) == 500
     assert sum(len(s.fixations) for s in data.stimuli) == 43_894
-    assert sum(len(np.unique(s.subjects)) for s in data.stimuli) == 6000 - 52
+    assert sum(len(np.unique(s.observers)) for s in data.stimuli) == 6000 - 52
     assert sum(s.size == (256, 256) for s in data.stimuli) == 311
     assert [len(data.splits[split]) for split in ("train", "val", "test")] == [360, 40, 100]
 

@@ -54,7 +54,7 @@ def test_the_release_is_whole(data_dir: Path) -> None:
     assert len(data.stimuli) == 700
     assert sum(len(s.fixations) for s in data.stimuli) == 98_321
     assert {s.size for s in data.stimuli} == {(600, 800)}
-    assert {int(s.subjects.max()) for s in data.stimuli} == {14}
+    assert {int(s.observers.max()) for s in data.stimuli} == {14}
     assert min(s.fixations.min() for s in data.stimuli) == pytest.approx(0.2)
 
 
@@ -73,6 +73,8 @@ def test_the_split_of_the_release_is_fixed(data_dir: Path) -> None:
 
 @pytest.mark.data
 def test_the_twins_are_one_picture(data_dir: Path) -> None:
-    images = {s.name: s.read() for s in osie(data_dir).stimuli if s.name in release.TWINS}
+    images = {
+        s.name: s.read() for s in osie(data_dir).stimuli if s.name in release.DUPLICATE_IMAGES
+    }
     first, second = (image.float() for image in images.values())
     assert (first - second).abs().max() <= 3

@@ -25,7 +25,7 @@ def test_the_planted_pixel_is_fixated_and_a_point_off_the_image_is_counted(
         image = stimulus.read()[0]
         brightest = np.unravel_index(int(image.argmax()), image.shape)[::-1]
         assert stimulus.fixations.tolist() == [[float(at) for at in brightest]]
-        assert stimulus.subjects.tolist() == [0]
+        assert stimulus.observers.tolist() == [0]
 
 
 def test_mouse_samples_are_an_option(fake: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_partial_copy_is_refused_unless_wanted(fake: Path) -> None:
     (fake / "salicon" / "fixations" / "val" / "COCO_val2014_000000000001.mat").unlink()
     with pytest.raises(ValueError, match="holds 6 images and 12 fixations"):
         salicon(fake)
-    assert len(salicon(fake, whole=False).stimuli) == 6
+    assert len(salicon(fake, check_counts=False).stimuli) == 6
 
 
 def test_what_is_fetched_is_what_is_read_and_a_second_release_joins_it(

@@ -16,7 +16,7 @@ def items(ground: int = 120) -> ArrayItems:
     return ArrayItems(12, ITEM_COLOURS[0], np.full(12, 0.3), ground)
 
 
-def look(of: ArrayItems, i: int) -> tuple[object, ...]:
+def options(of: ArrayItems, i: int) -> tuple[object, ...]:
     outlines = tuple(outline.tobytes() for outline in of.outlines[i])
     return tuple(of.colours[i].tolist()), round(float(of.angles[i]), 6), of.sizes[i], outlines
 
@@ -26,7 +26,7 @@ def look(of: ArrayItems, i: int) -> tuple[object, ...]:
 def test_the_target_is_unlike_every_distractor(feature: str, contrast: float) -> None:
     found = items()
     POPOUT_FEATURES[feature](found, 5, contrast, np.random.default_rng(0))
-    assert look(found, 5) not in {look(found, i) for i in range(12) if i != 5}
+    assert options(found, 5) not in {options(found, i) for i in range(12) if i != 5}
 
 
 @pytest.mark.parametrize("feature", POPOUT_FEATURES)
