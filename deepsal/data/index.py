@@ -1,8 +1,7 @@
 """Index of the published data sets, by the name of their option."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 
 from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.datasets import (
@@ -20,22 +19,18 @@ from deepsal.data.datasets import (
 from deepsal.data.datasets.card import CardTable, DatasetCard, ReleaseSource
 from deepsal.data.formats.csv_folder import read_csv_folder
 
-PUBLISHED_DATASETS: Mapping[str, tuple[DatasetCard, Callable[[Path], SaliencyDataset]]] = (
-    MappingProxyType(
-        {
-            "osie": (osie.DATASET_CARD, osie.osie),
-            "nus_scene": (nus_scene.DATASET_CARD, nus_scene.nus_scene),
-            "eyecrowd": (eyecrowd.DATASET_CARD, eyecrowd.eyecrowd),
-            "mit1003": (mit1003.DATASET_CARD, mit1003.mit1003),
-            "salicon": (salicon.DATASET_CARD, salicon.salicon),
-            "cat2000": (cat2000.DATASET_CARD, cat2000.cat2000),
-            "mit300": (mit300.DATASET_CARD, mit300.mit300),
-            "pascal_s": (pascal_s.DATASET_CARD, pascal_s.pascal_s),
-            "figrim": (figrim.DATASET_CARD, figrim.figrim),
-            "toronto": (toronto.DATASET_CARD, toronto.toronto),
-        }
-    )
-)
+PUBLISHED_DATASETS: dict[str, tuple[DatasetCard, Callable[[Path], SaliencyDataset]]] = {
+    "osie": (osie.DATASET_CARD, osie.osie),
+    "nus_scene": (nus_scene.DATASET_CARD, nus_scene.nus_scene),
+    "eyecrowd": (eyecrowd.DATASET_CARD, eyecrowd.eyecrowd),
+    "mit1003": (mit1003.DATASET_CARD, mit1003.mit1003),
+    "salicon": (salicon.DATASET_CARD, salicon.salicon),
+    "cat2000": (cat2000.DATASET_CARD, cat2000.cat2000),
+    "mit300": (mit300.DATASET_CARD, mit300.mit300),
+    "pascal_s": (pascal_s.DATASET_CARD, pascal_s.pascal_s),
+    "figrim": (figrim.DATASET_CARD, figrim.figrim),
+    "toronto": (toronto.DATASET_CARD, toronto.toronto),
+}
 RELEASE_SOURCES: dict[str, ReleaseSource] = {
     **osie.SOURCES,
     **nus_scene.SOURCES,

@@ -9,16 +9,8 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
+from deepsal.data.datasets import reading
 from deepsal.data.datasets.card import DatasetCard, ReleaseArchive, ReleaseSource
-from deepsal.data.datasets.reading import (
-    build_dataset,
-    existing_path,
-    images_only_dataset,
-    list_folders,
-    list_images,
-    read_stimulus,
-    wrap_read_errors,
-)
 
 DATASET_CARD = DatasetCard(
     name="cat2000",
@@ -69,23 +61,23 @@ def cat2000(
     if part not in ("train", "test"):
         raise ValueError(f"part={part}: the choices are train and test")
     root = Path(data_dir) / DATASET_CARD.name / f"{part}Set"
-    folders = list_folders(existing_path(root / "Stimuli", DATASET_CARD))
+    folders = reading.list_folders(reading.existing_path(root / "Stimuli", DATASET_CARD))
     available = [folder.name for folder in folders]
     if unknown := sorted(set(categories or ()) - set(available)):
         raise ValueError(f"unknown categories {unknown}; the choices are {available}")
     selected = sorted(set(categories or available))
-    images = [i for c in selected for i in list_images(root / "Stimuli" / c, "*.jpg")]
+    images = [i for c in selected for i in reading.list_images(root / "Stimuli" / c, "*.jpg")]
     check_counts = check_counts and len(selected) == len(available)
     names = [f"{image.parent.name}/{image.name}" for image in images]
     if part == "test":
-        return images_only_dataset(DATASET_CARD, images, names, check_counts)
+        return reading.images_only_dataset(DATASET_CARD, images, names, check_counts)
     dropped: Counter[str] = Counter()
     stimuli = []
     for image, name in zip(images, names, strict=True):
         file = root / "FIXATIONLOCS" / image.parent.name / f"{image.stem}.mat"
-        stimuli.append(read_stimulus(image, [_points(file)], DATASET_CARD, dropped, name))
+        stimuli.append(reading.read_stimulus(image, [_points(file)], DATASET_CARD, dropped, name))
     splits = _splits_within_categories(images)
-    return build_dataset(
+    return reading.build_dataset(
         DATASET_CARD, stimuli, splits, dropped, root / "FIXATIONLOCS", check_counts
     )
 
@@ -102,6 +94,6 @@ def _splits_within_categories(images: Sequence[Path]) -> dict[str, list[int]]:
 
 
 def _points(file: Path) -> NDArray[np.float64]:
-    with wrap_read_errors(existing_path(file, DATASET_CARD), DATASET_CARD.title):
+    with reading.wrap_read_errors(reading.existing_path(file, DATASET_CARD), DATASET_CARD.title):
         rows, columns = np.nonzero(loadmat(file)["fixLocs"])
         return np.stack([columns, rows], axis=1).astype(np.float64)

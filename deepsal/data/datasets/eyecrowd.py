@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from deepsal.data.dataset import SaliencyDataset
+from deepsal.data.datasets import reading
 from deepsal.data.datasets.card import DatasetCard, ReleaseSource
-from deepsal.data.datasets.reading import build_dataset, random_splits, read_nus_layout
 
 DATASET_CARD = DatasetCard(
     name="eyecrowd",
@@ -41,6 +41,6 @@ def eyecrowd(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset
         FileNotFoundError: the folder or a file is missing; the message names the option to set.
         ValueError: the counts are not those of the release (500 images, 126,348 fixations).
     """
-    file, stimuli, dropped = read_nus_layout(Path(data_dir), DATASET_CARD)
-    splits = random_splits(len(stimuli), 2014, test=100, val=40)
-    return build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)
+    file, stimuli, dropped = reading.read_nus_layout(Path(data_dir), DATASET_CARD)
+    splits = reading.random_splits(len(stimuli), 2014, test=100, val=40)
+    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)

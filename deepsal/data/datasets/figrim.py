@@ -11,14 +11,8 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
+from deepsal.data.datasets import reading
 from deepsal.data.datasets.card import DatasetCard, ReleaseArchive, ReleaseSource
-from deepsal.data.datasets.reading import (
-    build_dataset,
-    existing_path,
-    random_splits,
-    read_stimulus,
-    wrap_read_errors,
-)
 
 DATASET_CARD = DatasetCard(
     name="figrim",
@@ -92,20 +86,22 @@ def figrim(
     dropped: Counter[str] = Counter()
     stimuli, unused = [], 0
     for part, table in FIXATION_TABLES.items():
-        file = existing_path(root / table, DATASET_CARD)
-        with wrap_read_errors(file, DATASET_CARD.title):
+        file = reading.existing_path(root / table, DATASET_CARD)
+        with reading.wrap_read_errors(file, DATASET_CARD.title):
             images = list(_read_images(file))
         for name, people in images:
             points = [np.concatenate([person[v] for v in viewings]) for person in people]
             stored = sum(len(viewing) for person in people for viewing in person.values())
             unused += stored - sum(map(len, points))
             title = f"{part}/{name}"
-            stimuli.append(read_stimulus(root / part / name, points, DATASET_CARD, dropped, title))
+            stimuli.append(
+                reading.read_stimulus(root / part / name, points, DATASET_CARD, dropped, title)
+            )
     duplicates = {f"Targets/{name}.jpg" for name in DUPLICATE_IMAGES}
     pairs = [i for i, stimulus in enumerate(stimuli) if stimulus.name in duplicates]
-    splits = random_splits(len(stimuli), 2015, always_train=pairs)
+    splits = reading.random_splits(len(stimuli), 2015, always_train=pairs)
     card = replace(DATASET_CARD, fixations=(DATASET_CARD.fixations or 0) - unused)
-    return build_dataset(card, stimuli, splits, dropped, root, check_counts)
+    return reading.build_dataset(card, stimuli, splits, dropped, root, check_counts)
 
 
 def _read_images(file: Path) -> Iterator[tuple[str, list[dict[str, NDArray[np.float64]]]]]:

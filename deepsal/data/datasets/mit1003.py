@@ -8,16 +8,9 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
+from deepsal.data.datasets import reading
 from deepsal.data.datasets.card import DatasetCard, ReleaseArchive, ReleaseSource
 from deepsal.data.datasets.fixation_detection import detect_fixations
-from deepsal.data.datasets.reading import (
-    build_dataset,
-    existing_path,
-    list_folders,
-    list_images,
-    read_stimulus,
-    wrap_read_errors,
-)
 from deepsal.data.image_files import image_size
 
 DATASET_CARD = DatasetCard(
@@ -69,8 +62,8 @@ def mit1003(data_dir: str | Path, fold: int = 0, check_counts: bool = True) -> S
     if fold not in range(FOLD_COUNT):
         raise ValueError(f"fold={fold}: the choices are 0 to {FOLD_COUNT - 1}")
     root = Path(data_dir) / DATASET_CARD.name
-    images = list_images(existing_path(root / "ALLSTIMULI", DATASET_CARD), "*.jpeg")
-    folders = list_folders(existing_path(root / "DATA", DATASET_CARD))
+    images = reading.list_images(reading.existing_path(root / "ALLSTIMULI", DATASET_CARD), "*.jpeg")
+    folders = reading.list_folders(reading.existing_path(root / "DATA", DATASET_CARD))
     dropped: Counter[str] = Counter()
     stimuli = []
     for image in images:
@@ -78,18 +71,20 @@ def mit1003(data_dir: str | Path, fold: int = 0, check_counts: bool = True) -> S
             _later_points_on_image(_read_fixations(folder / f"{image.stem}.mat"), image, dropped)
             for folder in folders
         ]
-        stimuli.append(read_stimulus(image, points, DATASET_CARD, dropped))
+        stimuli.append(reading.read_stimulus(image, points, DATASET_CARD, dropped))
     order = np.random.default_rng(2009).permutation(len(stimuli))
     tenths = [tenth.tolist() for tenth in np.array_split(order, FOLD_COUNT)]
     test, val, *rest = tenths[fold:] + tenths[:fold]
     splits = {"train": [i for tenth in rest for i in tenth], "val": val, "test": test}
-    return build_dataset(DATASET_CARD, stimuli, splits, dropped, root / "DATA", check_counts)
+    return reading.build_dataset(
+        DATASET_CARD, stimuli, splits, dropped, root / "DATA", check_counts
+    )
 
 
 def _read_fixations(file: Path) -> NDArray[np.float64]:
     if not file.is_file():
         raise FileNotFoundError(f"{DATASET_CARD.title} is incomplete: {file} is missing")
-    with wrap_read_errors(file, DATASET_CARD.title):
+    with reading.wrap_read_errors(file, DATASET_CARD.title):
         content = loadmat(file, struct_as_record=False, squeeze_me=True)
         (variable,) = (value for key, value in content.items() if not key.startswith("__"))
         gaze = np.atleast_1d(variable.DATA)[0].eyeData[:, :2].astype(np.float64)

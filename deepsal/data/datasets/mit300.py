@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from deepsal.data.dataset import SaliencyDataset
+from deepsal.data.datasets import reading
 from deepsal.data.datasets.card import DatasetCard, ReleaseArchive, ReleaseSource
-from deepsal.data.datasets.reading import existing_path, images_only_dataset, list_images
 
 DATASET_CARD = DatasetCard(
     name="mit300",
@@ -36,7 +36,9 @@ def mit300(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset:
         FileNotFoundError: the folder is missing; the message names the option to set.
         ValueError: the number of images is not 300.
     """
-    folder = existing_path(Path(data_dir) / DATASET_CARD.name / "BenchmarkIMAGES", DATASET_CARD)
-    images = list_images(folder, "*.jpg")
+    folder = reading.existing_path(
+        Path(data_dir) / DATASET_CARD.name / "BenchmarkIMAGES", DATASET_CARD
+    )
+    images = reading.list_images(folder, "*.jpg")
     names = [image.name for image in images]
-    return images_only_dataset(DATASET_CARD, images, names, check_counts)
+    return reading.images_only_dataset(DATASET_CARD, images, names, check_counts)

@@ -10,14 +10,8 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
+from deepsal.data.datasets import reading
 from deepsal.data.datasets.card import DatasetCard, ReleaseSource
-from deepsal.data.datasets.reading import (
-    build_dataset,
-    existing_path,
-    random_splits,
-    read_stimulus,
-    wrap_read_errors,
-)
 
 DATASET_CARD = DatasetCard(
     name="nus_scene",
@@ -62,17 +56,17 @@ def nus_scene(data_dir: str | Path, check_counts: bool = True) -> SaliencyDatase
         ValueError: the counts are not those of the release (500 images, 43,894 fixations).
     """
     root = Path(data_dir) / DATASET_CARD.name / "data"
-    file = existing_path(root / "tidy" / "fixations.mat", DATASET_CARD)
-    with wrap_read_errors(file, DATASET_CARD.title):
+    file = reading.existing_path(root / "tidy" / "fixations.mat", DATASET_CARD)
+    with reading.wrap_read_errors(file, DATASET_CARD.title):
         cells = [[_points(cell) for cell in row] for row in loadmat(file)["fixations"]]
     dropped: Counter[str] = Counter()
     stimuli = [
-        read_stimulus(root / "stimuli" / f"{i + 1:03d}.jpg", points, DATASET_CARD, dropped)
+        reading.read_stimulus(root / "stimuli" / f"{i + 1:03d}.jpg", points, DATASET_CARD, dropped)
         for i, points in enumerate(cells)
     ]
     stimuli = [replace(stimulus, sigma=_blur_sigma(stimulus.size)) for stimulus in stimuli]
-    splits = random_splits(len(stimuli), 2015, test=100, val=40)
-    return build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)
+    splits = reading.random_splits(len(stimuli), 2015, test=100, val=40)
+    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)
 
 
 def _blur_sigma(size: tuple[int, int]) -> float:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from deepsal.data.dataset import SaliencyDataset
+from deepsal.data.datasets import reading
 from deepsal.data.datasets.card import DatasetCard, ReleaseSource
-from deepsal.data.datasets.reading import build_dataset, random_splits, read_nus_layout
 
 DATASET_CARD = DatasetCard(
     name="osie",
@@ -43,8 +43,8 @@ def osie(data_dir: str | Path) -> SaliencyDataset:
         FileNotFoundError: the folder or a file is missing; the message names the option to set.
         ValueError: the counts are not those of the release (700 images, 98,321 fixations).
     """
-    file, stimuli, dropped = read_nus_layout(Path(data_dir), DATASET_CARD)
+    file, stimuli, dropped = reading.read_nus_layout(Path(data_dir), DATASET_CARD)
     names = [stimulus.name for stimulus in stimuli]
     duplicates = [names.index(name) for name in DUPLICATE_IMAGES]
-    splits = random_splits(len(names), 2014, test=100, val=100, always_train=duplicates)
-    return build_dataset(DATASET_CARD, stimuli, splits, dropped, file)
+    splits = reading.random_splits(len(names), 2014, test=100, val=100, always_train=duplicates)
+    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file)

@@ -8,14 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsal.data.dataset import SaliencyDataset
+from deepsal.data.datasets import reading
 from deepsal.data.datasets.card import DatasetCard, ReleaseArchive, ReleaseSource
-from deepsal.data.datasets.reading import (
-    build_dataset,
-    existing_path,
-    random_splits,
-    read_stimulus,
-    wrap_read_errors,
-)
 
 DATASET_CARD = DatasetCard(
     name="pascal_s",
@@ -53,16 +47,18 @@ def pascal_s(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset
             fixations).
     """
     root = Path(data_dir) / DATASET_CARD.name / "datasets"
-    file = existing_path(root / "fixations" / "pascalFix.mat", DATASET_CARD)
-    with wrap_read_errors(file, DATASET_CARD.title), h5py.File(file, "r") as content:
+    file = reading.existing_path(root / "fixations" / "pascalFix.mat", DATASET_CARD)
+    with reading.wrap_read_errors(file, DATASET_CARD.title), h5py.File(file, "r") as content:
         cells = [_points_by_observer(content[cell][...]) for cell in content["fixCell"][0]]
     dropped: Counter[str] = Counter()
     stimuli = [
-        read_stimulus(root / "imgs" / "pascal" / f"{i + 1}.jpg", points, DATASET_CARD, dropped)
+        reading.read_stimulus(
+            root / "imgs" / "pascal" / f"{i + 1}.jpg", points, DATASET_CARD, dropped
+        )
         for i, points in enumerate(cells)
     ]
-    splits = random_splits(len(stimuli), 2014, test=85, val=85)
-    return build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)
+    splits = reading.random_splits(len(stimuli), 2014, test=85, val=85)
+    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)
 
 
 def _points_by_observer(rows: NDArray[np.float64]) -> list[NDArray[np.float64]]:

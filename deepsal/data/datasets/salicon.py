@@ -1,10 +1,8 @@
 """SALICON: 20,000 COCO images and the mouse of many people (Jiang et al. 2015, CVPR)."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,24 +10,16 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
+from deepsal.data.datasets import reading
 from deepsal.data.datasets.card import DatasetCard, ReleaseArchive, ReleaseSource
-from deepsal.data.datasets.reading import (
-    build_dataset,
-    check_image_size,
-    existing_path,
-    read_stimulus,
-    wrap_read_errors,
-)
 
 FIXATION_KINDS = ("fixations", "location")
-FIXATION_COUNTS: Mapping[tuple[int, str], int] = MappingProxyType(
-    {
-        (2015, "fixations"): 3_171_533 + 1_662_655,
-        (2015, "location"): 68_992_355 + 38_846_998,
-        (2017, "fixations"): 4_598_112 + 2_576_914,
-        (2017, "location"): 215_286_274 + 121_898_426,
-    }
-)
+FIXATION_COUNTS = {
+    (2015, "fixations"): 3_171_533 + 1_662_655,
+    (2015, "location"): 68_992_355 + 38_846_998,
+    (2017, "fixations"): 4_598_112 + 2_576_914,
+    (2017, "location"): 215_286_274 + 121_898_426,
+}
 """By release and kind: of train and val, as pysaliency counts them in the archives."""
 DATASET_CARD = DatasetCard(
     name="salicon",
@@ -108,27 +98,27 @@ def salicon(
     stimuli = []
     counts = []
     for part in ("train", "val"):
-        files = sorted(existing_path(folder / part, DATASET_CARD).glob("*.mat"))
+        files = sorted(reading.existing_path(folder / part, DATASET_CARD).glob("*.mat"))
         counts.append(len(files))
         for file in files:
             image = root / "images" / part / f"{file.stem}.jpg"
             points, size = _read_points_by_observer(file, kind)
-            stimuli.append(read_stimulus(image, points, DATASET_CARD, dropped))
-            check_image_size(image, stimuli[-1].size, size, file)
+            stimuli.append(reading.read_stimulus(image, points, DATASET_CARD, dropped))
+            reading.check_image_size(image, stimuli[-1].size, size, file)
     order = counts[0] + np.random.default_rng(2015).permutation(counts[1])
     val, test = (half.tolist() for half in np.array_split(order, 2))
     splits = {"train": range(counts[0]), "val": val, "test": test}
     card = replace(
         DATASET_CARD, title=f"SALICON {release}", fixations=FIXATION_COUNTS[release, kind]
     )
-    return build_dataset(card, stimuli, splits, dropped, folder, check_counts)
+    return reading.build_dataset(card, stimuli, splits, dropped, folder, check_counts)
 
 
 def _read_points_by_observer(
     file: Path, kind: str
 ) -> tuple[list[NDArray[np.float64]], tuple[int, int]]:
     """Return the points of each observer, counted from 0, and the image's (height, width)."""
-    with wrap_read_errors(file, DATASET_CARD.title):
+    with reading.wrap_read_errors(file, DATASET_CARD.title):
         content: dict[str, Any] = loadmat(file, squeeze_me=True, struct_as_record=False)
         height, width = content["resolution"]
         people = np.atleast_1d(content["gaze"])

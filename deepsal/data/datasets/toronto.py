@@ -7,15 +7,8 @@ import numpy as np
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
+from deepsal.data.datasets import reading
 from deepsal.data.datasets.card import DatasetCard, ReleaseArchive, ReleaseSource
-from deepsal.data.datasets.reading import (
-    build_dataset,
-    check_image_size,
-    existing_path,
-    random_splits,
-    read_stimulus,
-    wrap_read_errors,
-)
 
 DATASET_CARD = DatasetCard(
     name="toronto",
@@ -56,15 +49,15 @@ def toronto(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset:
             those of the release (120 images, 11,199 fixations).
     """
     root = Path(data_dir) / DATASET_CARD.name / "eyetrackingdata" / "fixdens"
-    file = existing_path(root / "origfixdata.mat", DATASET_CARD)
-    with wrap_read_errors(file, DATASET_CARD.title):
+    file = reading.existing_path(root / "origfixdata.mat", DATASET_CARD)
+    with reading.wrap_read_errors(file, DATASET_CARD.title):
         marks = [np.asarray(cell) for cell in loadmat(file)["white"][0]]
         points = [np.stack(np.nonzero(cell)[::-1], axis=1).astype(np.float64) for cell in marks]
     dropped: Counter[str] = Counter()
     stimuli = []
     for i, (cell, image_points) in enumerate(zip(marks, points, strict=True)):
         image = root / "Original Image Set" / f"{i + 1}.jpg"
-        stimuli.append(read_stimulus(image, [image_points], DATASET_CARD, dropped))
-        check_image_size(image, stimuli[-1].size, cell.shape, file)
-    splits = random_splits(len(stimuli), 2007, test=20, val=20)
-    return build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)
+        stimuli.append(reading.read_stimulus(image, [image_points], DATASET_CARD, dropped))
+        reading.check_image_size(image, stimuli[-1].size, cell.shape, file)
+    splits = reading.random_splits(len(stimuli), 2007, test=20, val=20)
+    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import requests
 from filelock import FileLock
-from pooch.core import Pooch, create
+from pooch.core import retrieve
 from pooch.hashes import file_hash
 from pooch.utils import get_logger
 from rich.progress import Progress
@@ -138,15 +138,14 @@ def _release_folders(name: str, source: ReleaseSource) -> tuple[str, ...]:
 def _fetch_files(folder: Path, base: str, name: str) -> None:
     """Download every file of the registry that is missing or has another checksum."""
     checksums = file_checksums(name)
-    store = create(folder, f"{base}/", registry=checksums)
     with ThreadPoolExecutor(8) as executor, Progress(transient=True) as progress:
         bar = progress.add_task(name, total=len(checksums))
         jobs = []
-        for file in checksums:
+        for path, sha256 in checksums.items():
+            file = folder / path
             # Created here, one by one: pooch's threads fail if two of them create one folder.
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            downloader = ResumableDownloader((folder / file).parent)
-            jobs.append(executor.submit(_fetch_verified, store, file, downloader))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            jobs.append(executor.submit(_fetch_file, f"{base}/{path}", file, f"sha256:{sha256}"))
         try:
             for job in jobs:
                 job.result()
@@ -156,10 +155,11 @@ def _fetch_files(folder: Path, base: str, name: str) -> None:
             raise
 
 
-def _fetch_verified(store: Pooch, file: str, downloader: ResumableDownloader) -> None:
-    url = store.get_url(file)
+def _fetch_file(url: str, file: Path, checksum: str, progress: Progress | None = None) -> None:
+    """Download a file unless it exists with this checksum, `ALGORITHM:DIGEST`."""
+    downloader = ResumableDownloader(file.parent, progress)
     try:
-        store.fetch(file, downloader=downloader)
+        retrieve(url, checksum, file.name, file.parent, downloader=downloader)
     except requests.HTTPError as error:
         raise OSError(f"{url}: {error}") from error
     except ValueError as error:
@@ -192,19 +192,18 @@ def _fetch_archives(
 
 def _fetch_archive(archive: ReleaseArchive, folder: Path, partial: Path, mirror: str) -> Path:
     """Return a verified archive: the one in `folder`, or else a download."""
-    file = archive.file_name
-    if (folder / file).is_file():
-        if file_hash(folder / file, alg="md5") != archive.md5:
+    file = folder / archive.file_name
+    if file.is_file():
+        if file_hash(file, alg="md5") != archive.md5:
             raise ValueError(
-                f"{folder / file} is not the release's archive (md5 {archive.md5}); remove it and "
-                "fetch again"
+                f"{file} is not the release's archive (md5 {archive.md5}); remove it, then fetch "
+                "again"
             )
-        return folder / file
-    url = f"{mirror}/{file}" if mirror else archive.url
+        return file
+    url = f"{mirror}/{file.name}" if mirror else archive.url
     with Progress() as progress:
-        store = create(partial, "", registry={file: f"md5:{archive.md5}"}, urls={file: url})
-        _fetch_verified(store, file, ResumableDownloader(partial, progress))
-    return partial / file
+        _fetch_file(url, partial / file.name, f"md5:{archive.md5}", progress)
+    return partial / file.name
 
 
 def unpack_archive(archive: Path, folder: Path) -> None:

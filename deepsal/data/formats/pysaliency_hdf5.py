@@ -14,13 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus
-from deepsal.data.datasets.reading import (
-    check_image_size,
-    fixations_on_image,
-    log_dropped_fixations,
-    random_splits,
-    wrap_read_errors,
-)
+from deepsal.data.datasets import reading
 from deepsal.data.image_files import image_size, read_image
 
 
@@ -81,10 +75,10 @@ def read_pysaliency_hdf5(
     for image, start, end in zip(images, bounds, bounds[1:], strict=False):
         points, observers = rows.points[start:end], rows.observers[start:end]
         points_by_observer = [points[observers == person] for person in people]
-        points, observers = fixations_on_image(points_by_observer, image.size, dropped)
+        points, observers = reading.fixations_on_image(points_by_observer, image.size, dropped)
         viewed.append(Stimulus(image.name, image.size, points, observers, image.read))
-    log_dropped_fixations(root.name, dropped)
-    splits = random_splits(len(viewed), seed=0)
+    reading.log_dropped_fixations(root.name, dropped)
+    splits = reading.random_splits(len(viewed), seed=0)
     return SaliencyDataset(
         root.name, viewed, splits, sigma, pixels_per_degree, dropped=dict(+dropped)
     )
@@ -93,7 +87,7 @@ def read_pysaliency_hdf5(
 def _read_stimuli(file: Path) -> list[Stimulus]:
     """Return the images, without fixations yet."""
     no_points, nobody = np.empty((0, 2)), np.empty(0, dtype=np.int64)
-    with wrap_read_errors(file, "pysaliency"), h5py.File(file, "r") as content:
+    with reading.wrap_read_errors(file, "pysaliency"), h5py.File(file, "r") as content:
         kind, count = _decode_text(content.attrs["type"]), int(content.attrs["size"])
         if kind == "Stimuli":
             names = [str(i) for i in range(count)]
@@ -112,7 +106,7 @@ def _read_stimuli(file: Path) -> list[Stimulus]:
         image = file.parent / name if is_relative else Path(name)
         if not image.is_file():
             raise FileNotFoundError(f"{file} lists {image}, which is missing")
-        check_image_size(image, image_size(image), size, file)
+        reading.check_image_size(image, image_size(image), size, file)
         title = PurePath(os.path.relpath(name, shared or ".")).as_posix()
         stimuli.append(Stimulus(title, size, no_points, nobody, partial(read_image, image)))
     return stimuli
@@ -126,7 +120,7 @@ def _read_pixels(file: Path, name: str) -> UInt8[Tensor, "3 H W"]:
 
 
 def _read_fixations(file: Path) -> _FixationRows:
-    with wrap_read_errors(file, "pysaliency"), h5py.File(file, "r") as content:
+    with reading.wrap_read_errors(file, "pysaliency"), h5py.File(file, "r") as content:
         kind = _decode_text(content.attrs["type"])
         if kind == "Fixations":
             people = "subject" if "subject" in content else "subjects"

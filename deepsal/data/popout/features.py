@@ -1,7 +1,6 @@
 """Features that separate the target of a search array from its distractors."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
 import numpy as np
 from numpy.random import Generator
@@ -185,25 +184,21 @@ def _conjunction(items: ArrayItems, target: int, c: float, random: Generator) ->
     items.colours[target] = lab_to_srgb(62.0, 36.0, hue + c * np.pi)
 
 
-POPOUT_FEATURES: Mapping[str, Callable[[ArrayItems, int, float, Generator], None]] = (
-    MappingProxyType(
-        {
-            "colour": _colour,
-            "saturation": _saturation,
-            "brighter": _brighter,
-            "darker": _darker,
-            "orientation": _orientation,
-            "among_many": _among_many,
-            "larger": _larger,
-            "smaller": _smaller,
-            "longer": _longer,
-            "shape": _shape,
-            "corner": _corner,
-            "gap": _gap,
-            "closed": _closed,
-            "tail": _tail,
-            "conjunction": _conjunction,
-        }
-    )
-)
+POPOUT_FEATURES: dict[str, Callable[[ArrayItems, int, float, Generator], None]] = {
+    "colour": _colour,
+    "saturation": _saturation,
+    "brighter": _brighter,
+    "darker": _darker,
+    "orientation": _orientation,
+    "among_many": _among_many,
+    "larger": _larger,
+    "smaller": _smaller,
+    "longer": _longer,
+    "shape": _shape,
+    "corner": _corner,
+    "gap": _gap,
+    "closed": _closed,
+    "tail": _tail,
+    "conjunction": _conjunction,
+}
 """Functions of (items, target, contrast in (0, 1], generator) that change the items."""

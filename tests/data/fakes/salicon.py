@@ -1,6 +1,5 @@
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from scipy.io import savemat
@@ -55,7 +54,7 @@ SALICON = Fake(
     points=lambda x, y, _: [[x, y]],
     observers=(0,),
     dropped={"off the image": TOTAL},
-    constants={"FIXATION_COUNTS": MappingProxyType(COUNTS)},
+    constants={"FIXATION_COUNTS": COUNTS},
     archives={
         "salicon_images.zip": ("images", "images"),
         "salicon_fixations_2017.zip": ("fixations", ""),
