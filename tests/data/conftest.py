@@ -52,18 +52,18 @@ def stays(data: SaliencyDataset) -> int:
     """
     torch.manual_seed(0)
     height, width = data.stimuli[0].size
-    chosen = replace(data, splits={"train": range(min(8, len(data.stimuli)))})
+    subset = replace(data, splits={"train": range(min(8, len(data.stimuli)))})
     augmented = RandomAugmentation(flip=0.5, crop=0.6, keep=0.0)
-    images = SaliencyImages(chosen, chosen.splits["train"], (3 * height, 3 * width), augmented)
+    images = SaliencyImages(subset, subset.splits["train"], (3 * height, 3 * width), augmented)
     seen = 0
     for index in [*range(len(images))] * 4:
         sample = images[index]
         grey = sample.image[0]
         place = np.array(np.unravel_index(int(grey.argmax()), grey.shape)[::-1])
         end, stored = np.array(grey.shape[::-1]) - 1, images.stimuli[index].size
-        kept = stored if sample.size == stored else images.cached_size
+        frame = stored if sample.size == stored else images.cached_size
         scale = (end + 1) / sample.size[::-1]
-        pixel = scale * kept[::-1] / stored[::-1]  # a stored one, in pixels of the network's image
+        pixel = scale * frame[::-1] / stored[::-1]  # a stored one, in pixels of the network's image
         if grey.max() < 0.25 or (place < pixel).any() or (place > end - pixel).any():
             continue  # outside the crop, or cut through by its border
         apart = np.abs((sample.points.numpy() + 0.5) * scale - 0.5 - place)
@@ -107,14 +107,14 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append((self.path, wanted))
+        range_header = self.headers.get("Range")
+        self.server.asked.append((self.path, range_header))
         content = self.server.files.get(self.path)
         if content is None:
             return self.send_error(404)
         start = 0
-        if wanted and self.server.ranges:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        if range_header and self.server.ranges:
+            start = int(range_header.removeprefix("bytes=").rstrip("-"))
             if start >= len(content):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(content)}")

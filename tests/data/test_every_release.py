@@ -114,8 +114,10 @@ def test_a_table_of_something_else_is_named(fake: Fake, copied: Copied) -> None:
 
 def refuses_the_table(fake: Fake, table: Path) -> None:
     folder = table.parents[len(Path(str(fake.table)).parts)]
-    said = f"{re.escape(str(table))} is not a fixation file of {fake.module.DATASET_CARD.title}: "
-    with pytest.raises(ValueError, match=said):
+    message = (
+        f"{re.escape(str(table))} is not a fixation file of {fake.module.DATASET_CARD.title}: "
+    )
+    with pytest.raises(ValueError, match=message):
         fake.load(folder)
 
 
@@ -124,8 +126,8 @@ def test_a_missing_image_is_named(fake: Fake, copied: Copied) -> None:
     folder = copied(fake.name)
     image = folder / fake.name / fake.image
     image.unlink()
-    said = rf"{fake.module.DATASET_CARD.title} is incomplete: {re.escape(str(image))} is missing"
-    with pytest.raises(FileNotFoundError, match=said):
+    message = rf"{fake.module.DATASET_CARD.title} is incomplete: {re.escape(str(image))} is missing"
+    with pytest.raises(FileNotFoundError, match=message):
         fake.load(folder)
 
 
@@ -145,8 +147,8 @@ def test_other_counts_than_those_of_the_release_are_refused(
     folder = copied(fake.name)
     fixations = len(fake.observers) * fake.images + fake.dropped.get("off the image", 0)
     fake.install(monkeypatch, images=fake.images + 1)
-    said = rf"holds {fake.images} images and {fixations} fixations, the release has "
-    with pytest.raises(ValueError, match=rf"{said}{fake.images + 1} and {fixations};"):
+    message = rf"holds {fake.images} images and {fixations} fixations, the release has "
+    with pytest.raises(ValueError, match=rf"{message}{fake.images + 1} and {fixations};"):
         fake.load(folder)
 
 

@@ -58,8 +58,10 @@ def test_every_fixation_of_the_release_lies_on_its_image_and_touches_both_border
 def test_coordinates_are_tenths_of_the_pixels_of_a_screen_of_1920x1080(data_dir: Path) -> None:
     for stimulus in nus_scene(data_dir).stimuli:
         size, screen = np.array(stimulus.size[::-1]), np.array([1920, 1080])
-        shown = (screen / size).min()
-        tenths = 10 * ((stimulus.fixations + 0.5) * shown + (screen - size * shown) / 2)
+        magnification = (screen / size).min()
+        tenths = 10 * (
+            (stimulus.fixations + 0.5) * magnification + (screen - size * magnification) / 2
+        )
         assert np.abs(tenths - tenths.round()).max() < 1e-6
         assert stimulus.sigma is not None
-        assert stimulus.sigma * shown == pytest.approx(33.75)
+        assert stimulus.sigma * magnification == pytest.approx(33.75)

@@ -26,9 +26,11 @@ def test_twins_are_both_in_training_and_images_keep_the_order_of_the_table(fake:
     assert [len(splits[split]) for split in ("train", "val", "test")] == [3, 100, 100]
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_a_missing_folder_or_table_says_which_option_to_set(tmp_path: Path, there: bool) -> None:
-    if there:
+@pytest.mark.parametrize("folder_exists", [False, True])
+def test_a_missing_folder_or_table_says_which_option_to_set(
+    tmp_path: Path, folder_exists: bool
+) -> None:
+    if folder_exists:
         (tmp_path / "osie" / "data" / "eye").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"fixations\.mat is missing; set data_dir=FOLDER"):
         osie(tmp_path)

@@ -97,10 +97,10 @@ def test_an_interrupted_fetch_goes_on_where_it_stopped(
         fetch_dataset("big", tmp_path)
     assert not (tmp_path / "big").exists()
     (part,) = (tmp_path / ".big.partial").glob("*.part")
-    there = part.stat().st_size
-    assert there == (3 * 98304 if ranges else 98304)
+    size = part.stat().st_size
+    assert size == (3 * 98304 if ranges else 98304)
     fetch_dataset("big", tmp_path)
-    assert server.asked[-1] == ("/all.zip", f"bytes={there}-")
+    assert server.asked[-1] == ("/all.zip", f"bytes={size}-")
     assert len(tree(tmp_path)) == 2
 
 

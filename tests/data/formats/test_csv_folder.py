@@ -48,8 +48,8 @@ def replace(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new, 1))
 
 
-def refuses(root: Path, *said: str, error: type[Exception] = ValueError) -> None:
-    with pytest.raises(error, match=".*".join(map(re.escape, said))):
+def refuses(root: Path, *words: str, error: type[Exception] = ValueError) -> None:
+    with pytest.raises(error, match=".*".join(map(re.escape, words))):
         read_csv_folder(root, sigma=1.0)
 
 
