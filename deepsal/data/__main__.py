@@ -22,14 +22,14 @@ DataFolder = Annotated[
 ]
 
 
-@app.command()
-def cards() -> None:
+@app.command("cards")
+def print_cards() -> None:
     """List counts, blur and licence of every published data set."""
     typer.echo(str(dataset_cards()))
 
 
-@app.command()
-def fetch(
+@app.command("fetch")
+def fetch_release(
     name: Annotated[str, typer.Argument(help="osie, nus_scene, mit1003 …")],
     data_dir: Annotated[
         Path, typer.Option("--to", envvar="DEEPSAL_DATA", help="The data folder.")
@@ -43,16 +43,16 @@ def fetch(
     typer.echo(f"{name} is in {fetch_dataset(name, data_dir, mirror)}")
 
 
-@app.command()
-def check(name: DatasetName, data_dir: DataFolder = Path("data")) -> None:
+@app.command("check")
+def print_check(name: DatasetName, data_dir: DataFolder = Path("data")) -> None:
     """Check that a data set is complete and readable; exit code 1 for a fault."""
     report = check_dataset(load_dataset(name, data_dir))
     typer.echo(str(report))
     raise typer.Exit(int(bool(report.faults)))
 
 
-@app.command()
-def sheet(
+@app.command("sheet")
+def save_sheet(
     name: DatasetName,
     file: Annotated[Path, typer.Option("--to", help="The new PNG file.")],
     data_dir: DataFolder = Path("data"),
@@ -66,8 +66,8 @@ def sheet(
     typer.echo(f"The contact sheet of {name} is {file}")
 
 
-@app.command()
-def export(
+@app.command("export")
+def export_csv_folder(
     name: DatasetName,
     folder: Annotated[Path, typer.Option("--to", help="The new folder.")],
     data_dir: DataFolder = Path("data"),
