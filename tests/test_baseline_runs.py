@@ -103,7 +103,7 @@ def test_images_without_fixations_are_exported_and_not_tested(
     given: list[str], names: list[str], benchmarks: Path, tmp_path: Path
 ) -> None:
     few = [option for option in TINY if not option.startswith(("data=", "data.dataset"))]
-    few += [*given, f"data_dir={benchmarks}", "+data.dataset.whole=false"]
+    few += [*given, f"data_dir={benchmarks}", "+data.dataset.check_counts=false"]
     execute(composed(tmp_path, *few, "do=[export]"), tmp_path)
     with h5py.File(tmp_path / "predictions.hdf5") as file:
         for name in names:

@@ -157,13 +157,15 @@ class FieldSnapshot:
             numbers |= self._cka_to_start(network, images)
         file = self.fields_file(checkpoint)
         store.save_fields(file, fields, {**self._metadata(network), **metadata}, arrays)
-        figures = field_pictures.draw_field_grids(self.folder, fields, file, images.degree)
+        figures = field_pictures.draw_field_grids(
+            self.folder, fields, file, images.pixels_per_degree
+        )
         return numbers, figures
 
     def draw_summary_figures(self, images: FixationImages) -> dict[str, Path]:
         """Draw each stage's evolution, radial profiles and strongest patches, after training."""
         folder, sources = self.folder, self.options.sources
-        image, degree = partial(self._image, images), images.degree
+        image, degree = partial(self._image, images), images.pixels_per_degree
         figures: dict[str, Path] = {}
         for stage in self.options.stages:
             figures |= field_pictures.draw_field_evolution(folder, stage, sources[0], degree)

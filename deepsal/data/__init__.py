@@ -1,4 +1,4 @@
-"""Saliency data: stimuli with fixations as coordinates, and the batches made of them."""
+"""Saliency data: images with fixations as coordinates, and batches of them."""
 
 from deepsal.data.batch import Batch as Batch
 from deepsal.data.batch import GroundTruth as GroundTruth
@@ -20,7 +20,7 @@ from deepsal.data.datasets.toronto import toronto as toronto
 from deepsal.data.download.fetch import fetch_dataset as fetch_dataset
 from deepsal.data.download.fetch import fetch_if_missing as fetch_if_missing
 from deepsal.data.formats.csv_folder import read_csv_folder as read_csv_folder
-from deepsal.data.formats.export import write_csv_folder as write_csv_folder
+from deepsal.data.formats.csv_folder import write_csv_folder as write_csv_folder
 from deepsal.data.formats.pysaliency_hdf5 import read_pysaliency_hdf5 as read_pysaliency_hdf5
 from deepsal.data.index import dataset_cards as dataset_cards
 from deepsal.data.inspect.check import check_dataset as check_dataset

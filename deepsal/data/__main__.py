@@ -1,116 +1,98 @@
-"""The door to data on disk: `python -m deepsal.data cards | fetch | check | sheet | export`."""
+"""Command line for data sets: `python -m deepsal.data cards | fetch | check | sheet | export`."""
 
-import os
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated
+
+import typer
 
 from deepsal.data.download.fetch import fetch_dataset
-from deepsal.data.formats.export import write_csv_folder
+from deepsal.data.formats.csv_folder import write_csv_folder
 from deepsal.data.index import dataset_cards, load_dataset
 from deepsal.data.inspect.check import check_dataset
 from deepsal.data.inspect.contact_sheet import fixation_sheet, save_png, search_array_sheet
 from deepsal.data.popout.popout import TARGET_CONTRASTS, popout_test_arrays
 
+app = typer.Typer(help="Data sets on disk.", add_completion=False, pretty_exceptions_enable=False)
 
-class Subcommand(NamedTuple):
-    """A word of the door: its help, what it takes and what it does (the exit code)."""
-
-    help: str
-    arguments: Callable[[ArgumentParser], None]
-    run: Callable[[Namespace], int]
-
-
-def _print_cards(given: Namespace) -> int:
-    return _print_line(str(dataset_cards()))
+DatasetName = Annotated[str, typer.Argument(help="A name of `cards`, or a folder with images.csv.")]
+DataFolder = Annotated[
+    Path, typer.Option("--data", envvar="DEEPSAL_DATA", help="The folder that holds the data set.")
+]
 
 
-def _check(given: Namespace) -> int:
-    report = check_dataset(load_dataset(given.name, given.data))
-    return _print_line(str(report), int(bool(report.faults)))
+@app.command("cards")
+def print_cards() -> None:
+    """List counts, blur and licence of every published data set."""
+    typer.echo(str(dataset_cards()))
 
 
-def _fetch(given: Namespace) -> int:
-    return _print_line(f"{given.name} is in {fetch_dataset(given.name, given.to, given.mirror)}")
+@app.command("fetch")
+def fetch_release(
+    name: Annotated[str, typer.Argument(help="osie, nus_scene, mit1003 …")],
+    data_dir: Annotated[
+        Path, typer.Option("--to", envvar="DEEPSAL_DATA", help="The data folder.")
+    ] = Path("data"),
+    mirror: Annotated[
+        str | None,
+        typer.Option(envvar="DEEPSAL_MIRROR", help="An address that holds NAME/FILE."),
+    ] = None,
+) -> None:
+    """Download a data set from its official address."""
+    typer.echo(f"{name} is in {fetch_dataset(name, data_dir, mirror)}")
 
 
-def _export(given: Namespace) -> int:
-    dataset = load_dataset(given.name, given.data)
-    write_csv_folder(dataset, given.to)
-    use = f"data=folder data.dataset.path={given.to} data.dataset.sigma={dataset.sigma:g}"
-    return _print_line(f"{dataset.name} is in {given.to}; to use it: {use}")
+@app.command("check")
+def print_check(name: DatasetName, data_dir: DataFolder = Path("data")) -> None:
+    """Check that a data set is complete and readable; exit code 1 for a fault."""
+    report = check_dataset(load_dataset(name, data_dir))
+    typer.echo(str(report))
+    raise typer.Exit(int(bool(report.faults)))
 
 
-def _sheet(given: Namespace) -> int:
-    if given.name == "popout":
-        save_png(search_array_sheet(popout_test_arrays(), len(TARGET_CONTRASTS)), given.to)
+@app.command("sheet")
+def save_sheet(
+    name: DatasetName,
+    file: Annotated[Path, typer.Option("--to", help="The new PNG file.")],
+    data_dir: DataFolder = Path("data"),
+    image_count: Annotated[int, typer.Option("--images", help="The number of images.")] = 24,
+) -> None:
+    """Draw images with their fixations; for popout, all search arrays."""
+    if name == "popout":
+        save_png(search_array_sheet(popout_test_arrays(), len(TARGET_CONTRASTS)), file)
     else:
-        save_png(fixation_sheet(load_dataset(given.name, given.data), given.images), given.to)
-    return _print_line(f"{given.name} can be looked at in {given.to}")
+        save_png(fixation_sheet(load_dataset(name, data_dir), image_count), file)
+    typer.echo(f"The contact sheet of {name} is {file}")
 
 
-def _print_line(text: str, code: int = 0) -> int:
-    sys.stdout.write(f"{text}\n")
-    return code
-
-
-def _add_no_arguments(parser: ArgumentParser) -> None:
-    pass
-
-
-def _add_dataset_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", help="what `cards` lists, or a folder in the generic layout")
-    given = Path(os.environ.get("DEEPSAL_DATA", "data"))
-    parser.add_argument(
-        "--data", type=Path, default=given, help="the folder that holds it (DEEPSAL_DATA)"
-    )
-
-
-def _add_fetch_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", help="osie, nus_scene, mit1003 …")
-    given = Path(os.environ.get("DEEPSAL_DATA", "data"))
-    parser.add_argument("--to", type=Path, default=given, help="the data folder (DEEPSAL_DATA)")
-    parser.add_argument("--mirror", help="an address that holds NAME/FILE (DEEPSAL_MIRROR)")
-
-
-def _add_export_arguments(parser: ArgumentParser) -> None:
-    _add_dataset_arguments(parser)
-    parser.add_argument("--to", type=Path, required=True, help="the new folder")
-
-
-def _add_sheet_arguments(parser: ArgumentParser) -> None:
-    _add_dataset_arguments(parser)
-    parser.add_argument("--to", type=Path, required=True, help="the new PNG file")
-    parser.add_argument("--images", type=int, default=24, help="how many (24)")
-
-
-SUBCOMMANDS: Mapping[str, Subcommand] = {
-    "cards": Subcommand("what is known of every data set", _add_no_arguments, _print_cards),
-    "fetch": Subcommand("bring a data set here from its address", _add_fetch_arguments, _fetch),
-    "check": Subcommand("whether a data set is whole and readable", _add_dataset_arguments, _check),
-    "sheet": Subcommand(
-        "draw images with their fixations; popout: all arrays", _add_sheet_arguments, _sheet
-    ),
-    "export": Subcommand("write a data set in the generic layout", _add_export_arguments, _export),
-}
+@app.command("export")
+def export_csv_folder(
+    name: DatasetName,
+    folder: Annotated[Path, typer.Option("--to", help="The new folder.")],
+    data_dir: DataFolder = Path("data"),
+) -> None:
+    """Write a data set as images and CSV tables."""
+    dataset = load_dataset(name, data_dir)
+    write_csv_folder(dataset, folder)
+    options = f"data=folder data.dataset.path={folder} data.dataset.sigma={dataset.sigma:g}"
+    typer.echo(f"{dataset.name} is in {folder}; to use it: {options}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; an error is one line and exit code 1."""
-    parser = ArgumentParser(prog="python -m deepsal.data", description="Data sets on disk.")
-    words = parser.add_subparsers(required=True, metavar="|".join(SUBCOMMANDS))
-    for word, command in SUBCOMMANDS.items():
-        inner = words.add_parser(word, help=command.help)
-        inner.set_defaults(run=command.run)
-        command.arguments(inner)
-    given = parser.parse_args(arguments)
+    """Run a command and return its exit code; an error is one line and exit code 1.
+
+    Args:
+        arguments: the command line after the program's name; None for that of the process.
+    """
     try:
-        return int(given.run(given))
+        app(arguments, prog_name="python -m deepsal.data")
+    except SystemExit as stop:
+        return int(stop.code or 0)
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        typer.echo(error, err=True)
         return 1
+    return 0
 
 
 if __name__ == "__main__":

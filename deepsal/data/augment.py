@@ -1,4 +1,4 @@
-"""What is done to a training image and its fixations, exactly to both."""
+"""Random augmentation of a training image together with its fixations."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,32 +17,35 @@ COLOUR_ADJUSTMENTS = (
 
 
 class ImageView(NamedTuple):
-    """An image as it is shown once.
+    """An image, changed or not, with its fixations.
 
-    image: uint8 (3, h, w) · points: float64 (N, 2), in pixels of `size` · size: (height, width) ·
-    scale: pixels of `size` per pixel of the stored image, down and across · mirrored: it was
-    flipped from left to right.
+    Args:
+        image: uint8 (3, h, w).
+        points: float64 (N, 2), (x, y) in pixels of `size`.
+        size: (height, width).
+        scale: pixels of `size` per pixel of the stored image, down and across.
+        flipped: from left to right.
     """
 
     image: UInt8[Tensor, "3 h w"]
     points: Float[Tensor, "N 2"]
     size: tuple[int, int]
     scale: tuple[float, float] = (1.0, 1.0)
-    mirrored: bool = False
+    flipped: bool = False
 
 
 @dataclass(frozen=True)
 class RandomAugmentation:
     """Crop, flip and colour, each drawn anew for every image.
 
-    A crop keeps the image's proportions; of windows that lose too many fixations another is drawn,
-    and after 20 the image stays whole. The fixations outside it are gone, like the pixels.
+    A crop has the image's proportions. A crop that holds too few fixations is drawn again, at most
+    20 times, and then the image stays whole. The fixations outside a crop are removed.
 
     Args:
         flip: probability of a left-right flip.
-        crop: the smallest side of a crop, as a part of the image's; 1 for no crops.
-        keep: the smallest part of the fixations that a crop must hold, at least one fixation.
-        colour: brightness, contrast and saturation are multiplied by 1 ± at most this much.
+        crop: the smallest side of a crop, as a fraction of the image's; 1 for no crops.
+        keep: the smallest fraction of the fixations that a crop must hold, at least one fixation.
+        colour: largest relative change of brightness, contrast and saturation.
 
     Raises:
         ValueError: an option outside its range.
@@ -59,25 +62,25 @@ class RandomAugmentation:
                 raise ValueError(f"data.{name}={value} must lie between {smallest:g} and 1")
 
     def __call__(self, view: ImageView, generator: torch.Generator | None = None) -> ImageView:
-        """Return the view changed.
+        """Return the augmented view.
 
         Args:
-            view: what to change.
-            generator: draws the changes; None for torch's own.
+            view: the view to change.
+            generator: source of the random numbers; None for torch's own.
         """
         if self.crop < 1:
-            view = self._cropped(view, generator)
-        if self.mirrors(generator):
+            view = self._random_crop(view, generator)
+        if self.draw_flip(generator):
             view = _flip_view(view)
         if self.colour:
-            view = view._replace(image=self._coloured(view.image, generator))
+            view = view._replace(image=self._change_colour(view.image, generator))
         return view
 
-    def mirrors(self, generator: torch.Generator | None = None) -> bool:
-        """Draw whether a view that is not cropped is flipped."""
+    def draw_flip(self, generator: torch.Generator | None = None) -> bool:
+        """Draw the decision to flip, which is the first draw of a view that is not cropped."""
         return self.flip > 0 and bool(torch.rand(1, generator=generator) < self.flip)
 
-    def _coloured(
+    def _change_colour(
         self, image: UInt8[Tensor, "3 h w"], generator: torch.Generator | None
     ) -> UInt8[Tensor, "3 h w"]:
         """Change brightness, contrast and saturation, in random order."""
@@ -86,7 +89,7 @@ class RandomAugmentation:
             image = COLOUR_ADJUSTMENTS[i](image, float(factors[i]))
         return image
 
-    def _cropped(self, view: ImageView, generator: torch.Generator | None) -> ImageView:
+    def _random_crop(self, view: ImageView, generator: torch.Generator | None) -> ImageView:
         height, width = view.image.shape[1:]
         scale = (height / view.size[0], width / view.size[1])
         points = (view.points + 0.5) * torch.tensor(scale[::-1], dtype=torch.float64) - 0.5
@@ -106,4 +109,4 @@ class RandomAugmentation:
 def _flip_view(view: ImageView) -> ImageView:
     points = view.points.clone()
     points[:, 0] = view.size[1] - 1 - points[:, 0]
-    return view._replace(image=view.image.flip(-1), points=points, mirrored=True)
+    return view._replace(image=view.image.flip(-1), points=points, flipped=True)

@@ -14,9 +14,13 @@ MapBatch = Float[Tensor, "B H W"]
 class Sample(NamedTuple):
     """One image as a network sees it, and its ground truth at the resolution it is scored at.
 
-    image: float (3, h, w) in [0, 1] · fixations: counts (H, W) · density: (H, W), sums to one, or
-    zeros where a benchmark keeps the fixations · points: float64 (N, 2), in pixels of `size` ·
-    size: (height, width) of the stored image.
+    Args:
+        image: float (3, h, w) in [0, 1].
+        fixations: counts (H, W).
+        density: (H, W), sums to one; zeros if a benchmark does not publish the fixations.
+        points: float64 (N, 2), (x, y) in pixels of `size`.
+        name: of the image.
+        size: (height, width) of the stored image.
     """
 
     image: Float[Tensor, "3 h w"]
@@ -44,16 +48,17 @@ class GroundTruth(NamedTuple):
 
 
 class SeededIndex(NamedTuple):
-    """The position of an image in its split, and the seed of the augmentation of this one view."""
+    """The position of an image in its split, and the seed of this view's augmentation."""
 
     position: int
     seed: int
 
 
 class Batch(NamedTuple):
-    """Samples of one size, stacked; the ragged points stay a list on the CPU.
+    """Samples of one size, stacked; the points, of unequal number, are a list on the CPU.
 
-    Until it is on the device that uses it, the image is uint8 in [0, 255]: a quarter of the bytes.
+    Before the move to the device that uses it, the image is uint8 in [0, 255]: a quarter of the
+    bytes.
     """
 
     image: Float[Tensor, "B 3 h w"] | UInt8[Tensor, "B 3 h w"]
@@ -63,8 +68,8 @@ class Batch(NamedTuple):
     name: list[str]
     size: list[tuple[int, int]]
 
-    def on(self, device: torch.device) -> "Batch":
-        """Return the batch on a device, its image in [0, 1]; copies to a GPU do not wait."""
+    def to_device(self, device: torch.device) -> "Batch":
+        """Return the batch on a device, its image in [0, 1]; copies to a GPU are asynchronous."""
         at: dict[str, Any] = {"device": device, "non_blocking": device.type == "cuda"}
         image = self.image.to(**at)
         if not image.is_floating_point():
@@ -74,7 +79,7 @@ class Batch(NamedTuple):
         )
 
     def pin_memory(self) -> "Batch":
-        """Return the batch with its stacked tensors in memory that a GPU copies from by itself."""
+        """Return the batch with its stacked tensors in page-locked memory."""
         return self._replace(
             image=self.image.pin_memory(),
             fixations=self.fixations.pin_memory(),
@@ -83,7 +88,12 @@ class Batch(NamedTuple):
 
 
 def collate_samples(samples: Sequence[Sample], fixations: Tensor | None = None) -> Batch:
-    """Stack samples into a `Batch`; fixations that are given are stacked already."""
+    """Stack samples into a `Batch`.
+
+    Args:
+        samples: of one size.
+        fixations: (B, H, W), their counts, already stacked; None to stack them.
+    """
     images, counts, density, points, name, size = zip(*samples, strict=True)
     return Batch(
         torch.stack(images),
@@ -97,9 +107,9 @@ def collate_samples(samples: Sequence[Sample], fixations: Tensor | None = None) 
 
 @runtime_checkable
 class FixationImages(Protocol):
-    """A data set of samples of one size, and its pixels per degree of visual angle, if known."""
+    """Samples of one size, and their pixels per degree of visual angle; None if unknown."""
 
-    degree: float | None
+    pixels_per_degree: float | None
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Sample: ...

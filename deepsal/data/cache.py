@@ -1,11 +1,12 @@
-"""Decoded images and densities in a file, so that an epoch costs no JPEG decoding.
+"""Cache of decoded images and densities in files, so that an epoch decodes no JPEG file.
 
-A file holds records of one shape, and before them a checksum for each. Whoever needs a record that
-is not there makes it, writes it, then writes its checksum; a record counts only if its checksum is
-right. So no lock is needed: two processes write the same bytes, and what a killed one left is made
-again. The file's name is a digest of all that decides its bytes: how each stimulus is read, the
-path, size and time of change of its file (a digest of the contents would read every file at each
-start), the size asked for, and the versions of the libraries that decode and resize.
+A file holds records of one shape, and before them a checksum for each. A process that needs a
+missing record computes it, writes it, then writes its checksum. A record counts only if its
+checksum is right. So no lock is needed: two processes write the same bytes, and the partial record
+of a killed process is computed again. The file's name is a digest of everything that decides its
+bytes: the function that reads each stimulus, the path, size and modification time of its file (a
+digest of the contents would read every file at each start), the target size, and the versions of
+the libraries that decode and resize.
 """
 
 import os
@@ -30,66 +31,65 @@ WRITTEN_FLAG = 1 << 32
 
 
 class SharedRecords:
-    """Tensors of one shape which several processes share, made once and then only read.
+    """Tensors of one shape that several processes share, written once and then only read.
 
     Args:
-        count: how many.
-        shape: of each.
-        dtype: of each.
-        file: where they are kept; None keeps them in memory, for this process and its workers.
+        count: number of records.
+        shape: of each record.
+        dtype: of each record.
+        file: holds the records; None for memory, shared by this process and its workers.
     """
 
     def __init__(
         self, count: int, shape: Sequence[int], dtype: torch.dtype, file: Path | None = None
     ) -> None:
         self.count, self.shape, self.dtype, self.file = count, tuple(shape), dtype, file
-        self.each = dtype.itemsize * int(np.prod(self.shape))
-        self.memory = self.made = None
+        self.record_bytes = dtype.itemsize * int(np.prod(self.shape))
+        self.memory = self.written = None
         if file is None:
             self.memory = torch.empty(count, *shape, dtype=dtype).share_memory_()
-            self.made = torch.zeros(count, dtype=torch.bool).share_memory_()
-        self.full = False
+            self.written = torch.zeros(count, dtype=torch.bool).share_memory_()
+        self.unwritable = False
         self.descriptor: int | None = None
         self.records: Any = None
-        self.checked: set[int] = set()
+        self.verified: set[int] = set()
 
     def get(self, index: int) -> Tensor | None:
-        """Return a record, not to be changed in place; None if it has yet to be made."""
-        if self.memory is not None and self.made is not None:
-            return self.memory[index] if self.made[index] else None
+        """Return a record, which must not be changed in place; None if it is not yet written."""
+        if self.memory is not None and self.written is not None:
+            return self.memory[index] if self.written[index] else None
         if self.descriptor is None and not self._open():
             return None
         record = self.records[index]
-        if index not in self.checked:
+        if index not in self.verified:
             mark = os.pread(self.descriptor or 0, 8, 8 * index)
             if int.from_bytes(mark, "little") != WRITTEN_FLAG | zlib.crc32(record):
                 return None
-            self.checked.add(index)
-        found: Tensor = torch.from_numpy(record).view(self.dtype).view(self.shape)
-        return found
+            self.verified.add(index)
+        tensor: Tensor = torch.from_numpy(record).view(self.dtype).view(self.shape)
+        return tensor
 
     def put(self, index: int, record: Tensor) -> None:
-        """Keep a record; a full or read-only disk is told once, and the record is not kept."""
-        if self.memory is not None and self.made is not None:
+        """Write a record; a full or read-only disk gives one warning, and nothing is written."""
+        if self.memory is not None and self.written is not None:
             self.memory[index] = record
-            self.made[index] = True
+            self.written[index] = True
             return
-        if self.full or (self.descriptor is None and not self._open()):
+        if self.unwritable or (self.descriptor is None and not self._open()):
             return
         data: Any = record.contiguous().view(-1).view(torch.uint8).numpy()
         mark = (WRITTEN_FLAG | zlib.crc32(data)).to_bytes(8, "little")
+        offset = 8 * self.count + index * self.record_bytes
         try:
-            _write_at_offset(
-                self.descriptor or 0, memoryview(data), 8 * self.count + index * self.each
-            )
+            _write_at_offset(self.descriptor or 0, memoryview(data), offset)
             _write_at_offset(self.descriptor or 0, memoryview(mark), 8 * index)
         except OSError as error:
-            self._give_up(error)
+            self._warn_unwritable(error)
 
     def _open(self) -> bool:
-        if self.full or self.file is None:
+        if self.unwritable or self.file is None:
             return False
-        total = self.count * (8 + self.each)
+        total = self.count * (8 + self.record_bytes)
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT, 0o666)
@@ -97,122 +97,124 @@ class SharedRecords:
             os.ftruncate(descriptor, total)
             os.utime(descriptor)
         except OSError as error:
-            self._give_up(error)
+            self._warn_unwritable(error)
             return False
         self.descriptor = descriptor
-        whole = np.memmap(self.file, np.uint8, "c", shape=(total,))
-        self.records = np.asarray(whole[8 * self.count :]).reshape(self.count, self.each)
+        content = np.memmap(self.file, np.uint8, "c", shape=(total,))
+        self.records = np.asarray(content[8 * self.count :]).reshape(self.count, self.record_bytes)
         return True
 
-    def _give_up(self, error: OSError) -> None:
-        self.full = True
+    def _warn_unwritable(self, error: OSError) -> None:
+        self.unwritable = True
         warnings.warn(
-            f"{self.file} cannot be written ({error}): each epoch decodes what it lacks; set "
+            f"{self.file} cannot be written ({error}): each epoch decodes the missing images; set "
             "data.cache_dir to a folder with room, or to null",
             stacklevel=2,
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"descriptor": None, "records": None, "checked": set()}
+        return self.__dict__ | {"descriptor": None, "records": None, "verified": set()}
 
 
 class DatasetCache:
-    """Where the decoded images and the densities of data sets are kept.
+    """Cache of the decoded images and the densities of data sets.
 
     Args:
-        folder: their files, best on a disk of this machine; None keeps images in memory and makes
-            each density anew.
-        gib: how much may stay in the folder; what was not used for longest is removed first.
+        folder: for the files, best on a disk of this machine. None holds images in memory and
+            computes each density when it is needed.
+        max_gib: largest size of the folder in GiB; the files not used for the longest time are
+            removed first.
     """
 
-    def __init__(self, folder: str | Path | None = None, gib: float = 20.0) -> None:
+    def __init__(self, folder: str | Path | None = None, max_gib: float = 20.0) -> None:
         self.folder = Path(folder).expanduser() if folder is not None else None
-        self.gib = gib
-        self.opened: dict[object, SharedRecords | None] = {}
+        self.max_gib = max_gib
+        self.records: dict[object, SharedRecords | None] = {}
 
     def images(self, dataset: SaliencyDataset, size: tuple[int, int]) -> SharedRecords:
-        """Return the place for images, uint8 (3, h, w), in the order of the set's stimuli.
+        """Return the records of images, uint8 (3, h, w), in the order of the data set's stimuli.
 
-        It is in memory if a stimulus is not read from a file (generated ones).
+        They are in memory if a stimulus is not read from a file (generated images).
         """
         key = "images", id(dataset), size
-        if key not in self.opened:
+        if key not in self.records:
             sources = [_pixel_fingerprint(stimulus) for stimulus in dataset.stimuli]
-            file = self._file("images", (sources, size)) if all(sources) else None
-            self.opened[key] = self._kept(len(sources), (3, *size), torch.uint8, file)
-        kept = self.opened[key]
-        assert kept
-        return kept
+            file = self._file_path("images", (sources, size)) if all(sources) else None
+            self.records[key] = self._open_records(len(sources), (3, *size), torch.uint8, file)
+        records = self.records[key]
+        assert records
+        return records
 
     def densities(self, dataset: SaliencyDataset, size: tuple[int, int]) -> SharedRecords | None:
-        """Return the place for densities, float (H, W): of stimulus i at 2i, of its mirror at 2i+1.
+        """Return the records of densities, float (H, W): of stimulus i at 2i, flipped at 2i+1.
 
-        None, for densities made anew each time, where the images are in memory.
+        None, for densities that are not cached, if the images are in memory.
         """
         key = "densities", id(dataset), size
-        if key not in self.opened:
-            kept = None
+        if key not in self.records:
+            records = None
             if self.images(dataset, size).file:
                 points = blake2b()
                 for s in dataset.stimuli:
                     about = s.size, s.sigma or dataset.sigma, len(s.fixations)
                     points.update(repr(about).encode() + s.fixations.tobytes())
-                file = self._file("densities", (points.hexdigest(), size))
-                kept = self._kept(2 * len(dataset.stimuli), size, torch.float32, file)
-            self.opened[key] = kept if kept and kept.file else None
-        return self.opened[key]
+                file = self._file_path("densities", (points.hexdigest(), size))
+                records = self._open_records(2 * len(dataset.stimuli), size, torch.float32, file)
+            self.records[key] = records if records and records.file else None
+        return self.records[key]
 
-    def _file(self, what: str, decides: object) -> Path | None:
+    def _file_path(self, kind: str, inputs: object) -> Path | None:
+        """Return the file whose name is the digest of the inputs that decide its content."""
         if self.folder is None:
             return None
         libraries = [(library, version(library)) for library in DECODING_LIBRARIES]
-        digest = blake2b(repr((decides, libraries)).encode(), digest_size=16).hexdigest()
-        return self.folder / f"{digest}.{what}"
+        digest = blake2b(repr((inputs, libraries)).encode(), digest_size=16).hexdigest()
+        return self.folder / f"{digest}.{kind}"
 
-    def _kept(
+    def _open_records(
         self, count: int, shape: tuple[int, ...], dtype: torch.dtype, file: Path | None
     ) -> SharedRecords:
         if file:
             needed = count * (8 + dtype.itemsize * int(np.prod(shape)))
-            if needed > self.gib * 2**30:
+            if needed > self.max_gib * 2**30:
                 warnings.warn(
                     f"{count} {file.suffix[1:]} need {needed / 2**30:.3g} GiB, but data.cache_gib="
-                    f"{self.gib:g}: they are not kept in {self.folder}",
+                    f"{self.max_gib:g}: they are not cached in {self.folder}",
                     stacklevel=2,
                 )
                 file = None
             else:
-                _remove_oldest_files(file, int(self.gib * 2**30) - needed)
+                _remove_oldest_files(file, int(self.max_gib * 2**30) - needed)
         return SharedRecords(count, shape, dtype, file)
 
 
 def _pixel_fingerprint(stimulus: Stimulus) -> tuple[Any, ...] | None:
-    """Return what decides a stimulus's pixels, or None if it is not read from a file."""
+    """Return everything that decides a stimulus's pixels, or None if it is not read from a file."""
     read = stimulus.read
     if not isinstance(read, partial):
         return None
-    given = [*read.args, *read.keywords.values()]
-    files = [Path(a).resolve() for a in given if isinstance(a, Path) and a.is_file()]
+    arguments = [*read.args, *read.keywords.values()]
+    files = [Path(a).resolve() for a in arguments if isinstance(a, Path) and a.is_file()]
     if not files:
         return None
     about = [(str(f), (stat := f.stat()).st_size, stat.st_mtime_ns) for f in files]
-    rest = [repr(a) for a in given if not isinstance(a, Path)]
+    rest = [repr(a) for a in arguments if not isinstance(a, Path)]
     return stimulus.size, read.func.__module__, read.func.__qualname__, rest, about
 
 
-def _remove_oldest_files(file: Path, rest: int) -> None:
-    """Remove the files that were not used for the longest time until the others fit into `rest`."""
+def _remove_oldest_files(file: Path, max_bytes: int) -> None:
+    """Remove the files not used for the longest time until those other than `file` fit."""
     others = []
     for other in [*file.parent.glob("*.images"), *file.parent.glob("*.densities")]:
         try:
             stat = other.stat()
-        except FileNotFoundError:  # another process made room too
+        except FileNotFoundError:  # another process removed it
             continue
         if other != file:
             others.append((stat.st_mtime_ns, 512 * stat.st_blocks, other))
-    for _, taken, other in sorted(others, reverse=True):
-        rest -= taken
-        if rest < 0:
+    for _, size, other in sorted(others, reverse=True):
+        max_bytes -= size
+        if max_bytes < 0:
             other.unlink(missing_ok=True)
 
 

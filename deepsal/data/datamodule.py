@@ -1,4 +1,4 @@
-"""One LightningDataModule for every saliency data set."""
+"""Lightning data module for every saliency data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,37 +18,38 @@ from deepsal.data.resumable_loader import DeviceLoader, EpochSampler, default_wo
 from deepsal.data.saliency_images import SaliencyImages
 
 FIT_SPLITS = ("train", "val")
-"""The splits that a fit goes through again and again."""
+"""The splits that a fit reads in every epoch."""
 
 
 class SaliencyDataModule(pl.LightningDataModule):
     """Batches of images with fixations: train (augmented), val, and test at its own resolution.
 
     Args:
-        dataset: what a loader such as `osie(data_dir)` returns.
-        size: (h, w) every image is resized to for the network.
+        dataset: the data set, such as `osie(data_dir)`.
+        size: (h, w) of the network's images.
         batch_size: images per training batch; test images come one by one, because each is scored
             at its own size.
         flip: probability of a left-right flip in training.
-        num_workers: loader processes, which stay from epoch to epoch; 0 decodes in the main
+        num_workers: number of loader processes, which live for all epochs; 0 decodes in the main
             process. None for 0 on a CPU, and for a GPU its share of the cores less one, at most 8.
             The number changes no result.
-        crop: the smallest side of a training crop, as a part of the image's; 1 for no crops.
-        keep: the smallest part of an image's fixations that a crop must hold.
-        colour: how far brightness, contrast and saturation are changed in training, up to 1.
-        cache_dir: a folder, best on a disk of this machine, in which decoded images stay for later
-            runs; None keeps them in memory. Samples are bit for bit the same.
-        cache_gib: how much may stay there; what was not used for longest is removed first.
-        test: the data set whose test split is scored, where it is another than `dataset`.
+        crop: the smallest side of a training crop, as a fraction of the image's; 1 for no crops.
+        keep: the smallest fraction of an image's fixations that a crop must hold.
+        colour: largest relative change of brightness, contrast and saturation in training, up to 1.
+        cache_dir: a folder for decoded images, best on a disk of this machine, which later runs
+            use; None stores them in memory. Samples are bit for bit the same.
+        cache_gib: largest size of the folder in GiB; the files not used for the longest time are
+            removed first.
+        test: the data set whose test split is scored; None for `dataset`.
         val_batch_size: images per validation batch; None for twice `batch_size`, which without
             gradients takes no more memory than a training step.
-        device_cache: keep the decoded training and validation images on the device; True insists,
-            False never does, None where a GPU trains, nothing but flips is drawn and half of its
-            free memory is enough. Samples are bit for bit the same.
+        device_cache: store the decoded training and validation images on the device. True requires
+            it and False forbids it. None does so on a GPU if flips are the only augmentation and
+            half of its free memory is enough. Samples are bit for bit the same.
 
     Attributes:
-        used: batches of the first epoch that were trained on before; the next training loader
-            leaves them out.
+        batches_to_skip: batches of the first epoch that an interrupted run has used; the next
+            training loader leaves them out.
     """
 
     def __init__(
@@ -73,72 +74,71 @@ class SaliencyDataModule(pl.LightningDataModule):
         self.val_batch_size = val_batch_size or 2 * batch_size
         self.num_workers = num_workers
         self.device_cache = device_cache
-        self.cached: bool | None = None
+        self.uses_device_cache: bool | None = None
         self.device_images: dict[str, DeviceImages] = {}
-        self.used = 0
+        self.batches_to_skip = 0
         height, width = size
         cache = DatasetCache(cache_dir, cache_gib)
         self.images = {
             split: SaliencyImages(
-                of,
-                of.splits[split],
+                source,
+                source.splits[split],
                 (height, width),
                 augment=RandomAugmentation(flip, crop, keep, colour) if split == "train" else None,
                 own_resolution=split == "test",
                 cache=cache,
             )
-            for split, of in {
-                **dict.fromkeys(dataset.splits, dataset),
-                "test": test or dataset,
-            }.items()
+            for split, source in (
+                dict.fromkeys(dataset.splits, dataset) | {"test": test or dataset}
+            ).items()
         }
 
     def train_dataloader(self) -> DeviceLoader:
-        """Shuffled batches; the last, smaller one is dropped unless it is the only one.
+        """Return shuffled batches; the last, smaller one is dropped unless it is the only one.
 
         Raises:
             ValueError: the data set has no training images.
         """
         if not len(self.images["train"]):
             raise ValueError(
-                f"{self.dataset.name} has no training images; train on another set, as "
-                "data=osie data@tested=NAME do=[fit,export], or give ckpt=FILE do=[export]"
+                f"{self.dataset.name} has no training images; train on another data set, as "
+                "data=osie data@tested=NAME do=[fit,export], or set ckpt=FILE do=[export]"
             )
-        images, chances = self.images["train"], None
-        if self.dataset.chances:
-            chances = [self.dataset.chances[i] for i in images.positions]
-        skip, self.used = self.used * self.batch_size, 0
-        sampler = EpochSampler(len(images), run_seed(), chances, skip)
+        images, weights = self.images["train"], None
+        if self.dataset.sampling_weights:
+            weights = [self.dataset.sampling_weights[i] for i in images.positions]
+        skip, self.batches_to_skip = self.batches_to_skip * self.batch_size, 0
+        sampler = EpochSampler(len(images), run_seed(), weights, skip)
         drop_last = len(sampler) >= self.batch_size
         return self._loader("train", self.batch_size, sampler=sampler, drop_last=drop_last)
 
     def val_dataloader(self) -> DeviceLoader:
-        """Batches in order, truth at the network's size."""
+        """Return batches in order, with truth at the network's size."""
         return self._loader("val", self.val_batch_size)
 
     def test_dataloader(self) -> DeviceLoader:
-        """One image at a time, truth at the stored image's size."""
+        """Return batches of one image, with truth at the stored image's size."""
         return self._loader("test", 1)
 
     @override
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        return batch.on(device)
+        return batch.to_device(device)
 
     @override
     def setup(self, stage: str) -> None:
-        """Decide anew about the cache on the device: a trainer begins, maybe on another device."""
+        """Forget the choice of a device cache, because a new trainer may use another device."""
         self.teardown(stage)
 
     @override
     def teardown(self, stage: str) -> None:
-        """Give the memory of the device back."""
+        """Free the memory of the device."""
         for images in self.device_images.values():
             images.release()
-        self.device_images, self.cached = {}, None
+        self.device_images, self.uses_device_cache = {}, None
 
-    def _loader(self, split: str, batch_size: int, **more: Any) -> DeviceLoader:
+    def _loader(self, split: str, batch_size: int, **options: Any) -> DeviceLoader:
         device, ranks = torch.device("cpu"), 1
         if self.trainer and self.trainer.state.status == TrainerStatus.RUNNING:
             device, ranks = self.trainer.strategy.root_device, self.trainer.num_devices
@@ -156,20 +156,20 @@ class SaliencyDataModule(pl.LightningDataModule):
             num_workers=workers if on_host else 0,
             persistent_workers=on_host and workers > 0 and split != "test",
             pin_memory=on_host and device.type == "cuda",
-            **more,
+            **options,
         )
 
     def _images(
         self, split: str, device: torch.device, workers: int
     ) -> SaliencyImages | DeviceImages:
-        """Return the images of a split, on the device if the option and the memory say so."""
+        """Return the images of a split, on the device if the option and the memory allow it."""
         fitting = not self.trainer or self.trainer.state.fn == TrainerFn.FITTING
         if split not in FIT_SPLITS or not fitting:
             return self.images[split]
-        if self.cached is None:
+        if self.uses_device_cache is None:
             fitted = {part: self.images[part] for part in FIT_SPLITS}
             free = free_memory(device)
-            self.cached = choose_device_cache(self.device_cache, fitted, device, free)
-        if self.cached and split not in self.device_images:
+            self.uses_device_cache = choose_device_cache(self.device_cache, fitted, device, free)
+        if self.uses_device_cache and split not in self.device_images:
             self.device_images[split] = DeviceImages(self.images[split], device, workers)
         return self.device_images.get(split, self.images[split])

@@ -1,8 +1,8 @@
-"""What a saliency data set is made of, from the file on disk to the batch a network sees.
+"""Saliency data sets in memory: stimuli with their fixations, splits and blur.
 
 Coordinates are (x, y) in pixels, x to the right, y down, 0-based: pixel i covers [i−½, i+½), so
-an image of width W holds −½ ≤ x < W−½. Fixations stay coordinates in the frame of the stored
-image until they are rasterised; nothing resizes them as an image.
+an image of width W holds −½ ≤ x < W−½. Fixations remain coordinates of the stored image until
+they are rasterised. They are never resized as an image.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,26 +21,40 @@ SPLIT_NAMES = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Stimulus:
-    """One image and everything observers looked at in it.
+    """One image and all fixations on it.
 
     Args:
-        name: what tables call it (the file's name).
+        name: the file's name, which tables use.
         size: (height, width) of the stored image in pixels.
         fixations: float64 (N, 2) of (x, y), see the module's convention.
-        subjects: int (N,), who made each fixation.
-        read: returns the image as uint8 (3, height, width), RGB.
-        sigma: the blur of its ground truth in its pixels, where it is not that of the data set.
-        target_masks: returns the pixels (height, width) of a search target and those of its
-            distractors; None for an image without a target.
+        observers: int (N,), the observer of each fixation.
+        read: a function that returns the image as uint8 (3, height, width), RGB.
+        sigma: the blur of its ground truth in its pixels; None for that of the data set.
+        target_masks: a function that returns the pixels (height, width) of a search target and of
+            its distractors; None for an image without a target.
     """
 
     name: str
     size: tuple[int, int]
     fixations: NDArray[np.float64]
-    subjects: NDArray[np.int64]
+    observers: NDArray[np.int64]
     read: Callable[[], UInt8[Tensor, "3 H W"]]
     sigma: float | None = None
     target_masks: Callable[[], tuple[Bool[Tensor, "H W"], Bool[Tensor, "H W"]]] | None = None
+
+    def read_checked(self) -> UInt8[Tensor, "3 H W"]:
+        """Read the image and compare its size with the stated one.
+
+        Raises:
+            ValueError: they differ.
+        """
+        image = self.read()
+        if tuple(image.shape[1:]) != self.size:
+            raise ValueError(
+                f"{self.name} has (height, width) {tuple(image.shape[1:])}, "
+                f"but its data set says {self.size}"
+            )
+        return image
 
 
 @dataclass(frozen=True)
@@ -49,13 +63,13 @@ class SaliencyDataset:
 
     Args:
         name: the data set and its release.
-        stimuli: all of them; `splits` refers to them by position.
+        stimuli: all images; `splits` refers to them by position.
         splits: train, val and test as disjoint positions.
         sigma: standard deviation of the ground truth's Gaussian blur, in stored-image pixels.
-        degree: stored-image pixels per degree of visual angle, where known.
-        dropped: how many fixations its loader left out, by reason.
-        hidden: the fixations are kept by a benchmark's server: images need none.
-        chances: how likely each stimulus is to be drawn for training, in any unit; None for alike.
+        pixels_per_degree: stored-image pixels per degree of visual angle; None if unknown.
+        dropped: number of fixations that its reader left out, by reason.
+        fixations_hidden: a benchmark's server holds the fixations, so images need none.
+        sampling_weights: relative frequency of each stimulus in training; None for equal weights.
 
     Raises:
         ValueError: a fixation is not finite or lies off its image, an image has no fixation, splits
@@ -66,16 +80,16 @@ class SaliencyDataset:
     stimuli: Sequence[Stimulus]
     splits: Mapping[str, Sequence[int]]
     sigma: float
-    degree: float | None = None
+    pixels_per_degree: float | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
-    hidden: bool = False
-    chances: Sequence[float] | None = None
+    fixations_hidden: bool = False
+    sampling_weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if not self.sigma > 0:
             raise ValueError(f"{self.name}: sigma={self.sigma} must be a positive number of pixels")
         for stimulus in self.stimuli:
-            _check_stimulus(self.name, stimulus, self.hidden)
+            _check_stimulus(self.name, stimulus, self.fixations_hidden)
         assigned = [i for split in self.splits.values() for i in split]
         if len(assigned) != len(set(assigned)):
             raise ValueError(f"{self.name}: an image is in two splits; splits must not overlap")
@@ -89,20 +103,16 @@ class SaliencyDataset:
         masks = next(s.target_masks for s in self.stimuli if s.name == name)
         return masks() if masks else None
 
-    def points(self, split: str) -> NDArray[np.float64]:
-        """Return all fixations of a split as fractions (x, y) in [0, 1) of their image, (N, 2)."""
-        return np.concatenate([_fixation_fractions(self.stimuli[i]) for i in self.splits[split]])
-
-    def others(
+    def other_images_counts(
         self, split: str, name: str, grid: tuple[int, int], images: int | None = None
     ) -> Float[Tensor, "H W"]:
-        """Count the fixations of a split's *other* images, each rescaled to a grid (shuffled AUC).
+        """Count the fixations of a split's other images, each rescaled to a grid (shuffled AUC).
 
         Args:
-            split: where the other images come from.
+            split: the split of the other images.
             name: the image to leave out.
             grid: (H, W) of the result.
-            images: how many others, drawn by the image's name; None for all.
+            images: number of other images, drawn with the image's name as seed; None for all.
         """
         rest = [s for i in self.splits[split] if (s := self.stimuli[i]).name != name]
         if images is not None and images < len(rest):
@@ -110,21 +120,16 @@ class SaliencyDataset:
             rest = [rest[i] for i in random.choice(len(rest), images, replace=False)]
         if not rest:
             return torch.zeros(grid)
-        points = np.concatenate([_fixation_fractions(stimulus) for stimulus in rest])
-        return rasterise_fixations(torch.from_numpy(points - 0.5), (1, 1), grid)
+        fractions = np.concatenate([(s.fixations + 0.5) / s.size[::-1] for s in rest])
+        return rasterise_fixations(torch.from_numpy(fractions - 0.5), (1, 1), grid)
 
 
-def _fixation_fractions(stimulus: Stimulus) -> NDArray[np.float64]:
-    height, width = stimulus.size
-    return (stimulus.fixations + 0.5) / (width, height)
-
-
-def _check_stimulus(dataset: str, stimulus: Stimulus, hidden: bool) -> None:
+def _check_stimulus(dataset: str, stimulus: Stimulus, fixations_hidden: bool) -> None:
     points, (height, width) = stimulus.fixations, stimulus.size
     where = f"{dataset}, image {stimulus.name} ({width}x{height})"
     if stimulus.sigma is not None and not stimulus.sigma > 0:
         raise ValueError(f"{where}: sigma={stimulus.sigma:g} must be a positive number of pixels")
-    if len(points) == 0 and not hidden:
+    if len(points) == 0 and not fixations_hidden:
         raise ValueError(f"{where} has no fixation; remove it or add its fixations")
     if not np.isfinite(points).all():
         raise ValueError(f"{where} has a fixation with a non-finite coordinate")

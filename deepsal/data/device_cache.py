@@ -1,4 +1,4 @@
-"""Decoded images and their truth on the device that trains: no worker and no copy per step."""
+"""Cache of decoded images and their truth on the training device: no worker, no copy per step."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -13,19 +13,19 @@ from deepsal.data.resumable_loader import identity_collate
 from deepsal.data.saliency_images import SaliencyImages
 
 DECODE_BATCH_SIZE = 32
-"""Images that are decoded at a time."""
+"""Number of images that are decoded together."""
 
 
 class DeviceImages(Dataset[Sample]):
     """The images of a split on a device, with batches bit for bit those of `SaliencyImages`.
 
-    Fixation counts and densities are kept for an image and for its mirror image: a fixation on the
-    border of two cells does not fall into the mirrored cell.
+    Fixation counts and densities are stored for an image and for its flipped image, because a
+    fixation on the border of two cells does not fall into the mirrored cell.
 
     Args:
-        images: what to keep, without crops, colours or truth at another size.
-        device: where.
-        num_workers: processes that decode.
+        images: the images to store, without crops, colours or truth at another size.
+        device: the device that stores them.
+        num_workers: number of processes that decode.
     """
 
     def __init__(self, images: SaliencyImages, device: torch.device, num_workers: int = 0) -> None:
@@ -38,12 +38,12 @@ class DeviceImages(Dataset[Sample]):
         self.points: list[Tensor] = []
         for augment in views:
             for batch in _ordered_batches(images, augment, num_workers):
-                at = slice(len(self.points), len(self.points) + len(batch.name))
-                if at.stop <= count:  # the first view is as stored
-                    self.image[at] = batch.image.to(device)
-                self.fixations[at] = batch.fixations.to(device)
-                self.density[at] = batch.density.to(device)
-                self.points += [p.clone() for p in batch.points]  # shared memory is few files
+                rows = slice(len(self.points), len(self.points) + len(batch.name))
+                if rows.stop <= count:  # the first view is not flipped
+                    self.image[rows] = batch.image.to(device)
+                self.fixations[rows] = batch.fixations.to(device)
+                self.density[rows] = batch.density.to(device)
+                self.points += [p.clone() for p in batch.points]  # shared memory has few files
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,37 +52,34 @@ class DeviceImages(Dataset[Sample]):
         """Return a batch on the device, its image still uint8.
 
         Args:
-            draws: as `SaliencyImages` takes them.
+            draws: as for `SaliencyImages`.
         """
         index = [draw.position if isinstance(draw, SeededIndex) else draw for draw in draws]
-        mirrored = [self._mirrors(draw) for draw in draws]
-        truth = [i + len(self) * flipped for i, flipped in zip(index, mirrored, strict=True)]
-        about = torch.tensor([index, truth, mirrored])
-        images, places, flips = about.to(self.image.device, non_blocking=True)
-        image = self.image[images]
+        flipped = [self._draw_flip(draw) for draw in draws]
+        truth = [i + len(self) * flip for i, flip in zip(index, flipped, strict=True)]
+        rows = torch.tensor([index, truth, flipped])
+        image_rows, truth_rows, flips = rows.to(self.image.device, non_blocking=True)
+        image = self.image[image_rows]
         image = torch.where(flips.bool()[:, None, None, None], image.flip(-1), image)
         stimuli = [self.images.stimuli[i] for i in index]
         return Batch(
             image,
-            self.fixations[places],
-            self.density[places],
+            self.fixations[truth_rows],
+            self.density[truth_rows],
             [self.points[i] for i in truth],
             [stimulus.name for stimulus in stimuli],
             [stimulus.size for stimulus in stimuli],
         )
 
     def release(self) -> None:
-        """Give the memory back; no batch can be asked for afterwards."""
+        """Free the memory; the object cannot return batches afterwards."""
         self.image = self.fixations = self.density = torch.empty(0)
 
-    def _mirrors(self, draw: int | SeededIndex) -> bool:
-        augment = self.images.augment
-        if augment is None:
-            return False
-        generator = (
-            torch.Generator().manual_seed(draw.seed) if isinstance(draw, SeededIndex) else None
-        )
-        return augment.mirrors(generator)
+    def _draw_flip(self, draw: int | SeededIndex) -> bool:
+        augment, generator = self.images.augment, None
+        if isinstance(draw, SeededIndex):
+            generator = torch.Generator().manual_seed(draw.seed)
+        return augment.draw_flip(generator) if augment else False
 
 
 def choose_device_cache(
@@ -91,23 +88,23 @@ def choose_device_cache(
     device: torch.device,
     free: int | None = None,
 ) -> bool:
-    """Decide whether the images are kept on the device.
+    """Return whether the images are stored on the device.
 
     Args:
-        option: true to insist, false for never, None where an accelerator trains and half of its
-            free memory is enough.
+        option: True to require it, False to forbid it, None for a device whose free memory is
+            known and at least twice the need.
         splits: train and val.
-        device: that trains.
-        free: bytes that are free there; None where torch cannot tell.
+        device: the device that trains.
+        free: its free memory in bytes; None if torch does not report it.
 
     Raises:
-        ValueError: `option` is true, and the images cannot be kept.
+        ValueError: `option` is True, and the images cannot be stored.
     """
     if option is False:
         return False
     augment, needed = splits["train"].augment, sum(map(_needed_bytes, splits.values()))
     if augment and (augment.crop < 1 or augment.colour):
-        reason = "crops and colours are made anew for every view; set data.crop=1 data.colour=0"
+        reason = "crops and colours differ for every view; set data.crop=1 data.colour=0"
     elif free is not None and needed > free:
         reason = (
             f"the images need {needed / 2**30:.3g} GiB and {device} has {free / 2**30:.3g} GiB "
@@ -121,7 +118,7 @@ def choose_device_cache(
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that are free on a GPU; None for what is no NVIDIA or AMD GPU."""
+    """Return the free bytes of an NVIDIA or AMD GPU; None for any other device."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
@@ -131,7 +128,7 @@ def _needed_bytes(images: SaliencyImages) -> int:
 
 
 def _deterministic_views(images: SaliencyImages) -> list[RandomAugmentation | None]:
-    """Return what makes the views that are drawn: as stored, and mirrored where that is drawn."""
+    """Return an augmentation per possible view: none, and a flip if flips are drawn."""
     return (
         [None, RandomAugmentation(flip=1.0)] if images.augment and images.augment.flip else [None]
     )
@@ -140,7 +137,7 @@ def _deterministic_views(images: SaliencyImages) -> list[RandomAugmentation | No
 def _ordered_batches(
     images: SaliencyImages, augment: RandomAugmentation | None, num_workers: int
 ) -> DataLoader[Batch]:
-    """Return all images in order; torch's own random state is left as it is."""
+    """Return all images in order; torch's own random state does not change."""
     view = copy(images)
     view.augment = augment
     return DataLoader(

@@ -1,5 +1,7 @@
-"""Image files: their size and their pixels."""
+"""Size and pixels of image files."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +15,28 @@ UNREADABLE_IMAGE_ERRORS = (UnidentifiedImageError, OSError, Image.DecompressionB
 
 def image_size(path: Path) -> tuple[int, int]:
     """Return (height, width) from the file's header; raises as `read_image` does."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except FileNotFoundError:
-        raise
-    except UNREADABLE_IMAGE_ERRORS as error:
-        raise ValueError(f"{path} is not a readable image: {error}") from error
+    with _open_image(path) as image:
+        return image.height, image.width
 
 
 def read_image(path: Path) -> UInt8[Tensor, "3 H W"]:
     """Return the image as uint8 RGB.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is truncated, no image or huge (above 179 million pixels); the message
             names it.
     """
+    with _open_image(path) as image:
+        return torch.from_numpy(np.array(_to_rgb(image))).permute(2, 0, 1).contiguous()
+
+
+@contextmanager
+def _open_image(path: Path) -> Iterator[Image.Image]:
+    """Open an image; an error inside the block, where the pixels are decoded, names the file."""
     try:
         with Image.open(path) as image:
-            return torch.from_numpy(np.array(_to_rgb(image))).permute(2, 0, 1).contiguous()
+            yield image
     except FileNotFoundError:
         raise
     except UNREADABLE_IMAGE_ERRORS as error:

@@ -1,56 +1,53 @@
-"""Every data set with a release, by the name of its option."""
+"""Index of the published data sets, by the name of their option."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import CardTable, DatasetCard
-from deepsal.data.datasets.cat2000 import DATASET_CARD as CAT2000
-from deepsal.data.datasets.cat2000 import cat2000
-from deepsal.data.datasets.eyecrowd import DATASET_CARD as EYECROWD
-from deepsal.data.datasets.eyecrowd import eyecrowd
-from deepsal.data.datasets.figrim import DATASET_CARD as FIGRIM
-from deepsal.data.datasets.figrim import figrim
-from deepsal.data.datasets.mit300 import DATASET_CARD as MIT300
-from deepsal.data.datasets.mit300 import mit300
-from deepsal.data.datasets.mit1003 import DATASET_CARD as MIT1003
-from deepsal.data.datasets.mit1003 import mit1003
-from deepsal.data.datasets.nus_scene import DATASET_CARD as NUS_SCENE
-from deepsal.data.datasets.nus_scene import nus_scene
-from deepsal.data.datasets.osie import DATASET_CARD as OSIE
-from deepsal.data.datasets.osie import osie
-from deepsal.data.datasets.pascal_s import DATASET_CARD as PASCAL_S
-from deepsal.data.datasets.pascal_s import pascal_s
-from deepsal.data.datasets.salicon import DATASET_CARD as SALICON
-from deepsal.data.datasets.salicon import salicon
-from deepsal.data.datasets.toronto import DATASET_CARD as TORONTO
-from deepsal.data.datasets.toronto import toronto
+from deepsal.data.datasets import (
+    cat2000,
+    eyecrowd,
+    figrim,
+    mit300,
+    mit1003,
+    nus_scene,
+    osie,
+    pascal_s,
+    salicon,
+    toronto,
+)
+from deepsal.data.datasets.card import CardTable, DatasetCard, ReleaseSource
 from deepsal.data.formats.csv_folder import read_csv_folder
 
-PUBLISHED_DATASETS: Mapping[str, tuple[DatasetCard, Callable[[Path], SaliencyDataset]]] = (
-    MappingProxyType(
-        {
-            card.name: (card, loader)
-            for card, loader in (
-                (OSIE, osie),
-                (NUS_SCENE, nus_scene),
-                (EYECROWD, eyecrowd),
-                (MIT1003, mit1003),
-                (SALICON, salicon),
-                (CAT2000, cat2000),
-                (MIT300, mit300),
-                (PASCAL_S, pascal_s),
-                (FIGRIM, figrim),
-                (TORONTO, toronto),
-            )
-        }
-    )
-)
+PUBLISHED_DATASETS: dict[str, tuple[DatasetCard, Callable[[Path], SaliencyDataset]]] = {
+    "osie": (osie.DATASET_CARD, osie.osie),
+    "nus_scene": (nus_scene.DATASET_CARD, nus_scene.nus_scene),
+    "eyecrowd": (eyecrowd.DATASET_CARD, eyecrowd.eyecrowd),
+    "mit1003": (mit1003.DATASET_CARD, mit1003.mit1003),
+    "salicon": (salicon.DATASET_CARD, salicon.salicon),
+    "cat2000": (cat2000.DATASET_CARD, cat2000.cat2000),
+    "mit300": (mit300.DATASET_CARD, mit300.mit300),
+    "pascal_s": (pascal_s.DATASET_CARD, pascal_s.pascal_s),
+    "figrim": (figrim.DATASET_CARD, figrim.figrim),
+    "toronto": (toronto.DATASET_CARD, toronto.toronto),
+}
+RELEASE_SOURCES: dict[str, ReleaseSource] = {
+    **osie.SOURCES,
+    **nus_scene.SOURCES,
+    **eyecrowd.SOURCES,
+    **mit1003.SOURCES,
+    **salicon.SOURCES,
+    **cat2000.SOURCES,
+    **mit300.SOURCES,
+    **pascal_s.SOURCES,
+    **figrim.SOURCES,
+    **toronto.SOURCES,
+}
+"""Addresses by the name of the release, which is the data set's name, with the year for SALICON."""
 
 
 def dataset_cards() -> CardTable:
-    """Return what is known of every data set with a release; prints as a table.
+    """Return the cards of all published data sets; they print as a table.
 
     >>> [card.fixations for card in dataset_cards() if card.name == "osie"]
     [98321]
@@ -59,10 +56,14 @@ def dataset_cards() -> CardTable:
 
 
 def load_dataset(name: str, data_dir: Path) -> SaliencyDataset:
-    """Return the data set `name` of `data_dir`, a release or a folder in the generic layout.
+    """Return a published data set or a folder in the CSV layout.
+
+    Args:
+        name: of the data set or of the folder.
+        data_dir: the folder that holds it.
 
     Raises:
-        ValueError: there is no such data set; the message lists the choices.
+        ValueError: the name is unknown; the message lists the choices.
     """
     if name in PUBLISHED_DATASETS:
         return PUBLISHED_DATASETS[name][1](data_dir)
@@ -70,6 +71,5 @@ def load_dataset(name: str, data_dir: Path) -> SaliencyDataset:
         return read_csv_folder(data_dir / name, sigma=1.0)
     raise ValueError(
         f"no data set {name!r}: the choices are {[*PUBLISHED_DATASETS]} "
-        f"and the folders of {data_dir} that "
-        "hold an images.csv"
+        f"and the folders of {data_dir} that hold an images.csv"
     )

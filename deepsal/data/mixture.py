@@ -1,4 +1,4 @@
-"""Several data sets as one."""
+"""Mixture of several data sets."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,17 +9,18 @@ from deepsal.data.dataset import SPLIT_NAMES, SaliencyDataset, Stimulus
 def mix_datasets(
     datasets: Sequence[SaliencyDataset], weights: Sequence[float] | None = None
 ) -> SaliencyDataset:
-    """Return the concatenation of data sets, each split with each split.
+    """Concatenate data sets, split by split.
 
-    Every stimulus keeps the blur of its own set, and is called SET/NAME.
+    Every stimulus has the blur of its own data set, and is named DATASET/NAME.
 
     Args:
         datasets: two or more.
-        weights: the share of each set in what is drawn for training, in any unit; None for all
-            images alike.
+        weights: relative share of each data set in the training images; None for equal frequency
+            of all images.
 
     Raises:
-        ValueError: as many weights as sets are needed, none negative; a set comes twice.
+        ValueError: the number of weights is not that of the data sets, a weight is negative, or a
+            data set comes twice.
     """
     names = [dataset.name for dataset in datasets]
     if len(set(names)) < len(names):
@@ -27,7 +28,7 @@ def mix_datasets(
     if weights is not None and (len(weights) != len(names) or min(weights, default=0) < 0):
         raise ValueError(f"data.dataset.weights={list(weights)} must be one per set of {names}")
     stimuli: list[Stimulus] = []
-    chances: list[float] = []
+    sampling_weights: list[float] = []
     splits: dict[str, list[int]] = {split: [] for split in SPLIT_NAMES}
     for i, dataset in enumerate(datasets):
         first = len(stimuli)
@@ -38,15 +39,15 @@ def mix_datasets(
             splits.setdefault(split, []).extend(first + position for position in members)
         train = len(dataset.splits.get("train", []))
         share = weights[i] / train if weights is not None and train else 0.0
-        chances += [share] * len(dataset.stimuli)
-    degrees = {dataset.degree for dataset in datasets}
+        sampling_weights += [share] * len(dataset.stimuli)
+    resolutions = {dataset.pixels_per_degree for dataset in datasets}
     return SaliencyDataset(
         " + ".join(names),
         stimuli,
         splits,
         datasets[0].sigma,
-        degrees.pop() if len(degrees) == 1 else None,
-        {f"{d.name}: {why}": n for d in datasets for why, n in d.dropped.items()},
-        any(dataset.hidden for dataset in datasets),
-        chances if weights is not None else None,
+        resolutions.pop() if len(resolutions) == 1 else None,
+        {f"{d.name}: {reason}": n for d in datasets for reason, n in d.dropped.items()},
+        any(dataset.fixations_hidden for dataset in datasets),
+        sampling_weights if weights is not None else None,
     )

@@ -1,4 +1,4 @@
-"""Batches whose order and augmentation depend on the seed, the epoch and the position alone."""
+"""Loaders whose order and augmentation depend only on the seed, the epoch and the position."""
 
 import os
 import shutil
@@ -16,28 +16,28 @@ from typing_extensions import override
 from deepsal.data.batch import Batch, SeededIndex
 
 SHARED_MEMORY = Path("/dev/shm")
-"""What processes of Linux share their memory in; a container may have no more than 64 MB."""
+"""Folder of shared memory on Linux; a container may have no more than 64 MB."""
 
 
 class EpochSampler(DistributedSampler[SeededIndex]):
     """The training images of each epoch in random order, each with a seed for its augmentation.
 
-    Order and seeds are a pure function of (seed, epoch, position), whatever the number of worker
-    processes. Several ranks take turns, so that together they see what one rank sees. An image that
-    is drawn by chance comes up as often as its chance says, rounded up or down at random
-    (systematic sampling): equal chances give a plain shuffle.
+    Order and seeds are a pure function of (seed, epoch, position), for any number of worker
+    processes. Several ranks take turns, so that together they draw the images of one rank. The
+    number of draws of an image is proportional to its weight, rounded up or down at random
+    (systematic sampling). Equal weights give a plain shuffle.
 
-    Each pass is the next epoch, unless `set_epoch` says which one it is.
+    Each pass is the next epoch, unless `set_epoch` sets another one.
 
     Args:
-        count: how many images there are, and how many draws an epoch has.
+        count: number of images, and of draws per epoch.
         seed: of the run, equal on all ranks; see `run_seed`.
-        chances: how likely each image is to be drawn, in any unit; None for equal chances.
+        sampling_weights: relative frequency of each image; None for equal weights.
         skip: draws of this rank that the first pass leaves out, because they were used before.
     """
 
     def __init__(
-        self, count: int, seed: int, chances: Sequence[float] | None = None, skip: int = 0
+        self, count: int, seed: int, sampling_weights: Sequence[float] | None = None, skip: int = 0
     ) -> None:
         ranks = _is_distributed()
         super().__init__(
@@ -47,24 +47,25 @@ class EpochSampler(DistributedSampler[SeededIndex]):
             seed=seed,
         )
         self.count = count
-        self.chances = torch.tensor(chances or [1.0] * count, dtype=torch.float64)
+        self.sampling_weights = torch.tensor(sampling_weights or [1.0] * count).double()
         self.skip = skip
 
     @override
     def __iter__(self) -> Iterator[SeededIndex]:
-        draws = self.draws(self.epoch)[self.rank :: self.num_replicas][self.skip :]
+        draws = self.epoch_draws(self.epoch)[self.rank :: self.num_replicas][self.skip :]
         self.epoch, self.skip = self.epoch + 1, 0
         return iter(draws)
 
-    def draws(self, epoch: int) -> list[SeededIndex]:
-        """Return the draws of an epoch for all ranks in turn, filled up to equal shares."""
+    def epoch_draws(self, epoch: int) -> list[SeededIndex]:
+        """Return the draws of an epoch, which the ranks take in turn, filled up to equal shares."""
         (state,) = np.random.SeedSequence((self.seed, epoch)).generate_state(1)
         generator = torch.Generator().manual_seed(int(state))
         shuffled = torch.randperm(self.count, generator=generator)
-        until = self.chances[shuffled].cumsum(0) * self.count / self.chances.sum()
-        until = (until + torch.rand(1, generator=generator)).floor().long()
-        until[-1] = self.count
-        drawn = shuffled.repeat_interleave(until.diff(prepend=until.new_zeros(1)))
+        weights = self.sampling_weights[shuffled]
+        bounds = weights.cumsum(0) * self.count / self.sampling_weights.sum()
+        bounds = (bounds + torch.rand(1, generator=generator)).floor().long()
+        bounds[-1] = self.count
+        drawn = shuffled.repeat_interleave(bounds.diff(prepend=bounds.new_zeros(1)))
         drawn = drawn[torch.randperm(self.count, generator=generator)]
         seeds = torch.randint(2**32, (self.count,), generator=generator)
         draws = [SeededIndex(*pair) for pair in zip(drawn.tolist(), seeds.tolist(), strict=True)]
@@ -72,30 +73,30 @@ class EpochSampler(DistributedSampler[SeededIndex]):
 
 
 class DeviceLoader(DataLoader[Batch]):
-    """Batches on the device they are used on, with images in [0, 1].
+    """Batches on the device that uses them, with images in [0, 1].
 
-    An epoch begins when its first batch is asked for: only then has Lightning told the
-    sampler which epoch a resumed run is in. Torch's own random state is left as it is.
+    An epoch begins with the request for its first batch: before it, Lightning has not yet set the
+    sampler's epoch in a resumed run. Torch's own random state does not change.
 
     Args:
-        device: where the batches go.
-        *given: as torch's.
-        **named: as torch's.
+        device: of the batches.
+        *arguments: of torch's `DataLoader`.
+        **options: of torch's `DataLoader`.
     """
 
-    def __init__(self, *given: Any, device: torch.device | str = "cpu", **named: Any) -> None:
+    def __init__(self, *arguments: Any, device: torch.device | str = "cpu", **options: Any) -> None:
         own: dict[str, Any] = {"collate_fn": identity_collate, "generator": torch.Generator()}
-        super().__init__(*given, **own | named)
+        super().__init__(*arguments, **own | options)
         self.device = torch.device(device)
 
     @override
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         for batch in super().__iter__():
-            yield batch.on(self.device)
+            yield batch.to_device(self.device)
 
 
 def run_seed() -> int:
-    """Return the seed of torch's generator, that of the first rank on all ranks."""
+    """Return the seed of torch's generator on the first rank."""
     seed = [torch.initial_seed()]
     if _is_distributed():
         distributed.broadcast_object_list(seed)
@@ -103,20 +104,20 @@ def run_seed() -> int:
 
 
 def identity_collate(batch: Any) -> Any:
-    """Return what a data set has collated already."""
+    """Return a batch unchanged, because the data set has collated it already."""
     return batch
 
 
 def default_worker_count(device: torch.device, ranks: int = 1, batch_bytes: int = 0) -> int:
-    """Return how many loader processes feed a device.
+    """Return the number of loader processes for a device.
 
-    None for a CPU, which has to train itself (and for other devices than NVIDIA's and AMD's); for a
-    GPU its share of the cores less one, at most 8.
+    0 for a CPU, whose cores train (and for devices other than NVIDIA's and AMD's); for a GPU its
+    share of the cores less one, at most 8.
 
     Args:
-        device: that trains.
-        ranks: training processes on this machine.
-        batch_bytes: of a batch; half of the free shared memory has to hold three for each worker.
+        device: the device that trains.
+        ranks: number of training processes on this machine.
+        batch_bytes: size of a batch; half of the free shared memory must hold three per worker.
     """
     if device.type != "cuda":
         return 0

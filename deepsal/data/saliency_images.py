@@ -1,4 +1,4 @@
-"""The images of a split with their fixations, decoded once and augmented anew for every view."""
+"""Images of a split with their fixations, decoded once and augmented for every view."""
 
 import math
 from collections.abc import Sequence
@@ -19,20 +19,20 @@ from deepsal.data.fixation_maps import fixation_density, rasterise_fixations
 class SaliencyImages(Dataset[Sample]):
     """The images of one split at the network's size.
 
-    An image is decoded and resized once, then kept (uint8, shared by the workers and, in a file,
+    An image is decoded and resized once, then cached (uint8, shared by the workers and, in a file,
     by other runs).
 
     Args:
-        dataset: where the stimuli come from.
-        positions: which of them.
-        size: (h, w) of the image given to the network.
-        augment: what is done to training images and their points; None for nothing.
+        dataset: the data set of the split.
+        positions: the split's stimuli.
+        size: (h, w) of the network's image.
+        augment: changes training images and their points; None for no change.
         own_resolution: rasterise the truth at the stored image's size instead of at `size`.
-        cache: where decoded images are kept; None for memory.
+        cache: of the decoded images; None for one in memory.
 
     Attributes:
-        degree: pixels of the network's image per degree of visual angle, where known; from the
-            first image, across.
+        pixels_per_degree: pixels of the network's image per degree of visual angle, from the width
+            of the first image; None if unknown.
     """
 
     def __init__(
@@ -50,12 +50,13 @@ class SaliencyImages(Dataset[Sample]):
         self.size = size
         self.augment = augment
         self.own_resolution = own_resolution
-        of_width = size[1] / self.stimuli[0].size[1] if self.stimuli else 1.0
-        self.degree = dataset.degree * of_width if dataset.degree else None
+        self.pixels_per_degree = dataset.pixels_per_degree
+        if self.pixels_per_degree and self.stimuli:
+            self.pixels_per_degree *= size[1] / self.stimuli[0].size[1]
         cache = cache or DatasetCache()
-        crop = augment.crop if augment else 1.0  # kept larger, so that no crop is magnified
-        self.kept_size = (math.ceil(size[0] / crop), math.ceil(size[1] / crop))
-        self.images = cache.images(dataset, self.kept_size)
+        crop = augment.crop if augment else 1.0  # cached larger, so that no crop is magnified
+        self.cached_size = (math.ceil(size[0] / crop), math.ceil(size[1] / crop))
+        self.images = cache.images(dataset, self.cached_size)
         self.densities = None
         if crop == 1 and not own_resolution:
             self.densities = cache.densities(dataset, size)
@@ -68,11 +69,11 @@ class SaliencyImages(Dataset[Sample]):
         return sample._replace(image=sample.image / 255)
 
     def __getitems__(self, draws: Sequence[int | SeededIndex]) -> Batch:
-        """Return a batch whose image is uint8; counts are made in their place.
+        """Return a batch whose image is uint8.
 
         Args:
-            draws: positions in the split. An augmentation is drawn from the seed of a `Draw`, and
-                by torch's own generator where there is only an index.
+            draws: positions in the split. The augmentation of a `SeededIndex` follows from its
+                seed, that of an integer from torch's own generator.
         """
         counts = None if self.own_resolution else torch.zeros(len(draws), *self.size)
         samples = [
@@ -84,7 +85,7 @@ class SaliencyImages(Dataset[Sample]):
     def _sample(
         self, draw: int | SeededIndex, counts: Float[Tensor, "H W"] | None = None
     ) -> Sample:
-        """Return a sample whose image is uint8; `counts` are zeros to count into."""
+        """Return a sample whose image is uint8; `counts` are zeros that receive its counts."""
         index, seed = draw if isinstance(draw, SeededIndex) else (draw, None)
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         stimulus = self.stimuli[index]
@@ -102,35 +103,27 @@ class SaliencyImages(Dataset[Sample]):
 
     def _image(self, index: int) -> UInt8[Tensor, "3 h w"]:
         position = self.positions[index]
-        if (kept := self.images.get(position)) is not None:
-            return kept
-        stimulus = self.stimuli[index]
-        image = stimulus.read()
-        if tuple(image.shape[1:]) != stimulus.size:
-            raise ValueError(
-                f"{stimulus.name} has (height, width) {tuple(image.shape[1:])}, "
-                f"but its data set says {stimulus.size}"
-            )
-        made: Tensor = v2.functional.resize(image, list(self.kept_size), antialias=True)
-        self.images.put(position, made)
-        return made
+        image = self.images.get(position)
+        if image is None:
+            image = self.stimuli[index].read_checked()
+            image = v2.functional.resize(image, list(self.cached_size), antialias=True)
+            self.images.put(position, image)
+        return image
 
     def _density(
         self, index: int, view: ImageView, counts: Float[Tensor, "H W"]
     ) -> Float[Tensor, "H W"]:
-        if self.dataset.hidden and not len(view.points):
+        if self.dataset.fixations_hidden and not len(view.points):
             return counts
-        place = 2 * self.positions[index] + view.mirrored
-        kept = self.densities.get(place) if self.densities else None
-        if kept is not None:
-            return kept
-        stimulus = self.stimuli[index]
-        of_stored = stimulus.sigma or self.dataset.sigma
-        sigma = [
-            of_stored * scale * g / v
-            for g, v, scale in zip(counts.shape, view.size, view.scale, strict=True)
-        ]
-        density = fixation_density(counts, (sigma[0], sigma[1]))
-        if self.densities:
-            self.densities.put(place, density)
+        record = 2 * self.positions[index] + view.flipped
+        density = self.densities.get(record) if self.densities else None
+        if density is None:
+            stored_sigma = self.stimuli[index].sigma or self.dataset.sigma
+            down, across = (
+                stored_sigma * scale * cells / pixels
+                for cells, pixels, scale in zip(counts.shape, view.size, view.scale, strict=True)
+            )
+            density = fixation_density(counts, (down, across))
+            if self.densities:
+                self.densities.put(record, density)
         return density

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -15,20 +15,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from deepsal.data.batch import Sample
+from deepsal.data.batch import FixationImages
 from deepsal.data.image_files import read_image
 from deepsal.training.task import DensityPredictor
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 HDF5_SUFFIXES = (".hdf5", ".h5")
-
-
-@runtime_checkable
-class SampleDataset(Protocol):
-    """A data set of samples."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> Sample: ...
 
 
 class ImagePrediction(NamedTuple):
@@ -63,7 +55,7 @@ class PredictionExport:
         self.images = Path(images) if images else None
         self.size = (size[0], size[1])
 
-    def __call__(self, predict: DensityPredictor, images: SampleDataset) -> Path:
+    def __call__(self, predict: DensityPredictor, images: FixationImages) -> Path:
         """Write the predictions and return where they are.
 
         Args:
@@ -86,7 +78,7 @@ class PredictionExport:
         return self.path
 
     @staticmethod
-    def _given(images: SampleDataset) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
+    def _given(images: FixationImages) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
         for index in range(len(images)):
             sample = images[index]
             yield sample.image, sample.name, sample.size

@@ -111,7 +111,7 @@ class LastCheckpoint(ModelCheckpoint):
             restore_random_state(states[trainer.global_rank % len(states)])
             self.csv_rows = next(iter(checkpoint["rows"]), 0)
             if cut:
-                trainer.datamodule.used = cut["used"]  # type: ignore[attr-defined]
+                trainer.datamodule.batches_to_skip = cut["used"]  # type: ignore[attr-defined]
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -121,7 +121,7 @@ class SaliencyTask(pl.LightningModule):
     def on_test_start(self) -> None:
         self.test_rows = []
         dataset = self.trainer.datamodule.dataset  # type: ignore[attr-defined]
-        if self._test_dataset.hidden:
+        if self._test_dataset.fixations_hidden:
             raise ValueError(
                 f"{self._test_dataset.name} cannot be scored here: only its benchmark's server has "
                 "the fixations; set do=[export] instead of test and submit the exported file"
@@ -234,7 +234,8 @@ class SaliencyTask(pl.LightningModule):
         images = 10 if self.score.protocol == "mit" else None
         height, width = batch.density.shape[-2:]
         counts = [
-            self._test_dataset.others("test", name, (height, width), images) for name in batch.name
+            self._test_dataset.other_images_counts("test", name, (height, width), images)
+            for name in batch.name
         ]
         return torch.stack(counts).to(batch.fixations)
 

@@ -95,7 +95,7 @@ def step_rate(
     optimizer = task.optimizer(task.finetune.parameter_groups(task.network, task.lr))
     data = SaliencyDataModule(popout_dataset((batch, 0, 0), size=size), size, batch)
     (kept,) = data.train_dataloader()
-    kept = kept.on(device)
+    kept = kept.to_device(device)
     mixed = fastest_precision(device.type) == "bf16-mixed"
     forward = task.compiled or task.network
     began = 0.0

@@ -115,7 +115,7 @@ def written(folder: Path) -> SaliencyDataset:
                 file.name,
                 stimulus.size,
                 stimulus.fixations,
-                stimulus.subjects,
+                stimulus.observers,
                 partial(read_image, file),
             )
         )

@@ -15,7 +15,9 @@ import torch
 
 from deepsal.data import SaliencyDataset, fetch_dataset
 from deepsal.data.augment import RandomAugmentation
-from deepsal.data.download.addresses import RELEASE_ARCHIVES, REPOSITORY_ADDRESSES, file_checksums
+from deepsal.data.datasets.card import ReleaseSource
+from deepsal.data.download.fetch import file_checksums
+from deepsal.data.index import RELEASE_SOURCES
 from deepsal.data.saliency_images import SaliencyImages
 from tests.data.fakes import FAKES
 
@@ -37,7 +39,7 @@ def same(one: SaliencyDataset, other: SaliencyDataset) -> bool:
     return about[0] == about[1] and all(
         (a.name, a.size, a.sigma) == (b.name, b.size, b.sigma)
         and np.array_equal(a.fixations, b.fixations)
-        and np.array_equal(a.subjects, b.subjects)
+        and np.array_equal(a.observers, b.observers)
         for a, b in zip(one.stimuli, other.stimuli, strict=True)
     )
 
@@ -50,18 +52,18 @@ def stays(data: SaliencyDataset) -> int:
     """
     torch.manual_seed(0)
     height, width = data.stimuli[0].size
-    chosen = replace(data, splits={"train": range(min(8, len(data.stimuli)))})
+    subset = replace(data, splits={"train": range(min(8, len(data.stimuli)))})
     augmented = RandomAugmentation(flip=0.5, crop=0.6, keep=0.0)
-    images = SaliencyImages(chosen, chosen.splits["train"], (3 * height, 3 * width), augmented)
+    images = SaliencyImages(subset, subset.splits["train"], (3 * height, 3 * width), augmented)
     seen = 0
     for index in [*range(len(images))] * 4:
         sample = images[index]
         grey = sample.image[0]
         place = np.array(np.unravel_index(int(grey.argmax()), grey.shape)[::-1])
         end, stored = np.array(grey.shape[::-1]) - 1, images.stimuli[index].size
-        kept = stored if sample.size == stored else images.kept_size
+        frame = stored if sample.size == stored else images.cached_size
         scale = (end + 1) / sample.size[::-1]
-        pixel = scale * kept[::-1] / stored[::-1]  # a stored one, in pixels of the network's image
+        pixel = scale * frame[::-1] / stored[::-1]  # a stored one, in pixels of the network's image
         if grey.max() < 0.25 or (place < pixel).any() or (place > end - pixel).any():
             continue  # outside the crop, or cut through by its border
         apart = np.abs((sample.points.numpy() + 0.5) * scale - 0.5 - place)
@@ -105,14 +107,14 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append((self.path, wanted))
+        range_header = self.headers.get("Range")
+        self.server.asked.append((self.path, range_header))
         content = self.server.files.get(self.path)
         if content is None:
             return self.send_error(404)
         start = 0
-        if wanted and self.server.ranges:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        if range_header and self.server.ranges:
+            start = int(range_header.removeprefix("bytes=").rstrip("-"))
             if start >= len(content):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -135,13 +137,13 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def serving() -> Iterator[Server]:
     """A server that runs."""
-    found = Server()
-    thread = threading.Thread(target=found.serve_forever, args=(0.01,))
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    yield found
-    found.shutdown()
+    yield server
+    server.shutdown()
     thread.join()
-    found.server_close()
+    server.server_close()
 
 
 @pytest.fixture
@@ -161,19 +163,21 @@ def refetch(serving: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             monkeypatch.setattr(
                 import_module("deepsal.data.download.fetch"), "file_checksums", lambda _: sums
             )
-            monkeypatch.setitem(REPOSITORY_ADDRESSES, name, f"{serving.url}/{name}")
+            source = ReleaseSource(repository=f"{serving.url}/{name}")
+            monkeypatch.setitem(RELEASE_SOURCES, name, source)
         else:
-            assert [a.file for a in RELEASE_ARCHIVES[name]] == list(archives)
+            source = RELEASE_SOURCES[name]
+            assert [archive.file_name for archive in source.archives] == list(archives)
             for file, (part, called) in archives.items():
                 serving.files[f"/{file}"] = _packed(tree / part, called)
-            served = [
+            served = tuple(
                 a._replace(
-                    url=f"{serving.url}/{a.file}",
-                    md5=hashlib.md5(serving.files[f"/{a.file}"]).hexdigest(),
+                    url=f"{serving.url}/{a.file_name}",
+                    md5=hashlib.md5(serving.files[f"/{a.file_name}"]).hexdigest(),
                 )
-                for a in RELEASE_ARCHIVES[name]
-            ]
-            monkeypatch.setitem(RELEASE_ARCHIVES, name, served)
+                for a in source.archives
+            )
+            monkeypatch.setitem(RELEASE_SOURCES, name, source._replace(archives=served))
         fetch_dataset(name, tmp_path / "fetched")
         return tmp_path / "fetched"
 

@@ -48,3 +48,23 @@ def test_a_sheet_is_drawn(root: Path, name: str) -> None:
 def test_a_missing_data_set_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "osie", "--data", str(root)]) == 1
     assert capsys.readouterr().err.startswith("no OSIE here: ")
+
+
+def test_an_unknown_release_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fetch", "salt", "--to", str(root)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("no address is known for 'salt'; the choices are osie, ")
+
+
+@pytest.mark.parametrize("command", ["", "cards", "fetch", "check", "sheet", "export"])
+def test_the_help_fits_80_columns(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*command.split(), "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_a_missing_option_exits_with_2_and_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "osie"]) == 2
+    assert "--to" in capsys.readouterr().err

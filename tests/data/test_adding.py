@@ -26,9 +26,9 @@ def test_every_step_of_the_page_works(tmp_path: Path, monkeypatch: pytest.Monkey
     commands = re.findall(r"^python -m deepsal\.data (.*)$", PAGE, re.MULTILINE)
     assert [main(command.split()) for command in commands] == [0, 0]
     assert Path("mine.png").is_file()
-    made: dict[str, Any] = {}
-    exec(loads, made)
-    one, other = made["mine"]("data"), read_csv_folder("data/mine", sigma=5.0)
+    names: dict[str, Any] = {}
+    exec(loads, names)
+    one, other = names["mine"]("data"), read_csv_folder("data/mine", sigma=5.0)
     assert one.sigma == other.sigma
     points = {s.name: s.fixations for s in other.stimuli}
     assert {s.name for s in one.stimuli} == set(points)

@@ -79,15 +79,17 @@ def test_a_crop_keeps_enough_fixations_and_no_other(keep: float) -> None:
     random = np.random.default_rng(0)
     points = torch.from_numpy(random.uniform(-0.5, (87.4, 59.4), (40, 2)))
     view = ImageView(drawn(5, 5), points, SIZE)
-    kept, sizes = [], set()
+    counts, sizes = [], set()
     for _ in range(60):
-        found = RandomAugmentation(flip=0.0, crop=0.5, keep=keep)(view)
-        height, width = found.size
-        assert found.image.shape == (3, height, width)
-        assert ((found.points >= -0.5) & (found.points < torch.tensor([width, height]) - 0.5)).all()
-        kept.append(len(found.points))
-        sizes.add(found.size)
-    assert min(kept) >= max(1, keep * 40)
+        changed = RandomAugmentation(flip=0.0, crop=0.5, keep=keep)(view)
+        height, width = changed.size
+        assert changed.image.shape == (3, height, width)
+        assert (
+            (changed.points >= -0.5) & (changed.points < torch.tensor([width, height]) - 0.5)
+        ).all()
+        counts.append(len(changed.points))
+        sizes.add(changed.size)
+    assert min(counts) >= max(1, keep * 40)
     assert len(sizes) > (1 if keep < 1 else 0)
 
 
@@ -101,9 +103,9 @@ def test_a_fixation_at_the_border_of_a_crop_is_counted() -> None:
 def test_colour_changes_pixels_and_nothing_else() -> None:
     torch.manual_seed(0)
     view = ImageView(torch.randint(0, 255, (3, *SIZE), dtype=torch.uint8), torch.ones(2, 2), SIZE)
-    found = RandomAugmentation(flip=0.0, colour=0.4)(view)
-    assert not torch.equal(found.image, view.image)
-    assert found._replace(image=view.image) == view
+    changed = RandomAugmentation(flip=0.0, colour=0.4)(view)
+    assert not torch.equal(changed.image, view.image)
+    assert changed._replace(image=view.image) == view
 
 
 def test_only_training_images_are_augmented() -> None:

@@ -2,36 +2,19 @@ import multiprocessing
 import os
 import pickle
 import signal
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from deepsal.data import SaliencyDataModule, SaliencyDataset, Stimulus, popout_dataset
+from deepsal.data import SaliencyDataModule, SaliencyDataset, popout_dataset
 from deepsal.data import cache as module
 from deepsal.data.batch import Sample
 from deepsal.data.cache import DatasetCache, SharedRecords
-from deepsal.data.image_files import read_image
+from tests.data.support import jpeg_dataset
 
 SIZE = (12, 16)
-
-
-def files(folder: Path, count: int = 6) -> SaliencyDataset:
-    folder.mkdir(exist_ok=True)
-    random = np.random.default_rng(0)
-    stimuli = []
-    for i in range(count):
-        file = folder / f"{i}.jpg"
-        if not file.exists():
-            Image.fromarray(random.integers(0, 256, (30, 44, 3), dtype=np.uint8)).save(file)
-        points = random.uniform(0, 29, (5, 2))
-        reader = partial(read_image, file)
-        stimuli.append(Stimulus(file.name, (30, 44), points, np.zeros(5, dtype=np.int64), reader))
-    splits = {"train": range(count - 2), "val": [count - 2], "test": [count - 1]}
-    return SaliencyDataset("files", stimuli, splits, 2.0)
 
 
 def samples(
@@ -55,7 +38,7 @@ def equal(first: list[Sample], second: list[Sample]) -> bool:
 def test_samples_are_bit_equal_without_the_cache_while_it_fills_and_full(
     tmp_path: Path, crop: float
 ) -> None:
-    data = files(tmp_path / "data")
+    data = jpeg_dataset(tmp_path / "data")
     runs = [samples(data, cache, crop=crop) for cache in (None, tmp_path / "c", tmp_path / "c")]
     assert equal(runs[0], runs[1])
     assert equal(runs[0], runs[2])
@@ -63,19 +46,19 @@ def test_samples_are_bit_equal_without_the_cache_while_it_fills_and_full(
 
 
 def test_a_second_run_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = files(tmp_path / "data")
+    data = jpeg_dataset(tmp_path / "data")
     before = samples(data, tmp_path / "cache")
     monkeypatch.setattr(module.SharedRecords, "put", lambda *_: pytest.fail("made again"))
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("decoded again"))
-    kept = DatasetCache(tmp_path / "cache").images(data, SIZE)
-    assert all(kept.get(i) is not None for i in range(6))
+    records = DatasetCache(tmp_path / "cache").images(data, SIZE)
+    assert all(records.get(i) is not None for i in range(6))
     torch.manual_seed(0)
     images = SaliencyDataModule(data, SIZE, flip=0.0, cache_dir=tmp_path / "cache").images["val"]
     assert torch.equal(images[0].image, before[4].image)
 
 
 def test_another_content_size_or_reading_is_another_file(tmp_path: Path) -> None:
-    data = files(tmp_path / "data")
+    data = jpeg_dataset(tmp_path / "data")
     assert not list(tmp_path.glob("cache/*"))
     names = {DatasetCache(tmp_path).images(data, SIZE).file}
     names.add(DatasetCache(tmp_path).images(data, (16, 12)).file)
@@ -87,15 +70,15 @@ def test_another_content_size_or_reading_is_another_file(tmp_path: Path) -> None
 
 def test_generated_images_and_an_option_of_none_write_no_file(tmp_path: Path) -> None:
     samples(popout_dataset((2, 1, 1), size=(30, 44)), tmp_path / "cache")
-    samples(files(tmp_path / "data"), None)
+    samples(jpeg_dataset(tmp_path / "data"), None)
     assert not (tmp_path / "cache").exists()
 
 
 def _write_for_ever(file: Path) -> None:
-    kept = SharedRecords(50, (3, 64, 64), torch.uint8, file)
+    records = SharedRecords(50, (3, 64, 64), torch.uint8, file)
     while True:
         for i in range(50):
-            kept.put(i, torch.full((3, 64, 64), i, dtype=torch.uint8))
+            records.put(i, torch.full((3, 64, 64), i, dtype=torch.uint8))
 
 
 def test_what_a_killed_writer_leaves_is_whole_or_made_again(tmp_path: Path) -> None:
@@ -104,21 +87,21 @@ def test_what_a_killed_writer_leaves_is_whole_or_made_again(tmp_path: Path) -> N
     writers = [context.Process(target=_write_for_ever, args=(file,)) for _ in range(2)]
     for writer in writers:
         writer.start()
-    kept = SharedRecords(50, (3, 64, 64), torch.uint8, file)
-    while kept.get(20) is None:
+    records = SharedRecords(50, (3, 64, 64), torch.uint8, file)
+    while records.get(20) is None:
         pass
     for writer in writers:
         os.kill(writer.pid or 0, signal.SIGKILL)
         writer.join()
     again = SharedRecords(50, (3, 64, 64), torch.uint8, file)
-    found = [again.get(i) for i in range(50)]
-    assert any(record is not None for record in found)
-    assert all((record == i).all() for i, record in enumerate(found) if record is not None)
+    stored = [again.get(i) for i in range(50)]
+    assert any(record is not None for record in stored)
+    assert all((record == i).all() for i, record in enumerate(stored) if record is not None)
 
 
 @pytest.mark.parametrize("cut", [0.0, 0.3, 0.9])
 def test_a_damaged_file_is_made_again(tmp_path: Path, cut: float) -> None:
-    data = files(tmp_path / "data")
+    data = jpeg_dataset(tmp_path / "data")
     whole = samples(data, tmp_path / "cache")
     for file in (tmp_path / "cache").iterdir():
         content = bytearray(file.read_bytes())
@@ -128,9 +111,9 @@ def test_a_damaged_file_is_made_again(tmp_path: Path, cut: float) -> None:
 
 
 def test_a_record_survives_pickling_to_a_spawned_worker(tmp_path: Path) -> None:
-    kept = SharedRecords(2, (3,), torch.float32, tmp_path / "a.images")
-    kept.put(1, torch.tensor([1.0, 2.0, 3.0]))
-    copy = pickle.loads(pickle.dumps(kept))
+    records = SharedRecords(2, (3,), torch.float32, tmp_path / "a.images")
+    records.put(1, torch.tensor([1.0, 2.0, 3.0]))
+    copy = pickle.loads(pickle.dumps(records))
     assert copy.get(0) is None
     assert copy.get(1).tolist() == [1, 2, 3]
 
@@ -138,34 +121,34 @@ def test_a_record_survives_pickling_to_a_spawned_worker(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_once_and_costs_only_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = files(tmp_path / "data")
+    data = jpeg_dataset(tmp_path / "data")
     expected = samples(data, None)
 
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.warns(UserWarning, match=r"No space left.*data\.cache_dir") as told:
-        found = samples(data, tmp_path / "cache")
-    assert equal(found, expected)
-    assert len(told) == 2  # images, densities
+    with pytest.warns(UserWarning, match=r"No space left.*data\.cache_dir") as caught:
+        stored = samples(data, tmp_path / "cache")
+    assert equal(stored, expected)
+    assert len(caught) == 2  # images, densities
 
 
 def test_the_folder_stays_within_its_bound_and_the_oldest_go_first(tmp_path: Path) -> None:
-    data, sizes, files_of = files(tmp_path / "data"), [(64, 64), (64, 65), (64, 66)], []
+    data, sizes, files_of = jpeg_dataset(tmp_path / "data"), [(64, 64), (64, 65), (64, 66)], []
     gib = 6 * 3 * 64 * 66 * 2.5 / 2**30
     for age, size in enumerate(sizes):
-        kept = DatasetCache(tmp_path, gib).images(data, size)
+        records = DatasetCache(tmp_path, gib).images(data, size)
         for i in range(6):
-            kept.put(i, torch.zeros(3, *size, dtype=torch.uint8))
-        assert kept.file
-        os.utime(kept.file, (age, age))
-        files_of.append(kept.file)
+            records.put(i, torch.zeros(3, *size, dtype=torch.uint8))
+        assert records.file
+        os.utime(records.file, (age, age))
+        files_of.append(records.file)
     assert [file.exists() for file in files_of] == [False, True, True]
 
 
 def test_a_set_larger_than_the_bound_is_kept_in_memory_and_said(tmp_path: Path) -> None:
-    data = files(tmp_path / "data")
+    data = jpeg_dataset(tmp_path / "data")
     with pytest.warns(UserWarning, match=r"6 images need .* GiB, but data\.cache_gib=1e-06"):
-        found = samples(data, tmp_path / "cache", gib=1e-6)
-    assert equal(found, samples(data, None))
+        stored = samples(data, tmp_path / "cache", gib=1e-6)
+    assert equal(stored, samples(data, None))

@@ -1,5 +1,4 @@
 from collections import Counter
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -7,34 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepsal.data import Batch, SaliencyDataModule, SaliencyDataset, Stimulus, popout_dataset
+from deepsal.data import SaliencyDataModule, SaliencyDataset, Stimulus, popout_dataset
 from deepsal.data.saliency_images import SaliencyImages
-
-SIZE = (30, 44)
-
-
-def planted(x: int, y: int) -> Tensor:
-    image = torch.zeros(3, *SIZE, dtype=torch.uint8)
-    image[:, y, x] = 255
-    return image
-
-
-def dataset(points: Sequence[tuple[int, int]]) -> SaliencyDataset:
-    """One image per point and split, black but for the pixel that is fixated."""
-    stimuli = [
-        Stimulus(
-            f"{split}-{x}-{y}",
-            SIZE,
-            np.array([[x, y]], dtype=np.float64),
-            np.zeros(1, dtype=np.int64),
-            partial(planted, x, y),
-        )
-        for split in ("train", "val", "test")
-        for x, y in points
-    ]
-    n = len(points)
-    splits = {"train": range(n), "val": range(n, 2 * n), "test": range(2 * n, 3 * n)}
-    return SaliencyDataset("planted", stimuli, splits, sigma=2.0)
+from tests.data.support import SIZE, equal_batches, planted_dataset, planted_image
 
 
 def arrays(size: tuple[int, int] = SIZE, flip: float = 0.5, workers: int = 0) -> SaliencyDataModule:
@@ -46,19 +20,13 @@ def place(maps: Tensor) -> list[int]:
     return [int(i) for i in np.unravel_index(int(maps.argmax()), maps.shape)]
 
 
-def equal(first: Batch, second: Batch) -> bool:
-    same = first.name == second.name and first.size == second.size
-    same = same and all(map(torch.equal, first.points, second.points))
-    return same and all(map(torch.equal, first[:3], second[:3]))
-
-
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 @pytest.mark.parametrize("size", [(30, 44), (15, 22), (13, 17), (60, 88), (41, 30)])
 @pytest.mark.parametrize("point", [(0, 0), (43, 29), (5, 21), (30, 8), (22, 15)])
 def test_a_planted_pixel_stays_under_its_fixation_through_flip_and_resize(
     point: tuple[int, int], size: tuple[int, int], flip: float
 ) -> None:
-    module = SaliencyDataModule(dataset([point]), size=size, batch_size=1, flip=flip)
+    module = SaliencyDataModule(planted_dataset([point]), size=size, batch_size=1, flip=flip)
     batch = next(iter(module.train_dataloader()))
     x, y = (SIZE[1] - 1 - point[0] if flip else point[0]), point[1]
     assert batch.points[0].tolist() == [[x, y]]
@@ -70,7 +38,7 @@ def test_a_planted_pixel_stays_under_its_fixation_through_flip_and_resize(
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_the_density_peaks_where_the_fixation_is(flip: float) -> None:
-    module = SaliencyDataModule(dataset([(11, 8)]), size=(60, 88), batch_size=1, flip=flip)
+    module = SaliencyDataModule(planted_dataset([(11, 8)]), size=(60, 88), batch_size=1, flip=flip)
     batch = next(iter(module.train_dataloader()))
     assert place(batch.density[0]) == place(batch.fixations[0])
     assert batch.density.sum().item() == pytest.approx(1, abs=1e-5)
@@ -78,27 +46,29 @@ def test_the_density_peaks_where_the_fixation_is(flip: float) -> None:
 
 @pytest.mark.parametrize("x", [-0.5, -0.4, 43.4])
 def test_a_fixation_at_the_border_survives_the_flip(x: float) -> None:
-    data = dataset([(0, 0)])
+    data = planted_dataset([(0, 0)])
     data.stimuli[0].fixations[0, 0] = x
     batch = next(iter(SaliencyDataModule(data, SIZE, 1, flip=1.0).train_dataloader()))
     assert place(batch.fixations[0]) == [0, 43 if x < 0 else 0]
 
 
 def test_the_blur_is_that_of_the_stored_image_scaled_with_it() -> None:
-    batch = next(iter(SaliencyDataModule(dataset([(22, 15)]), (30, 88), 1).val_dataloader()))
+    batch = next(
+        iter(SaliencyDataModule(planted_dataset([(22, 15)]), (30, 88), 1).val_dataloader())
+    )
     at = torch.arange(88) - 44.5
     spread = (batch.density[0].sum(0) * at.square()).sum().sqrt()
     assert spread.item() == pytest.approx(4, rel=0.01)
 
 
 def test_only_training_images_are_flipped() -> None:
-    module = SaliencyDataModule(dataset([(3, 4)]), size=SIZE, batch_size=1, flip=1.0)
+    module = SaliencyDataModule(planted_dataset([(3, 4)]), size=SIZE, batch_size=1, flip=1.0)
     for batch in (next(iter(module.val_dataloader())), next(iter(module.test_dataloader()))):
         assert place(batch.image[0, 0]) == place(batch.fixations[0]) == [4, 3]
 
 
 def test_the_truth_of_a_test_image_is_at_its_own_size() -> None:
-    module = SaliencyDataModule(dataset([(3, 4), (40, 20)]), size=(16, 16), batch_size=2)
+    module = SaliencyDataModule(planted_dataset([(3, 4), (40, 20)]), size=(16, 16), batch_size=2)
     for batch, (x, y) in zip(module.test_dataloader(), [(3, 4), (40, 20)], strict=True):
         assert batch.image.shape == (1, 3, 16, 16)
         assert batch.density.shape == batch.fixations.shape == (1, *SIZE)
@@ -132,8 +102,8 @@ def test_equal_seeds_give_equal_batches_and_other_seeds_others() -> None:
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
         runs.append(list(arrays().train_dataloader()))
-    assert all(map(equal, runs[0], runs[1]))
-    assert not all(map(equal, runs[0], runs[2]))
+    assert all(map(equal_batches, runs[0], runs[1]))
+    assert not all(map(equal_batches, runs[0], runs[2]))
 
 
 @pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader", "test_dataloader"])
@@ -143,7 +113,7 @@ def test_a_worker_gives_the_batches_of_the_main_process(loader: str) -> None:
         torch.manual_seed(0)
         runs.append(list(getattr(arrays(flip=1.0, workers=workers), loader)()))
     assert len(runs[0]) == len(runs[1]) > 1
-    assert all(map(equal, *runs))
+    assert all(map(equal_batches, *runs))
 
 
 def test_an_image_is_decoded_once() -> None:
@@ -155,7 +125,8 @@ def test_an_image_is_decoded_once() -> None:
         return stimulus.read()
 
     stimuli = [
-        Stimulus(s.name, s.size, s.fixations, s.subjects, partial(counted, s)) for s in data.stimuli
+        Stimulus(s.name, s.size, s.fixations, s.observers, partial(counted, s))
+        for s in data.stimuli
     ]
     images = SaliencyImages(SaliencyDataset("counted", stimuli, data.splits, 2.0), [0, 2], SIZE)
     first, second = ([images[i].image for i in (0, 1)] for _ in range(2))
@@ -165,7 +136,7 @@ def test_an_image_is_decoded_once() -> None:
 
 def test_a_stimulus_of_another_size_than_declared_is_named() -> None:
     points, subjects = np.ones((1, 2)), np.zeros(1, dtype=np.int64)
-    wrong = Stimulus("wrong.png", (20, 20), points, subjects, partial(planted, 1, 1))
+    wrong = Stimulus("wrong.png", (20, 20), points, subjects, partial(planted_image, 1, 1))
     images = SaliencyImages(SaliencyDataset("toy", [wrong], {"train": [0]}, 1.0), [0], (10, 10))
     with pytest.raises(ValueError, match=r"wrong\.png has .*\(30, 44\).* says \(20, 20\)"):
         images[0]
@@ -173,9 +144,11 @@ def test_a_stimulus_of_another_size_than_declared_is_named() -> None:
 
 def test_images_whose_fixations_are_kept_elsewhere_have_no_truth_and_no_training() -> None:
     nobody = np.empty(0, dtype=np.int64)
-    secret = Stimulus("a.png", SIZE, np.empty((0, 2)), nobody, partial(planted, 1, 1))
+    secret = Stimulus("a.png", SIZE, np.empty((0, 2)), nobody, partial(planted_image, 1, 1))
     splits: dict[str, list[int]] = {"train": [], "val": [], "test": [0]}
-    module = SaliencyDataModule(SaliencyDataset("secret", [secret], splits, 2.0, hidden=True), SIZE)
+    module = SaliencyDataModule(
+        SaliencyDataset("secret", [secret], splits, 2.0, fixations_hidden=True), SIZE
+    )
     (batch,) = module.test_dataloader()
     assert batch.image.shape == (1, 3, *SIZE)
     assert batch.density.shape == (1, *SIZE)

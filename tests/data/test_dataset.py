@@ -43,18 +43,17 @@ def test_splits_must_not_overlap(splits: dict[str, list[int]]) -> None:
 
 
 def test_the_borders_of_the_image_belong_to_it() -> None:
-    border = stimulus((-0.5, -0.5), (7.49, 5.49))
-    dataset = SaliencyDataset("toy", [border], {"train": [0]}, 1.0)
-    points = dataset.points("train")
-    assert points.min() == 0
-    assert points.max() < 1
+    stimuli = [stimulus((-0.5, -0.5), (7.49, 5.49)), stimulus((1, 1), name="dog.png")]
+    dataset = SaliencyDataset("toy", stimuli, {"train": [0, 1]}, 1.0)
+    counts = dataset.other_images_counts("train", "dog.png", (6, 8))
+    assert counts.nonzero().tolist() == [[0, 0], [5, 7]]
 
 
-def test_points_are_fractions_of_their_image_in_x_and_y() -> None:
-    stimuli = [stimulus((3.5, 2.5)), stimulus((1.5, -0.5), (0, 0))]
-    dataset = SaliencyDataset("toy", stimuli, {"train": [1], "val": [0]}, 1.0)
-    assert dataset.points("val").tolist() == [[0.5, 0.5]]
-    assert dataset.points("train").tolist() == [[0.25, 0], [0.0625, 0.5 / 6]]
+def test_an_image_of_another_size_than_stated_is_named() -> None:
+    wrong = replace(stimulus((1, 1)), size=(8, 8))
+    with pytest.raises(ValueError, match=r"cat\.png has .*\(6, 8\).* says \(8, 8\)"):
+        wrong.read_checked()
+    assert stimulus((1, 1)).read_checked().shape == (3, 6, 8)
 
 
 def test_the_blur_is_the_images_own_or_that_of_the_data_set() -> None:
@@ -75,12 +74,12 @@ def test_fixations_of_other_images_are_rescaled_and_all_there() -> None:
         stimulus("c", (10, 40), [[-0.5, 5.0]]),
     ]
     dataset = SaliencyDataset("three", stimuli, {"test": [0, 1, 2]}, sigma=1.0)
-    counts = dataset.others("test", "a", (10, 10))
+    counts = dataset.other_images_counts("test", "a", (10, 10))
     assert counts.nonzero().tolist() == [[0, 9], [5, 0], [9, 9]]
     assert counts.sum() == 3
-    assert dataset.others("test", "b", (10, 10)).nonzero().tolist() == [[0, 0], [5, 0]]
-    one = dataset.others("test", "a", (10, 10), images=1)
+    assert dataset.other_images_counts("test", "b", (10, 10)).nonzero().tolist() == [[0, 0], [5, 0]]
+    one = dataset.other_images_counts("test", "a", (10, 10), images=1)
     assert one.sum() in (1, 2)
-    assert torch.equal(one, dataset.others("test", "a", (10, 10), images=1))
+    assert torch.equal(one, dataset.other_images_counts("test", "a", (10, 10), images=1))
     alone = SaliencyDataset("one", stimuli, {"test": [0]}, sigma=1.0)
-    assert alone.others("test", "a", (4, 4)).sum() == 0
+    assert alone.other_images_counts("test", "a", (4, 4)).sum() == 0

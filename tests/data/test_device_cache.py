@@ -10,9 +10,13 @@ from deepsal.data.device_cache import DeviceImages, choose_device_cache, free_me
 from deepsal.training.checkpoints import AtomicCheckpointIO, LastCheckpoint, newest_checkpoint
 from deepsal.training.preemption import PreemptionCallback, RunPreempted
 from tests.conftest import task
-from tests.data.test_cache import files
-from tests.data.test_datamodule import dataset, equal
-from tests.data.test_resumable_loader import all_equal, epochs
+from tests.data.support import (
+    all_equal_batches,
+    epoch_batches,
+    equal_batches,
+    jpeg_dataset,
+    planted_dataset,
+)
 from tests.training.support import PreemptAt
 
 CPU = torch.device("cpu")
@@ -30,41 +34,41 @@ def data(
 @pytest.mark.parametrize("flip", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_are_bit_for_bit_those_of_the_loader(flip: float, workers: int) -> None:
-    kept, plain = data(True, flip, workers), data(False, flip)
-    assert all_equal(epochs(kept), epochs(plain))
-    assert all_equal(list(kept.val_dataloader()), list(plain.val_dataloader()))
-    assert isinstance(kept.train_dataloader().dataset, DeviceImages)
+    cached, plain = data(True, flip, workers), data(False, flip)
+    assert all_equal_batches(epoch_batches(cached), epoch_batches(plain))
+    assert all_equal_batches(list(cached.val_dataloader()), list(plain.val_dataloader()))
+    assert isinstance(cached.train_dataloader().dataset, DeviceImages)
 
 
 def test_it_holds_no_file_open_for_each_image() -> None:
-    kept = data(True, workers=1)
+    cached = data(True, workers=1)
     before = len(os.listdir("/proc/self/fd"))
-    kept.train_dataloader()
+    cached.train_dataloader()
     assert len(os.listdir("/proc/self/fd")) < before + 16, "16 images in two views"
 
 
 def test_a_fixation_on_the_border_of_two_cells_is_mirrored_as_by_the_loader() -> None:
-    on_border = dataset([(0, 0)])
+    on_border = planted_dataset([(0, 0)])
     on_border.stimuli[0].fixations[0, 0] = 1.5  # between the first two cells of 22
-    (kept,), (plain,) = (
+    (cached,), (plain,) = (
         SaliencyDataModule(on_border, (15, 22), 1, 1.0, device_cache=option).train_dataloader()
         for option in (True, False)
     )
-    assert equal(kept, plain)
+    assert equal_batches(cached, plain)
     (stored,) = SaliencyDataModule(on_border, (15, 22), 1, 0.0).train_dataloader()
-    assert not torch.equal(kept.fixations, stored.fixations.flip(-1)), "so both are kept"
+    assert not torch.equal(cached.fixations, stored.fixations.flip(-1)), "so both are kept"
 
 
 def test_each_image_is_decoded_once_by_way_of_the_file_cache(tmp_path: Path) -> None:
-    stored = files(tmp_path / "data")
+    stored = jpeg_dataset(tmp_path / "data")
     options = {"flip": 0.5, "cache_dir": tmp_path / "cache", "device_cache": True}
     first = SaliencyDataModule(stored, SIZE, 2, **options)  # type: ignore[arg-type]
     torch.manual_seed(0)
-    batches = epochs(first)
+    batches = epoch_batches(first)
     for file in (tmp_path / "data").iterdir():
         file.write_bytes(b"gone" + bytes(file.stat().st_size - 4))
     torch.manual_seed(0)
-    assert all_equal(epochs(first), batches)
+    assert all_equal_batches(epoch_batches(first), batches)
 
 
 def test_only_what_is_fitted_is_kept_and_given_back_at_the_end() -> None:
@@ -101,12 +105,12 @@ def fit(folder: Path, device_cache: bool, *callbacks: pl.Callback) -> dict[str, 
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch")
 def test_a_fit_also_a_resumed_one_ends_in_the_weights_of_the_loader(tmp_path: Path) -> None:
     expected = fit(tmp_path / "plain", False)
-    kept = fit(tmp_path / "kept", True)
+    cached = fit(tmp_path / "cached", True)
     with pytest.raises(RunPreempted, match=r"at step 6$"):
         fit(tmp_path / "cut", True, PreemptAt(5))
     resumed = fit(tmp_path / "cut", True)
     for key, value in expected.items():
-        assert torch.equal(kept[key], value), key
+        assert torch.equal(cached[key], value), key
         assert torch.equal(resumed[key], value), key
 
 

@@ -42,7 +42,7 @@ def test_fixations_lie_where_they_were_planted_and_know_who_made_them(
         assert stimulus.fixations.dtype == np.float64
         assert stimulus.fixations.shape == expected.shape
         assert (np.abs(stimulus.fixations - expected) <= fake.tolerance).all()
-        assert stimulus.subjects.tolist() == list(fake.subjects)
+        assert stimulus.observers.tolist() == list(fake.observers)
 
 
 @every
@@ -59,8 +59,8 @@ def test_the_splits_are_fixed_and_leave_no_image_out(fake: Fake, copied: Copied)
 def test_name_blur_and_degree_are_those_of_the_card(fake: Fake, copied: Copied) -> None:
     data, card = fake.load(copied(fake.name)), fake.module.DATASET_CARD
     assert data.name.removesuffix(" 2017") == card.title
-    assert (data.sigma, data.degree) == (card.sigma, card.degree)
-    assert data.hidden == (fake.table is None)
+    assert (data.sigma, data.pixels_per_degree) == (card.sigma, card.pixels_per_degree)
+    assert data.fixations_hidden == (fake.table is None)
 
 
 @every
@@ -114,8 +114,10 @@ def test_a_table_of_something_else_is_named(fake: Fake, copied: Copied) -> None:
 
 def refuses_the_table(fake: Fake, table: Path) -> None:
     folder = table.parents[len(Path(str(fake.table)).parts)]
-    said = f"{re.escape(str(table))} is not a fixation file of {fake.module.DATASET_CARD.title}: "
-    with pytest.raises(ValueError, match=said):
+    message = (
+        f"{re.escape(str(table))} is not a fixation file of {fake.module.DATASET_CARD.title}: "
+    )
+    with pytest.raises(ValueError, match=message):
         fake.load(folder)
 
 
@@ -124,8 +126,8 @@ def test_a_missing_image_is_named(fake: Fake, copied: Copied) -> None:
     folder = copied(fake.name)
     image = folder / fake.name / fake.image
     image.unlink()
-    said = rf"{fake.module.DATASET_CARD.title} is incomplete: {re.escape(str(image))} is missing"
-    with pytest.raises(FileNotFoundError, match=said):
+    message = rf"{fake.module.DATASET_CARD.title} is incomplete: {re.escape(str(image))} is missing"
+    with pytest.raises(FileNotFoundError, match=message):
         fake.load(folder)
 
 
@@ -143,10 +145,10 @@ def test_other_counts_than_those_of_the_release_are_refused(
     fake: Fake, copied: Copied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = copied(fake.name)
-    fixations = len(fake.subjects) * fake.images + fake.dropped.get("off the image", 0)
+    fixations = len(fake.observers) * fake.images + fake.dropped.get("off the image", 0)
     fake.install(monkeypatch, images=fake.images + 1)
-    said = rf"holds {fake.images} images and {fixations} fixations, the release has "
-    with pytest.raises(ValueError, match=rf"{said}{fake.images + 1} and {fixations};"):
+    message = rf"holds {fake.images} images and {fixations} fixations, the release has "
+    with pytest.raises(ValueError, match=rf"{message}{fake.images + 1} and {fixations};"):
         fake.load(folder)
 
 
@@ -156,4 +158,4 @@ def test_a_part_of_a_release_is_read_where_it_is_wanted(
 ) -> None:
     folder = copied(fake.name)
     fake.install(monkeypatch, images=fake.images + 1)
-    assert len(fake.load(folder, whole=False).stimuli) == fake.images
+    assert len(fake.load(folder, check_counts=False).stimuli) == fake.images

@@ -62,12 +62,12 @@ def test_a_palette_with_transparency_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extension", ["jpg", "png"])
-@pytest.mark.parametrize("kept", [0, 10, 500, 0.5, 0.9])
-def test_a_truncated_image_names_the_file(extension: str, kept: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0, 10, 500, 0.5, 0.9])
+def test_a_truncated_image_names_the_file(extension: str, length: float, tmp_path: Path) -> None:
     file = tmp_path / f"cut.{extension}"
     Image.fromarray(pixels()).save(file)
     whole = file.read_bytes()
-    file.write_bytes(whole[: round(kept * len(whole)) if isinstance(kept, float) else kept])
+    file.write_bytes(whole[: round(length * len(whole)) if isinstance(length, float) else length])
     with pytest.raises(ValueError, match=rf"cut\.{extension} is not a readable image"):
         read_image(file)
 

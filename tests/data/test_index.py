@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ import yaml
 from PIL import Image
 
 import deepsal.data
-from deepsal.data.index import PUBLISHED_DATASETS, dataset_cards, load_dataset
+from deepsal.data.index import PUBLISHED_DATASETS, RELEASE_SOURCES, dataset_cards, load_dataset
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
@@ -58,3 +59,15 @@ def test_a_folder_in_the_generic_layout_is_known_by_its_name(tmp_path: Path) -> 
 def test_an_unknown_name_lists_the_choices(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no data set 'ozie': the choices are \['osie'"):
         load_dataset("ozie", tmp_path)
+
+
+def test_every_published_data_set_has_a_source() -> None:
+    names = {re.sub(r"^salicon20(15|17)$", "salicon", name) for name in RELEASE_SOURCES}
+    assert names == set(PUBLISHED_DATASETS)
+
+
+def test_a_source_is_a_pinned_commit_or_archives_with_checksums() -> None:
+    for source in RELEASE_SOURCES.values():
+        assert bool(source.archives) != bool(source.repository)
+        assert not source.repository or re.search(r"/[0-9a-f]{40}$", source.repository)
+        assert all(re.fullmatch(r"[0-9a-f]{32}", archive.md5) for archive in source.archives)

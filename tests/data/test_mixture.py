@@ -21,11 +21,11 @@ def test_splits_are_joined_and_names_tell_the_set() -> None:
     both = mix_datasets([small, large])
     assert both.name == "small + large"
     names = {split: [both.stimuli[i].name for i in at] for split, at in both.splits.items()}
-    for split, found in names.items():
+    for split, members in names.items():
         expected = [
             f"{d.name}/{d.stimuli[i].name}" for d in (small, large) for i in d.splits[split]
         ]
-        assert found == expected
+        assert members == expected
 
 
 def test_every_stimulus_keeps_the_blur_of_its_own_set() -> None:

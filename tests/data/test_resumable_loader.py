@@ -1,7 +1,6 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +10,10 @@ import torch
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
-from deepsal.data import Batch, SaliencyDataModule, popout_dataset, resumable_loader
+from deepsal.data import SaliencyDataModule, popout_dataset, resumable_loader
 from deepsal.data.resumable_loader import EpochSampler, default_worker_count
 from tests.conftest import datamodule
-from tests.data.test_datamodule import equal
+from tests.data.support import all_equal_batches, epoch_batches, equal_batches
 
 
 def augmented(workers: int = 0, seed: int = 0) -> SaliencyDataModule:
@@ -23,56 +22,47 @@ def augmented(workers: int = 0, seed: int = 0) -> SaliencyDataModule:
     return SaliencyDataModule(data, (48, 64), 4, 0.5, workers, crop=0.7, colour=0.3)
 
 
-def epochs(data: SaliencyDataModule, count: int = 3) -> list[Batch]:
-    loader = data.train_dataloader()
-    return [batch for _ in range(count) for batch in loader]
-
-
-def all_equal(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
-    return len(first) == len(second) and all(map(equal, first, second))
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_cut_epoch_goes_on_with_its_next_batch(workers: int) -> None:
     torch.manual_seed(0)
     data = datamodule((16, 1, 1), workers)
-    whole = epochs(data, 2)
-    data.used = 3
+    whole = epoch_batches(data, 2)
+    data.batches_to_skip = 3
     loader = data.train_dataloader()
     (rest,) = loader
-    assert equal(rest, whole[3])
-    assert all_equal(list(loader), whole[4:]), "the next epoch is whole"
-    assert data.used == 0
+    assert equal_batches(rest, whole[3])
+    assert all_equal_batches(list(loader), whole[4:]), "the next epoch is whole"
+    assert data.batches_to_skip == 0
 
 
 def test_a_resumed_epoch_is_the_one_that_is_set_after_the_iterator_is_asked_for() -> None:
-    whole = epochs(augmented())
+    whole = epoch_batches(augmented())
     data = augmented()
-    data.used = 1
+    data.batches_to_skip = 1
     loader = data.train_dataloader()
     batches = iter(loader)
     assert isinstance(loader.sampler, EpochSampler)
     loader.sampler.set_epoch(2)
-    assert all_equal(list(batches), whole[9:])
+    assert all_equal_batches(list(batches), whole[9:])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_number_of_workers_changes_no_batch_of_any_epoch(workers: int) -> None:
-    main = epochs(augmented())
-    assert all_equal(epochs(augmented(workers)), main)
-    assert not all_equal(main[:4], main[4:8]), "epochs differ"
-    assert not all_equal(epochs(augmented(seed=1)), main), "seeds differ"
+    main = epoch_batches(augmented())
+    assert all_equal_batches(epoch_batches(augmented(workers)), main)
+    assert not all_equal_batches(main[:4], main[4:8]), "epochs differ"
+    assert not all_equal_batches(epoch_batches(augmented(seed=1)), main), "seeds differ"
 
 
 def test_workers_that_stay_give_what_fresh_ones_give() -> None:
-    stay = epochs(augmented(2))
+    stay = epoch_batches(augmented(2))
     fresh = []
     for epoch in range(3):
         loader = augmented(2).train_dataloader()
         assert isinstance(loader.sampler, EpochSampler)
         loader.sampler.set_epoch(epoch)
         fresh += list(loader)
-    assert all_equal(stay, fresh)
+    assert all_equal_batches(stay, fresh)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

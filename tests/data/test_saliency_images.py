@@ -13,7 +13,7 @@ def test_images_travel_as_bytes_and_are_divided_where_they_are_used() -> None:
     batch = split.__getitems__([0, 1])
     assert batch.image.dtype == torch.uint8
     expected = torch.stack([split[i].image for i in (0, 1)])
-    assert torch.equal(batch.on(torch.device("cpu")).image, expected)
+    assert torch.equal(batch.to_device(torch.device("cpu")).image, expected)
     assert torch.equal(batch.image / 255, expected)
 
 

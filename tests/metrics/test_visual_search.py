@@ -10,7 +10,7 @@ from deepsal.vocabulary import TARGET_SCORES
 
 def test_a_map_of_the_target_alone_is_perfect_and_one_without_it_is_not() -> None:
     for array in popout_test_arrays(repeats=1, size=(96, 128))[6::7]:
-        target, distractors = array.masks()
+        target, distractors = array.target_and_distractor_masks()
         best = score_target(target.float(), target, distractors)
         assert best == (1, math.inf, 0, 1)
         worst = score_target(distractors.float(), target, distractors)
@@ -26,7 +26,7 @@ def test_fixations_visit_every_brighter_item_before_the_target() -> None:
     for i, (x, y) in enumerate(zip(array.x, array.y, strict=True)):
         saliency[int(y), int(x)] = 100 - i
     saliency[int(array.y[array.target]), int(array.x[array.target])] = 100 - 5.5
-    target, distractors = array.masks()
+    target, distractors = array.target_and_distractor_masks()
     assert score_target(saliency, target, distractors).search == (6 if array.target < 5 else 7)
 
 

@@ -51,7 +51,7 @@ def test_equal_seeds_give_equal_runs(tmp_path: Path) -> None:
 def test_training_lowers_the_loss_and_validation_is_the_mean_over_images(tmp_path: Path) -> None:
     module = task()
     data = datamodule()
-    seen = data.images["train"].__getitems__(range(8)).on(torch.device("cpu"))
+    seen = data.images["train"].__getitems__(range(8)).to_device(torch.device("cpu"))
     with torch.no_grad():
         before, _ = module.loss(module.network.eval()(seen.image), seen.density, seen.fixations)
     trainer = fit(module, tmp_path, epochs=6)
@@ -111,7 +111,7 @@ def test_images_with_a_search_target_have_its_scores_and_others_have_none(tmp_pa
 def test_the_training_precision_never_enters_a_test_score(network: str) -> None:
     torch.manual_seed(0)
     arrays = popout_dataset((8, 6, 3), size=(64, 96))
-    people = [replace(s, subjects=np.arange(len(s.fixations)) % 3) for s in arrays.stimuli]
+    people = [replace(s, observers=np.arange(len(s.fixations)) % 3) for s in arrays.stimuli]
     module, data = task(), SaliencyDataModule(replace(arrays, stimuli=people), (64, 96), 4)
     if network != "trained":
         module.network = HumanCeiling() if network == "human" else Centre()

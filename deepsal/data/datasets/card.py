@@ -1,58 +1,83 @@
-"""What there is to know about a data set before it is downloaded."""
+"""Cards of published data sets: their counts and licence, and the source of their files."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 
-@dataclass(frozen=True)
-class ArchiveAddress:
-    """A file that holds a release or a part of it.
-
-    Args:
-        address: where its authors publish it.
-        md5: its checksum, where one is known.
-    """
-
-    address: str
-    md5: str | None = None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetCard:
-    """Licence, origin and expected counts of a data set; None stands for what is not known.
+    """Licence, origin and expected counts of a data set; None stands for an unknown value.
 
     Args:
         name: the option, `data=name`, and the folder under `data_dir`.
-        title: what its authors call it.
-        licence: of the fixations.
+        title: the name that its authors use.
         citation: authors, year and venue.
-        images: how many the loader returns.
-        fixations: how many the release holds.
-        subjects: how many people looked.
-        seconds: for how long an image was shown.
-        distance: from the eye to the screen, in cm.
-        degree: pixels of the stored image per degree of visual angle.
+        images: the number of images that the loader returns.
         sigma: standard deviation of the ground truth's blur in pixels of the stored image.
-        splits: the images of train, val and test and who chose them.
-        archives: where it is got.
+        splits: the sizes of train, val and test, and who chose them.
+        licence: of the fixations.
+        fixations: their number in the release.
+        observers: their number.
+        viewing_seconds: the time that an image was shown.
+        pixels_per_degree: pixels of the stored image per degree of visual angle.
     """
 
     name: str
     title: str
-    licence: str | None
     citation: str
     images: int
-    fixations: int | None
-    subjects: int | None
-    seconds: float | None
-    distance: float | None
-    degree: float | None
     sigma: float
     splits: str
-    archives: tuple[ArchiveAddress, ...]
+    licence: str | None = None
+    fixations: int | None = None
+    observers: int | None = None
+    viewing_seconds: float | None = None
+    pixels_per_degree: float | None = None
+
+
+class ReleaseArchive(NamedTuple):
+    """An archive of a release, or a single file of it that is not packed.
+
+    Args:
+        url: its address.
+        md5: its checksum.
+        contents: the entry of the data set's folder that it provides. The name of the file itself
+            stands for a file that is not packed.
+        unpack_folder: the folder that it is unpacked into, relative to the data set's folder.
+        stored_name: its name on disk, where that is not the last part of the address.
+    """
+
+    url: str
+    md5: str
+    contents: str
+    unpack_folder: str = "."
+    stored_name: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """Its name on disk."""
+        return self.stored_name or self.url.rsplit("/", 1)[-1]
+
+
+class ReleaseSource(NamedTuple):
+    """The addresses of a release: archives, or a repository whose files come one by one.
+
+    Args:
+        archives: all of them; empty for a repository. The md5 checksums are those that pysaliency,
+            the field's reference library, has recorded.
+        repository: address of a pinned commit's files; `registry/NAME.txt` lists them with their
+            sha256 checksums.
+        folders: folders under the data folder, relative to it. The release is present if one of
+            them exists. By default the folder of the release's name.
+    """
+
+    archives: tuple[ReleaseArchive, ...] = ()
+    repository: str = ""
+    folders: tuple[str, ...] = ()
 
 
 class CardTable(tuple[DatasetCard, ...]):
@@ -65,10 +90,9 @@ class CardTable(tuple[DatasetCard, ...]):
             table.add_column(title, justify="right", no_wrap=True)
         table.add_column("licence")
         for card in self:
-            counts = (card.images, card.fixations, card.subjects)
-            view = (card.seconds, card.degree, card.sigma)
-            cells = [_or_dash(counts, ",d"), _or_dash(view, "g"), [card.licence or "not stated"]]
-            table.add_row(card.name, *(cell for group in cells for cell in group))
+            counts = _format_cells((card.images, card.fixations, card.observers), ",d")
+            view = _format_cells((card.viewing_seconds, card.pixels_per_degree, card.sigma), "g")
+            table.add_row(card.name, *counts, *view, card.licence or "not stated")
         console = Console(width=80, color_system=None, highlight=False)
         with console.capture() as captured:
             console.print(table)
@@ -77,5 +101,5 @@ class CardTable(tuple[DatasetCard, ...]):
     __repr__ = __str__
 
 
-def _or_dash(values: Iterable[int | float | None], form: str) -> list[str]:
+def _format_cells(values: Iterable[int | float | None], form: str) -> list[str]:
     return ["–" if value is None else format(value, form) for value in values]

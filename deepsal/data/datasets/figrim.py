@@ -11,35 +11,37 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
-from deepsal.data.datasets.reading import (
-    build_dataset,
-    existing_path,
-    read_stimulus,
-    split_positions,
-    wrap_read_errors,
-)
+from deepsal.data.datasets import reading
+from deepsal.data.datasets.card import DatasetCard, ReleaseArchive, ReleaseSource
 
 DATASET_CARD = DatasetCard(
     name="figrim",
     title="FIGRIM",
-    licence=None,
     citation="Bylinskii, Isola, Bainbridge, Torralba & Oliva 2015, Vision Research",
     images=2793,
     fixations=424_712,
-    subjects=None,
-    seconds=None,
-    distance=None,
-    degree=None,
     sigma=33.0,
     splits="80/10/10 %, ours",
-    archives=(
-        ArchiveAddress("http://figrim.mit.edu/Fillers.zip", "dc0bc9561b5bc90e158ec32074dd1060"),
-        ArchiveAddress("http://figrim.mit.edu/Targets.zip", "2ad3a42ebc377efe4b39064405568201"),
-        ArchiveAddress("https://github.com/cvzoya/figrim"),
-    ),
 )
-FIXATION_TABLES = {"Fillers": "allImages_fillers.mat", "Targets": "allImages_release.mat"}
+# The server of the images has no https; the checksum protects the download.
+FILLER_ARCHIVE = ReleaseArchive(
+    "http://figrim.mit.edu/Fillers.zip", "dc0bc9561b5bc90e158ec32074dd1060", contents="Fillers"
+)
+TARGET_ARCHIVE = ReleaseArchive(
+    "http://figrim.mit.edu/Targets.zip", "2ad3a42ebc377efe4b39064405568201", contents="Targets"
+)
+TARGET_TABLE = ReleaseArchive(
+    "https://raw.githubusercontent.com/cvzoya/figrim/master/targetData/allImages_release.mat",
+    "c72843b05e95ab27594c1d11c849c897",
+    contents="allImages_release.mat",
+)
+FILLER_TABLE = ReleaseArchive(
+    "https://raw.githubusercontent.com/cvzoya/figrim/master/fillerData/allImages_fillers.mat",
+    "ce4f8b4961005d62f7a21191a64cab5e",
+    contents="allImages_fillers.mat",
+)
+SOURCES = {"figrim": ReleaseSource((FILLER_ARCHIVE, TARGET_ARCHIVE, TARGET_TABLE, FILLER_TABLE))}
+FIXATION_TABLES = {"Fillers": FILLER_TABLE.contents, "Targets": TARGET_TABLE.contents}
 VIEWING_NAMES = ("enc", "rec", "rec2")
 DUPLICATE_IMAGES = (
     "highway/sun_bnjxztsvnercygxn",
@@ -55,57 +57,55 @@ DUPLICATE_IMAGES = (
     "conference_room/sun_bzagimnxconenicn",
     "conference_room/sun_bsccnfecifucnavf",
 )
-"""Six pictures, each twice, as the release says: all stay in the training split."""
+"""Six pictures, each twice, as the release states: all stay in the training split."""
 
 
 def figrim(
-    data_dir: str | Path, viewings: Sequence[str] = ("enc",), whole: bool = True
+    data_dir: str | Path, viewings: Sequence[str] = ("enc",), check_counts: bool = True
 ) -> SaliencyDataset:
     """Read FIGRIM: `figrim/{Fillers,Targets}/CATEGORY/*.jpg`, `figrim/allImages_*.mat`.
 
     1000x1000 pixels. `allImages` of `allImages_fillers.mat` and `allImages_release.mat` (targets)
-    is a struct per image with `filename`, `category` and `userdata`, one per person, whose
+    is a struct per image with `filename`, `category` and `userdata`, one per observer, whose
     `fixations` have `enc`, `rec` and `rec2`: (x, y) at the first, second and third viewing, empty
-    where there was none. The release's own code counts pixels from 1 and blurs with 33. A tenth of
+    without one. The release's own code counts pixels from 1 and blurs with 33. A tenth of
     the images is validation and another one test.
 
     Args:
         data_dir: the folder that holds `figrim/`.
         viewings: enc (first), rec (second), rec2 (third); the first, as in the release's own maps.
-        whole: refuse counts that are not the release's; False accepts a partial copy.
+        check_counts: refuse counts that are not the release's; False accepts a partial copy.
 
     Raises:
-        FileNotFoundError: a folder or a file is missing; the message says which option to set.
+        FileNotFoundError: a folder or a file is missing; the message names the option to set.
         ValueError: an unknown viewing, a foreign file, or counts that are not those of the release.
     """
     if unknown := [viewing for viewing in viewings if viewing not in VIEWING_NAMES]:
         raise ValueError(f"viewings={unknown}: the choices are {list(VIEWING_NAMES)}")
     root = Path(data_dir) / DATASET_CARD.name
     dropped: Counter[str] = Counter()
-    stimuli, later = [], 0
+    stimuli, unused = [], 0
     for part, table in FIXATION_TABLES.items():
-        file = existing_path(root / table, DATASET_CARD)
-        with wrap_read_errors(file, DATASET_CARD.title):
+        file = reading.existing_path(root / table, DATASET_CARD)
+        with reading.wrap_read_errors(file, DATASET_CARD.title):
             images = list(_read_images(file))
         for name, people in images:
-            trains = [np.concatenate([person[v] for v in viewings]) for person in people]
-            held = sum(len(points) for person in people for points in person.values())
-            later += held - sum(map(len, trains))
+            points = [np.concatenate([person[v] for v in viewings]) for person in people]
+            stored = sum(len(viewing) for person in people for viewing in person.values())
+            unused += stored - sum(map(len, points))
+            title = f"{part}/{name}"
             stimuli.append(
-                read_stimulus(root / part / name, trains, DATASET_CARD, dropped, f"{part}/{name}")
+                reading.read_stimulus(root / part / name, points, DATASET_CARD, dropped, title)
             )
-    twins = {f"Targets/{name}.jpg" for name in DUPLICATE_IMAGES}
-    paired = [i for i, image in enumerate(stimuli) if image.name in twins]
-    order = np.random.default_rng(2015).permutation(len(stimuli)).tolist()
-    tenth = len(stimuli) // 10
-    splits = split_positions([i for i in order if i not in paired], tenth, tenth)
-    splits["train"] += paired
-    card = replace(DATASET_CARD, fixations=(DATASET_CARD.fixations or 0) - later)
-    return build_dataset(card, stimuli, splits, dropped, root, whole)
+    duplicates = {f"Targets/{name}.jpg" for name in DUPLICATE_IMAGES}
+    pairs = [i for i, stimulus in enumerate(stimuli) if stimulus.name in duplicates]
+    splits = reading.random_splits(len(stimuli), 2015, always_train=pairs)
+    card = replace(DATASET_CARD, fixations=(DATASET_CARD.fixations or 0) - unused)
+    return reading.build_dataset(card, stimuli, splits, dropped, root, check_counts)
 
 
 def _read_images(file: Path) -> Iterator[tuple[str, list[dict[str, NDArray[np.float64]]]]]:
-    """Yield CATEGORY/FILE and, for each person, the points of each viewing, counted from 0."""
+    """Yield CATEGORY/FILE and, for each observer, the points of each viewing, counted from 0."""
     for image in np.atleast_1d(loadmat(file, squeeze_me=True, struct_as_record=False)["allImages"]):
         people = [_points_by_viewing(person.fixations) for person in np.atleast_1d(image.userdata)]
         yield f"{image.category}/{image.filename}", people

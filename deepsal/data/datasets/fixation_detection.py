@@ -1,10 +1,10 @@
-"""From raw gaze to fixations, as the checker released with MIT1003 does it.
+"""Detection of fixations in raw gaze, as in the checker released with MIT1003.
 
 The rule is that of `checkFixations.m` (Hidalgo-Sotelo 2005–06, released with Judd et al. 2009):
 gaze at 240 Hz, a saccade starts where the change of windowed speed exceeds 6°/s at 34 px/° on three
 samples in a row or more and ends where the deceleration does; fixations of 50 ms or less, but for
-the first, belong to the saccade around them. Its oddities are kept, because the published counts
-depend on them.
+the first, belong to the saccade around them. Its oddities are reproduced, because the published
+counts depend on them.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLING_RATE, ACCELERATION_THRESHOLD, SPEED_WINDOW = 240, 34 * 6, 4
-MIN_FIXATION_SAMPLES, MAX_DECELERATION_WAIT = 12, 25
-"""Samples: a fixation's least length; how long a deceleration is waited for."""
+SAMPLING_RATE = 240
+ACCELERATION_THRESHOLD = 34 * 6
+"""Pixels per second."""
+SPEED_WINDOW, MIN_FIXATION_SAMPLES, MAX_DECELERATION_WAIT = 4, 12, 25
+"""Samples: of the speed's window, a shortest fixation, and the wait for a deceleration."""
 
 
 def detect_fixations(gaze: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the median place of every fixation, the first included.
+    """Return the median position of every fixation, including the first.
 
     Args:
         gaze: (n, 2) x and y at 240 Hz; a blink is negative, a missing sample NaN.
@@ -40,7 +42,7 @@ def detect_fixations(gaze: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _acceleration(gaze: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how much the windowed speed changes at every sample, in px/s."""
+    """Return the change of the windowed speed at every sample, in px/s."""
     count = len(gaze)
     acceleration = np.zeros(count)
     if count > SPEED_WINDOW + 2:
@@ -57,14 +59,14 @@ def _saccades(acceleration: NDArray[np.float64], count: int) -> list[tuple[int, 
     fast = np.flatnonzero(acceleration > ACCELERATION_THRESHOLD)
     runs = np.split(fast, np.flatnonzero(np.diff(fast) > 1) + 1)
     runs = [run for run in runs if len(run) >= 3]
-    found = []
+    saccades = []
     for run in runs:
         end = _saccade_end(acceleration, int(run[-1]), count)
         if end is None and len(runs) == 1 and run[-1] == np.flatnonzero(acceleration)[-1]:
             end = count - 1
         if end is not None:
-            found.append((int(run[0]), end))
-    return _merge_saccades(found, count)
+            saccades.append((int(run[0]), end))
+    return _merge_saccades(saccades, count)
 
 
 def _saccade_end(acceleration: NDArray[np.float64], top: int, count: int) -> int | None:
@@ -90,5 +92,5 @@ def _merge_saccades(saccades: Sequence[tuple[int, int]], count: int) -> list[tup
 
 
 def _median(values: NDArray[np.float64]) -> float:
-    known = values[~np.isnan(values)]
-    return float(np.median(known)) if len(known) else float("nan")
+    valid = values[~np.isnan(values)]
+    return float(np.median(valid)) if len(valid) else float("nan")

@@ -10,14 +10,8 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
-from deepsal.data.datasets.reading import (
-    build_dataset,
-    existing_path,
-    read_stimulus,
-    split_positions,
-    wrap_read_errors,
-)
+from deepsal.data.datasets import reading
+from deepsal.data.datasets.card import DatasetCard, ReleaseSource
 
 DATASET_CARD = DatasetCard(
     name="nus_scene",
@@ -26,50 +20,53 @@ DATASET_CARD = DatasetCard(
     citation="Liang, Jiang, Liang & Zhao 2015, Saliency Prediction with Scene Structural Guidance",
     images=500,
     fixations=43_894,
-    subjects=12,
-    seconds=5.0,
-    distance=None,
-    degree=None,
+    observers=12,
+    viewing_seconds=5.0,
     sigma=8.0,
     splits="360/40/100, ours",
-    archives=(ArchiveAddress("https://github.com/Yanakz/Scene"),),
 )
-SCREEN_SIZE, BLUR_REFERENCE_HEIGHT = (1080, 1920), 256
-"""(height, width): every coordinate is a tenth of its pixels; the height that CARD.sigma is for."""
+SOURCES = {
+    "nus_scene": ReleaseSource(
+        repository="https://raw.githubusercontent.com/Yanakz/Scene/"
+        "2cf042b013181a6339378827d094aafa9322ba0d"
+    )
+}
+SCREEN_SIZE = (1080, 1920)
+"""(height, width) of the screen; every coordinate is a tenth of its pixels."""
+BLUR_REFERENCE_HEIGHT = 256
+"""Height of the image that `DATASET_CARD.sigma` is stated for."""
 
 
-def nus_scene(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
+def nus_scene(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset:
     """Read the NUS scenes: `nus_scene/data/stimuli/*.jpg`, `nus_scene/data/tidy/fixations.mat`.
 
     Images of many sizes, each shown for 5 s as large as a screen of 1920x1080 allows. A cell per
     image and observer holds rows (y, x, start_s, duration_s); 52 of the 6,000 are empty. The
-    release keeps what fell into 0 < x ≤ width and 0 < y ≤ height, so its coordinates start at the
-    image's corner and deepsal's, which start at the first pixel's centre, are half a pixel less.
-    The blur is the release's, 8 pixels of an image 256 high, and as large on the screen for every
-    image. The split into 360 training, 40 validation and 100 test images is fixed.
+    release has the fixations in 0 < x ≤ width and 0 < y ≤ height: its coordinates start at the
+    image's corner. deepsal's start at the first pixel's centre and are half a pixel less. The blur
+    is the release's, 8 pixels of an image 256 high, and as large on the screen for every image.
+    The split into 360 training, 40 validation and 100 test images is fixed.
 
     Args:
         data_dir: the folder that holds `nus_scene/`.
-        whole: refuse counts that are not the release's; False accepts a partial copy.
+        check_counts: refuse counts that are not the release's; False accepts a partial copy.
 
     Raises:
-        FileNotFoundError: the folder or a file is missing; the message says which option to set.
+        FileNotFoundError: the folder or a file is missing; the message names the option to set.
         ValueError: the counts are not those of the release (500 images, 43,894 fixations).
     """
     root = Path(data_dir) / DATASET_CARD.name / "data"
-    file = existing_path(root / "tidy" / "fixations.mat", DATASET_CARD)
-    with wrap_read_errors(file, DATASET_CARD.title):
+    file = reading.existing_path(root / "tidy" / "fixations.mat", DATASET_CARD)
+    with reading.wrap_read_errors(file, DATASET_CARD.title):
         cells = [[_points(cell) for cell in row] for row in loadmat(file)["fixations"]]
     dropped: Counter[str] = Counter()
     stimuli = [
-        read_stimulus(root / "stimuli" / f"{i + 1:03d}.jpg", trains, DATASET_CARD, dropped)
-        for i, trains in enumerate(cells)
+        reading.read_stimulus(root / "stimuli" / f"{i + 1:03d}.jpg", points, DATASET_CARD, dropped)
+        for i, points in enumerate(cells)
     ]
-    stimuli = [replace(image, sigma=_blur_sigma(image.size)) for image in stimuli]
-    order = np.random.default_rng(2015).permutation(len(stimuli)).tolist()
-    return build_dataset(
-        DATASET_CARD, stimuli, split_positions(order, 100, 40), dropped, file, whole
-    )
+    stimuli = [replace(stimulus, sigma=_blur_sigma(stimulus.size)) for stimulus in stimuli]
+    splits = reading.random_splits(len(stimuli), 2015, test=100, val=40)
+    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)
 
 
 def _blur_sigma(size: tuple[int, int]) -> float:
@@ -78,8 +75,8 @@ def _blur_sigma(size: tuple[int, int]) -> float:
     >>> _blur_sigma((256, 256)), _blur_sigma((1080, 1920)), _blur_sigma((540, 1920))
     (8.0, 33.75, 33.75)
     """
-    shown = min(of / n for of, n in zip(SCREEN_SIZE, size, strict=True))
-    return DATASET_CARD.sigma * SCREEN_SIZE[0] / BLUR_REFERENCE_HEIGHT / shown
+    magnification = min(screen / n for screen, n in zip(SCREEN_SIZE, size, strict=True))
+    return DATASET_CARD.sigma * SCREEN_SIZE[0] / BLUR_REFERENCE_HEIGHT / magnification
 
 
 def _points(cell: NDArray[Any]) -> NDArray[np.float64]:

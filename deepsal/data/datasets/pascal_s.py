@@ -8,75 +8,65 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.datasets.card import ArchiveAddress, DatasetCard
-from deepsal.data.datasets.reading import (
-    build_dataset,
-    existing_path,
-    read_stimulus,
-    split_positions,
-    wrap_read_errors,
-)
+from deepsal.data.datasets import reading
+from deepsal.data.datasets.card import DatasetCard, ReleaseArchive, ReleaseSource
 
 DATASET_CARD = DatasetCard(
     name="pascal_s",
     title="PASCAL-S",
-    licence=None,
     citation="Li, Hou, Koch, Rehg & Yuille 2014, The Secrets of Salient Object Segmentation, CVPR",
     images=850,
     fixations=40_314,
-    subjects=None,
-    seconds=2.0,
-    distance=None,
-    degree=None,
+    viewing_seconds=2.0,
     sigma=16.0,
     splits="680/85/85, ours",
-    archives=(
-        ArchiveAddress(
-            "http://cbs.ic.gatech.edu/salobj/download/salObj.zip",
-            "e48b4e5deac08bddcaec55ce56e4d420",
-        ),
-    ),
 )
+SALOBJ_ARCHIVE = ReleaseArchive(
+    "https://cbs.ic.gatech.edu/salobj/download/salObj.zip",
+    "e48b4e5deac08bddcaec55ce56e4d420",
+    contents="datasets",
+)
+SOURCES = {"pascal_s": ReleaseSource((SALOBJ_ARCHIVE,))}
 
 
-def pascal_s(data_dir: str | Path, whole: bool = True) -> SaliencyDataset:
+def pascal_s(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset:
     """Read PASCAL-S: `pascal_s/datasets/imgs/pascal/N.jpg`, `…/fixations/pascalFix.mat`.
 
     The .mat file is an HDF5 file (MATLAB 7.3): `fixCell` refers to a 3xN array per image, rows y,
-    x and subject, all counted from 1. 2 s of free viewing; the first fixation of each subject, near
-    the centre, is kept. The blur is a 32nd of the common width of 500 pixels, our choice. The
-    split into 680 training, 85 validation and 85 test images is fixed.
+    x and observer, all counted from 1. 2 s of free viewing. The first fixation of each observer,
+    near the centre, is included. The blur is a 32nd of the common width of 500 pixels, our choice.
+    The split into 680 training, 85 validation and 85 test images is fixed.
 
     Args:
         data_dir: the folder that holds `pascal_s/`.
-        whole: refuse counts that are not the release's; False accepts a partial copy.
+        check_counts: refuse counts that are not the release's; False accepts a partial copy.
 
     Raises:
-        FileNotFoundError: the folder or a file is missing; the message says which option to set.
+        FileNotFoundError: the folder or a file is missing; the message names the option to set.
         ValueError: a foreign file, or counts that are not those of the release (850 images, 40,314
             fixations).
     """
     root = Path(data_dir) / DATASET_CARD.name / "datasets"
-    file = existing_path(root / "fixations" / "pascalFix.mat", DATASET_CARD)
-    with wrap_read_errors(file, DATASET_CARD.title), h5py.File(file, "r") as held:
-        cells = [_points_by_observer(held[cell][...]) for cell in held["fixCell"][0]]
+    file = reading.existing_path(root / "fixations" / "pascalFix.mat", DATASET_CARD)
+    with reading.wrap_read_errors(file, DATASET_CARD.title), h5py.File(file, "r") as content:
+        cells = [_points_by_observer(content[cell][...]) for cell in content["fixCell"][0]]
     dropped: Counter[str] = Counter()
     stimuli = [
-        read_stimulus(root / "imgs" / "pascal" / f"{i + 1}.jpg", trains, DATASET_CARD, dropped)
-        for i, trains in enumerate(cells)
+        reading.read_stimulus(
+            root / "imgs" / "pascal" / f"{i + 1}.jpg", points, DATASET_CARD, dropped
+        )
+        for i, points in enumerate(cells)
     ]
-    order = np.random.default_rng(2014).permutation(len(stimuli)).tolist()
-    return build_dataset(
-        DATASET_CARD, stimuli, split_positions(order, 85, 85), dropped, file, whole
-    )
+    splits = reading.random_splits(len(stimuli), 2014, test=85, val=85)
+    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)
 
 
 def _points_by_observer(rows: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Return each subject's (x, y) from rows y, x, subject, counted from 1.
+    """Return each observer's (x, y) from rows y, x, observer, counted from 1.
 
     >>> _points_by_observer(np.array([[3.0, 4, 5], [1, 2, 3], [2, 2, 1]]))[1].tolist()
     [[0.0, 2.0], [1.0, 3.0]]
     """
-    y, x, subject = rows if rows.shape[0] == 3 else np.empty((3, 0))
+    y, x, observer = rows if rows.shape[0] == 3 else np.empty((3, 0))
     points = np.stack([x, y], axis=1).astype(np.float64) - 1
-    return [points[subject == person + 1] for person in range(int(subject.max(initial=0)))]
+    return [points[observer == person + 1] for person in range(int(observer.max(initial=0)))]

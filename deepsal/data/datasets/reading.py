@@ -1,8 +1,8 @@
-"""From the files of a release to a data set: what is missing, foreign, off the image or too few.
+"""Steps that the readers of published data sets share, with their checks.
 
-Every loader says where things lie and how coordinates become 0-based pixels; this is the rest.
-A coordinate that is not finite or lies off its image is dropped, counted in
-`SaliencyDataset.dropped` and logged, never moved onto the image.
+A reader states which files hold the data and how coordinates become 0-based pixels. The functions
+here do the rest. A coordinate that is not finite or lies off its image is dropped, counted in
+`SaliencyDataset.dropped` and logged. It is never moved onto the image.
 """
 
 import logging
@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.io import loadmat
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus
 from deepsal.data.datasets.card import DatasetCard
@@ -25,10 +27,10 @@ _logger = logging.getLogger(__name__)
 
 
 def existing_path(path: Path, card: DatasetCard) -> Path:
-    """Return the path if it is there.
+    """Return the path after a check that it exists.
 
     Raises:
-        FileNotFoundError: it is not; the message says which option to set.
+        FileNotFoundError: it does not exist; the message names the option to set.
     """
     if not path.exists():
         raise FileNotFoundError(
@@ -39,7 +41,7 @@ def existing_path(path: Path, card: DatasetCard) -> Path:
 
 
 def list_images(folder: Path, pattern: str) -> list[Path]:
-    """Return the images of a folder in order, without what a Mac or a browser left there."""
+    """Return the images of a folder in order, without the hidden files of macOS and browsers."""
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
@@ -50,9 +52,9 @@ def list_folders(folder: Path) -> list[Path]:
 
 @contextmanager
 def wrap_read_errors(file: Path, title: str) -> Iterator[None]:
-    """Turn whatever goes wrong inside into a ValueError that names the file.
+    """Turn any error inside the block into a ValueError that names the file.
 
-    scipy and h5py raise half a dozen types for a file that is not theirs.
+    scipy and h5py raise half a dozen types for a file of another kind.
     """
     try:
         yield
@@ -60,21 +62,33 @@ def wrap_read_errors(file: Path, title: str) -> Iterator[None]:
         raise ValueError(f"{file} is not a fixation file of {title}: {error!r}") from error
 
 
+def check_image_size(
+    image: Path, size: tuple[int, int], stated: tuple[int, ...], file: Path
+) -> None:
+    """Compare an image's (height, width) with the one that a file of fixations states.
+
+    Raises:
+        ValueError: they differ; the message names the image and the file.
+    """
+    if size != stated:
+        raise ValueError(f"{image} has (height, width) {size}, but {file} says {stated}")
+
+
 def read_stimulus(
     path: Path,
-    trains: Sequence[NDArray[np.float64]],
+    points_by_observer: Sequence[NDArray[np.float64]],
     card: DatasetCard,
     dropped: Counter[str],
     name: str | None = None,
 ) -> Stimulus:
-    """Return an image with the fixations that lie on it, and count those that do not.
+    """Return an image with the fixations that lie on it, and count the others.
 
     Args:
         path: the image.
-        trains: (n, 2) points (x, y) of each subject, pixel centres at integers.
+        points_by_observer: (n, 2) points (x, y) of each observer, pixel centres at integers.
         card: for the error.
-        dropped: is added to.
-        name: what to call it, by default the file's name.
+        dropped: counts by reason; the image's are added.
+        name: the stimulus's name, by default the file's.
 
     Raises:
         FileNotFoundError: the image is missing.
@@ -85,20 +99,26 @@ def read_stimulus(
             f"{card.title} is incomplete: {path} is missing; get the release again"
         )
     size = image_size(path)
-    points, subjects = fixations_on_image(trains, size, dropped)
-    return Stimulus(name or path.name, size, points, subjects, partial(read_image, path))
+    points, observers = fixations_on_image(points_by_observer, size, dropped)
+    return Stimulus(name or path.name, size, points, observers, partial(read_image, path))
 
 
 def fixations_on_image(
-    trains: Sequence[NDArray[np.float64]], size: tuple[int, int], dropped: Counter[str]
+    points_by_observer: Sequence[NDArray[np.float64]],
+    size: tuple[int, int],
+    dropped: Counter[str],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the points on an image of (height, width) and who made them; count the others."""
-    points = np.concatenate([np.empty((0, 2)), *trains])
-    subjects = np.repeat(np.arange(len(trains)), [len(train) for train in trains])
+    """Return the points on an image of (height, width), and the observer of each point.
+
+    The other points are counted in `dropped`.
+    """
+    points = np.concatenate([np.empty((0, 2)), *points_by_observer])
+    counts = [len(own_points) for own_points in points_by_observer]
+    observers = np.repeat(np.arange(len(counts)), counts)
     finite = np.isfinite(points).all(1)
     on = finite & (points >= -0.5).all(1) & (points < (size[1] - 0.5, size[0] - 0.5)).all(1)
     dropped.update({NOT_A_NUMBER: int((~finite).sum()), OFF_IMAGE: int((finite & ~on).sum())})
-    return points[on], subjects[on]
+    return points[on], observers[on]
 
 
 def build_dataset(
@@ -107,49 +127,49 @@ def build_dataset(
     splits: Mapping[str, Sequence[int]],
     dropped: Counter[str],
     file: Path,
-    whole: bool = True,
+    check_counts: bool = True,
 ) -> SaliencyDataset:
-    """Return the data set if it is all there.
+    """Return the data set after a check of its counts, and log the dropped fixations.
 
     Args:
         card: its name, blur and expected counts.
         stimuli: its images.
         splits: see `SaliencyDataset`.
-        dropped: how many fixations were left out, by reason.
-        file: where the fixations were read.
-        whole: refuse counts that are not the release's; False accepts a partial copy.
+        dropped: number of dropped fixations by reason.
+        file: the file or folder that holds the fixations.
+        check_counts: refuse counts that are not the release's; False accepts a partial copy.
 
     Raises:
         ValueError: the counts are not those of the release.
     """
     total = sum(len(s.fixations) for s in stimuli) + dropped[OFF_IMAGE] + dropped[NOT_A_NUMBER]
     expected = card.images, card.fixations or total
-    if whole and (len(stimuli), total) != expected:
+    if check_counts and (len(stimuli), total) != expected:
         raise ValueError(
             f"{file} holds {len(stimuli)} images and {total} fixations, the release has "
             f"{expected[0]} and {expected[1]}; fetch it again"
         )
     log_dropped_fixations(card.title, dropped)
     return SaliencyDataset(
-        card.title, stimuli, splits, card.sigma, card.degree, dropped=dict(+dropped)
+        card.title, stimuli, splits, card.sigma, card.pixels_per_degree, dropped=dict(+dropped)
     )
 
 
 def log_dropped_fixations(title: str, dropped: Counter[str]) -> None:
-    """Log how many fixations were left out and why."""
+    """Log the number of dropped fixations for each reason."""
     for reason, count in (+dropped).items():
         _logger.info("%s: left out %d fixations: %s", title, count, reason)
 
 
 def images_only_dataset(
-    card: DatasetCard, images: Sequence[Path], names: Sequence[str], whole: bool = True
+    card: DatasetCard, images: Sequence[Path], names: Sequence[str], check_counts: bool = True
 ) -> SaliencyDataset:
-    """Return the images of a benchmark that keeps the fixations, all of them as test.
+    """Return the images of a benchmark that does not publish its fixations, all of them as test.
 
     Raises:
-        ValueError: there are not as many as in the release.
+        ValueError: their number is not that of the release.
     """
-    if whole and len(images) != card.images:
+    if check_counts and len(images) != card.images:
         raise ValueError(
             f"{card.title} has {card.images} images, here are {len(images)}; get the release again"
         )
@@ -158,14 +178,57 @@ def images_only_dataset(
         for image, name in zip(images, names, strict=True)
     ]
     splits: dict[str, Sequence[int]] = {"train": [], "val": [], "test": range(len(stimuli))}
-    return SaliencyDataset(card.title, stimuli, splits, card.sigma, card.degree, hidden=True)
+    return SaliencyDataset(
+        card.title, stimuli, splits, card.sigma, card.pixels_per_degree, fixations_hidden=True
+    )
 
 
-def split_positions(order: Sequence[int], test: int, val: int) -> dict[str, list[int]]:
-    """Return `test` first, then `val`, and the rest as train.
+def random_splits(
+    count: int,
+    seed: int,
+    test: int | None = None,
+    val: int | None = None,
+    always_train: Sequence[int] = (),
+) -> dict[str, list[int]]:
+    """Split the positions of `count` images at random, in a way that the seed fixes.
 
-    >>> split_positions([4, 2, 0, 1, 3], test=1, val=2)
-    {'train': [1, 3], 'val': [2, 0], 'test': [4]}
+    Args:
+        count: number of images.
+        seed: of the order; `test` images come first in it, then `val`, and the rest is train.
+        test: number of test images; None for a tenth, at least one.
+        val: number of validation images; None for a tenth, at least one.
+        always_train: positions that belong to train, such as two copies of one picture.
+
+    >>> random_splits(5, seed=0, test=1, val=2)
+    {'train': [0, 1], 'val': [4, 3], 'test': [2]}
     """
-    first = list(order)
-    return {"train": first[test + val :], "val": first[test : test + val], "test": first[:test]}
+    tenth = max(1, count // 10)
+    test, val = (tenth if size is None else size for size in (test, val))
+    order = np.random.default_rng(seed).permutation(count).tolist()
+    order = [position for position in order if position not in always_train]
+    train = [*order[test + val :], *always_train]
+    return {"train": train, "val": order[test : test + val], "test": order[:test]}
+
+
+def read_nus_layout(data_dir: Path, card: DatasetCard) -> tuple[Path, list[Stimulus], Counter[str]]:
+    """Read the layout that OSIE and EyeCrowd share.
+
+    `NAME/data/stimuli/*.jpg`, and in `NAME/data/eye/fixations.mat` a cell per image with `.img`
+    and `.subjects{}` of `.fix_x` and `.fix_y`, pixels counted from 1.
+
+    Returns:
+        The file of fixations, the stimuli, and the number of dropped fixations by reason.
+    """
+    root = data_dir / card.name / "data"
+    file = existing_path(root / "eye" / "fixations.mat", card)
+    with wrap_read_errors(file, card.title):
+        cells = loadmat(file, squeeze_me=True, struct_as_record=False)["fixations"]
+        images = [(str(cell.img), _nus_points_by_observer(cell)) for cell in cells]
+    dropped: Counter[str] = Counter()
+    stimuli = [read_stimulus(root / "stimuli" / name, p, card, dropped) for name, p in images]
+    return file, stimuli, dropped
+
+
+def _nus_points_by_observer(cell: Any) -> list[NDArray[np.float64]]:
+    axes = [(np.atleast_1d(s.fix_x), np.atleast_1d(s.fix_y)) for s in cell.subjects]
+    return [np.stack(xy, axis=1) - 1.0 for xy in axes]

@@ -1,4 +1,4 @@
-"""Data sets from their official addresses: whole and verified, or not at all."""
+"""Download of data sets from their official addresses: complete and verified, or not at all."""
 
 import errno
 import logging
@@ -7,146 +7,159 @@ import shutil
 import stat
 import tarfile
 import zipfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from importlib.resources import files
 from pathlib import Path
 
 import requests
 from filelock import FileLock
-from pooch.core import Pooch, create
+from pooch.core import retrieve
 from pooch.hashes import file_hash
 from pooch.utils import get_logger
 from rich.progress import Progress
 
-from deepsal.data.download.addresses import (
-    DATASET_FOLDERS,
-    GITHUB_RAW,
-    RELEASE_ARCHIVES,
-    REPOSITORY_ADDRESSES,
-    ReleaseArchive,
-    file_checksums,
-)
+from deepsal.data.datasets.card import ReleaseArchive, ReleaseSource
 from deepsal.data.download.resumable import ResumableDownloader
+from deepsal.data.index import RELEASE_SOURCES
 
 _logger = logging.getLogger(__name__)
 
 
-def fetch_dataset(name: str, to: str | Path, mirror: str | None = None) -> Path:
-    """Bring a data set into `to/NAME`, in its release layout; SALICON into `to/salicon`.
+def fetch_dataset(name: str, data_dir: str | Path, mirror: str | None = None) -> Path:
+    """Download a data set into `data_dir/NAME`, in its release layout; SALICON into `salicon`.
 
-    Everything is checked before it is unpacked, and collected in `to/.NAME.partial`, which becomes
-    `to/NAME` at the end; interrupted, the next call goes on from there. One process of a machine
-    fetches, the others wait. An archive of the release that lies in `to` is used as it is. What is
-    missing from a `to/NAME` that is there is added.
+    All files are verified before an archive is unpacked. They are collected in
+    `data_dir/.NAME.partial`, which becomes `data_dir/NAME` at the end. After an interruption the
+    next call resumes from this folder. One process of a machine downloads and the others wait. An
+    archive of the release in `data_dir` is used instead of a download. If `data_dir/NAME` exists,
+    its missing parts are added.
 
     Args:
         name: osie, eyecrowd, nus_scene, salicon2015, salicon2017, mit1003, mit300, cat2000,
             toronto, figrim or pascal_s.
-        to: the data folder.
-        mirror: an address that holds NAME/FILE in place of the official one; DEEPSAL_MIRROR.
+        data_dir: the data folder.
+        mirror: an address that holds NAME/FILE in place of the official one; by default
+            DEEPSAL_MIRROR.
 
     Returns:
-        The set's folder.
+        The folder of the data set.
 
     Raises:
-        ValueError: an unknown name, or what arrived is not the release.
-        OSError: no network, an interrupted download, a full disk; the message says what stays.
+        ValueError: an unknown name, or a file is not the release's.
+        OSError: no network, an interrupted download or a full disk; the message names the files
+            that remain for the next call.
     """
-    if name not in {*REPOSITORY_ADDRESSES, *RELEASE_ARCHIVES}:
-        known = ", ".join((*REPOSITORY_ADDRESSES, *RELEASE_ARCHIVES))
-        raise ValueError(f"no address is known for {name!r}; those known are {known}")
-    folder = Path(to).expanduser()
+    if name not in RELEASE_SOURCES:
+        raise ValueError(
+            f"no address is known for {name!r}; the choices are {', '.join(RELEASE_SOURCES)}"
+        )
+    source, folder = RELEASE_SOURCES[name], Path(data_dir).expanduser()
     mirror = mirror or os.environ.get("DEEPSAL_MIRROR")
-    target = folder / DATASET_FOLDERS.get(name, (name,))[0].split("/")[0]
-    partly = folder / f".{target.name}.partial"
+    base = f"{mirror}/{name}" if mirror else source.repository
+    target = folder / _release_folders(name, source)[0].split("/")[0]
+    partial = folder / f".{target.name}.partial"
+    get_logger().setLevel("ERROR")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{target.name}.lock"):
-            if name in REPOSITORY_ADDRESSES:
-                place = target if target.exists() else partly
-                _fetch_files(
-                    place, f"{mirror}/{name}" if mirror else REPOSITORY_ADDRESSES[name], name
-                )
-                if place == partly:
-                    os.replace(partly, target)
+            if source.archives:
+                missing = [a for a in source.archives if not (target / a.contents).exists()]
+                _fetch_archives(missing, target, partial, base)
+            elif target.exists():
+                _fetch_files(target, base, name)
             else:
-                lacking = [a for a in RELEASE_ARCHIVES[name] if not (target / a.gives).exists()]
-                _fetch_archives(lacking, target, partly, f"{mirror}/{name}" if mirror else None)
+                _fetch_files(partial, base, name)
+                os.replace(partial, target)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         raise OSError(
-            f"no room for {name} in {folder}: {error}; make room and fetch again, "
-            f"which goes on from {partly}"
+            f"no room for {name} in {folder}: {error}; make room and fetch again, which resumes "
+            f"from {partial}"
         ) from error
     finally:
-        if not any(path.is_file() and path.stat().st_size for path in partly.rglob("*")):
-            shutil.rmtree(partly, ignore_errors=True)
+        if not any(path.is_file() and path.stat().st_size for path in partial.rglob("*")):
+            shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
 def fetch_if_missing(name: str, data_dir: str | Path) -> Path:
-    """Fetch a set that is not in `data_dir` and return `data_dir`; DEEPSAL_OFFLINE=1 forbids it.
+    """Download a data set that is not in `data_dir`, and return `data_dir`.
+
+    DEEPSAL_OFFLINE=1 forbids the download.
 
     Raises:
-        FileNotFoundError: it is not there and did not come; the message says what to download by
-            hand and where to put it.
+        FileNotFoundError: the data set is not in `data_dir` and cannot be downloaded. The message
+            lists the files to download by hand and the folder for them.
     """
-    folder = Path(data_dir).expanduser()
-    places = DATASET_FOLDERS.get(name, (name,))
-    if any((folder / place).exists() for place in places):
+    folder, source = Path(data_dir).expanduser(), RELEASE_SOURCES[name]
+    paths = _release_folders(name, source)
+    if any((folder / path).exists() for path in paths):
         return folder
-    cause, why = None, "DEEPSAL_OFFLINE forbids fetching it"
+    cause, reason = None, "DEEPSAL_OFFLINE forbids fetching it"
     if os.environ.get("DEEPSAL_OFFLINE", "0") == "0":
         _logger.warning(f"{name} is not in {folder}: fetching it")
         try:
             fetch_dataset(name, folder)
             return folder
         except OSError as error:
-            cause, why = error, f"it cannot be fetched: {error}"
-    if name in REPOSITORY_ADDRESSES:
-        owner, repository, commit = (
-            REPOSITORY_ADDRESSES[name].removeprefix(f"{GITHUB_RAW}/").split("/")[:3]
-        )
-        address = f"https://github.com/{owner}/{repository}/tree/{commit}"
-        hand = f"or put what is at {address} into {folder / name}"
+            cause, reason = error, f"it cannot be fetched: {error}"
+    if source.archives:
+        lines = [f"\n  {archive.file_name}  {archive.url}" for archive in source.archives]
+        by_hand = f"or put these into {folder}, as they are, and fetch there:{''.join(lines)}"
     else:
-        wanted = [f"\n  {archive.file}  {archive.url}" for archive in RELEASE_ARCHIVES[name]]
-        hand = f"or put these into {folder}, as they are, and fetch there:{''.join(wanted)}"
+        owner, repository, commit = source.repository.split("/")[-3:]
+        address = f"https://github.com/{owner}/{repository}/tree/{commit}"
+        by_hand = f"or put the files of {address} into {folder / name}"
     raise FileNotFoundError(
-        f"no {name} here: it is not in {folder}, and {why}\n"
-        f"where there is a network: python -m deepsal.data fetch {name} --to {folder}\n{hand}\n"
+        f"no {name} here: it is not in {folder}, and {reason}\n"
+        f"on a machine with a network: python -m deepsal.data fetch {name} --to {folder}\n"
+        f"{by_hand}\n"
         f"or set data_dir=FOLDER (or DEEPSAL_DATA) to the folder that holds "
-        f"{places[0].split('/')[0]}/; data=popout needs no files"
+        f"{paths[0].split('/')[0]}/; data=popout needs no files"
     ) from cause
 
 
-def _fetch_files(place: Path, base: str, name: str) -> None:
-    """Bring every file of the registry that is not there with its checksum."""
-    get_logger().setLevel("ERROR")
-    wanted = file_checksums(name)
-    store = create(place, f"{base}/", registry=wanted)
-    with ThreadPoolExecutor(8) as several, Progress(transient=True) as progress:
-        bar = progress.add_task(name, total=len(wanted))
+def file_checksums(name: str) -> dict[str, str]:
+    """Return the sha256 of every file of a data set that comes file by file.
+
+    >>> [len(file_checksums(name)) for name in ("osie", "nus_scene", "eyecrowd")]
+    [701, 501, 502]
+    """
+    lines = (files("deepsal.data") / "registry" / f"{name}.txt").read_text().splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines)
+
+
+def _release_folders(name: str, source: ReleaseSource) -> tuple[str, ...]:
+    return source.folders or (name,)
+
+
+def _fetch_files(folder: Path, base: str, name: str) -> None:
+    """Download every file of the registry that is missing or has another checksum."""
+    checksums = file_checksums(name)
+    with ThreadPoolExecutor(8) as executor, Progress(transient=True) as progress:
+        bar = progress.add_task(name, total=len(checksums))
         jobs = []
-        for file in wanted:
-            # Made here, one by one: pooch's threads fail where two of them make the same folder.
-            (place / file).parent.mkdir(parents=True, exist_ok=True)
-            download = ResumableDownloader((place / file).parent)
-            jobs.append(several.submit(partial(_fetch_verified, store, file, download)))
+        for path, sha256 in checksums.items():
+            file = folder / path
+            # Created here, one by one: pooch's threads fail if two of them create one folder.
+            file.parent.mkdir(parents=True, exist_ok=True)
+            jobs.append(executor.submit(_fetch_file, f"{base}/{path}", file, f"sha256:{sha256}"))
         try:
             for job in jobs:
                 job.result()
                 progress.advance(bar)
         except BaseException:
-            several.shutdown(cancel_futures=True)
+            executor.shutdown(cancel_futures=True)
             raise
 
 
-def _fetch_verified(store: Pooch, file: str, download: ResumableDownloader) -> None:
-    url = store.get_url(file)
+def _fetch_file(url: str, file: Path, checksum: str, progress: Progress | None = None) -> None:
+    """Download a file unless it exists with this checksum, `ALGORITHM:DIGEST`."""
+    downloader = ResumableDownloader(file.parent, progress)
     try:
-        store.fetch(file, downloader=download)
+        retrieve(url, checksum, file.name, file.parent, downloader=downloader)
     except requests.HTTPError as error:
         raise OSError(f"{url}: {error}") from error
     except ValueError as error:
@@ -154,76 +167,72 @@ def _fetch_verified(store: Pooch, file: str, download: ResumableDownloader) -> N
 
 
 def _fetch_archives(
-    archives: list[ReleaseArchive], target: Path, partly: Path, mirror: str | None
+    archives: Sequence[ReleaseArchive], target: Path, partial: Path, mirror: str
 ) -> None:
-    """Bring all archives, then unpack them, then put what they give in its place."""
-    get_logger().setLevel("ERROR")
-    files = [_fetch_archive(archive, target.parent, partly, mirror) for archive in archives]
-    unpacked = partly / "unpacked"
+    """Download all archives, then unpack them, then move their contents into the target."""
+    paths = [_fetch_archive(archive, target.parent, partial, mirror) for archive in archives]
+    unpacked = partial / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
     try:
-        for archive, file in zip(archives, files, strict=True):
-            if archive.gives == archive.file:
+        for archive, path in zip(archives, paths, strict=True):
+            if archive.contents == archive.file_name:
                 unpacked.mkdir(exist_ok=True)
-                shutil.copyfile(file, unpacked / archive.file)
+                shutil.copyfile(path, unpacked / archive.file_name)
             else:
-                unpack_archive(file, unpacked / archive.into)
+                unpack_archive(path, unpacked / archive.unpack_folder)
         if target.exists():
             for archive in archives:
-                os.replace(unpacked / archive.gives, target / archive.gives)
+                os.replace(unpacked / archive.contents, target / archive.contents)
         else:
             os.replace(unpacked, target)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
-    shutil.rmtree(partly, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
-def _fetch_archive(archive: ReleaseArchive, folder: Path, partly: Path, mirror: str | None) -> Path:
+def _fetch_archive(archive: ReleaseArchive, folder: Path, partial: Path, mirror: str) -> Path:
     """Return a verified archive: the one in `folder`, or else a download."""
-    here = folder / archive.file
-    if here.is_file():
-        if file_hash(here, alg="md5") != archive.md5:
+    file = folder / archive.file_name
+    if file.is_file():
+        if file_hash(file, alg="md5") != archive.md5:
             raise ValueError(
-                f"{here} is not the release's archive (md5 {archive.md5} is); remove it to "
-                "have it fetched"
+                f"{file} is not the release's archive (md5 {archive.md5}); remove it, then fetch "
+                "again"
             )
-        return here
-    url = f"{mirror}/{archive.file}" if mirror else archive.url
-    known = {archive.file: f"md5:{archive.md5}"}
+        return file
+    url = f"{mirror}/{file.name}" if mirror else archive.url
     with Progress() as progress:
-        store = create(partly, "", registry=known, urls={archive.file: url})
-        _fetch_verified(store, archive.file, ResumableDownloader(partly, progress))
-    return partly / archive.file
+        _fetch_file(url, partial / file.name, f"md5:{archive.md5}", progress)
+    return partial / file.name
 
 
 def unpack_archive(archive: Path, folder: Path) -> None:
     """Unpack a zip or tar archive into a folder.
 
+    A tar archive passes Python's data filter. For a zip file, `shutil.unpack_archive` has no filter
+    and silently skips the members that lie outside the folder. So all members are checked here
+    before the first one is unpacked.
+
     Raises:
-        ValueError: it is no such archive, is damaged, or a member is a link or leads out of the
-            folder; the message names archive and member. Nothing was then unpacked of the latter.
+        ValueError: it is no such archive, is damaged, or a member is a link or lies outside the
+            folder; the message names archive and member.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
         if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as zipped:
-                for member in zipped.infolist():
-                    link = stat.S_ISLNK(member.external_attr >> 16)
-                    _check_member(archive, folder, member.orig_filename, link)
-                zipped.extractall(folder)
+            with zipfile.ZipFile(archive) as content:
+                for member in content.infolist():
+                    name = member.orig_filename
+                    path = (folder / name.replace("\\", "/")).resolve()
+                    is_link = stat.S_ISLNK(member.external_attr >> 16)
+                    if is_link or not path.is_relative_to(folder.resolve()):
+                        raise ValueError(f"{archive}: {name!r} is a link or lies outside {folder}")
+                content.extractall(folder)
         elif tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as tarred:
-                for entry in tarred.getmembers():
-                    special = not (entry.isfile() or entry.isdir())
-                    _check_member(archive, folder, entry.name, special)
-                tarred.extractall(folder, filter="data")
+            shutil.unpack_archive(archive, folder, "tar", filter="data")
         else:
             raise ValueError(f"{archive} is neither a zip nor a tar archive")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+    except tarfile.FilterError as error:
+        raise ValueError(f"{archive}: {error}") from error
+    except (zipfile.BadZipFile, tarfile.TarError, shutil.ReadError, EOFError) as error:
         raise ValueError(f"{archive} is damaged: {error}") from error
-
-
-def _check_member(archive: Path, folder: Path, name: str, special: bool) -> None:
-    place = (folder / name.replace("\\", "/")).resolve()
-    if special or not place.is_relative_to(folder.resolve()):
-        raise ValueError(f"{archive}: its member {name!r} is a link or leads out of {folder}")

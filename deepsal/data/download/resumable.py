@@ -1,4 +1,4 @@
-"""A downloader for pooch that goes on where the last one stopped, which pooch's own cannot."""
+"""A downloader for pooch that resumes an interrupted download, which pooch's own cannot."""
 
 import os
 from pathlib import Path
@@ -16,60 +16,63 @@ CONNECTION_ERRORS = (
 
 
 class ResumableDownloader:
-    """Downloads into FILE.part first, and asks the server only for what is not yet there.
+    """Downloads into FILE.part, and asks the server only for the bytes that are missing there.
 
     Args:
-        parts: the folder of the parts.
-        progress: a bar per file, if given.
+        parts_folder: the folder of the .part files.
+        progress: shows a bar per file; None for no bar.
     """
 
-    def __init__(self, parts: Path, progress: Progress | None = None) -> None:
-        self.parts = parts
+    def __init__(self, parts_folder: Path, progress: Progress | None = None) -> None:
+        self.parts_folder = parts_folder
         self.progress = progress
         self.session = requests.Session()
 
     def __call__(self, url: str, output_file: str, _pooch: object) -> None:
-        """Download `url`, trying three times; pooch then checks what arrived.
+        """Download `url` in at most three attempts; pooch then checks the file.
 
         Raises:
             OSError: the address cannot be reached, refuses, or stops early.
         """
-        self.parts.mkdir(parents=True, exist_ok=True)
-        part = self.parts / f"{url.rstrip('/').rsplit('/', 1)[-1].rsplit('=', 1)[-1]}.part"
-        for left in reversed(range(DOWNLOAD_ATTEMPTS)):
+        self.parts_folder.mkdir(parents=True, exist_ok=True)
+        name = url.rstrip("/").rsplit("/", 1)[-1].rsplit("=", 1)[-1]
+        part = self.parts_folder / f"{name}.part"
+        for attempts_left in reversed(range(DOWNLOAD_ATTEMPTS)):
             try:
-                self._go_on(url, part)
+                self._continue_download(url, part)
                 break
             except CONNECTION_ERRORS as error:
-                if not left:
-                    there = part.stat().st_size if part.exists() else 0
+                if not attempts_left:
                     raise OSError(
-                        f"{url} broke off, {there} bytes are here and stay: fetch again to go on "
-                        f"({error})"
+                        f"{url} broke off; its first {_size(part)} bytes are stored; fetch again "
+                        f"to resume ({error})"
                     ) from error
         os.replace(part, output_file)
 
-    def _go_on(self, url: str, part: Path) -> None:
-        there = part.stat().st_size if part.exists() else 0
+    def _continue_download(self, url: str, part: Path) -> None:
+        start = _size(part)
         headers = {"Accept-Encoding": "identity"}
-        if there:
-            headers["Range"] = f"bytes={there}-"
+        if start:
+            headers["Range"] = f"bytes={start}-"
         with self.session.get(url, headers=headers, stream=True, timeout=(10, 60)) as reply:
             if reply.status_code == requests.codes.requested_range_not_satisfiable:
-                if reply.headers.get("Content-Range") == f"bytes */{there}":
+                if reply.headers.get("Content-Range") == f"bytes */{start}":
                     return
                 part.unlink()
                 raise requests.ConnectionError(f"{url} has another size than before")
             reply.raise_for_status()
-            onward = reply.status_code == requests.codes.partial_content
-            there = there if onward else 0
-            promised = int(reply.headers.get("Content-Length", 0))
+            resumed = reply.status_code == requests.codes.partial_content
+            start = start if resumed else 0
             task = None
             if self.progress:
-                total = there + promised or None
-                task = self.progress.add_task(part.stem, total=total, completed=there)
-            with part.open("ab" if onward else "wb") as file:
+                total = start + int(reply.headers.get("Content-Length", 0)) or None
+                task = self.progress.add_task(part.stem, total=total, completed=start)
+            with part.open("ab" if resumed else "wb") as file:
                 for chunk in reply.iter_content(CHUNK_BYTES):
                     file.write(chunk)
                     if self.progress and task is not None:
                         self.progress.advance(task, len(chunk))
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0

@@ -1,1 +1,1 @@
-"""File formats for fixations: a folder of CSV files and pysaliency's HDF5."""
+"""File formats of fixations: a folder of CSV files and the HDF5 files of pysaliency."""

@@ -1,12 +1,16 @@
-"""Anybody's fixations: images in a folder and three small tables."""
+"""The CSV layout: a folder of images and three small tables, read and written."""
 
+import os
+import shutil
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from deepsal.data.dataset import SPLIT_NAMES, SaliencyDataset, Stimulus
+from deepsal.data.datasets.reading import random_splits
 from deepsal.data.image_files import image_size, read_image
 
 TABLE_COLUMNS = {
@@ -14,30 +18,30 @@ TABLE_COLUMNS = {
     "fixations.csv": ["image", "subject", "index", "x", "y"],
     "splits.csv": ["image", "split"],
 }
-
 OPTIONAL_COLUMNS = {"sigma"}
 NUMERIC_COLUMNS = {"width", "height", "x", "y", *OPTIONAL_COLUMNS}
 
 
 def read_csv_folder(path: str | Path, sigma: float) -> SaliencyDataset:
-    """Read a data set in the generic layout.
+    """Read a data set in the CSV layout.
 
     ```
     NAME/images/*.jpg|png   NAME/images.csv           image,width,height[,sigma]
     NAME/fixations.csv[.gz] image,subject,index,x,y   0-based pixels of the image as stored
     NAME/splits.csv         image,split               optional: train, val or test
     ```
-    Without `splits.csv` a fixed tenth of the images is validation and another tenth test.
+    `subject` names the observer. Without `splits.csv` a fixed tenth of the images is validation and
+    another tenth test.
 
     Args:
         path: the folder `NAME`.
         sigma: standard deviation of the ground truth's blur in pixels, about 1° of visual angle,
-            where `images.csv` has no column for it.
+            for an `images.csv` without that column.
 
     Raises:
         FileNotFoundError: the folder, a table or an image is missing.
         ValueError: a column is missing, a name is unknown, or a size is wrong; the message names
-            the file and the cure.
+            the file and the remedy.
     """
     root = Path(path)
     if not root.is_dir():
@@ -50,11 +54,11 @@ def read_csv_folder(path: str | Path, sigma: float) -> SaliencyDataset:
     fixations = _read_table(file)
     _check_image_names(fixations["image"], images["image"], file)
     by_image = fixations.groupby("image")
-    subjects = fixations["subject"].astype("category").cat.codes
+    observers = fixations["subject"].astype("category").cat.codes
     stimuli = []
     blurs = images["sigma"].astype(float) if "sigma" in images else [None] * len(images)
-    listed = images[TABLE_COLUMNS["images.csv"]].itertuples(index=False)
-    for (name, width, height), blur in zip(listed, blurs, strict=True):
+    sizes = images[TABLE_COLUMNS["images.csv"]].itertuples(index=False)
+    for (name, width, height), blur in zip(sizes, blurs, strict=True):
         size = (int(height), int(width))
         file = root / "images" / name
         if not file.is_file():
@@ -64,36 +68,57 @@ def read_csv_folder(path: str | Path, sigma: float) -> SaliencyDataset:
             raise ValueError(f"{file} is {w}x{h}, but images.csv says {size[1]}x{size[0]}")
         rows = by_image.indices.get(name, np.empty(0, dtype=np.int64))
         points = fixations[["x", "y"]].iloc[rows].to_numpy(np.float64)
-        observers = np.asarray(subjects.iloc[rows], dtype=np.int64)
-        read = partial(read_image, file)
-        stimuli.append(Stimulus(name, size, points, observers, read, blur))
+        who = np.asarray(observers.iloc[rows], dtype=np.int64)
+        stimuli.append(Stimulus(name, size, points, who, partial(read_image, file), blur))
     return SaliencyDataset(root.name, stimuli, _read_splits(root, images["image"]), sigma)
 
 
+def write_csv_folder(dataset: SaliencyDataset, folder: Path) -> None:
+    """Write a data set in the CSV layout; an error leaves no partial folder.
+
+    Image files are copied unchanged. Generated images become PNG files. `read_csv_folder` returns
+    the same pixels, points and splits, with the observers numbered in the same order.
+
+    Args:
+        dataset: the data set to write.
+        folder: the new folder.
+
+    Raises:
+        FileExistsError: `folder` exists and is not empty.
+        ValueError: an image's name leads out of the folder, or the data set has no fixations.
+    """
+    if dataset.fixations_hidden:
+        raise ValueError(f"{dataset.name} has images only; the CSV layout needs fixations")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists already; choose a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f"{folder.name}.part-{os.getpid()}")
+    try:
+        _write_tables_and_images(dataset, part)
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def _read_table(file: Path) -> pd.DataFrame:
+    required = TABLE_COLUMNS[file.name.removesuffix(".gz")]
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing; its columns are {_required_columns(file)}")
+        raise FileNotFoundError(f"{file} is missing; its columns are {required}")
     try:
         table = pd.read_csv(file, dtype={"image": str, "subject": str})
     except (ValueError, OSError) as error:
-        raise ValueError(
-            f"{file} is not a table ({error}); it needs {_required_columns(file)}"
-        ) from error
-    if missing := [column for column in _required_columns(file) if column not in table]:
-        raise ValueError(f"{file} lacks the columns {missing}; it needs {_required_columns(file)}")
-    for column in [*_required_columns(file), *(OPTIONAL_COLUMNS & set(table))]:
-        given = table[column]
+        raise ValueError(f"{file} is not a table ({error}); it needs {required}") from error
+    if missing := [column for column in required if column not in table]:
+        raise ValueError(f"{file} lacks the columns {missing}; it needs {required}")
+    for column in [*required, *(OPTIONAL_COLUMNS & set(table))]:
+        values = table[column]
         if column in NUMERIC_COLUMNS:
-            table[column] = pd.to_numeric(given, errors="coerce")
+            table[column] = pd.to_numeric(values, errors="coerce")
         if (blank := table[column].isna()).any():
             row = int(np.flatnonzero(blank)[0])
-            kind = "a number" if column in NUMERIC_COLUMNS else "given"
-            raise ValueError(f"{file}, line {row + 2}: {column}={given[row]} is not {kind}")
+            fault = "is not a number" if column in NUMERIC_COLUMNS else "is empty"
+            raise ValueError(f"{file}, line {row + 2}: {column}={values[row]} {fault}")
     return table
-
-
-def _required_columns(file: Path) -> list[str]:
-    return TABLE_COLUMNS[file.name.removesuffix(".gz")]
 
 
 def _check_image_names(names: "pd.Series[str]", images: "pd.Series[str]", file: Path) -> None:
@@ -104,15 +129,9 @@ def _check_image_names(names: "pd.Series[str]", images: "pd.Series[str]", file: 
 def _read_splits(root: Path, images: "pd.Series[str]") -> dict[str, list[int]]:
     file = root / "splits.csv"
     if not file.is_file():
-        order = np.random.default_rng(0).permutation(len(images)).tolist()
-        if len(order) < len(SPLIT_NAMES):
-            raise ValueError(f"{root} has {len(order)} images; train, val and test need one each")
-        tenth = max(1, len(order) // 10)
-        return {
-            "train": order[2 * tenth :],
-            "val": order[tenth : 2 * tenth],
-            "test": order[:tenth],
-        }
+        if len(images) < len(SPLIT_NAMES):
+            raise ValueError(f"{root} has {len(images)} images; train, val and test need one each")
+        return random_splits(len(images), seed=0)
     table = _read_table(file)
     _check_image_names(table["image"], images, file)
     if wrong := sorted(set(table["split"]) - set(SPLIT_NAMES)):
@@ -124,3 +143,41 @@ def _read_splits(root: Path, images: "pd.Series[str]") -> dict[str, list[int]]:
     if empty := [split for split, members in splits.items() if not members]:
         raise ValueError(f"{file} puts no image into {empty}")
     return splits
+
+
+def _write_tables_and_images(dataset: SaliencyDataset, folder: Path) -> None:
+    names = [_write_image(stimulus, folder / "images") for stimulus in dataset.stimuli]
+    sizes = [stimulus.size for stimulus in dataset.stimuli]
+    rows = [(name, width, height) for name, (height, width) in zip(names, sizes, strict=True)]
+    images = pd.DataFrame(rows, columns=TABLE_COLUMNS["images.csv"])
+    if any(stimulus.sigma for stimulus in dataset.stimuli):
+        images["sigma"] = [stimulus.sigma or dataset.sigma for stimulus in dataset.stimuli]
+    images.to_csv(folder / "images.csv", index=False)
+    tables = [_fixation_table(*pair) for pair in zip(names, dataset.stimuli, strict=True)]
+    pd.concat(tables).to_csv(folder / "fixations.csv.gz", index=False)
+    splits = [(names[i], split) for split, members in dataset.splits.items() for i in members]
+    table = pd.DataFrame(splits, columns=TABLE_COLUMNS["splits.csv"])
+    table.to_csv(folder / "splits.csv", index=False)
+
+
+def _fixation_table(name: str, stimulus: Stimulus) -> pd.DataFrame:
+    table = pd.DataFrame({"image": name, "subject": stimulus.observers})
+    table["index"] = table.groupby("subject").cumcount()
+    table["subject"] = table["subject"].map("{:06d}".format)  # sorts as the numbers do
+    return table.assign(x=stimulus.fixations[:, 0], y=stimulus.fixations[:, 1])
+
+
+def _write_image(stimulus: Stimulus, images: Path) -> str:
+    """Write one image and return its name under `images`."""
+    name = PurePosixPath(stimulus.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise ValueError(f"the image name {stimulus.name!r} leads out of the folder")
+    read = stimulus.read
+    stored = isinstance(read, partial) and read.func is read_image
+    file = images / (name if stored else f"{name}.png")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(read, partial) and stored:
+        shutil.copyfile(read.args[0], file)
+    else:
+        Image.fromarray(read().permute(1, 2, 0).numpy()).save(file)
+    return file.relative_to(images).as_posix()

@@ -1,7 +1,6 @@
-"""In what the target of a search array differs from its distractors, by a contrast in (0, 1]."""
+"""Features that separate the target of a search array from its distractors."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
 import numpy as np
 from numpy.random import Generator
@@ -14,7 +13,17 @@ ItemOutline = NDArray[np.float64]
 
 
 class ArrayItems:
-    """How the items of an array look; outlines are polygons in units of their half length."""
+    """Colours, angles, sizes and outlines of an array's items.
+
+    Args:
+        count: number of items.
+        colour: RGB of all items, 0 to 255.
+        angles: (count,) in radians.
+        ground: grey level of the background.
+
+    Attributes:
+        outlines: polygons of each item, (corners, 2), in units of half its length.
+    """
 
     def __init__(
         self, count: int, colour: NDArray[np.int64], angles: NDArray[np.float64], ground: int
@@ -25,27 +34,27 @@ class ArrayItems:
         self.ground = ground
         self.outlines: list[list[ItemOutline]] = [[bar_outline()]] * count
 
-    def all_are(self, *outlines: ItemOutline, upright: bool = False) -> None:
-        """Give every item these outlines."""
+    def set_all_outlines(self, *outlines: ItemOutline, upright: bool = False) -> None:
+        """Set the outlines of every item, and optionally turn all items upright."""
         self.outlines = [list(outlines)] * len(self.sizes)
         if upright:
             self.angles = self.angles * 0
 
 
 def bar_outline(length: float = 1.0) -> ItemOutline:
-    """Return a bar, thrice as long as it is broad at length 1."""
+    """Return the corners of a bar, three times as long as it is broad at length 1."""
     return np.array([[-1, -0.3], [1, -0.3], [1, 0.3], [-1, 0.3]]) * (length, 1.0)
 
 
 def ring_outline(gap: float = 0.0, inner: float = 0.6, outer: float = 0.9) -> ItemOutline:
-    """Return a ring open to the right by an angle, in radians."""
+    """Return the outline of a ring with a gap to the right, an angle in radians."""
     at = np.linspace(gap / 2, 2 * np.pi - gap / 2, 49)
     arc = np.stack([np.cos(at), np.sin(at)], axis=1)
     return np.concatenate([outer * arc, inner * arc[::-1]])
 
 
 def disc_to_triangle_outline(part: float) -> ItemOutline:
-    """Return a disc at 0, a triangle of the same area at 1, and between them what lies between."""
+    """Return a disc at 0, a triangle of the same area at 1, and a mixture of both in between."""
     at = np.linspace(0, 2 * np.pi, 96, endpoint=False) + np.pi / 2
     sector = (at - np.pi / 2 + np.pi / 3) % (2 * np.pi / 3) - np.pi / 3
     apothem = np.sqrt(np.pi / (3 * np.sqrt(3)))
@@ -55,7 +64,7 @@ def disc_to_triangle_outline(part: float) -> ItemOutline:
 
 
 def corner_outlines(opening: float) -> list[ItemOutline]:
-    """Return two bars that meet at an angle, in radians."""
+    """Return the outlines of two bars that meet at an angle, in radians."""
     arms = []
     for side in (-1, 1):
         a = side * opening / 2
@@ -117,46 +126,46 @@ def _among_many(items: ArrayItems, target: int, c: float, random: Generator) -> 
 
 
 def _larger(items: ArrayItems, target: int, c: float, random: Generator) -> None:
-    items.all_are(disc_to_triangle_outline(0.0), upright=True)
+    items.set_all_outlines(disc_to_triangle_outline(0.0), upright=True)
     items.sizes[:] = 0.7
     items.sizes[target] *= 1 + c
 
 
 def _smaller(items: ArrayItems, target: int, c: float, random: Generator) -> None:
-    items.all_are(disc_to_triangle_outline(0.0), upright=True)
+    items.set_all_outlines(disc_to_triangle_outline(0.0), upright=True)
     items.sizes[:] = 1.1
     items.sizes[target] /= 1 + 1.5 * c
 
 
 def _longer(items: ArrayItems, target: int, c: float, random: Generator) -> None:
-    items.all_are(bar_outline(0.6))
+    items.set_all_outlines(bar_outline(0.6))
     items.outlines[target] = [bar_outline(0.6 + 0.6 * c)]
 
 
 def _shape(items: ArrayItems, target: int, c: float, random: Generator) -> None:
-    items.all_are(disc_to_triangle_outline(0.0), upright=True)
+    items.set_all_outlines(disc_to_triangle_outline(0.0), upright=True)
     items.outlines[target] = [disc_to_triangle_outline(c)]
 
 
 def _corner(items: ArrayItems, target: int, c: float, random: Generator) -> None:
-    items.all_are(*corner_outlines(np.pi))
+    items.set_all_outlines(*corner_outlines(np.pi))
     items.outlines[target] = corner_outlines(np.pi * (1 - 0.8 * c))
 
 
 def _gap(items: ArrayItems, target: int, c: float, random: Generator) -> None:
-    items.all_are(ring_outline())
+    items.set_all_outlines(ring_outline())
     items.outlines[target] = [ring_outline(c * np.pi)]
     items.angles = random.uniform(0, 2 * np.pi, len(items.angles))
 
 
 def _closed(items: ArrayItems, target: int, c: float, random: Generator) -> None:
-    items.all_are(ring_outline(c * np.pi))
+    items.set_all_outlines(ring_outline(c * np.pi))
     items.outlines[target] = [ring_outline()]
     items.angles = random.uniform(0, 2 * np.pi, len(items.angles))
 
 
 def _tail(items: ArrayItems, target: int, c: float, random: Generator) -> None:
-    items.all_are(ring_outline(), upright=True)
+    items.set_all_outlines(ring_outline(), upright=True)
     inner, outer = 0.75 - 0.45 * c, 0.75 + 0.45 * c
     tail = np.array([[inner, -0.13], [outer, -0.13], [outer, 0.13], [inner, 0.13]])
     items.outlines[target] = [ring_outline(), tail]
@@ -175,24 +184,21 @@ def _conjunction(items: ArrayItems, target: int, c: float, random: Generator) ->
     items.colours[target] = lab_to_srgb(62.0, 36.0, hue + c * np.pi)
 
 
-POPOUT_FEATURES: Mapping[str, Callable[[ArrayItems, int, float, Generator], None]] = (
-    MappingProxyType(
-        {
-            "colour": _colour,
-            "saturation": _saturation,
-            "brighter": _brighter,
-            "darker": _darker,
-            "orientation": _orientation,
-            "among_many": _among_many,
-            "larger": _larger,
-            "smaller": _smaller,
-            "longer": _longer,
-            "shape": _shape,
-            "corner": _corner,
-            "gap": _gap,
-            "closed": _closed,
-            "tail": _tail,
-            "conjunction": _conjunction,
-        }
-    )
-)
+POPOUT_FEATURES: dict[str, Callable[[ArrayItems, int, float, Generator], None]] = {
+    "colour": _colour,
+    "saturation": _saturation,
+    "brighter": _brighter,
+    "darker": _darker,
+    "orientation": _orientation,
+    "among_many": _among_many,
+    "larger": _larger,
+    "smaller": _smaller,
+    "longer": _longer,
+    "shape": _shape,
+    "corner": _corner,
+    "gap": _gap,
+    "closed": _closed,
+    "tail": _tail,
+    "conjunction": _conjunction,
+}
+"""Functions of (items, target, contrast in (0, 1], generator) that change the items."""

@@ -1,8 +1,8 @@
-"""Search arrays with one odd item, drawn on the fly: saliency data without a download.
+"""Pop-out data set: generated search arrays with one odd item, without a download.
 
-In the manner of the psychophysics of feature contrast: a target differs from its distractors in
-one feature, by a stated contrast. Fixations are *drawn from a stated density*, not recorded from
-people: they follow the target by construction. Everything follows from (seed, index).
+As in the psychophysics of feature contrast, a target differs from its distractors in one feature,
+by a stated contrast. Fixations are *drawn from a stated density*, not recorded from people: they
+follow the target by construction. All arrays are functions of (seed, index).
 """
 
 from collections.abc import Sequence
@@ -28,30 +28,30 @@ def popout_dataset(
     jitter: float = 0.18,
     background: Sequence[int] = (105, 149),
 ) -> SaliencyDataset:
-    """Generate singleton search arrays and fixations on them.
+    """Generate search arrays with one target, and fixations on them.
 
     Args:
-        images: how many train, val and test images.
+        images: number of train, val and test images.
         size: (height, width) in pixels.
-        features: in what targets differ, used in turn: any of `FEATURES`.
-        fixations: how many per image: 65 % around the target (sd 2.5 % of the width), 25 % centre
+        features: of the targets, used in turn: any of `POPOUT_FEATURES`.
+        fixations: number per image: 65 % around the target (sd 2.5 % of the width), 25 % centre
             bias (sd 22 % of each side), 10 % anywhere.
-        seed: image i depends on (seed, i) alone.
-        contrasts: how far the target differs, in (0, 1], used in turn after each round of
-            features; None for another colour of five, or an angle of 45° to 135°, at random.
-        rows: the least and the most rows of items; their columns follow from the proportions.
-        jitter: how far items leave their grid, as a part of its pitch.
-        background: the darkest and the lightest grey of the ground, 0 to 255.
+        seed: image i depends only on (seed, i).
+        contrasts: of the target, in (0, 1], used in turn after each round of features; None for
+            another colour of five, or an angle of 45° to 135°, at random.
+        rows: the least and the most rows of items; the columns follow from the proportions.
+        jitter: largest shift of an item, as a fraction of the grid's pitch.
+        background: the darkest and the lightest grey of the background, 0 to 255.
 
     Raises:
         ValueError: an unknown feature, a feature without a contrast, or an option out of range.
     """
-    look = ArrayOptions((int(size[0]), int(size[1])), tuple(rows), jitter, tuple(background))
+    options = ArrayOptions((int(size[0]), int(size[1])), tuple(rows), jitter, tuple(background))
     stimuli = []
     for index in range(sum(images)):
         feature = features[index % len(features)]
         contrast = contrasts[index // len(features) % len(contrasts)] if contrasts else None
-        array = SearchArray(seed, index, feature, look, contrast)
+        array = SearchArray(seed, index, feature, options, contrast)
         stimuli.append(_array_stimulus(array, f"{feature}-{index:04d}", fixations))
     train, val, test = images
     splits = {
@@ -69,18 +69,18 @@ def popout_test_arrays(
     size: Sequence[int] = (192, 256),
     seed: int = 0,
 ) -> list[SearchArray]:
-    """Return a test of every feature at every contrast, as arrays that know their masks.
+    """Return an array for every feature at every contrast, whose masks are computable.
 
-    15 features at 7 contrasts, as SID4VAM has (Berga et al. 2019, ICCV). The items of array i of a
-    feature are laid out alike at all contrasts, so that only the contrast differs.
+    15 features at 7 contrasts, as in SID4VAM (Berga et al. 2019, ICCV). The items of array i of a
+    feature have the same positions at all contrasts, so that only the contrast differs.
 
     >>> tests = popout_test_arrays()
     >>> len(tests), tests[0].feature, round(tests[0].contrast, 3)
     (105, 'colour', 0.143)
     """
-    look = ArrayOptions((int(size[0]), int(size[1])))
+    options = ArrayOptions((int(size[0]), int(size[1])))
     return [
-        SearchArray(seed, number * repeats + repeat, feature, look, contrast)
+        SearchArray(seed, number * repeats + repeat, feature, options, contrast)
         for number, feature in enumerate(features)
         for contrast in contrasts
         for repeat in range(repeats)
@@ -88,7 +88,7 @@ def popout_test_arrays(
 
 
 def _array_stimulus(array: SearchArray, name: str, count: int) -> Stimulus:
-    points = array.fixations(count)
-    subjects = np.zeros(len(points), dtype=np.int64)
-    size, draw, masks = array.look.size, partial(array.draw), partial(array.masks)
-    return Stimulus(name, size, points, subjects, draw, target_masks=masks)
+    points = array.sample_fixations(count)
+    observers = np.zeros(len(points), dtype=np.int64)
+    render, masks = partial(array.render_image), partial(array.target_and_distractor_masks)
+    return Stimulus(name, array.options.size, points, observers, render, target_masks=masks)

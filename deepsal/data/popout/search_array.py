@@ -1,4 +1,4 @@
-"""One search array: a jittered grid of items, one of them odd, drawn from (seed, index)."""
+"""Search array: a jittered grid of items with one odd item, a function of (seed, index)."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,13 @@ SUPERSAMPLING_FACTOR = 4
 
 @dataclass(frozen=True)
 class ArrayOptions:
-    """What arrays have in common.
+    """Options that several arrays share.
 
     Args:
         size: (height, width) in pixels.
         rows: the least and the most rows of items.
-        jitter: how far items leave their grid, as a part of its pitch.
-        background: the darkest and the lightest grey of the ground.
+        jitter: largest shift of an item, as a fraction of the grid's pitch.
+        background: the darkest and the lightest grey of the background, 0 to 255.
 
     Raises:
         ValueError: an option out of range.
@@ -43,24 +43,32 @@ class ArrayOptions:
 
 
 class SearchArray:
-    """One search array.
+    """A search array: a target among distractors.
 
     Args:
         seed: of all arrays.
-        index: of this one.
-        feature: in what the target differs: a key of `FEATURES`.
-        look: what arrays have in common.
-        contrast: by how much, in (0, 1]; None for the random contrast that colour and orientation
-            also have.
+        index: of this array.
+        feature: the feature that separates the target: a key of `POPOUT_FEATURES`.
+        options: shared by all arrays.
+        contrast: of the target, in (0, 1]. None for a random contrast, which only colour and
+            orientation have.
 
     Attributes:
         x, y: the items' centres in pixels from the image's upper left corner.
-        target: which item is odd.
-        items: how each item looks.
+        target: index of the odd item.
+        items: appearance of the items.
+
+    Raises:
+        ValueError: an unknown feature, or a contrast that is missing or out of range.
     """
 
     def __init__(
-        self, seed: int, index: int, feature: str, look: ArrayOptions, contrast: float | None = None
+        self,
+        seed: int,
+        index: int,
+        feature: str,
+        options: ArrayOptions,
+        contrast: float | None = None,
     ) -> None:
         if feature not in POPOUT_FEATURES:
             raise ValueError(
@@ -70,61 +78,63 @@ class SearchArray:
             raise ValueError(f"{feature} needs contrasts, such as [0.5, 1.0]")
         if contrast is not None and not 0 < contrast <= 1:
             raise ValueError(f"contrasts={contrast} must lie above 0 and at most at 1")
-        self.look, self.feature, self.contrast = look, feature, contrast or 0.0
-        self.random = np.random.default_rng((seed, index))
-        height, width = look.size
-        rows = int(self.random.integers(look.rows[0], look.rows[1] + 1))
+        self.options, self.feature, self.contrast = options, feature, contrast or 0.0
+        self.generator = np.random.default_rng((seed, index))
+        height, width = options.size
+        rows = int(self.generator.integers(options.rows[0], options.rows[1] + 1))
         columns = round(rows * width / height)
         count = rows * columns
         self.pitch = width / columns
         y, x = np.mgrid[:rows, :columns].reshape(2, -1) + 0.5
-        jitter = self.random.uniform(-look.jitter, look.jitter, (2, count))
+        jitter = self.generator.uniform(-options.jitter, options.jitter, (2, count))
         self.x, self.y = (x + jitter[0]) * self.pitch, (y + jitter[1]) * height / rows
-        self.target = int(self.random.integers(count))
-        self.background = int(self.random.integers(look.background[0], look.background[1] + 1))
-        base, odd = self.random.permutation(len(ITEM_COLOURS))[:2]
-        angle = self.random.uniform(0, np.pi)
-        noise = self.random.normal(0, 0.05, count)
+        self.target = int(self.generator.integers(count))
+        self.background = int(
+            self.generator.integers(options.background[0], options.background[1] + 1)
+        )
+        base, odd = self.generator.permutation(len(ITEM_COLOURS))[:2]
+        angle = self.generator.uniform(0, np.pi)
+        noise = self.generator.normal(0, 0.05, count)
         self.items = ArrayItems(count, ITEM_COLOURS[base], angle + noise, self.background)
         if contrast is not None:
-            POPOUT_FEATURES[feature](self.items, self.target, contrast, self.random)
+            POPOUT_FEATURES[feature](self.items, self.target, contrast, self.generator)
         elif feature == "colour":
             self.items.colours[self.target] = ITEM_COLOURS[odd]
         else:
-            self.items.angles[self.target] += self.random.uniform(np.pi / 4, 3 * np.pi / 4)
+            self.items.angles[self.target] += self.generator.uniform(np.pi / 4, 3 * np.pi / 4)
 
-    def draw(self) -> UInt8[Tensor, "3 H W"]:
-        """Return the image."""
+    def render_image(self) -> UInt8[Tensor, "3 H W"]:
+        """Draw the image, uint8 RGB."""
         colours = [tuple(colour.tolist()) for colour in self.items.colours]
-        canvas = self._drawn("RGB", (self.background,) * 3, dict(enumerate(colours)))
-        small = canvas.resize(self.look.size[::-1], Image.Resampling.BOX)
+        canvas = self._draw_items("RGB", (self.background,) * 3, dict(enumerate(colours)))
+        small = canvas.resize(self.options.size[::-1], Image.Resampling.BOX)
         return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()
 
-    def masks(self) -> tuple[Bool[Tensor, "H W"], Bool[Tensor, "H W"]]:
-        """Return the pixels of the target, and those of the distractors."""
+    def target_and_distractor_masks(self) -> tuple[Bool[Tensor, "H W"], Bool[Tensor, "H W"]]:
+        """Return the pixels of the target and the pixels of the distractors."""
         others = [i for i in range(len(self.x)) if i != self.target]
         masks = []
         for members in ([self.target], others):
-            canvas = self._drawn("L", 0, dict.fromkeys(members, 255))
-            small = canvas.resize(self.look.size[::-1], Image.Resampling.BOX)
+            canvas = self._draw_items("L", 0, dict.fromkeys(members, 255))
+            small = canvas.resize(self.options.size[::-1], Image.Resampling.BOX)
             masks.append(torch.from_numpy(np.array(small)) >= 128)
         return masks[0], masks[1]
 
-    def fixations(self, count: int) -> NDArray[np.float64]:
-        """Draw fixations; those off the image are left out, so that at most `count` remain."""
-        height, width = self.look.size
+    def sample_fixations(self, count: int) -> NDArray[np.float64]:
+        """Draw fixations (x, y), (N, 2); N ≤ `count`, because points off the image are left out."""
+        height, width = self.options.size
         extent = np.array([width, height])
         target = np.array([self.x[self.target], self.y[self.target]])
-        kind = self.random.choice(3, size=(count, 1), p=[0.65, 0.25, 0.10])
-        near = self.random.normal(target, 0.025 * width, (count, 2))
-        central = self.random.normal(extent / 2, 0.22 * extent, (count, 2))
-        anywhere = self.random.uniform(0, extent, (count, 2))
+        kind = self.generator.choice(3, size=(count, 1), p=[0.65, 0.25, 0.10])
+        near = self.generator.normal(target, 0.025 * width, (count, 2))
+        central = self.generator.normal(extent / 2, 0.22 * extent, (count, 2))
+        anywhere = self.generator.uniform(0, extent, (count, 2))
         points: NDArray[np.float64] = np.choose(kind, [near, central, anywhere]) - 0.5
         inside = (points >= -0.5).all(1) & (points < extent - 0.5).all(1)
         return points[inside]
 
-    def _drawn(self, mode: str, ground: object, fills: dict[int, object]) -> Image.Image:
-        height, width = self.look.size
+    def _draw_items(self, mode: str, ground: object, fills: dict[int, object]) -> Image.Image:
+        height, width = self.options.size
         scale = SUPERSAMPLING_FACTOR
         canvas = Image.new(mode, (width * scale, height * scale), ground)  # type: ignore[arg-type]
         pen = ImageDraw.Draw(canvas)

@@ -58,7 +58,7 @@ class HumanCeiling(Baseline):
     def predict(self, image: ImageBatch, size: tuple[int, int], name: Sequence[str]) -> MapBatch:
         if len(name) != len(image):
             raise ValueError("HumanCeiling needs the name of each image: call it with name=[…]")
-        everyone = [torch.ones(1, len(self._stimulus(n).subjects), dtype=torch.bool) for n in name]
+        everyone = [torch.ones(1, len(self._stimulus(n).observers), dtype=torch.bool) for n in name]
         pairs = zip(name, everyone, strict=True)
         return torch.cat([self._predict_held_out(n, size, who, who)[0] for n, who in pairs])
 
@@ -86,11 +86,11 @@ class HumanCeiling(Baseline):
     def _score_image(
         self, name: str, size: tuple[int, int], score: ScoreFunction
     ) -> dict[str, Tensor]:
-        subjects = torch.from_numpy(self._stimulus(name).subjects)
-        people = subjects.unique()
+        observers = torch.from_numpy(self._stimulus(name).observers)
+        people = observers.unique()
         if len(people) < 2:
             raise ValueError(f"{name} was seen by {len(people)} person; a ceiling takes two")
-        one = subjects == people[:, None]
+        one = observers == people[:, None]
         even = one[::2].any(0)
         alone = score(*self._predict_held_out(name, size, ~one, one))
         halves = torch.stack([even, ~even])
@@ -150,12 +150,12 @@ class HumanCeiling(Baseline):
         weights = torch.tensor(choices, dtype=torch.float64)
         likelihood = torch.zeros(len(bandwidths), len(weights), dtype=torch.float64)
         for stimulus in stimuli:
-            subjects = torch.from_numpy(stimulus.subjects)
-            if len(subjects.unique()) < 2:
+            observers = torch.from_numpy(stimulus.observers)
+            if len(observers.unique()) < 2:
                 continue
             points = torch.from_numpy(stimulus.fixations)
             extent = torch.tensor([stimulus.size[1], stimulus.size[0]])
-            others = subjects[:, None] != subjects
+            others = observers[:, None] != observers
             cell = (
                 ((points + 0.5) / extent * Centre.GRID_SIDE).long().clamp(0, Centre.GRID_SIDE - 1)
             )

@@ -1,19 +1,15 @@
-from deepsal.data.datasets.card import ArchiveAddress, CardTable, DatasetCard
+from deepsal.data.datasets.card import CardTable, DatasetCard, ReleaseArchive
 
 CARD = DatasetCard(
-    "toy",
-    "Toy",
-    None,
-    "Nobody 2020",
-    3,
-    None,
-    2,
-    1.5,
-    None,
-    24.0,
-    8.0,
-    "1/1/1",
-    (ArchiveAddress("a"),),
+    name="toy",
+    title="Toy",
+    citation="Nobody 2020",
+    images=3,
+    observers=2,
+    viewing_seconds=1.5,
+    pixels_per_degree=24.0,
+    sigma=8.0,
+    splits="1/1/1",
 )
 
 
@@ -34,3 +30,9 @@ def test_cards_print_as_a_table_and_what_is_unknown_is_a_dash() -> None:
 
 def test_the_table_fits_80_columns() -> None:
     assert max(map(len, str(CardTable([CARD] * 3)).splitlines())) <= 80
+
+
+def test_an_archive_has_the_name_at_the_end_of_its_address_or_one_of_its_own() -> None:
+    archive = ReleaseArchive("https://example.org/a/ALL.zip", "0" * 32, "ALL")
+    assert archive.file_name == "ALL.zip"
+    assert archive._replace(stored_name="images.zip").file_name == "images.zip"

@@ -15,10 +15,10 @@ def walk(seed: int, count: int = 720) -> NDArray[np.float64]:
     while sum(len(part) for part in parts) < count:
         length = int(random.integers(2, 100))
         parts.append(np.round(here + random.normal(0, 1.5, (length, 2))))
-        there = random.uniform(0, 1024, 2)
+        target = random.uniform(0, 1024, 2)
         way = np.linspace(0, 1, int(random.integers(3, 16)))[1:-1, None]
-        parts.append(np.round(here + (there - here) * way * way * (3 - 2 * way)))
-        here = there
+        parts.append(np.round(here + (target - here) * way * way * (3 - 2 * way)))
+        here = target
     gaze = np.concatenate(parts)[:count]
     gaze[200:212] = gaze[500:530] = -8
     return gaze
@@ -33,12 +33,12 @@ def test_a_trial_is_cut_as_the_releases_checker_cuts_it() -> None:
 
 
 def test_forty_trials_are_cut_as_the_releases_checker_cuts_them() -> None:
-    found = [detect_fixations(walk(seed)) for seed in range(40)]
-    assert [len(places) for places in found] == [
+    fixations = [detect_fixations(walk(seed)) for seed in range(40)]
+    assert [len(places) for places in fixations] == [
         11, 12, 9, 14, 9, 12, 13, 11, 11, 11, 12, 10, 14, 12, 11, 13, 11, 14, 10, 11,
         11, 11, 13, 13, 11, 12, 11, 12, 12, 13, 10, 12, 10, 11, 13, 12, 12, 11, 12, 12,
     ]  # fmt: skip
-    assert sum(places.sum() for places in found) == 444_000.5
+    assert sum(places.sum() for places in fixations) == 444_000.5
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 7, 40])

@@ -20,7 +20,7 @@ def test_the_planted_pixel_is_fixated_and_the_rest_is_counted(fake: Path) -> Non
     for stimulus in data.stimuli:
         image = stimulus.read()[0]
         brightest = np.unravel_index(int(image.argmax()), image.shape)[::-1]
-        assert stimulus.subjects.tolist() == [0, 1]
+        assert stimulus.observers.tolist() == [0, 1]
         assert np.abs(stimulus.fixations - brightest).max() <= 0.5
 
 
@@ -53,4 +53,4 @@ def test_wrong_counts_are_told_unless_a_part_is_wanted(fake: Path) -> None:
     (fake / "mit1003" / "ALLSTIMULI" / f"{NAMES[3]}.jpeg").unlink()
     with pytest.raises(ValueError, match=r"holds 19 images and 38 fixations.* 20 and 40"):
         mit1003(fake)
-    assert len(mit1003(fake, whole=False).stimuli) == 19
+    assert len(mit1003(fake, check_counts=False).stimuli) == 19

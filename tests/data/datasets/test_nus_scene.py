@@ -38,7 +38,7 @@ def test_the_release_is_whole(data_dir: Path) -> None:
     data = nus_scene(data_dir)
     assert len(data.stimuli) == 500
     assert sum(len(s.fixations) for s in data.stimuli) == 43_894
-    assert sum(len(np.unique(s.subjects)) for s in data.stimuli) == 6000 - 52
+    assert sum(len(np.unique(s.observers)) for s in data.stimuli) == 6000 - 52
     assert sum(s.size == (256, 256) for s in data.stimuli) == 311
     assert [len(data.splits[split]) for split in ("train", "val", "test")] == [360, 40, 100]
 
@@ -58,8 +58,10 @@ def test_every_fixation_of_the_release_lies_on_its_image_and_touches_both_border
 def test_coordinates_are_tenths_of_the_pixels_of_a_screen_of_1920x1080(data_dir: Path) -> None:
     for stimulus in nus_scene(data_dir).stimuli:
         size, screen = np.array(stimulus.size[::-1]), np.array([1920, 1080])
-        shown = (screen / size).min()
-        tenths = 10 * ((stimulus.fixations + 0.5) * shown + (screen - size * shown) / 2)
+        magnification = (screen / size).min()
+        tenths = 10 * (
+            (stimulus.fixations + 0.5) * magnification + (screen - size * magnification) / 2
+        )
         assert np.abs(tenths - tenths.round()).max() < 1e-6
         assert stimulus.sigma is not None
-        assert stimulus.sigma * shown == pytest.approx(33.75)
+        assert stimulus.sigma * magnification == pytest.approx(33.75)

@@ -26,9 +26,11 @@ def test_twins_are_both_in_training_and_images_keep_the_order_of_the_table(fake:
     assert [len(splits[split]) for split in ("train", "val", "test")] == [3, 100, 100]
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_a_missing_folder_or_table_says_which_option_to_set(tmp_path: Path, there: bool) -> None:
-    if there:
+@pytest.mark.parametrize("folder_exists", [False, True])
+def test_a_missing_folder_or_table_says_which_option_to_set(
+    tmp_path: Path, folder_exists: bool
+) -> None:
+    if folder_exists:
         (tmp_path / "osie" / "data" / "eye").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"fixations\.mat is missing; set data_dir=FOLDER"):
         osie(tmp_path)
@@ -54,7 +56,7 @@ def test_the_release_is_whole(data_dir: Path) -> None:
     assert len(data.stimuli) == 700
     assert sum(len(s.fixations) for s in data.stimuli) == 98_321
     assert {s.size for s in data.stimuli} == {(600, 800)}
-    assert {int(s.subjects.max()) for s in data.stimuli} == {14}
+    assert {int(s.observers.max()) for s in data.stimuli} == {14}
     assert min(s.fixations.min() for s in data.stimuli) == pytest.approx(0.2)
 
 
@@ -73,6 +75,8 @@ def test_the_split_of_the_release_is_fixed(data_dir: Path) -> None:
 
 @pytest.mark.data
 def test_the_twins_are_one_picture(data_dir: Path) -> None:
-    images = {s.name: s.read() for s in osie(data_dir).stimuli if s.name in release.TWINS}
+    images = {
+        s.name: s.read() for s in osie(data_dir).stimuli if s.name in release.DUPLICATE_IMAGES
+    }
     first, second = (image.float() for image in images.values())
     assert (first - second).abs().max() <= 3

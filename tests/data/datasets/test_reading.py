@@ -13,12 +13,14 @@ from deepsal.data.datasets.reading import (
     OFF_IMAGE,
     build_dataset,
     existing_path,
+    random_splits,
     read_stimulus,
-    split_positions,
     wrap_read_errors,
 )
 
-CARD = DatasetCard("toy", "Toy", None, "", 1, 3, 1, None, None, None, 2.0, "", ())
+CARD = DatasetCard(
+    name="toy", title="Toy", citation="", images=1, fixations=3, observers=1, sigma=2.0, splits=""
+)
 
 
 @pytest.fixture
@@ -31,16 +33,16 @@ def image(tmp_path: Path) -> Path:
 
 def test_points_off_the_image_or_without_a_number_are_counted_not_moved(image: Path) -> None:
     dropped: Counter[str] = Counter()
-    trains = [
+    points = [
         np.array([[-0.5, -0.5], [7.49, 5.49], [7.5, 2], [2, -0.51]]),
         np.empty((0, 2)),
         np.array([[np.nan, 1], [1, np.inf], [3, 3]]),
     ]
-    found = read_stimulus(image, trains, CARD, dropped)
-    assert found.fixations.tolist() == [[-0.5, -0.5], [7.49, 5.49], [3, 3]]
-    assert found.subjects.tolist() == [0, 0, 2]
+    stimulus = read_stimulus(image, points, CARD, dropped)
+    assert stimulus.fixations.tolist() == [[-0.5, -0.5], [7.49, 5.49], [3, 3]]
+    assert stimulus.observers.tolist() == [0, 0, 2]
     assert dropped == {OFF_IMAGE: 2, NOT_A_NUMBER: 2}
-    assert found.name == "ein Bild ä.png"
+    assert stimulus.name == "ein Bild ä.png"
 
 
 def test_what_was_left_out_belongs_to_the_count_and_is_told(
@@ -67,7 +69,7 @@ def test_other_counts_than_the_releases_are_refused_unless_a_part_is_wanted(
     card = replace(CARD, images=expected[0], fixations=expected[1])
     with pytest.raises(ValueError, match=r"holds 1 images and 3 fixations, the release has"):
         build_dataset(card, stimuli, {"train": [0]}, Counter(), image)
-    part = build_dataset(card, stimuli, {"train": [0]}, Counter(), image, whole=False)
+    part = build_dataset(card, stimuli, {"train": [0]}, Counter(), image, check_counts=False)
     assert len(part.stimuli) == 1
 
 
@@ -95,6 +97,16 @@ def test_an_error_while_reading_names_the_file(tmp_path: Path) -> None:
 
 
 def test_a_split_leaves_no_image_out() -> None:
-    parts = split_positions(range(10), test=3, val=2)
+    parts = random_splits(10, seed=0, test=3, val=2)
     assert sorted(i for part in parts.values() for i in part) == list(range(10))
     assert {name: len(part) for name, part in parts.items()} == {"train": 5, "val": 2, "test": 3}
+
+
+def test_a_tenth_is_test_another_validation_and_duplicates_are_train() -> None:
+    splits = random_splits(30, seed=0, always_train=[4, 7])
+    assert {name: len(members) for name, members in splits.items()} == {
+        "train": 24,
+        "val": 3,
+        "test": 3,
+    }
+    assert splits["train"][-2:] == [4, 7]

@@ -14,18 +14,18 @@ def fake(copied: Copied) -> Path:
     return copied("salicon")
 
 
-@pytest.mark.parametrize("chosen", [2015, 2017])
+@pytest.mark.parametrize("release", [2015, 2017])
 def test_the_planted_pixel_is_fixated_and_a_point_off_the_image_is_counted(
-    fake: Path, chosen: int
+    fake: Path, release: int
 ) -> None:
-    data = salicon(fake, release=chosen)
-    assert data.name == f"SALICON {chosen}"
+    data = salicon(fake, release=release)
+    assert data.name == f"SALICON {release}"
     assert data.dropped == {"off the image": TOTAL}
     for stimulus in data.stimuli:
         image = stimulus.read()[0]
         brightest = np.unravel_index(int(image.argmax()), image.shape)[::-1]
         assert stimulus.fixations.tolist() == [[float(at) for at in brightest]]
-        assert stimulus.subjects.tolist() == [0]
+        assert stimulus.observers.tolist() == [0]
 
 
 def test_mouse_samples_are_an_option(fake: Path) -> None:
@@ -67,18 +67,18 @@ def test_a_partial_copy_is_refused_unless_wanted(fake: Path) -> None:
     (fake / "salicon" / "fixations" / "val" / "COCO_val2014_000000000001.mat").unlink()
     with pytest.raises(ValueError, match="holds 6 images and 12 fixations"):
         salicon(fake)
-    assert len(salicon(fake, whole=False).stimuli) == 6
+    assert len(salicon(fake, check_counts=False).stimuli) == 6
 
 
 def test_what_is_fetched_is_what_is_read_and_a_second_release_joins_it(
     fake: Path, refetch: Refetch
 ) -> None:
-    for chosen in (2017, 2015):
+    for release in (2017, 2015):
         archives = {
             "salicon_images.zip": ("images", "images"),
-            f"salicon_fixations_{chosen}.zip": ("fixations", ""),
+            f"salicon_fixations_{release}.zip": ("fixations", ""),
         }
-        there = refetch(f"salicon{chosen}", fake / "salicon", archives)
-        assert same(salicon(there, chosen), salicon(fake, chosen))
-    found = {path.name for path in (there / "salicon").iterdir()} - {"__MACOSX"}
-    assert found == {"images", "fixations2015", "fixations2017"}
+        folder = refetch(f"salicon{release}", fake / "salicon", archives)
+        assert same(salicon(folder, release), salicon(fake, release))
+    names = {path.name for path in (folder / "salicon").iterdir()} - {"__MACOSX"}
+    assert names == {"images", "fixations2015", "fixations2017"}

@@ -3,6 +3,7 @@ import hashlib
 import io
 import multiprocessing
 import os
+import re
 import tarfile
 import zipfile
 from importlib import import_module
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from deepsal.data import fetch_dataset, fetch_if_missing
+from deepsal.data.datasets.card import ReleaseArchive, ReleaseSource
 from deepsal.data.download import resumable
-from deepsal.data.download.addresses import RELEASE_ARCHIVES, REPOSITORY_ADDRESSES, ReleaseArchive
-from deepsal.data.download.fetch import unpack_archive
+from deepsal.data.download.fetch import file_checksums, unpack_archive
+from deepsal.data.index import RELEASE_SOURCES
 from tests.data.conftest import Server, zipped
 
 BYTES = bytes(range(256)) * 2000
@@ -29,13 +31,12 @@ def server(serving: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setattr(
         import_module("deepsal.data.download.fetch"), "file_checksums", lambda _: sums
     )
-    monkeypatch.setitem(REPOSITORY_ADDRESSES, "toy", f"{serving.url}/toy")
+    monkeypatch.setitem(RELEASE_SOURCES, "toy", ReleaseSource(repository=f"{serving.url}/toy"))
     content = zipped({"ALL/1.txt": b"one", "ALL/2.bin": os.urandom(900_000)})
     serving.files["/all.zip"] = content
     md5 = hashlib.md5(content).hexdigest()
-    monkeypatch.setitem(
-        RELEASE_ARCHIVES, "big", [ReleaseArchive("all.zip", f"{serving.url}/all.zip", md5, "ALL")]
-    )
+    archive = ReleaseArchive(f"{serving.url}/all.zip", md5, "ALL")
+    monkeypatch.setitem(RELEASE_SOURCES, "big", ReleaseSource((archive,)))
     return serving
 
 
@@ -92,14 +93,14 @@ def test_an_interrupted_fetch_goes_on_where_it_stopped(
     ranges: bool, server: Server, tmp_path: Path
 ) -> None:
     server.breaks, server.ranges = resumable.DOWNLOAD_ATTEMPTS, ranges
-    with pytest.raises(OSError, match=r"all\.zip broke off, \d+ bytes are here .*again to go on"):
+    with pytest.raises(OSError, match=r"all\.zip broke off; its first \d+ bytes are .*to resume"):
         fetch_dataset("big", tmp_path)
     assert not (tmp_path / "big").exists()
     (part,) = (tmp_path / ".big.partial").glob("*.part")
-    there = part.stat().st_size
-    assert there == (3 * 98304 if ranges else 98304)
+    size = part.stat().st_size
+    assert size == (3 * 98304 if ranges else 98304)
     fetch_dataset("big", tmp_path)
-    assert server.asked[-1] == ("/all.zip", f"bytes={there}-")
+    assert server.asked[-1] == ("/all.zip", f"bytes={size}-")
     assert len(tree(tmp_path)) == 2
 
 
@@ -140,12 +141,10 @@ def test_an_archive_that_leads_out_of_its_folder_is_refused(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = zipped({"ok.txt": b"ok", "../../evil.txt": b"evil"})
-    archive = ReleaseArchive(
-        "bad.zip", f"{server.url}/bad.zip", hashlib.md5(content).hexdigest(), "ok"
-    )
+    archive = ReleaseArchive(f"{server.url}/bad.zip", hashlib.md5(content).hexdigest(), "ok")
     server.files["/bad.zip"] = content
-    monkeypatch.setitem(RELEASE_ARCHIVES, "bad", [archive])
-    with pytest.raises(ValueError, match=r"bad\.zip: its member .*evil\.txt.* leads out of"):
+    monkeypatch.setitem(RELEASE_SOURCES, "bad", ReleaseSource((archive,)))
+    with pytest.raises(ValueError, match=r"bad\.zip: .*evil\.txt.* lies outside"):
         fetch_dataset("bad", tmp_path)
     assert not list(tmp_path.rglob("*.txt"))
 
@@ -194,7 +193,7 @@ def test_a_missing_file_and_an_unknown_name_are_told(server: Server, tmp_path: P
     del server.files["/all.zip"]
     with pytest.raises(OSError, match=r"/all\.zip: 404"):
         fetch_dataset("big", tmp_path)
-    with pytest.raises(ValueError, match=r"for 'salt'; those known are osie, .*mit1003"):
+    with pytest.raises(ValueError, match=r"for 'salt'; the choices are osie, .*mit1003"):
         fetch_dataset("salt", tmp_path)
 
 
@@ -202,17 +201,16 @@ def test_what_is_missing_of_a_set_is_added_and_the_rest_left_alone(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = zipped({"MORE/3.txt": b"three"})
-    more = ReleaseArchive(
-        "more.zip", f"{server.url}/more.zip", hashlib.md5(content).hexdigest(), "MORE"
-    )
-    table = ReleaseArchive("t.mat", f"{server.url}/t.mat", hashlib.md5(BYTES).hexdigest(), "t.mat")
+    more = ReleaseArchive(f"{server.url}/more.zip", hashlib.md5(content).hexdigest(), "MORE")
+    table = ReleaseArchive(f"{server.url}/t.mat", hashlib.md5(BYTES).hexdigest(), "t.mat")
     server.files |= {"/more.zip": content, "/t.mat": BYTES}
     fetch_dataset("big", tmp_path)
     (tmp_path / "big/ALL/1.txt").write_text("mine")
-    monkeypatch.setitem(RELEASE_ARCHIVES, "big", [*RELEASE_ARCHIVES["big"], more, table])
+    archives = (*RELEASE_SOURCES["big"].archives, more, table)
+    monkeypatch.setitem(RELEASE_SOURCES, "big", ReleaseSource(archives))
     fetch_dataset("big", tmp_path)
-    found = {"ALL/1.txt": 4, "ALL/2.bin": 900_000, "MORE/3.txt": 5, "t.mat": len(BYTES)}
-    assert tree(tmp_path / "big") == found
+    expected = {"ALL/1.txt": 4, "ALL/2.bin": 900_000, "MORE/3.txt": 5, "t.mat": len(BYTES)}
+    assert tree(tmp_path / "big") == expected
     assert [path for path, _ in server.asked] == ["/all.zip", "/more.zip", "/t.mat"]
 
 
@@ -233,7 +231,10 @@ def test_a_missing_set_is_fetched_by_itself(
 @pytest.mark.parametrize(
     ("name", "hand"),
     [
-        ("osie", r"what is at https://github\.com/NUS-VIP/[\w-]+/tree/[0-9a-f]{40} into \S+/osie"),
+        (
+            "osie",
+            r"the files of https://github\.com/NUS-VIP/[\w-]+/tree/[0-9a-f]{40} into \S+/osie",
+        ),
         ("mit1003", r"ALLSTIMULI\.zip  http://127\.0\.0\.1:1/\S+\n  DATA\.zip  http"),
     ],
 )
@@ -241,8 +242,9 @@ def test_a_set_that_does_not_come_is_one_error_that_says_what_to_do_by_hand(
     offline: str, name: str, hand: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEEPSAL_OFFLINE", offline)
-    dead = [a._replace(url=f"http://127.0.0.1:1/{a.file}") for a in RELEASE_ARCHIVES["mit1003"]]
-    monkeypatch.setitem(RELEASE_ARCHIVES, "mit1003", dead)
+    archives = RELEASE_SOURCES["mit1003"].archives
+    dead = tuple(a._replace(url=f"http://127.0.0.1:1/{a.file_name}") for a in archives)
+    monkeypatch.setitem(RELEASE_SOURCES, "mit1003", ReleaseSource(dead))
     monkeypatch.setenv("DEEPSAL_MIRROR", "http://127.0.0.1:1")
     why = "forbids fetching" if offline == "1" else "cannot be fetched: http://127.0.0.1:1/"
     command = rf"(?s)no {name} here: .*{why}.*data fetch {name} --to {tmp_path}"
@@ -289,15 +291,26 @@ def test_an_archive_is_unpacked(write: object, file: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil", "..\\evil"])
-@pytest.mark.parametrize(("write", "file"), [(tar_file, "a.tar.gz"), (zip_file, "a.zip")])
-def test_a_member_outside_is_refused_before_anything_is_unpacked(
-    write: object, file: str, name: str, tmp_path: Path
+def test_a_zip_member_outside_is_refused_before_anything_is_unpacked(
+    name: str, tmp_path: Path
 ) -> None:
-    assert callable(write)
-    archive = write(tmp_path / file, "good", name)
-    with pytest.raises(ValueError, match=r"its member .*evil.* leads out of"):
+    archive = zip_file(tmp_path / "a.zip", "good", name)
+    with pytest.raises(ValueError, match=r"a\.zip: .*evil.* lies outside"):
         unpack_archive(archive, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil"])
+def test_a_tar_member_outside_is_refused(name: str, tmp_path: Path) -> None:
+    archive = tar_file(tmp_path / "a.tar.gz", "good", name)
+    with pytest.raises(ValueError, match=r"a\.tar\.gz: .*evil.* outside"):
+        unpack_archive(archive, tmp_path / "out")
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_a_tar_member_with_an_absolute_name_stays_inside(tmp_path: Path) -> None:
+    unpack_archive(tar_file(tmp_path / "a.tar.gz", "/evil"), tmp_path / "out")
+    assert (tmp_path / "out" / "evil").is_file()
 
 
 def test_links_are_refused(tmp_path: Path) -> None:
@@ -306,7 +319,7 @@ def test_links_are_refused(tmp_path: Path) -> None:
         tar_file(tmp_path / "b.tar.gz", "link", kind=tarfile.LNKTYPE),
         zip_file(tmp_path / "a.zip", "link", mode=0o120777),
     ):
-        with pytest.raises(ValueError, match=r"its member 'link' is a link"):
+        with pytest.raises(ValueError, match=r"'link' is a link"):
             unpack_archive(archive, tmp_path / "out")
 
 
@@ -317,3 +330,21 @@ def test_a_damaged_archive_is_named(write: object, file: str, tmp_path: Path) ->
     archive.write_bytes(archive.read_bytes()[:-300])
     with pytest.raises(ValueError, match=rf"{file} is (damaged|neither)"):
         unpack_archive(archive, tmp_path / "out")
+
+
+FILE_BY_FILE = [name for name, source in RELEASE_SOURCES.items() if source.repository]
+
+
+@pytest.mark.parametrize("name", FILE_BY_FILE)
+def test_every_file_of_a_repository_has_a_checksum_and_a_plain_path(name: str) -> None:
+    files = file_checksums(name)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in files.values())
+    assert all(re.fullmatch(r"data/[\w./]+\.(jpg|mat)", file) for file in files)
+    assert not any(".." in file for file in files)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["osie", "nus_scene"])
+def test_the_release_at_hand_is_that_of_the_registry(name: str, data_dir: Path) -> None:
+    for file, digest in list(file_checksums(name).items())[::50]:
+        assert hashlib.sha256((data_dir / name / file).read_bytes()).hexdigest() == digest

@@ -46,7 +46,7 @@ CAT2000 = Fake(
     image="trainSet/Stimuli/Action/003.jpg",
     table="trainSet/FIXATIONLOCS/Action/003.mat",
     points=lambda x, y, _: [[x, y]],
-    subjects=(0,),
+    observers=(0,),
     listed=False,
     archives={f"{part}.zip": (part, part) for part in ("trainSet", "testSet")},
 )

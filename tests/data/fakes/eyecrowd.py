@@ -35,6 +35,6 @@ EYECROWD = Fake(
     image="data/stimuli/003.jpg",
     table="data/eye/fixations.mat",
     points=lambda x, y, _: [[x, y]],
-    subjects=(0,),
+    observers=(0,),
     dropped={"off the image": COUNT},
 )

@@ -27,7 +27,7 @@ class Fake:
     image: one of its images, in the set's folder.
     table: one of its files of fixations, in the set's folder; None where the release has none.
     points: the fixations (x, y) of an image of (height, width) whose planted pixel is (x, y).
-    subjects: who made them.
+    observers: the observer of each.
     dropped: how many fixations are left out, by reason.
     tolerance: by how many pixels a coordinate may differ.
     listed: a table names the images; if not, the folder of images is the list.
@@ -46,7 +46,7 @@ class Fake:
     image: str
     table: str | None
     points: Callable[[int, int, tuple[int, int]], Points]
-    subjects: Sequence[int] = ()
+    observers: Sequence[int] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     tolerance: float = 0.0
     listed: bool = True

@@ -44,7 +44,7 @@ FIGRIM = Fake(
     image="Fillers/castle/sun_3.jpg",
     table=loader.FIXATION_TABLES["Fillers"],
     points=lambda x, y, _: [[x, y]] * 2,
-    subjects=(0, 2),
+    observers=(0, 2),
     dropped={"off the image": COUNT},
     archives={
         **{f"{part}.zip": (part, part) for part in ("Fillers", "Targets")},

@@ -43,6 +43,6 @@ NUS_SCENE = Fake(
     image="data/stimuli/003.jpg",
     table="data/tidy/fixations.mat",
     points=points,
-    subjects=(0, 0, 2),
+    observers=(0, 0, 2),
     tolerance=1e-9,
 )

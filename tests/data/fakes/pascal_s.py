@@ -32,7 +32,7 @@ PASCAL_S = Fake(
     image="datasets/imgs/pascal/7.jpg",
     table="datasets/fixations/pascalFix.mat",
     points=lambda x, y, _: [[x, y]] * 2,
-    subjects=(0, 2),
+    observers=(0, 2),
     dropped={"off the image": COUNT},
     archives={"salObj.zip": ("datasets", "datasets")},
 )

@@ -1,6 +1,5 @@
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from scipy.io import savemat
@@ -53,9 +52,9 @@ SALICON = Fake(
     image="images/val/COCO_val2014_000000000001.jpg",
     table="fixations/val/COCO_val2014_000000000001.mat",
     points=lambda x, y, _: [[x, y]],
-    subjects=(0,),
+    observers=(0,),
     dropped={"off the image": TOTAL},
-    constants={"FIXATION_COUNTS": MappingProxyType(COUNTS)},
+    constants={"FIXATION_COUNTS": COUNTS},
     archives={
         "salicon_images.zip": ("images", "images"),
         "salicon_fixations_2017.zip": ("fixations", ""),

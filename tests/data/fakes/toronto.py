@@ -31,6 +31,6 @@ TORONTO = Fake(
     image=f"{FOLDER}/Original Image Set/7.jpg",
     table=f"{FOLDER}/origfixdata.mat",
     points=lambda x, y, _: [[x, y], [15, 11]],
-    subjects=(0, 0),
+    observers=(0, 0),
     archives={"eyetrackingdata.zip": ("eyetrackingdata", "eyetrackingdata")},
 )

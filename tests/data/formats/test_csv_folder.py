@@ -1,12 +1,23 @@
+import dataclasses
 import gzip
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from deepsal.data import SaliencyDataModule, SaliencyDataset, read_csv_folder
+from deepsal.data import (
+    SaliencyDataModule,
+    SaliencyDataset,
+    Stimulus,
+    popout_dataset,
+    read_csv_folder,
+    write_csv_folder,
+)
+from deepsal.data.image_files import read_image
 from tests.data.conftest import stays
 
 NAMES = [f"{i}.png" for i in range(20)]
@@ -37,8 +48,8 @@ def replace(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new, 1))
 
 
-def refuses(root: Path, *said: str, error: type[Exception] = ValueError) -> None:
-    with pytest.raises(error, match=".*".join(map(re.escape, said))):
+def refuses(root: Path, *words: str, error: type[Exception] = ValueError) -> None:
+    with pytest.raises(error, match=".*".join(map(re.escape, words))):
         read_csv_folder(root, sigma=1.0)
 
 
@@ -49,7 +60,7 @@ def test_what_was_written_is_read_back(root: Path) -> None:
     for i, stimulus in enumerate(data.stimuli):
         assert stimulus.size == (6, 8)
         assert stimulus.fixations.tolist() == [[1, i / 4], [7.25, 2]]
-        assert stimulus.subjects.tolist() == [0, 1]
+        assert stimulus.observers.tolist() == [0, 1]
         assert stimulus.read()[:, 0, 0].tolist() == [i, 0, 0]
 
 
@@ -222,3 +233,86 @@ def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(r
         image.putpixel((1, min(5, round(i / 4))), (255, 255, 255))
         image.save(root / "images" / name)
     assert stays(read_csv_folder(root, sigma=1.0)) > 1
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> SaliencyDataset:
+    """Twelve observers; names with spaces, umlauts and folders; grey, 16-bit and CMYK images."""
+    random = np.random.default_rng(0)
+    files = ["ä b.png", "Action/001.jpg", "Art/001.jpg", "c.png"]
+    stimuli = []
+    for name, mode in zip(files, ["L", "CMYK", "RGB", "I;16"], strict=True):
+        path = tmp_path / "release" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape = {"L": (6, 8), "I;16": (6, 8), "CMYK": (6, 8, 4), "RGB": (6, 8, 3)}[mode]
+        if mode == "I;16":
+            Image.fromarray(random.integers(0, 65536, shape).astype(np.uint16)).save(path)
+        else:
+            pixels = random.integers(0, 256, shape, dtype=np.uint8)
+            Image.fromarray(pixels, mode=mode).save(path)
+        points = random.uniform((-0.5, -0.5), (7.5, 5.5), (24, 2))
+        subjects = np.arange(24) % 12
+        stimuli.append(Stimulus(name, (6, 8), points, subjects, partial(read_image, path)))
+    return SaliencyDataset("toy", stimuli, {"train": [2, 0], "val": [1], "test": [3]}, 2.0)
+
+
+def test_what_is_exported_is_read_back_bit_for_bit(
+    written: SaliencyDataset, tmp_path: Path
+) -> None:
+    write_csv_folder(written, tmp_path / "toy")
+    back = read_csv_folder(tmp_path / "toy", sigma=2.0)
+    assert back.name == written.name
+    assert back.splits == written.splits
+    for old, new in zip(written.stimuli, back.stimuli, strict=True):
+        assert (old.name, old.size) == (new.name, new.size)
+        assert np.array_equal(old.fixations, new.fixations)
+        assert np.array_equal(old.observers, new.observers)
+        assert torch.equal(old.read(), new.read())
+
+
+def test_an_images_own_blur_is_kept(written: SaliencyDataset, tmp_path: Path) -> None:
+    own = dataclasses.replace(
+        written, stimuli=[dataclasses.replace(written.stimuli[0], sigma=5.5), *written.stimuli[1:]]
+    )
+    write_csv_folder(own, tmp_path / "toy")
+    back = read_csv_folder(tmp_path / "toy", sigma=9.0)
+    assert [s.sigma for s in back.stimuli] == [5.5, 2, 2, 2]
+
+
+def test_drawn_images_become_png_files(tmp_path: Path) -> None:
+    drawn = popout_dataset((2, 1, 1), size=(24, 32))
+    write_csv_folder(drawn, tmp_path / "arrays")
+    back = read_csv_folder(tmp_path / "arrays", sigma=2.0)
+    assert [s.name for s in back.stimuli] == [f"{s.name}.png" for s in drawn.stimuli]
+    assert all(
+        torch.equal(a.read(), b.read()) and np.array_equal(a.fixations, b.fixations)
+        for a, b in zip(drawn.stimuli, back.stimuli, strict=True)
+    )
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(written: SaliencyDataset, tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError, match=r"release exists already; choose a new folder"):
+        write_csv_folder(written, tmp_path / "release")
+
+
+def test_nothing_half_written_stays(written: SaliencyDataset, tmp_path: Path) -> None:
+    (tmp_path / "release" / "c.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"c\.png"):
+        write_csv_folder(written, tmp_path / "toy")
+    assert [path.name for path in tmp_path.iterdir()] == ["release"]
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/tmp/a.png"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(
+    written: SaliencyDataset, tmp_path: Path, name: str
+) -> None:
+    bad = dataclasses.replace(
+        written, stimuli=[dataclasses.replace(written.stimuli[0], name=name)], splits={"train": [0]}
+    )
+    with pytest.raises(ValueError, match="leads out of the folder"):
+        write_csv_folder(bad, tmp_path / "toy")
+
+
+def test_images_alone_are_refused(written: SaliencyDataset, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="images only"):
+        write_csv_folder(dataclasses.replace(written, fixations_hidden=True), tmp_path / "toy")

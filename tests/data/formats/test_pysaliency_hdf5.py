@@ -97,7 +97,7 @@ def is_right(data: SaliencyDataset) -> None:
         assert np.abs(stimulus.fixations[0] - brightest).max() <= 0.5
         corner = (stimulus.size[1] - 1, stimulus.size[0] - 1)
         assert np.abs(stimulus.fixations[1] - corner).max() <= 0.5
-        assert stimulus.subjects.tolist() == [0, 3]
+        assert stimulus.observers.tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("kind", ["Fixations", "FixationTrains", "ScanpathFixations"])

@@ -16,7 +16,7 @@ def items(ground: int = 120) -> ArrayItems:
     return ArrayItems(12, ITEM_COLOURS[0], np.full(12, 0.3), ground)
 
 
-def look(of: ArrayItems, i: int) -> tuple[object, ...]:
+def options(of: ArrayItems, i: int) -> tuple[object, ...]:
     outlines = tuple(outline.tobytes() for outline in of.outlines[i])
     return tuple(of.colours[i].tolist()), round(float(of.angles[i]), 6), of.sizes[i], outlines
 
@@ -24,26 +24,26 @@ def look(of: ArrayItems, i: int) -> tuple[object, ...]:
 @pytest.mark.parametrize("feature", [f for f in POPOUT_FEATURES if f not in {"gap", "closed"}])
 @pytest.mark.parametrize("contrast", [0.2, 1.0])
 def test_the_target_is_unlike_every_distractor(feature: str, contrast: float) -> None:
-    found = items()
-    POPOUT_FEATURES[feature](found, 5, contrast, np.random.default_rng(0))
-    assert look(found, 5) not in {look(found, i) for i in range(12) if i != 5}
+    array = items()
+    POPOUT_FEATURES[feature](array, 5, contrast, np.random.default_rng(0))
+    assert options(array, 5) not in {options(array, i) for i in range(12) if i != 5}
 
 
 @pytest.mark.parametrize("feature", POPOUT_FEATURES)
 def test_colours_are_bytes_on_the_darkest_and_lightest_ground(feature: str) -> None:
     for ground in (105, 149):
-        found = items(ground)
-        POPOUT_FEATURES[feature](found, 5, 1.0, np.random.default_rng(1))
-        assert found.colours.min() >= 0
-        assert found.colours.max() <= 255
+        array = items(ground)
+        POPOUT_FEATURES[feature](array, 5, 1.0, np.random.default_rng(1))
+        assert array.colours.min() >= 0
+        assert array.colours.max() <= 255
 
 
 def test_a_conjunction_shares_one_feature_with_each_half_of_its_distractors() -> None:
-    found = items()
-    POPOUT_FEATURES["conjunction"](found, 5, 1.0, np.random.default_rng(0))
+    array = items()
+    POPOUT_FEATURES["conjunction"](array, 5, 1.0, np.random.default_rng(0))
     others = [i for i in range(12) if i != 5]
-    colour = [(found.colours[i] == found.colours[5]).all() for i in others]
-    angle = [np.isclose(found.angles[i], found.angles[5]) for i in others]
+    colour = [(array.colours[i] == array.colours[5]).all() for i in others]
+    angle = [np.isclose(array.angles[i], array.angles[5]) for i in others]
     assert all(a != b for a, b in zip(colour, angle, strict=True))
     assert 5 <= sum(colour) <= 6
 

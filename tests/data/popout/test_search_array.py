@@ -15,7 +15,7 @@ def chosen(index: int, feature: str) -> SearchArray:
 
 
 def distances(array: SearchArray) -> NDArray[np.float64]:
-    points = array.fixations(60) + 0.5
+    points = array.sample_fixations(60) + 0.5
     offset = points - (array.x[array.target], array.y[array.target])
     distance: NDArray[np.float64] = np.hypot(*offset.T)
     return distance
@@ -40,7 +40,7 @@ def test_an_orientation_target_is_turned_far_from_the_others(index: int) -> None
 @pytest.mark.parametrize("index", range(4))
 def test_the_drawn_target_has_its_colour_where_it_is_said_to_be(index: int) -> None:
     array = chosen(index, "colour")
-    image = array.draw()
+    image = array.render_image()
     for x, y, colour in zip(array.x, array.y, array.items.colours, strict=True):
         assert np.abs(image[:, int(y), int(x)].numpy().astype(int) - colour).max() <= 40
 
@@ -54,12 +54,12 @@ def test_most_fixations_are_near_the_target(feature: str) -> None:
 @pytest.mark.parametrize("feature", POPOUT_FEATURES)
 def test_masks_cover_the_items_and_the_target_is_at_its_place(feature: str) -> None:
     array = SearchArray(3, 1, feature, ArrayOptions((192, 256)), contrast=1.0)
-    target, distractors = array.masks()
+    target, distractors = array.target_and_distractor_masks()
     assert not (target & distractors).any()
     rows, columns = target.nonzero().double().T.numpy() + 0.5
     centre = array.x[array.target], array.y[array.target]
     assert np.hypot(columns - centre[0], rows - centre[1]).max() < 0.5 * array.pitch
-    ground = (array.draw() == array.background).all(0)
+    ground = (array.render_image() == array.background).all(0)
     assert not (ground & (target | distractors)).any()
     assert (ground | target | distractors).float().mean() > 0.85  # the rest are soft edges
 
@@ -68,8 +68,8 @@ def test_contrasts_change_the_target_and_nothing_else() -> None:
     for feature in ("colour", "orientation", "larger", "shape"):
         low, high = popout_test_arrays([feature], [0.2, 1.0], size=SIZE)
         assert np.array_equal(low.x, high.x)
-        changed = (low.draw() != high.draw()).any(0)
-        either = low.masks()[0] | high.masks()[0]
+        changed = (low.render_image() != high.render_image()).any(0)
+        either = low.target_and_distractor_masks()[0] | high.target_and_distractor_masks()[0]
         grown = torch.nn.functional.max_pool2d(either[None].float(), 5, 1, 2)[0].bool()
         assert changed.any()
         assert not (changed & ~grown).any()
@@ -79,7 +79,7 @@ def test_rows_jitter_and_background_are_obeyed() -> None:
     array = SearchArray(0, 0, "colour", ArrayOptions(SIZE, (3, 3), 0.0, (40, 40)))
     assert len(array.x) == 12
     assert np.allclose(np.unique(array.y), [16, 48, 80])
-    assert array.draw()[:, 0, 0].tolist() == [40, 40, 40]
+    assert array.render_image()[:, 0, 0].tolist() == [40, 40, 40]
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ SIZE = (60, 80)
 SIGMA = 4.0
 
 
-def stimulus(name: str, fixations: NDArray[np.float64], subjects: ArrayLike) -> Stimulus:
-    who = np.asarray(subjects, dtype=np.int64)
+def stimulus(name: str, fixations: NDArray[np.float64], observers: ArrayLike) -> Stimulus:
+    who = np.asarray(observers, dtype=np.int64)
     return Stimulus(name, SIZE, fixations, who, lambda: torch.empty(0))
 
 
@@ -100,7 +100,7 @@ def test_the_mean_over_fixations_is_weighted_by_how_many_a_person_made() -> None
 def test_the_truth_of_a_half_is_the_data_modules_own() -> None:
     human = HumanCeiling().prepare(dataset(planted(3.0)))
     one = human.stimuli["11"]
-    odd = torch.from_numpy(one.subjects % 2 == 1)
+    odd = torch.from_numpy(one.observers % 2 == 1)
     truths: list[GroundTruth] = []
 
     def score(log_density: Tensor, truth: GroundTruth) -> dict[str, Tensor]:
