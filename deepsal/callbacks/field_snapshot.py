@@ -24,6 +24,7 @@ from deepsal.rf.measures.summary import field_change_measures
 from deepsal.rf.patches import StrongestPatchRecorder, blank_image, centred_patches, noise_images
 from deepsal.rf.tuning.battery import record_disk_responses
 from deepsal.rf.tuning.indices import surround_suppression_index
+from deepsal.statistics import finite_median
 from deepsal.vocabulary import STAGES
 
 PATCH_SOURCES = ("centred", "strongest", "blank", "noise")
@@ -131,10 +132,10 @@ class FieldSnapshot:
         each |= self._sizes(network, images)
         for stage in self.stages:
             numbers |= {
-                f"rf/{stage}/{m}": profile.finite_median(each[f"{stage}/measure/{m}"])
+                f"rf/{stage}/{m}": finite_median(each[f"{stage}/measure/{m}"])
                 for m in LOGGED_MEASURES
             }
-            numbers[f"rf/{stage}/ssi"] = profile.finite_median(
+            numbers[f"rf/{stage}/ssi"] = finite_median(
                 surround_suppression_index(each[f"{stage}/disks"])
             )
         if checkpoint.startswith("epoch="):

@@ -22,7 +22,9 @@ from torch import Tensor
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import STAGES, Backbone, build_backbone
 from deepsal.rf import map_receptive_fields, measure_geometry, store
-from deepsal.rf.measures import profile
+from deepsal.rf.measures.profile import smooth_field
+from deepsal.rf.measures.similarity import field_correlation
+from deepsal.statistics import finite_median
 
 BACKBONE_PREFIX = "network.backbone."
 StateDict = Mapping[str, Tensor]
@@ -57,8 +59,8 @@ def stage_correlations(
             network, stage, images, before.patches, before.units.tolist(), known, side
         )
         sigma = store.load_description(job / "fields" / "epoch=000.npz")["stages"][stage]["sigma"]
-        pair = (profile.smooth_field(f, sigma) for f in (found.field, before.field))
-        row[stage] = round(profile.finite_median(profile.field_correlation(*pair)), 4)
+        pair = (smooth_field(f, sigma) for f in (found.field, before.field))
+        row[stage] = round(finite_median(field_correlation(*pair)), 4)
     return row
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from deepsal.rf import fit_field_models, is_centre_surround
-from deepsal.rf.measures import shape
+from deepsal.rf.measures.centre import locate_centre
+from deepsal.rf.measures.profile import FloatArray
 
 PLANTED_SHAPES = ("dog .3", "dog .55", "dog .9", "gaussian", "gabor", "noise")
 SIDE_BY_WIDTH = {2: 61, 4: 101, 8: 161}
@@ -26,7 +27,6 @@ NOISE_LEVELS = (0.05, 0.2)
 """Standard deviation at each pixel, of a peak of 1."""
 NOISE_GRAINS = (0.0, 1.5)
 """Standard deviation of the Gaussian that smooths the noise, pixels; 0: white."""
-FloatArray = NDArray[np.float64]
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def recovery_rows(units: int) -> Iterator[dict[str, object]]:
             [PLANTED_SHAPES.index(kind), width, int(noise * 100), int(grain)]
         )
         one, other, truth = plant_fields(kind, width, noise, grain, units, random)
-        fits = fit_field_models(one, other=other)
+        fits = fit_field_models(one, test_field=other)
         place = fits.gaussian[:, 1:3] if kind == "gaussian" else fits.dog[:, 4:6]
         size = fits.gaussian[:, 3] if kind == "gaussian" else fits.dog[:, 1]
         round_one = kind.startswith(("dog", "gaussian"))
@@ -64,7 +64,7 @@ def recovery_rows(units: int) -> Iterator[dict[str, object]]:
             "k_spread": np.subtract(*np.nanpercentile(fits.k, [75, 25])) / 2,
             "place_error": _finite_median(np.hypot(*(place - truth).T)) if round_one else np.nan,
             "width_found": np.nanmedian(size) if round_one else np.nan,
-            "sign": (shape.centre_polarity(one) == signs).mean() if round_one else np.nan,
+            "sign": (locate_centre(one)[2] == signs).mean() if round_one else np.nan,
             "found": is_centre_surround(fit_field_models(one)).mean(),
             "found_held_out": is_centre_surround(fits).mean(),
         }

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from deepsal.rf.backprojection.clamp import clamp_backprojection
 from deepsal.rf.backprojection.reinjection import (
-    control_activations,
     pooled_activation,
+    reference_responses,
     scale_to_contrast,
 )
 from deepsal.rf.geometry import FieldGeometry
@@ -20,8 +20,9 @@ from deepsal.rf.geometry import measure_geometry as measured
 from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
 from deepsal.rf.measures import profile
+from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.measures.similarity import sample_activations
-from deepsal.rf.measures.summary import FloatArray, field_measures
+from deepsal.rf.measures.summary import field_measures
 from deepsal.rf.patches import centred_patches
 from deepsal.rf.tuning.battery import record_responses
 from deepsal.rf.tuning.indices import tuning_indices
@@ -128,7 +129,7 @@ def measure_network(
         pattern=pattern,
         spread=spread,
         reinjected=pooled_activation(pooled, image),
-        control=control_activations(pooled, image),
+        control=reference_responses(pooled, image),
     )
 
 

@@ -4,16 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepsal.rf.claims.measurements import NetworkMeasurements
+from deepsal.rf.measures.profile import FloatArray
 from deepsal.statistics import Interval, bootstrap_interval
 
 WIDTH_TOLERANCE = 1e-3
 """Relative change of a width below which it is the same."""
 MAJORITY_SHARE = 0.5
 """Share of units that a claim about "all" must at least hold for."""
-FloatArray = NDArray[np.float64]
 
 
 class ClaimRow(NamedTuple):

@@ -9,10 +9,10 @@ from deepsal.rf.claims.measurements import NetworkMeasurements
 from deepsal.rf.claims.rules import (
     MAJORITY_SHARE,
     ClaimRow,
-    FloatArray,
     interval_over_units,
     threshold_outcome,
 )
+from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.measures.shape import unit_redundancy
 from deepsal.rf.measures.similarity import field_cosine, field_gain, field_shift, linear_cka
 from deepsal.rf.measures.weights import weight_displacement

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from deepsal.rf.geometry import FieldGeometry
 from deepsal.rf.geometry import measure_geometry as measured
 from deepsal.rf.hooks import temporary_eval_mode
+from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.tuning import stimuli
-from deepsal.rf.tuning.recording import FloatArray, MiddleUnitRecorder, ResponseArray
+from deepsal.rf.tuning.recording import MiddleUnitRecorder, ResponseArray
 
 
 @dataclass(frozen=True)

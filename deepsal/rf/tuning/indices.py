@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.tuning.battery import BatteryResponses
 
-FloatArray = NDArray[np.float64]
 ResponseArray = NDArray[np.floating[Any]]
 
 

@@ -11,11 +11,11 @@ from deepsal.rf.arithmetic import current_number_format
 from deepsal.rf.geometry import FieldGeometry
 from deepsal.rf.mapping.crop import crop_for_unit
 from deepsal.rf.mapping.readout import UnitReadout
+from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.memory import batch_size, run_in_batches
 from deepsal.rf.patches import blank_image
 from deepsal.rf.tuning import stimuli
 
-FloatArray = NDArray[np.float64]
 ResponseArray = NDArray[np.float32]
 
 
