@@ -63,7 +63,7 @@ def test_only_a_plain_chain_has_patterns(tmp_path: Path) -> None:
     assert claims == {"P1", "P2", "P3", "P4", "P5"}
 
 
-def test_weights_for_another_task_are_one_more_null(
+def test_weights_for_another_task_are_one_more_control(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []

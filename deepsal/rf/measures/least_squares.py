@@ -2,8 +2,8 @@
 
 A curve is linear in its amplitudes, so the search runs over its other parameters θ only (variable
 projection: Golub & Pereyra 1973, doi:10.1137/0710036). All maps share each step of one
-Levenberg–Marquardt search. `scipy.optimize.least_squares`, which fits one map at a time, took 3.2
-times as long for the three curves on 256 maps (the faster of its bounded methods with the same
+Levenberg–Marquardt search. `scipy.optimize.least_squares`, which fits one map at a time, took 3.6
+times as long for the three curves on 256 maps (the faster of its bounded methods, with the same
 starts, slopes and projection; one thread, 2026-11-26, AMD EPYC).
 
 Shapes: U maps of n = GRID_SIDE² samples, P parameters θ, L amplitudes c.

@@ -17,7 +17,7 @@ Maps = NDArray[np.float64]
 SIDES = {2: 45, 4: 81, 8: 161}
 UNITS = 12
 RATIO = 2.5
-NULLS = ["gaussian", "gabor", "white", "smooth"]
+OTHERS = ["gaussian", "gabor", "white", "smooth"]
 
 
 def planted(kind: str, sigma: int, k: float = 0) -> tuple[Maps, Maps]:
@@ -83,12 +83,12 @@ def test_a_surround_in_noise_is_recovered_and_called_one(
     assert is_centre_surround(fits).mean() > 0.7
 
 
-@pytest.mark.parametrize("kind", NULLS)
+@pytest.mark.parametrize("kind", OTHERS)
 def test_at_most_one_in_twenty_others_is_called_centre_surround(kind: str) -> None:
     tested = [
         fit_field_models(*noisy(kind, sigma, noise)[:2])
         for sigma in SIDES
-        for noise in ((0.05, 0.2) if kind in NULLS[:2] else (0.2,))
+        for noise in ((0.05, 0.2) if kind in OTHERS[:2] else (0.2,))
     ]
     blind = [replace(f, held_out=np.full_like(f.held_out, np.nan)) for f in tested]
     for fits in (tested, blind):
