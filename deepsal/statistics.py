@@ -1,6 +1,6 @@
-"""How sure a number over units and seeds is: intervals and tests."""
+"""Intervals over units, images and seeds, paired tests, and Holm's correction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,18 +8,21 @@ from numpy.typing import NDArray
 from scipy import stats
 
 MIN_VALUES = 8
-"""Units below which there is no interval and no test."""
-
+"""Number of units below which `bootstrap_interval` and `wilcoxon_test` return NaN."""
 BOOTSTRAP_RESAMPLES = 2000
 
 
 class Interval(NamedTuple):
-    """An estimate, its interval (NaN if too few data) and how many values were finite."""
+    """An estimate, its interval and the number of finite values; NaN ends with too few data."""
 
     estimate: float
     low: float
     high: float
     count: int  # type: ignore[assignment]  # hides tuple.count
+
+    def as_mean(self) -> dict[str, float]:
+        """Return the members under the keys of `scores.json`: mean, low, high, count."""
+        return {"mean": self.estimate, "low": self.low, "high": self.high, "count": self.count}
 
 
 def bootstrap_interval(
@@ -31,25 +34,28 @@ def bootstrap_interval(
 ) -> Interval:
     """Return a statistic over units with its bootstrap percentile interval.
 
-    For a paired comparison give each unit's difference: units are drawn, and before and after stay
-    together. With `groups`, seeds are drawn first and then units within each (two-stage bootstrap,
-    Davison & Hinkley 1997, "Bootstrap Methods and their Application", §3.8): the interval then
-    speaks of other training runs, not only of other units. With few seeds it is too narrow, as a
-    bootstrap of n values has (n − 1)/n of their variance: 2/3 for three seeds.
+    For a paired comparison, pass the difference of each unit: the pairs then stay together.
+    With `groups`, seeds are drawn first and units within each seed second (two-stage bootstrap,
+    Davison & Hinkley 1997, "Bootstrap Methods and their Application", §3.8). The interval then
+    covers other training runs, not only other units. It is too narrow for few seeds: a bootstrap
+    of n values has (n − 1)/n of their variance, that is 2/3 for three seeds.
 
     Args:
-        values: (n,), one per unit; those that are not finite are left out.
+        values: (n,), one per unit; values that are not finite are left out.
         groups: (n,), the training seed of each value; None for one run.
-        statistic: of an array (m,); a number. One with an `axis`, such as numpy's, is faster.
-        seed: of the resampling (2000 times).
-        level: of confidence.
+        statistic: function of an array (m,) that returns a number; one with an `axis`, such as
+            numpy's, is faster.
+        seed: seed of the 2000 resamples.
+        level: confidence level.
 
     Returns:
-        The statistic of all finite values and its interval; NaN ends where fewer than 8 finite
-        values are left (in any seed) or fewer than two seeds given; a NaN estimate without values.
+        The statistic of all finite values and its interval. The ends are NaN where fewer than 8
+        finite values are left (in any seed) or there is one seed only. The estimate is NaN without
+        values.
 
     Raises:
-        ValueError: `values` is not one row, `groups` is not as long, or `level` is not in (0, 1).
+        ValueError: `values` is not one row, `groups` has another length, or `level` is not in
+            (0, 1).
 
     >>> bootstrap_interval(np.arange(9.0))
     Interval(estimate=4.0, low=1.0, high=7.0, count=9)
@@ -57,8 +63,8 @@ def bootstrap_interval(
     Interval(estimate=2.0, low=nan, high=nan, count=2)
     """
     _validate(values, groups, level)
-    known = np.isfinite(values)
-    finite = values[known].astype(np.float64)
+    usable = np.isfinite(values)
+    finite = values[usable].astype(np.float64)
     count = len(finite)
     estimate = float(statistic(finite)) if count else np.nan
     random = np.random.default_rng(seed)
@@ -74,21 +80,70 @@ def bootstrap_interval(
             rng=random,
         ).confidence_interval
         return Interval(estimate, float(ends.low), float(ends.high), count)
-    runs = [finite[groups[known] == group] for group in np.unique(groups)]
-    if len(runs) < 2 or min(map(len, runs)) < MIN_VALUES:
+    per_seed = [finite[groups[usable] == group] for group in np.unique(groups)]
+    if len(per_seed) < 2 or min(map(len, per_seed)) < MIN_VALUES:
         return Interval(estimate, np.nan, np.nan, count)
-    drawn = [statistic(_resample_runs(runs, random)) for _ in range(BOOTSTRAP_RESAMPLES)]
+    drawn = [statistic(_resample_seeds(per_seed, random)) for _ in range(BOOTSTRAP_RESAMPLES)]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(estimate, float(low), float(high), count)
 
 
-def wilcoxon_test(before: NDArray[Any], after: NDArray[Any]) -> float:
-    """Return the two-sided p of Wilcoxon's signed-rank test that units did not move.
+def bootstrap_mean_interval(values: NDArray[np.float64], seed: int = 0) -> Interval:
+    """Return the mean over images with its 95 % bootstrap percentile interval.
 
-    Pairs that are not finite are left out, and so are units that did not change (Wilcoxon 1945).
+    Unlike `bootstrap_interval`, it has ends for any number of values from one on.
 
     Args:
-        before: (U,).
+        values: (n,), one score per image; values that are not finite are left out.
+        seed: seed of the 2000 resamples.
+
+    Returns:
+        The mean of all finite values and its interval; NaN without values.
+
+    >>> bootstrap_mean_interval(np.ones(10))
+    Interval(estimate=1.0, low=1.0, high=1.0, count=10)
+    """
+    finite = values[np.isfinite(values)]
+    count = len(finite)
+    if not count:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    drawn = np.random.default_rng(seed).integers(count, size=(BOOTSTRAP_RESAMPLES, count))
+    low, high = np.percentile(finite[drawn].mean(1), (2.5, 97.5))
+    return Interval(float(finite.mean()), float(low), float(high), count)
+
+
+def t_interval(values: Sequence[float]) -> Interval:
+    """Return the mean over seeds with its 95 % interval by Student's t; NaN ends for one seed.
+
+    mean ± t(.975, n − 1) · s / √n, s the standard deviation of the n values.
+
+    >>> [round(value, 2) for value in t_interval([1.0, 2.0, 3.0])]
+    [2.0, -0.48, 4.48, 3]
+    """
+    n, mean = len(values), float(np.mean(values))
+    if n < 2:
+        return Interval(mean, np.nan, np.nan, n)
+    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def finite_median(values: NDArray[np.float64]) -> float:
+    """Return the median of the finite values, (n,); NaN without any.
+
+    >>> finite_median(np.array([1.0, np.nan, 4.0]))
+    2.5
+    """
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")
+
+
+def wilcoxon_test(before: NDArray[Any], after: NDArray[Any]) -> float:
+    """Return the two-sided p of Wilcoxon's signed-rank test of no change (Wilcoxon 1945).
+
+    Pairs that are not finite and units that did not change are left out.
+
+    Args:
+        before: (U,), one value per unit.
         after: (U,), the same units in the same order.
 
     Returns:
@@ -112,11 +167,14 @@ def wilcoxon_test(before: NDArray[Any], after: NDArray[Any]) -> float:
 
 
 def holm_correction(p: NDArray[Any]) -> NDArray[np.float64]:
-    """Return p-values adjusted for their number: those below α err in at most α of families.
+    """Return p-values adjusted for their number by Holm's step-down method.
 
-    Step-down: p̃_(i) = max_{j≤i} min(1, (m − j + 1) p_(j)), p_(1) the smallest of m; Holm 1979, "A
-    simple sequentially rejective multiple test procedure", Scand. J. Stat. 6:65. NaN stays NaN and
-    does not count.
+    p̃_(i) = max_{j≤i} min(1, (m − j + 1) p_(j)), p_(1) the smallest of m. Calling those below α
+    significant errs in at most α of all families of tests. Holm 1979, "A simple sequentially
+    rejective multiple test procedure", Scand. J. Stat. 6:65.
+
+    Args:
+        p: (m,), p-values in [0, 1]; NaN stays NaN and does not count.
 
     Raises:
         ValueError: a value outside [0, 1].
@@ -127,20 +185,18 @@ def holm_correction(p: NDArray[Any]) -> NDArray[np.float64]:
     if ((p < 0) | (p > 1)).any():
         raise ValueError(f"p must lie in [0, 1]; it goes from {np.nanmin(p)} to {np.nanmax(p)}")
     adjusted = np.full(p.shape, np.nan)
-    known = np.isfinite(p)
-    order = p[known].argsort(kind="stable")
-    steps = np.arange(len(order), 0, -1) * p[known][order]
-    ranked = np.empty(len(order))
-    ranked[order] = np.maximum.accumulate(np.minimum(steps, 1))
-    adjusted[known] = ranked
+    tests = np.flatnonzero(np.isfinite(p))
+    order = tests[p[tests].argsort(kind="stable")]
+    scaled = np.arange(len(order), 0, -1) * p[order]
+    adjusted[order] = np.maximum.accumulate(np.minimum(scaled, 1))
     return adjusted
 
 
-def _resample_runs(
-    runs: list[NDArray[np.float64]], random: np.random.Generator
+def _resample_seeds(
+    per_seed: list[NDArray[np.float64]], random: np.random.Generator
 ) -> NDArray[np.float64]:
-    seeds = random.integers(len(runs), size=len(runs))
-    return np.concatenate([random.choice(runs[s], len(runs[s])) for s in seeds])
+    seeds = random.integers(len(per_seed), size=len(per_seed))
+    return np.concatenate([random.choice(per_seed[s], len(per_seed[s])) for s in seeds])
 
 
 def _validate(values: NDArray[Any], groups: NDArray[Any] | None, level: float) -> None:

@@ -4,9 +4,17 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from deepsal import statistics
-from deepsal.statistics import bootstrap_interval, holm_correction, wilcoxon_test
+from deepsal.statistics import (
+    bootstrap_interval,
+    bootstrap_mean_interval,
+    finite_median,
+    holm_correction,
+    t_interval,
+    wilcoxon_test,
+)
 
 
 @pytest.mark.parametrize("statistic", [np.mean, np.median])
@@ -17,10 +25,10 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says(
     random = np.random.default_rng(0)
     hits = 0
     for trial in range(200):
-        found = bootstrap_interval(
+        interval = bootstrap_interval(
             random.normal(3.0, 1.0, 60), statistic=statistic, seed=trial, level=0.9
         )
-        hits += found.low <= 3 <= found.high
+        hits += interval.low <= 3 <= interval.high
     assert 0.84 <= hits / 200 <= 0.96  # 0.9 ± three standard errors of 200 trials
 
 
@@ -33,8 +41,8 @@ def test_the_interval_over_seeds_covers_what_differs_between_seeds(
     nested, flat = 0, 0
     for trial in range(100):
         values = random.normal(size=8)[seeds] + 0.3 * random.normal(size=160)
-        found = bootstrap_interval(values, seeds, np.mean, seed=trial)
-        nested += found.low <= 0 <= found.high
+        interval = bootstrap_interval(values, seeds, np.mean, seed=trial)
+        nested += interval.low <= 0 <= interval.high
         alone = bootstrap_interval(values, None, np.mean, seed=trial)
         flat += alone.low <= 0 <= alone.high
     assert nested >= 82  # 0.95 less the narrowness of a bootstrap of eight: about 0.9
@@ -92,15 +100,42 @@ UNEVEN = np.concatenate([np.zeros(9), np.ones(7)])
 def test_too_few_data_give_no_interval(
     values: NDArray[np.float64], groups: NDArray[Any] | None, estimate: float
 ) -> None:
-    found = bootstrap_interval(values, groups)
-    assert found.estimate == estimate
-    assert found.count == np.isfinite(values).sum()
-    assert np.isnan([found.low, found.high]).all()
+    interval = bootstrap_interval(values, groups)
+    assert interval.estimate == estimate
+    assert interval.count == np.isfinite(values).sum()
+    assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_no_data_give_no_estimate() -> None:
     assert np.isnan(bootstrap_interval(NONE)[:3]).all()
     assert bootstrap_interval(NONE).count == 0
+
+
+def test_the_interval_over_images_is_that_of_the_mean() -> None:
+    values = np.random.default_rng(1).normal(2, 1, 400)
+    interval = bootstrap_mean_interval(values)
+    half = 1.96 * values.std(ddof=1) / np.sqrt(400)
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.15 * half)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.15 * half)
+    assert interval.as_mean() == dict(zip(("mean", "low", "high", "count"), interval, strict=True))
+
+
+def test_images_without_a_score_are_counted_out() -> None:
+    interval = bootstrap_mean_interval(np.array([1.0, np.nan, 3.0]))
+    assert (interval.estimate, interval.count) == (2.0, 2)
+    assert bootstrap_mean_interval(np.array([np.nan])).count == 0
+
+
+def test_the_interval_over_seeds_is_student_s() -> None:
+    values = [1.0, 2.5, 4.0, 3.0]
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert t_interval(values)[:3] == pytest.approx((2.625, low, high))
+    assert np.isnan(t_interval([1.0])[1:3]).all()
+
+
+def test_the_median_is_that_of_finite_values() -> None:
+    assert finite_median(np.array([3.0, np.nan, 1.0, np.inf, 8.0])) == 3
+    assert np.isnan(finite_median(np.array([np.nan])))
 
 
 def test_a_change_of_all_units_is_seen_and_noise_is_not() -> None:

@@ -25,6 +25,7 @@ from deepsal.rf.measures.summary import field_change_measures
 from deepsal.rf.patches import StrongestPatchRecorder, blank_image, centred_patches, noise_images
 from deepsal.rf.tuning.battery import record_disk_responses
 from deepsal.rf.tuning.indices import surround_suppression_index
+from deepsal.statistics import finite_median
 from deepsal.vocabulary import STAGES
 
 PATCH_SOURCES = ("centred", "strongest", "blank", "noise")
@@ -151,8 +152,8 @@ class FieldSnapshot:
                 numbers[f"rf/{stage}/dead"] = float(np.mean(strongest.count == 0))
             suppression = surround_suppression_index(arrays[f"{stage}/disks"])
             for name in LOGGED_MEASURES:
-                numbers[f"rf/{stage}/{name}"] = profile.finite_median(measures[name])
-            numbers[f"rf/{stage}/ssi"] = profile.finite_median(suppression)
+                numbers[f"rf/{stage}/{name}"] = finite_median(measures[name])
+            numbers[f"rf/{stage}/ssi"] = finite_median(suppression)
         if checkpoint.startswith("epoch="):
             numbers |= self._cka_to_start(network, images)
         file = self.fields_file(checkpoint)

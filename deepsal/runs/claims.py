@@ -17,7 +17,7 @@ from deepsal.data.batch import FixationImages
 from deepsal.rf import store
 from deepsal.rf.claims import controls
 from deepsal.rf.claims.measurements import NetworkMeasurements, measure_network
-from deepsal.rf.claims.rules import ClaimRow
+from deepsal.rf.claims.rules import CLAIM_STATEMENTS, ClaimRow
 from deepsal.rf.claims.verdict import WITHDRAWAL_NOTE, decide_claims
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.hooks import unit_numbers
@@ -132,6 +132,8 @@ def print_verdict(rows: Sequence[ClaimRow], console: Console | None = None) -> N
     """Print the verdict."""
     console = console or Console(highlight=False)
     console.print(verdict_table(rows))
+    for claim in dict.fromkeys(row.claim for row in rows):
+        console.print(f"{claim}: {CLAIM_STATEMENTS[claim]}")
     console.print(f"Note: {WITHDRAWAL_NOTE}")
     if others := sorted({row.measure for row in rows if not (row.reference or row.outcome)}):
         console.print(f"verdict.json also has {', '.join(others)}")

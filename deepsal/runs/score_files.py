@@ -6,28 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-BOOTSTRAP_RESAMPLES = 2000
-
-
-def bootstrap_mean_interval(values: NDArray[np.float64], seed: int = 0) -> dict[str, float]:
-    """Return mean, 95 % percentile-bootstrap interval over images, and the number with a score.
-
-    Images without a score (NaN) are left out; none at all gives NaN.
-
-    >>> bootstrap_mean_interval(np.ones(10))
-    {'mean': 1.0, 'low': 1.0, 'high': 1.0, 'count': 10}
-    """
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "count": 0}
-    drawn = np.random.default_rng(seed).integers(len(known), size=(BOOTSTRAP_RESAMPLES, len(known)))
-    low, high = np.percentile(known[drawn].mean(1), (2.5, 97.5))
-    mean = float(known.mean())
-    return {"mean": mean, "low": float(low), "high": float(high), "count": len(known)}
+from deepsal.statistics import bootstrap_mean_interval
 
 
 def write_scores(
@@ -50,9 +31,8 @@ def write_scores(
     means: dict[str, dict[str, Any]] = {}
     for column in table.columns.drop("name"):
         model, _, score = column.rpartition("_")
-        means.setdefault(model or "run", {})[score] = bootstrap_mean_interval(
-            table[column].to_numpy()
-        )
+        interval = bootstrap_mean_interval(table[column].to_numpy())
+        means.setdefault(model or "run", {})[score] = interval.as_mean()
     found = {
         "dataset": dataset,
         "images": len(table),

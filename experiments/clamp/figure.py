@@ -1,10 +1,11 @@
-"""Draw VGG16's patterns as the paper drew them, and what that display does to them.
+"""Draw back-projected patterns of VGG16 as He & Pugeault 2018 drew them, in three renderings.
 
 python experiments/clamp/figure.py --before WEIGHTS --after CHECKPOINT [--to FOLDER]
 
-WEIGHTS is what the run was started from (`backbone.weights`), CHECKPOINT what it ended with.
-Leaves sweep.png (figure 4.6: one unit at c = 0.5 … 3, three renderings, untrained and tuned),
-grids.png (figures 4.1–4.5: 64 units per pooling, tuned beside original) and expected.csv.
+WEIGHTS are the weights at the start of the run (`backbone.weights`), CHECKPOINT is its last
+checkpoint. Writes sweep.png (figure 4.6: one unit at c = 0.5 … 3, three renderings, untrained,
+original and tuned), grids.png (figures 4.1–4.5: 64 units per pooling, original and tuned) and
+expected.csv.
 """
 
 import argparse
@@ -20,17 +21,17 @@ from torch import nn
 from deepsal.models import STAGES, Backbone, backbone_from_checkpoint, build_backbone
 from deepsal.rf.backprojection.clamp import clamp_backprojection
 from deepsal.rf.backprojection.rendering import render_clipped, render_scaled, render_wrapped
-from deepsal.rf.claims import controls
-from deepsal.rf.measures import profile
+from deepsal.rf.claims.controls import untrained_copy
+from deepsal.rf.measures.profile import field_extent
 
 CLAMP_VALUES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 PEAK_GREY = 250
-"""Grey levels that the pattern at c = 0.5 is scaled to reach; its shape does not depend on it."""
+"""Maximum of the pattern at c = 0.5 in grey levels; the shape does not depend on it."""
 DISPLAY_METHODS = {"wrapped": render_wrapped, "clipped": render_clipped, "scaled": render_scaled}
 
 
 def main() -> None:
-    """Read the two networks, measure and draw."""
+    """Read the two networks, measure their patterns and draw them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--before", required=True)
     parser.add_argument("--after", type=Path, required=True)
@@ -39,7 +40,7 @@ def main() -> None:
     before = build_backbone("vgg16", arguments.before).eval()
     after = backbone_from_checkpoint(before, arguments.after)
     networks = {
-        "untrained": controls.untrained_copy(before, seed=0),
+        "untrained": untrained_copy(before, seed=0),
         "original": before,
         "tuned": after,
     }
@@ -50,40 +51,39 @@ def main() -> None:
 
 
 def chain_to_pooling(network: nn.Module, stage: int) -> list[nn.Module]:
-    """Return the chain from the image to pool1 … pool5."""
+    """Return the chain of modules from the image to pool1 … pool5."""
     return [*(network.get_submodule(name) for name in STAGES[:stage]), nn.MaxPool2d(2)]
 
 
 def clamp_sweep(chain: Sequence[nn.Module]) -> NDArray[np.float32]:
-    """Return unit 0's pattern at each value, (6, 3, h, w), in double precision up to the end."""
+    """Return the pattern of unit 0 at each value, (6, 3, h, w), computed in double precision."""
     exact = nn.Sequential(*chain).double()
-    found = np.concatenate([clamp_backprojection(exact, [0], value) for value in CLAMP_VALUES])
+    patterns = np.concatenate([clamp_backprojection(exact, [0], value) for value in CLAMP_VALUES])
     exact.float()
-    return found
+    return patterns
 
 
 def sweep_table(maps: dict[str, NDArray[np.float32]]) -> pd.DataFrame:
-    """Return per network and c: the maximum, the width, and how far m(c) is from 2c·m(0.5)."""
+    """Return the maximum, the width and the distance of m(c) from 2c·m(0.5), per network and c."""
     rows = []
-    for name, found in maps.items():
-        widths = profile.field_extent(found)
-        for c, pattern, width in zip(CLAMP_VALUES, found, widths, strict=True):
-            away = np.abs(pattern - found[0] * (c / CLAMP_VALUES[0])).max() / pattern.max()
+    for name, patterns in maps.items():
+        widths = field_extent(patterns)
+        for c, pattern, width in zip(CLAMP_VALUES, patterns, widths, strict=True):
+            away = np.abs(pattern - patterns[0] * (c / CLAMP_VALUES[0])).max() / pattern.max()
             row = {"network": name, "c": c, "maximum": pattern.max(), "width": width}
             rows.append({**row, "away_from_scaled": away})
     return pd.DataFrame(rows)
 
 
 def draw_sweep(maps: dict[str, NDArray[np.float32]]) -> Figure:
-    """Draw each network's pattern at every c in the three renderings."""
+    """Draw the pattern of each network at every c in the three renderings."""
     rows = [(name, way) for name in maps for way in DISPLAY_METHODS]
     figure = Figure(figsize=(8.6, 12.6), dpi=100, layout="constrained", facecolor="white")
     axes = figure.subplots(len(rows), len(CLAMP_VALUES), squeeze=False)
     for line, (name, way) in zip(axes, rows, strict=True):
         grey = np.repeat(maps[name].mean(1, keepdims=True), 3, 1)
         grey *= PEAK_GREY / grey[0].max()
-        shown = DISPLAY_METHODS[way](grey)
-        for axis, image in zip(line, shown, strict=True):
+        for axis, image in zip(line, DISPLAY_METHODS[way](grey), strict=True):
             axis.imshow(image, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(f"{name}\n{way}", fontsize=9)
@@ -97,7 +97,7 @@ def draw_sweep(maps: dict[str, NDArray[np.float32]]) -> Figure:
 
 
 def draw_grids(before: Backbone, after: Backbone) -> Figure:
-    """Draw the first 64 units of pool1 … pool5, original beside tuned, each scaled to itself."""
+    """Draw the first 64 units of pool1 … pool5, original and tuned, each scaled to its maximum."""
     figure = Figure(figsize=(8, 19.6), dpi=100, layout="constrained", facecolor="white")
     axes = figure.subplots(5, 2)
     for stage, line in enumerate(axes, 1):

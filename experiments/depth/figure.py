@@ -1,4 +1,4 @@
-"""Turn the runs of the depth study into expected.csv and figure.png.
+"""Collect the runs of the depth study in expected.csv and draw them in figure.png.
 
 python experiments/depth/figure.py runs/studies/depth [--to experiments/depth]
 """
@@ -21,27 +21,29 @@ PLOTTED_SCORES = {"nss": "NSS", "cc": "CC", "kl": "KL"}
 
 
 def collect_study_table(folder: Path) -> pd.DataFrame:
-    """Return one row per finished job: depth, seed, test scores, fields' correlation per stage."""
+    """Return depth, seed, scores and correlation of fields per stage, a row per finished job."""
     rows = []
     for job in sorted(p.parent for p in folder.glob("*/scores.json")):
         config = yaml.safe_load((job / ".hydra" / "config.yaml").read_text())
-        found = score_files.read_scores(job)["scores"]
+        scores = score_files.read_scores(job)["scores"]
         row = {"depth": config["finetune"]["name"], "seed": config["seed"]}
-        row |= {score: round(found["run"][score]["mean"], 4) for score in TEST_SCORES}
+        row |= {score: round(scores["run"][score]["mean"], 4) for score in TEST_SCORES}
         row |= {
-            f"centre_{score}": round(found["centre"][score]["mean"], 4) for score in PLOTTED_SCORES
+            f"centre_{score}": round(scores["centre"][score]["mean"], 4) for score in PLOTTED_SCORES
         }
         row |= {s.stage: round(s.correlation, 4) for s in terminal.field_changes(job)}
         rows.append(row)
     if not rows:
-        raise FileNotFoundError(f"{folder} holds no finished job (*/scores.json)")
+        raise FileNotFoundError(
+            f"{folder} holds no finished job (*/scores.json); run the study of depth first"
+        )
     table = pd.DataFrame(rows)
     table["depth"] = pd.Categorical(table["depth"], DEPTHS, ordered=True)
     return table.sort_values(["depth", "seed"]).reset_index(drop=True)
 
 
 def draw_study(table: pd.DataFrame) -> Figure:
-    """Draw scores against depth, every seed a dot, and each stage's field change."""
+    """Draw scores against depth, a dot per seed, and the change of fields of each stage."""
     depths = [depth for depth in DEPTHS if depth in set(table["depth"])]
     place = [depths.index(depth) for depth in table["depth"]]
     figure = Figure(figsize=(11, 3.2), dpi=120, layout="constrained", facecolor="white")
@@ -69,7 +71,7 @@ def draw_study(table: pd.DataFrame) -> Figure:
 
 
 def main() -> None:
-    """Collect, draw, write."""
+    """Collect the table, draw the figure and write both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, help="the study's folder of runs")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent)

@@ -1,8 +1,8 @@
-"""Plant shapes of known truth in noise, measure them as fields are measured, and say what is found.
+"""Measure the recovery of planted shapes in noise by the fits and the centre-surround rule.
 
 python experiments/planted/figure.py [--units 60] [--to FOLDER]
 
-Leaves expected.csv (a row per shape, size and noise) and figure.png. No data, no training.
+Writes expected.csv (a row per shape, size and noise) and figure.png. Needs no data and no training.
 """
 
 import argparse
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from deepsal.rf import fit_field_models, is_centre_surround
-from deepsal.rf.measures import shape
+from deepsal.rf.measures.centre import locate_centre
+from deepsal.rf.measures.profile import FloatArray
+from deepsal.statistics import finite_median
 
 PLANTED_SHAPES = ("dog .3", "dog .55", "dog .9", "gaussian", "gabor", "noise")
 SIDE_BY_WIDTH = {2: 61, 4: 101, 8: 161}
@@ -26,11 +28,10 @@ NOISE_LEVELS = (0.05, 0.2)
 """Standard deviation at each pixel, of a peak of 1."""
 NOISE_GRAINS = (0.0, 1.5)
 """Standard deviation of the Gaussian that smooths the noise, pixels; 0: white."""
-FloatArray = NDArray[np.float64]
 
 
 def main() -> None:
-    """Measure all, write the table and the figure."""
+    """Measure all shapes, write the table and the figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--units", type=int, default=60)
     parser.add_argument("--to", type=Path, default=Path(__file__).parent)
@@ -38,11 +39,11 @@ def main() -> None:
     table = pd.DataFrame(recovery_rows(arguments.units))
     table.to_csv(arguments.to / "expected.csv", index=False, float_format="%.4g")
     draw_recovery(table).savefig(arguments.to / "figure.png")
-    print(table.groupby("shape", sort=False)[["found", "found_held_out"]].mean())
+    print(table.groupby("shape", sort=False)[["called", "called_held_out"]].mean())
 
 
 def recovery_rows(units: int) -> Iterator[dict[str, object]]:
-    """Yield what is recovered of each shape: medians, half the interquartile range, and shares."""
+    """Yield the recovery of each shape: medians, half the interquartile range, and shares."""
     for kind, width, noise, grain in product(
         PLANTED_SHAPES, SIDE_BY_WIDTH, NOISE_LEVELS, NOISE_GRAINS
     ):
@@ -50,7 +51,7 @@ def recovery_rows(units: int) -> Iterator[dict[str, object]]:
             [PLANTED_SHAPES.index(kind), width, int(noise * 100), int(grain)]
         )
         one, other, truth = plant_fields(kind, width, noise, grain, units, random)
-        fits = fit_field_models(one, other=other)
+        fits = fit_field_models(one, test_field=other)
         place = fits.gaussian[:, 1:3] if kind == "gaussian" else fits.dog[:, 4:6]
         size = fits.gaussian[:, 3] if kind == "gaussian" else fits.dog[:, 1]
         round_one = kind.startswith(("dog", "gaussian"))
@@ -62,11 +63,11 @@ def recovery_rows(units: int) -> Iterator[dict[str, object]]:
             "grain": grain,
             "k": np.nanmedian(fits.k),
             "k_spread": np.subtract(*np.nanpercentile(fits.k, [75, 25])) / 2,
-            "place_error": _finite_median(np.hypot(*(place - truth).T)) if round_one else np.nan,
-            "width_found": np.nanmedian(size) if round_one else np.nan,
-            "sign": (shape.centre_polarity(one) == signs).mean() if round_one else np.nan,
-            "found": is_centre_surround(fit_field_models(one)).mean(),
-            "found_held_out": is_centre_surround(fits).mean(),
+            "place_error": finite_median(np.hypot(*(place - truth).T)) if round_one else np.nan,
+            "measured_width": np.nanmedian(size) if round_one else np.nan,
+            "sign": (locate_centre(one)[2] == signs).mean() if round_one else np.nan,
+            "called": is_centre_surround(fit_field_models(one)).mean(),
+            "called_held_out": is_centre_surround(fits).mean(),
         }
 
 
@@ -116,25 +117,21 @@ def _grainy_noise(size: tuple[int, ...], grain: float, random: np.random.Generat
     return np.asarray(smooth / smooth.std())
 
 
-def _finite_median(values: FloatArray) -> float:
-    return float(np.nanmedian(values))
-
-
 def draw_recovery(table: pd.DataFrame) -> Figure:
-    """Draw how often each shape is called centre-surround, and the k that is found."""
+    """Draw the share of each shape that is called centre-surround, and the measured k."""
     figure = Figure(figsize=(8.6, 3.4), dpi=100, layout="constrained", facecolor="white")
     axes = figure.subplots(1, 2)
     for marker, (noise, grain) in zip("os^D", product(NOISE_LEVELS, NOISE_GRAINS), strict=True):
         cells = table[(table["noise"] == noise) & (table["grain"] == grain)]
-        means = cells.groupby("shape", sort=False)[["found_held_out", "k"]].mean()
+        means = cells.groupby("shape", sort=False)[["called_held_out", "k"]].mean()
         kind = f"noise {noise:g}, {'white' if not grain else f'grain {grain:g} px'}"
-        axes[0].plot(means.index, means["found_held_out"], marker, label=kind, alpha=0.8)
+        axes[0].plot(means.index, means["called_held_out"], marker, label=kind, alpha=0.8)
         axes[1].plot(means.index[:4], means["k"][:4], marker, alpha=0.8)
     axes[0].axhline(0.05, color="0.5", lw=0.8, ls="--")
     axes[0].set(ylabel="share called centre-surround", ylim=(-0.03, 1.03))
     for x, k in enumerate((0.3, 0.55, 0.9, 0.0)):
         axes[1].hlines(k, x - 0.3, x + 0.3, color="black", lw=1)
-    axes[1].set(ylabel="k found (line: planted)")
+    axes[1].set(ylabel="measured k (line: planted)")
     axes[0].legend(fontsize=8)
     for axis in axes:
         axis.tick_params(labelsize=8)

@@ -1,4 +1,4 @@
-"""Measure how reliable a mean gradient over a few patches is, and write reliability.csv.
+"""Measure the reliability of mean gradients over a few patches, and write reliability.csv.
 
 python experiments/surround/reliability.py --data FOLDER [--to FILE]
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import build_backbone
 from deepsal.rf import map_receptive_fields, measure_geometry
+from deepsal.rf.measures.similarity import field_correlation
 from deepsal.rf.patches import centred_patches
 
 PATCH_COUNTS = (4, 8, 32)
@@ -59,31 +60,27 @@ def reliability_table(
     size = images.shape[-2], images.shape[-1]
     rows = []
     for layer, channels in units.items():
-        known = measure_geometry(network, layer)
-        place = centred_patches(len(channels), 1, known, size)
-        single = [
-            map_receptive_fields(
-                network, layer, image[None], place, channels, known, WINDOW_SIDE
-            ).field
-            for image in images
-        ]
-        of_layer = np.stack(single)
-        rows.append({"stage": layer} | {str(n): _median_reliability(of_layer, n) for n in patches})
+        geometry = measure_geometry(network, layer)
+        place = centred_patches(len(channels), 1, geometry, size)
+        fields = np.stack(
+            [
+                map_receptive_fields(
+                    network, layer, image[None], place, channels, geometry, WINDOW_SIDE
+                ).field
+                for image in images
+            ]
+        )
+        rows.append({"stage": layer} | {str(n): _median_reliability(fields, n) for n in patches})
     return pd.DataFrame(rows)
 
 
-def _median_reliability(single: NDArray[np.float32], count: int) -> str:
-    """Return the median over units and splits of fields (N, U, 3, h, w) from so many patches."""
+def _median_reliability(fields: NDArray[np.float32], count: int) -> str:
+    """Return the median over units and splits of fields (N, U, 3, h, w), `count` patches each."""
     random = np.random.default_rng(0)
     values = []
     for _ in range(SPLIT_COUNT):
-        chosen = random.permutation(len(single))[:count]
-        first, second = (
-            single[half].mean(0).reshape(single.shape[1], -1) for half in np.split(chosen, 2)
-        )
-        first, second = (half - half.mean(1, keepdims=True) for half in (first, second))
-        lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-        r = (first * second).sum(1) / lengths
+        halves = np.split(random.permutation(len(fields))[:count], 2)
+        r = field_correlation(*(fields[half].mean(0) for half in halves))
         values.append(2 * r / (1 + r))
     return f"{np.median(values):.3f}"
 

@@ -22,13 +22,13 @@ def test_the_study_trains_three_seeds_without_looking() -> None:
 
 
 def test_what_is_published_has_the_columns_that_the_script_writes() -> None:
-    written = runpy.run_path(str(STUDY / "judge.py"))["verdict_table"]
-    made = written(
+    verdict_table = runpy.run_path(str(STUDY / "decide_claims.py"))["verdict_table"]
+    rows = verdict_table(
         [ClaimRow("P3", "conv5", "csi", Interval(0.2, 0.1, 0.3, 90), "before", 0.25, 0.04)]
     )
     table = pd.read_csv(STUDY / "expected.csv")
-    assert [*table.columns] == [*made.columns]
-    assert made.loc[0, ["estimate", "low", "high", "count"]].tolist() == [0.2, 0.1, 0.3, 90]
+    assert [*table.columns] == [*rows.columns]
+    assert rows.loc[0, ["estimate", "low", "high", "count"]].tolist() == [0.2, 0.1, 0.3, 90]
     decided = table[table["outcome"].notna()]
     assert set(decided["claim"]) == {"P1", "P2", "P3"}
     assert table.loc[table["measure"] == "csi", "count"].max() <= 3 * 32

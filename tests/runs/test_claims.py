@@ -63,7 +63,7 @@ def test_only_a_plain_chain_has_patterns(tmp_path: Path) -> None:
     assert claims == {"P1", "P2", "P3", "P4", "P5"}
 
 
-def test_weights_for_another_task_are_one_more_null(
+def test_weights_for_another_task_are_one_more_control(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
@@ -78,7 +78,7 @@ def test_weights_for_another_task_are_one_more_null(
         tmp_path, stages=["conv1"], units=3, window=15, seeds=[0], other_task=other
     )
     made(before, [moved(before)], datamodule().images["val"])
-    assert seen == ["untrained/0", "shuffled/0", "ones", "other_task"]
+    assert seen == ["untrained/0", "shuffled/0", "flat_kernels", "other_task"]
     written = json.loads((tmp_path / "verdict.json").read_text())
     assert written["other_task"] == store.weights_fingerprint(other)
 
@@ -96,6 +96,7 @@ def test_the_table_fits_80_columns() -> None:
         assert word in text
     assert "…" not in text
     assert "P2 and P3 are withdrawn" in " ".join(text.split())
+    assert "P3: Their units are all variations of centre-surround." in text
 
 
 def test_units_that_a_stage_has_not_are_named(tmp_path: Path) -> None:

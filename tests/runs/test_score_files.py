@@ -27,20 +27,6 @@ def test_one_row_per_image_and_means_with_intervals(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_the_interval_is_that_of_the_mean() -> None:
-    values = np.random.default_rng(1).normal(2, 1, 400)
-    found = score_files.bootstrap_mean_interval(values)
-    half = 1.96 * values.std(ddof=1) / np.sqrt(400)
-    assert found["low"] == pytest.approx(values.mean() - half, abs=0.15 * half)
-    assert found["high"] == pytest.approx(values.mean() + half, abs=0.15 * half)
-
-
-def test_images_without_a_score_are_counted_out() -> None:
-    found = score_files.bootstrap_mean_interval(np.array([1.0, np.nan, 3.0]))
-    assert (found["mean"], found["count"]) == (2.0, 2)
-    assert score_files.bootstrap_mean_interval(np.array([np.nan]))["count"] == 0
-
-
 def test_scores_survive_json(tmp_path: Path) -> None:
     score_files.write_scores(tmp_path, rows(), "OSIE")
     assert json.loads((tmp_path / "scores.json").read_text()) == score_files.read_scores(tmp_path)

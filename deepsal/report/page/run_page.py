@@ -16,6 +16,7 @@ from deepsal.report.page.header import read_header
 from deepsal.report.page.rendering import render_template
 from deepsal.report.page.training_curves import logged_at_steps, training_charts
 from deepsal.report.run_folders import read_options
+from deepsal.rf.claims.rules import CLAIM_STATEMENTS
 from deepsal.rf.claims.verdict import WITHDRAWAL_NOTE
 from deepsal.rf.plot.grid import SIGNED_COLOURS
 from deepsal.runs import score_files
@@ -25,13 +26,6 @@ from deepsal.vocabulary import MEASURES, SCORES, TARGET_SCORES
 MAX_PAGE_BYTES = 8 * 10**6
 """Bytes a page may have; pictures of units shrink until it fits."""
 SPRITE_CELL_SIDES = (96, 64, 48, 32, 24)
-CLAIM_STATEMENTS = {
-    "P1": "The first three stages hardly change.",
-    "P2": "The last two stages change fundamentally.",
-    "P3": "Their units are all variations of centre-surround.",
-    "P4": "A larger clamp value spreads the pattern.",
-    "P5": "A unit's pattern excites that unit most.",
-}
 UNIT_MEASURES = {**MEASURES, "opponency": "opponency", "surround": "surround index"}
 UNIT_MEASURES |= {"radius": "preferred disk, radius in px", "anisotropy": "anisotropy"}
 UNIT_MEASURES |= {"centre_surround": "centre-surround by the rule"}

@@ -4,9 +4,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from scipy.stats import t
-
 from deepsal.report.run_folders import read_run
 from deepsal.report.tables.runs import (
     RunComparison,
@@ -15,6 +12,7 @@ from deepsal.report.tables.runs import (
     pairwise_p_values,
     read_tested_run,
 )
+from deepsal.statistics import t_interval
 
 
 def compare_over_seeds(folders: Sequence[Path]) -> RunComparison:
@@ -38,7 +36,9 @@ def compare_over_seeds(folders: Sequence[Path]) -> RunComparison:
     means, columns = {}, {}
     for label, runs in zip(labels, groups.values(), strict=True):
         mine = [alone.means[alone.runs[i]] for i in runs]
-        means[label] = {s: t_interval([one[s]["mean"] for one in mine]) for s in alone.best}
+        means[label] = {
+            s: t_interval([one[s]["mean"] for one in mine]).as_mean() for s in alone.best
+        }
         tables = [images[i].loc[images[0].index, [*alone.best]] for i in runs]
         columns[label] = sum(tables[1:], start=tables[0]) / len(tables)
     baselines = {row: of for row, of in alone.means.items() if row not in alone.runs}
@@ -53,18 +53,6 @@ def compare_over_seeds(folders: Sequence[Path]) -> RunComparison:
             for score in alone.best
         },
     )
-
-
-def t_interval(values: Sequence[float]) -> dict[str, float]:
-    """Return mean, 95 % t interval and count.
-
-    >>> found = t_interval([1.0, 2.0, 3.0])
-    >>> [round(found[key], 2) for key in ("mean", "low", "high", "count")]
-    [2.0, -0.48, 4.48, 3]
-    """
-    n, mean = len(values), float(np.mean(values))
-    half = float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else np.nan
-    return {"mean": mean, "low": mean - half, "high": mean + half, "count": n}
 
 
 def _seed_group_labels(groups: Sequence[Sequence[str]]) -> list[str]:

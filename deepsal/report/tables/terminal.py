@@ -11,7 +11,9 @@ from rich.table import Table
 
 from deepsal.rf import store
 from deepsal.rf.measures import profile
+from deepsal.rf.measures.similarity import field_correlation
 from deepsal.runs import score_files
+from deepsal.statistics import finite_median
 from deepsal.vocabulary import SCORES, TARGET_SCORES, ScoreEntry
 
 
@@ -88,13 +90,13 @@ def field_changes(folder: Path) -> list[FieldChange]:
 
 def _stage_change(first: Path, last: Path, stage: str, sigma: float) -> FieldChange:
     before, after = (store.load_fields(file, f"{stage}/centred").field for file in (first, last))
-    moved = profile.field_correlation(*(profile.smooth_field(f, sigma) for f in (before, after)))
+    moved = field_correlation(*(profile.smooth_field(f, sigma) for f in (before, after)))
     extent = (
-        profile.finite_median(profile.field_extent(before)),
-        profile.finite_median(profile.field_extent(after)),
+        finite_median(profile.field_extent(before)),
+        finite_median(profile.field_extent(after)),
     )
     dead = float(np.mean(store.load_fields(last, f"{stage}/strongest").count == 0))
-    return FieldChange(stage, len(after), profile.finite_median(moved), extent, dead)
+    return FieldChange(stage, len(after), finite_median(moved), extent, dead)
 
 
 def field_table(folder: Path) -> Table | None:

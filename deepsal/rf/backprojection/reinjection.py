@@ -66,7 +66,7 @@ def scale_to_contrast(pattern: Field, contrast: float) -> Field:
     return np.asarray(pattern * (contrast / np.where(deviation > 0, deviation, 1)), pattern.dtype)
 
 
-def control_activations(
+def reference_responses(
     run: Callable[[Tensor], Tensor], pattern: Field, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
     """Return how much each unit answers to what a pattern is to be compared with, (U, C) each.
@@ -79,7 +79,7 @@ def control_activations(
         pattern: (U, 3, h, w).
         seed: of noise and phases.
 
-    >>> found = control_activations(nn.AvgPool2d(2), np.ones((1, 3, 4, 4), np.float32))
+    >>> found = reference_responses(nn.AvgPool2d(2), np.ones((1, 3, 4, 4), np.float32))
     >>> {name: answers.round(4).tolist()[0] for name, answers in found.items()}
     {'blank': [0.0, 0.0, 0.0], 'noise': [4.0, 4.0, 4.0], 'scrambled': [4.0, 4.0, 4.0]}
     """

@@ -1,7 +1,10 @@
-"""What the units of a network are like, layer by layer: all measures of one network, one call."""
+"""All measures of the units of one network, layer by layer.
+
+Shapes: U units of a layer, C channels of it, h × w pixels.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,48 +14,59 @@ from torch import Tensor, nn
 
 from deepsal.rf.backprojection.clamp import clamp_backprojection
 from deepsal.rf.backprojection.reinjection import (
-    control_activations,
     pooled_activation,
+    reference_responses,
     scale_to_contrast,
 )
-from deepsal.rf.geometry import FieldGeometry
-from deepsal.rf.geometry import measure_geometry as measured
+from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.hooks import temporary_eval_mode
-from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
-from deepsal.rf.measures import profile
+from deepsal.rf.mapping.gradient_fields import map_receptive_fields
+from deepsal.rf.measures.profile import FloatArray, field_extent
 from deepsal.rf.measures.similarity import sample_activations
-from deepsal.rf.measures.summary import FloatArray, field_measures
+from deepsal.rf.measures.summary import field_measures
 from deepsal.rf.patches import centred_patches
 from deepsal.rf.tuning.battery import record_responses
 from deepsal.rf.tuning.indices import tuning_indices
 
 CLAMP_VALUES = (0.5, 3.0)
-"""Of the clamp, the ends of figure 4.6 of He & Pugeault 2018."""
+"""Smallest and largest clamp value of figure 4.6 of He & Pugeault 2018."""
+
+
+@dataclass(frozen=True)
+class PatternMeasurements:
+    """Back-projected patterns of units of the last layer, and the responses to them."""
+
+    units: list[int]
+    """Channels of the U units."""
+    pattern: NDArray[np.float32]
+    """(U, 3, h, w), back-projected from a clamp at c = 3."""
+    spread: FloatArray
+    """(U,), the extent of the pattern at c = 3 over that at c = 0.5."""
+    reinjected_responses: FloatArray
+    """(U, C), responses of all pooled units to each pattern at the contrast of the images. The
+    contrast is matched because c does not say how strong a pattern is as an image."""
+    reference_responses: dict[str, FloatArray]
+    """`{image: (U, C)}`, responses to the images of `reinjection.reference_responses`."""
 
 
 @dataclass(frozen=True)
 class NetworkMeasurements:
-    """The units of some layers of one network; every array has one row per unit.
-
-    field: `{layer: (U, 3, h, w)}`, mean signed gradient over all images · half: the same over each
-    half of the images, (2, U, 3, h, w) · measures: `{layer: {measure: (U,)}}` · activation:
-    `{layer: (n, channels)}` for `cka` · weights: the state dict, on the CPU · pattern: (U, 3, h, w)
-    of the last layer's clamp at c = 3 · spread: (U,), a pattern's width at c = 3 over 0.5 ·
-    reinjected: (U, channels), what all pooled units answer to each pattern at the images' contrast,
-    since c says nothing of how strong an image it is · control: the same to
-    `reinject.controls`; the last four are None where the clamp is not defined.
-    """
+    """Measures of units of some layers of one network, one row per unit."""
 
     field: dict[str, NDArray[np.float32]]
-    half: dict[str, NDArray[np.float32]]
+    """`{layer: (U, 3, h, w)}`, mean signed gradient over all images."""
+    half_fields: dict[str, NDArray[np.float32]]
+    """`{layer: (2, U, 3, h, w)}`, the same over each half of the images."""
     measures: dict[str, dict[str, FloatArray]]
-    activation: dict[str, NDArray[np.float32]]
+    """`{layer: {measure: (U,)}}`, of `field_measures` and `tuning_indices`."""
+    activations: dict[str, NDArray[np.float32]]
+    """`{layer: (n, C)}`, samples for `linear_cka`."""
     weights: dict[str, Tensor]
+    """State dict on the CPU."""
     units: dict[str, list[int]]
-    pattern: NDArray[np.float32] | None = None
-    spread: FloatArray | None = None
-    reinjected: FloatArray | None = None
-    control: dict[str, FloatArray] | None = None
+    """`{layer: channels}`."""
+    patterns: PatternMeasurements | None = None
+    """None where the back-projection is not defined (the network is no chain)."""
 
 
 def measure_network(
@@ -63,88 +77,88 @@ def measure_network(
     window: int | None = 129,
     chain: Sequence[nn.Module] | None = None,
 ) -> NetworkMeasurements:
-    """Measure units of some layers in every way that the verdict needs.
+    """Measure units of some layers of a network in every way that `decide_claims` needs.
 
-    Fields are read in the middle of the same images whatever the network, so that two portraits
-    can be compared unit by unit.
+    Fields are mapped in the middle of the same images for every network, so that two networks can
+    be compared unit by unit.
 
     Args:
         network: any module that takes RGB images in [0, 1].
         units: `{layer: channels}`.
-        images: two or more; half of them fit a field's shape and the other half test it.
-        geometry: of the layers, as far as known.
-        window: side of a field, pixels.
-        chain: the same network's modules from the image to the last layer's pooling, if it is a
-            chain, for `clamp`.
+        images: (N, 3, H, W), two or more. Models are fitted to the fields of one half of them and
+            tested on those of the other.
+        geometry: geometries of layers; those of other layers are measured.
+        window: side of a field, pixels; None for the whole theoretical field.
+        chain: modules of the same network from the image to the pooling after the last layer, if
+            the network is a chain, for `clamp_backprojection`.
 
     Raises:
-        ValueError: fewer than two images, or as `fields`, `probe` and `clamp` do.
+        ValueError: there are fewer than two images; and the errors of `map_receptive_fields`,
+            `record_responses` and `clamp_backprojection`.
     """
     if len(images) < 2:
         raise ValueError(f"{len(images)} images cannot be halved; give two or more")
-    known = {name: (geometry or {}).get(name) or measured(network, name) for name in units}
     size = images.shape[-2], images.shape[-1]
-    shown = record_responses(network, [*units], size, known)
-    whole, half, measures = {}, {}, {}
+    measured = {
+        name: (geometry or {}).get(name) or measure_geometry(network, name) for name in units
+    }
+    responses = record_responses(network, [*units], size, measured)
+    fields, half_fields, measures = {}, {}, {}
     for name, channels in units.items():
-        found = [
+        halves = [
             map_receptive_fields(
                 network,
                 name,
-                part,
-                centred_patches(len(channels), len(part), known[name], size),
+                half,
+                centred_patches(len(channels), len(half), measured[name], size),
                 channels,
-                known[name],
+                measured[name],
                 window,
             )
-            for part in (images[::2], images[1::2])
+            for half in (images[::2], images[1::2])
         ]
-        half[name] = np.stack([f.field for f in found])
-        whole[name] = _weighted_mean(found)
-        measures[name] = field_measures(whole[name], known[name], half[name])
-        curves = tuning_indices(shown[name])
-        measures[name] |= {key: values[[*channels]] for key, values in curves.items()}
-    weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
-    made = NetworkMeasurements(
-        whole,
-        half,
-        measures,
-        sample_activations(network, [*units], images),
-        weights,
-        {name: [*channels] for name, channels in units.items()},
+        half_fields[name] = np.stack([half.field for half in halves])
+        counts = np.array([half.count for half in halves], np.float32)[..., None, None, None]
+        fields[name] = (half_fields[name] * counts).sum(0) / counts.sum(0)
+        indices = tuning_indices(responses[name])
+        measures[name] = field_measures(fields[name], measured[name], half_fields[name])
+        measures[name] |= {key: values[[*channels]] for key, values in indices.items()}
+    last = [*[*units.values()][-1]]
+    return NetworkMeasurements(
+        field=fields,
+        half_fields=half_fields,
+        measures=measures,
+        activations=sample_activations(network, [*units], images),
+        weights={key: value.detach().cpu().clone() for key, value in network.state_dict().items()},
+        units={name: [*channels] for name, channels in units.items()},
+        patterns=None if chain is None else _measure_patterns(network, chain, last, images),
     )
-    if chain is None:
-        return made
-    last = made.units[[*units][-1]]
-    small, pattern = (clamp_backprojection(chain, last, value) for value in CLAMP_VALUES)
-    with np.errstate(invalid="ignore"):  # NaN for a unit that draws nothing
-        spread = profile.field_extent(pattern) / profile.field_extent(small)
-    pooled, image = (
-        nn.Sequential(*chain),
-        scale_to_contrast(pattern, _input_contrast(network, chain, images)),
-    )
-    return replace(
-        made,
+
+
+def _measure_patterns(
+    network: nn.Module, chain: Sequence[nn.Module], units: list[int], images: Tensor
+) -> PatternMeasurements:
+    small, pattern = (clamp_backprojection(chain, units, value) for value in CLAMP_VALUES)
+    with np.errstate(invalid="ignore"):  # NaN for a unit with an empty pattern
+        spread = field_extent(pattern) / field_extent(small)
+    pooled = nn.Sequential(*chain)
+    image = scale_to_contrast(pattern, _input_contrast(network, chain, images))
+    return PatternMeasurements(
+        units=units,
         pattern=pattern,
         spread=spread,
-        reinjected=pooled_activation(pooled, image),
-        control=control_activations(pooled, image),
+        reinjected_responses=pooled_activation(pooled, image),
+        reference_responses=reference_responses(pooled, image),
     )
 
 
 def _input_contrast(network: nn.Module, chain: Sequence[nn.Module], images: Tensor) -> float:
-    """Return the standard deviation of what the chain is given when the network sees images."""
-    seen: list[Tensor] = []
-    hook = chain[0].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    """Return the standard deviation of the input of the chain when the network reads images."""
+    inputs: list[Tensor] = []
+    hook = chain[0].register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))
     try:
         with temporary_eval_mode(network), torch.no_grad():
             network(images.to(next(network.parameters())))
     finally:
         hook.remove()
-    return float(seen[0].std())
-
-
-def _weighted_mean(parts: Sequence[ReceptiveFields]) -> NDArray[np.float32]:
-    counts = np.array([part.count for part in parts], dtype=np.float32)[:, :, None, None, None]
-    total = sum(part.field * count for part, count in zip(parts, counts, strict=True))
-    return np.asarray(total / counts.sum(0))
+    return float(inputs[0].std())

@@ -1,40 +1,32 @@
-"""Where the middle of a field is, how wide its strongest blob, and of which sign."""
+"""Centre, size and polarity of a field, by its strongest blob."""
 
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
-from deepsal.rf.measures.profile import luminance_field
-
-Field = NDArray[np.float32] | NDArray[np.float64]
-"""(U, 3, h, w) or, as luminance, (U, h, w); NaN for a unit without a field."""
-FloatArray = NDArray[np.float64]
+from deepsal.rf.measures.profile import Field, FloatArray, luminance_field
 
 COARSE_SIDE = 64
+BLOB_SIZES = 12
 MEAN_SHIFT_STEPS = 12
-
-
-def signed_luminance(field: Field) -> FloatArray:
-    """Return the signed luminance field, (U, h, w), whichever of the two layouts comes in.
-
-    Raises:
-        ValueError: neither (U, 3, h, w) nor (U, h, w).
-    """
-    if field.ndim == 4 and field.shape[1] == 3:
-        return luminance_field(field.astype(np.float32)).astype(np.float64)
-    if field.ndim != 3:
-        raise ValueError(f"field must be (U, 3, h, w) or (U, h, w), not {field.shape}")
-    return field.astype(np.float64)
 
 
 def box_averaging_matrices(
     start: FloatArray, step: FloatArray, count: int, size: int
 ) -> FloatArray:
-    """Return the matrices (U, count, size) that average an axis over `count` boxes of pixels.
+    """Return matrices that average an axis over boxes of pixels, one per unit.
 
     Box i of unit u covers [start + i·step, start + (i+1)·step); pixel j covers [j − ½, j + ½).
-    Rows of boxes that stick out of the axis sum to less than 1.
+    The row of a box that reaches out of the axis sums to less than 1.
+
+    Args:
+        start: (U,), the edge of each unit's first box, pixels.
+        step: (U,), the width of its boxes, pixels.
+        count: number of boxes.
+        size: number of pixels of the axis.
+
+    Returns:
+        (U, count, size).
 
     >>> box_averaging_matrices(np.array([-0.5]), np.array([2.0]), 2, 4)[0].tolist()
     [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
@@ -44,27 +36,34 @@ def box_averaging_matrices(
     return np.asarray(np.diff(covered, axis=1) / step[:, None, None])
 
 
-def locate_centre(field: Field) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Find the middle of each field: where the energy around its strongest blob has its centroid.
+def locate_centre(field: Field | FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Locate the centre of each field: the centroid of the energy about its strongest blob.
 
-    The field, less its median, is matched with Gaussians G_s of sizes s = 0.7 … side/4 px, each
-    scaled to unit energy; the blob is where |⟨w, G_s⟩| is largest over places and sizes. From
+    The field minus its median is matched with Gaussians G_s of sizes s = 0.7 … side/4 px, each
+    scaled to unit energy. The blob is where |⟨w, G_s⟩| is largest over positions and sizes. From
     there, mean shift leads to the centroid of the energy: w blurred by s/2, squared, weighted by
-    a Gaussian of 2s about the centroid itself. Unlike a plain centroid of w² it does not drift to
-    the middle of the array as noise grows, and unlike the blob it finds the middle of a Gabor of
-    any phase. Large arrays are averaged down to 64 px first.
+    a Gaussian of 2s about the centroid itself. Unlike a plain centroid of w², it does not drift to
+    the middle of the array as noise grows. Unlike the blob, it finds the middle of a Gabor of any
+    phase. Arrays larger than 64 px are averaged down to 64 px first.
+
+    Args:
+        field: (U, 3, h, w) or (U, h, w).
 
     Returns:
-        (y, x) in pixels (U, 2), size s in pixels (U,), polarity ±1 (U,); NaN without a field.
+        (y, x) in pixels (U, 2), size s in pixels (U,) and polarity ±1 (U,): +1 an ON unit, −1 an
+        OFF unit. NaN for a unit without a field, or with a constant one.
+
+    Raises:
+        ValueError: `field` has another shape.
 
     >>> at = np.arange(31) - 12
     >>> w = -np.exp(-(at[:, None] ** 2 + (at - 4) ** 2) / 18)[None]
     >>> [value.round().tolist() for value in locate_centre(w)]
     [[[12.0, 16.0]], [3.0], [-1.0]]
     """
-    w = signed_luminance(field)
-    known = np.isfinite(w).all((1, 2)) & (np.ptp(w, axis=(1, 2)) > 0)
-    w = np.where(known[:, None, None], w, 0)
+    w = luminance_field(field).astype(np.float64)
+    has_field = np.isfinite(w).all((1, 2)) & (np.ptp(w, axis=(1, 2)) > 0)
+    w = np.where(has_field[:, None, None], w, 0)
     w = w - np.median(w.reshape(len(w), prod(w.shape[1:])), 1)[:, None, None]
     step = max(1.0, max(w.shape[1:]) / COARSE_SIDE)
     rows, columns = (
@@ -74,9 +73,8 @@ def locate_centre(field: Field) -> tuple[FloatArray, FloatArray, FloatArray]:
     w = rows @ w @ columns.T
     best = np.zeros(len(w))
     place, size, sign = np.zeros((len(w), 2)), np.ones(len(w)), np.zeros(len(w))
-    for s in np.geomspace(0.7, max(1.0, max(w.shape[1:]) / 4), 12):
-        match = _match_gaussian(w, s)
-        match = match.reshape(len(w), prod(w.shape[1:]))
+    for s in np.geomspace(0.7, max(1.0, max(w.shape[1:]) / 4), BLOB_SIZES):
+        match = _match_gaussian(w, s).reshape(len(w), prod(w.shape[1:]))
         spots = np.abs(match).argmax(1)
         peak = match[np.arange(len(w)), spots]
         better = np.abs(peak) > best
@@ -85,7 +83,7 @@ def locate_centre(field: Field) -> tuple[FloatArray, FloatArray, FloatArray]:
         place = np.where(better[:, None], spots, place)
         size, sign = np.where(better, s, size), np.where(better, np.sign(peak), sign)
     place = _mean_shift(w, place, size)
-    missing = np.where(known, 1.0, np.nan)
+    missing = np.where(has_field, 1.0, np.nan)
     place = (place + 0.5) * step - 0.5
     return place * missing[:, None], size * step * missing, sign * missing
 
@@ -103,7 +101,7 @@ def _gaussian_weights(at: FloatArray, size: int, sigma: FloatArray) -> FloatArra
 
 
 def _mean_shift(w: FloatArray, place: FloatArray, size: FloatArray) -> FloatArray:
-    """Move each place to the centroid of the energy around it, until it stays."""
+    """Move each place to the centroid of the energy around it, `MEAN_SHIFT_STEPS` times."""
     blurs = [
         _gaussian_weights(
             np.broadcast_to(np.arange(float(n))[:, None], (n, len(w))), n, size / 2

@@ -1,18 +1,16 @@
-"""Is a field a centre with a surround? Gaussian, DoG and Gabor, fitted and compared per unit."""
+"""Gaussian, difference of Gaussians (DoG) and Gabor fitted to fields, and compared per unit.
+
+Shapes: U units, h × w pixels.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsal.rf.measures.centre import (
-    Field,
-    FloatArray,
-    box_averaging_matrices,
-    locate_centre,
-    signed_luminance,
-)
+from deepsal.rf.measures.centre import box_averaging_matrices, locate_centre
 from deepsal.rf.measures.least_squares import (
     DOG,
     GABOR,
@@ -23,6 +21,7 @@ from deepsal.rf.measures.least_squares import (
     gabor_starts,
     round_curve_starts,
 )
+from deepsal.rf.measures.profile import Field, FloatArray, luminance_field
 
 FIELD_MODELS = "gaussian", "dog", "gabor"
 PARAMETER_COUNTS = 5, 7, 8
@@ -34,7 +33,7 @@ UNITS_PER_CHUNK = 16
 
 @dataclass(frozen=True)
 class FieldFits:
-    """The three fits of each unit, lengths in pixels of the field, rows of NaN where one failed.
+    """The three fits of each unit; lengths in pixels of the field; NaN for a fit that failed.
 
     `aicc`, `r2`, `held_out` and `converged` have one column per name in `FIELD_MODELS`.
     """
@@ -51,51 +50,56 @@ class FieldFits:
     r2: FloatArray
     """(U, 3): 1 − SSE / Σ(w − mean w)² over the window."""
     held_out: FloatArray
-    """(U, 3): the same fit's R² on `other`; NaN without it."""
+    """(U, 3): R² of the same fit on `test_field`; NaN without a `test_field`."""
     k: FloatArray
-    """(U,): volume ratio As σs² / (Ac σc²): 0 no surround, 1 balanced, < 0 a skirt. Gabors and
-    noise read about .9 too: read it on units that are `is_centre_surround`."""
+    """(U,): volume ratio As σs² / (Ac σc²): 0 no surround, 1 balanced, < 0 a skirt. It is about .9
+    for Gabors and noise too: read it for units that are `is_centre_surround` only."""
     surround_z: FloatArray
     """(U,): sign(k) over the standard error of log |k|, that is k over its own, by propagation of
     the covariance (JᵀJ)⁻¹ SSE / (n − 7), n effective."""
-    effective: FloatArray
-    """(U,): effective pixels n of the window."""
+    effective_pixels: FloatArray
+    """(U,): effective number n of pixels of the window."""
     converged: NDArray[np.bool_]
     """(U, 3)."""
 
 
-def fit_field_models(field: Field, other: Field | None = None) -> FieldFits:
+def fit_field_models(
+    field: Field | FloatArray, test_field: Field | FloatArray | None = None
+) -> FieldFits:
     """Fit Gaussian (5 parameters), DoG (7, σs ≥ 1.15 σc) and Gabor (8) to luminance fields.
 
-    Each field is averaged down to at most 32 x 32 samples of a window of about 20 blob sizes about
-    its `centre` (never finer than pixels), fitted by least squares, and the widths are freed
-    of the averaging. Definitions: DoG after Rodieck 1965 (doi:10.1016/0042-6989(65)90033-7).
+    Each field is averaged down to at most 32 × 32 samples of a window of about 20 blob sizes about
+    its centre (`locate_centre`), never finer than pixels, and fitted by least squares. The widths
+    are then freed of the averaging. DoG after Rodieck 1965 (doi:10.1016/0042-6989(65)90033-7).
 
     *Effective pixels* n = N/a. N samples lie in the window; a = Σ ρ(lag)² is the correlation area
     of the residual of the best of the three fits, from its periodogram S as
     max(1, ½ · M · ΣS² / (ΣS)²) over the M frequencies (½, because a periodogram ordinate of noise
     is exponentially distributed: its mean square is twice its squared mean). n = N for white
-    residuals. The same n serves the three models.
+    residuals. All three models use the same n.
 
     Args:
         field: (U, 3, h, w) or (U, h, w); NaN for a unit without a field.
-        other: a second, independent field of the same units (from the other half of the images),
-            on which the fits of `field` are tested.
+        test_field: a second, independent field of the same units (from the other half of the
+            images), on which the fits of `field` are tested.
 
     Raises:
-        ValueError: neither layout, or `other` of another shape.
+        ValueError: `field` has another shape, or `test_field` has not the shape of `field`.
 
     >>> square = (np.arange(41)[:, None] - 20.0) ** 2 + (np.arange(41) - 22.0) ** 2
     >>> w = 2 * np.exp(-square / 18) - 0.3 * np.exp(-square / 72)
-    >>> found = fit_field_models(w[None])
-    >>> found.dog.round(3).tolist(), found.k.round(3).tolist()
+    >>> fits = fit_field_models(w[None])
+    >>> fits.dog.round(3).tolist(), fits.k.round(3).tolist()
     ([[2.0, 3.0, 0.3, 6.0, 20.0, 22.0, 0.0]], [0.6])
     """
-    if other is not None and other.shape != field.shape:
-        raise ValueError(f"other must have the shape of field, {field.shape}, not {other.shape}")
+    if test_field is not None and test_field.shape != field.shape:
+        raise ValueError(
+            f"test_field must have the shape of field, {field.shape}, not {test_field.shape}"
+        )
     starts = range(0, max(len(field), 1), UNITS_PER_CHUNK)
     chunks = [
-        [None if f is None else f[i : i + UNITS_PER_CHUNK] for i in starts] for f in (field, other)
+        [None if f is None else f[i : i + UNITS_PER_CHUNK] for i in starts]
+        for f in (field, test_field)
     ]
     with ThreadPoolExecutor() as pool:
         parts = list(pool.map(_fit_chunk, *chunks))
@@ -104,14 +108,19 @@ def fit_field_models(field: Field, other: Field | None = None) -> FieldFits:
 
 
 def is_centre_surround(fits: FieldFits) -> NDArray[np.bool_]:
-    """Tell which units are centre-surround, (U,); a unit without a fit is not.
+    """Decide which units are centre-surround, (U,); a unit without a fit is not.
 
-    All of: the three fits converged; the DoG's AICc is lower by at least 6 than the Gaussian's,
-    the Gabor's and a constant's; .1 ≤ k ≤ 1.5; k is at least 2 standard errors (`surround_z`);
-    and, if there is a held-out R², the DoG's is above zero, the Gaussian's and the Gabor's. The
-    numbers were set on planted fields, for at most 5 % false alarms on each of Gaussian, Gabor,
-    white and smooth noise. A missed surround is much likelier than a false one: read the rate of
-    such units beside their noise. An elongated centre-surround field is a Gabor by this rule.
+    A unit must meet all of these conditions:
+
+    - The three fits converged.
+    - The DoG's AICc is lower by at least 6 than the Gaussian's, the Gabor's and a constant's.
+    - .1 ≤ k ≤ 1.5, and k is at least 2 standard errors (`surround_z`).
+    - With a `test_field`, the DoG's held-out R² is above zero, the Gaussian's and the Gabor's.
+
+    The thresholds were set on planted fields, for at most 5 % false alarms on each of Gaussian,
+    Gabor, white and smooth noise. A missed surround is much likelier than a false one: read the
+    rate of such units together with the noise of their fields. An elongated centre-surround field
+    is a Gabor by this rule.
 
     >>> at = np.arange(41) - 20.0
     >>> square = at[:, None] ** 2 + at**2
@@ -120,7 +129,7 @@ def is_centre_surround(fits: FieldFits) -> NDArray[np.bool_]:
     >>> is_centre_surround(fit_field_models(fields)).tolist()
     [False, True]
     """
-    n, (gaussian, dog, gabor) = fits.effective, fits.aicc.T
+    n, (gaussian, dog, gabor) = fits.effective_pixels, fits.aicc.T
     with np.errstate(invalid="ignore", divide="ignore"):
         constant = (
             dog
@@ -143,63 +152,75 @@ def _aicc_penalty(n: FloatArray, p: int) -> FloatArray:
     return np.asarray(2 * p + 2 * p * (p + 1) / np.where(n > p + 1, n - p - 1, np.nan))
 
 
-def _fit_chunk(field: Field, other: Field | None) -> FieldFits:
-    w = signed_luminance(field)
-    place, size, _ = locate_centre(field)
-    known = np.isfinite(size)
-    place, size = np.where(known[:, None], place, 0), np.where(known, size, 1)
-    reach = np.minimum(WINDOW_IN_BLOBS * size, max(w.shape[1:]))
-    step = np.maximum(1, np.round(reach / GRID_SIDE))
-    start = np.round(place - GRID_SIDE * step[:, None] / 2) - 0.5
-    rows, columns = (
-        box_averaging_matrices(start[:, i], step, GRID_SIDE, w.shape[1 + i]) for i in (0, 1)
-    )
-    full = [np.asarray(b.sum(2) > 0.999, np.float64) for b in (rows, columns)]
-    mask = (full[0][:, :, None] * full[1][:, None]).reshape(len(w), GRID_SIDE**2)
+class _Window(NamedTuple):
+    """The samples of each unit's window: averages over boxes of `step` pixels about `middle`."""
 
-    def sampled(maps: FloatArray) -> FloatArray:
+    rows: FloatArray
+    columns: FloatArray
+    step: FloatArray
+    middle: FloatArray
+    mask: FloatArray
+    """(U, n): 1 for a box that lies in the field, 0 elsewhere."""
+
+    def sample(self, maps: FloatArray) -> FloatArray:
+        """Average maps (U, h, w) over the boxes, (U, n)."""
         clean = np.where(np.isfinite(maps), maps, 0)
-        return np.asarray(
-            (rows @ clean @ columns.swapaxes(1, 2)).reshape(len(maps), GRID_SIDE**2) * mask
-        )
+        samples = self.rows @ clean @ self.columns.swapaxes(1, 2)
+        return np.asarray(samples.reshape(self.mask.shape) * self.mask)
 
-    data = sampled(w)
+
+def _place_window(centre: FloatArray, size: FloatArray, shape: tuple[int, ...]) -> _Window:
+    reach = np.minimum(WINDOW_IN_BLOBS * size, max(shape))
+    step = np.maximum(1, np.round(reach / GRID_SIDE))
+    start = np.round(centre - GRID_SIDE * step[:, None] / 2) - 0.5
+    rows, columns = (
+        box_averaging_matrices(start[:, axis], step, GRID_SIDE, shape[axis]) for axis in (0, 1)
+    )
+    whole = [np.asarray(boxes.sum(2) > 0.999, np.float64) for boxes in (rows, columns)]
+    mask = (whole[0][:, :, None] * whole[1][:, None]).reshape(len(size), GRID_SIDE**2)
     middle = start + GRID_SIDE * step[:, None] / 2
-    offset, blob = (place - middle) / step[:, None], size / step
-    found = [
+    return _Window(rows, columns, step, middle, mask)
+
+
+def _fit_chunk(field: Field | FloatArray, test_field: Field | FloatArray | None) -> FieldFits:
+    w = luminance_field(field).astype(np.float64)
+    centre, size, _ = locate_centre(field)
+    has_field = np.isfinite(size)
+    centre, size = np.where(has_field[:, None], centre, 0), np.where(has_field, size, 1)
+    window = _place_window(centre, size, w.shape[1:])
+    step, middle, mask = window.step, window.middle, window.mask
+    data = window.sample(w)
+    offset, blob = (centre - middle) / step[:, None], size / step
+    fits = [
         fit_curve(GAUSSIAN, round_curve_starts(offset, blob, [()]), data, mask),
         fit_curve(DOG, round_curve_starts(offset, blob, [(2.0,), (3.5,)]), data, mask),
         fit_curve(GABOR, gabor_starts(offset, blob, data), data, mask),
     ]
-    sse, model = np.stack([f.sse for f in found], 1), np.stack([f.model for f in found], 1)
+    sse, model = np.stack([f.sse for f in fits], 1), np.stack([f.model for f in fits], 1)
+    converged = np.stack([f.converged for f in fits], 1) & has_field[:, None]
+    held_out = np.full_like(sse, np.nan)
+    if test_field is not None:
+        second = luminance_field(test_field).astype(np.float64)
+        has_test = np.asarray(np.isfinite(second).all((1, 2)))
+        test = np.where(has_test[:, None], window.sample(second), np.nan)
+        held_out = _r2(((test[:, None] - model) ** 2).sum(2), test, mask)
     left = data - model[np.arange(len(w)), sse.argmin(1)]
     pixels = mask.sum(1)
     n = pixels / _correlation_area(left)
-    converged = np.stack([f.converged for f in found], 1) & known[:, None]
-    held_out = np.full_like(sse, np.nan)
-    if other is not None:
-        second = signed_luminance(other)
-        both = np.asarray(np.isfinite(second).all((1, 2)))
-        test = np.where(both[:, None], sampled(second), np.nan)
-        held_out = _r2(((test[:, None] - model) ** 2).sum(2), test, mask)
     with np.errstate(divide="ignore", invalid="ignore"):
-        score = n[:, None] * np.log(sse / pixels[:, None])
-        aicc = score + np.stack([_aicc_penalty(n, p) for p in PARAMETER_COUNTS], 1)
-        tables = [
-            _gaussian_in_pixels(found[0], step, middle),
-            _dog_in_pixels(found[1], step, middle),
-        ]
-        tables += [_gabor_in_pixels(found[2], step, middle), aicc, _r2(sse, data, mask), held_out]
-        dog = tables[1]
+        aicc = n[:, None] * np.log(sse / pixels[:, None])
+        aicc += np.stack([_aicc_penalty(n, p) for p in PARAMETER_COUNTS], 1)
+        in_pixels = (_gaussian_in_pixels, _dog_in_pixels, _gabor_in_pixels)
+        gaussian, dog, gabor = (
+            np.where(success[:, None], convert(fit, step, middle), np.nan)
+            for success, convert, fit in zip(converged.T, in_pixels, fits, strict=True)
+        )
         k = dog[:, 2] * dog[:, 3] ** 2 / (dog[:, 0] * dog[:, 1] ** 2)
-        z = np.sign(k) / np.sqrt(_log_k_variance(found[1]) * sse[:, 1] / np.maximum(n - 7, 0))
-    for column, table in enumerate(tables[:3]):
-        table[~converged[:, column]] = np.nan
-    for table in tables[3:]:
-        table[~converged] = np.nan
-    k, z = (np.where(converged[:, 1], value, np.nan) for value in (k, z))
-    gaussian, dog, gabor, aicc, r2, held_out = tables
-    n = np.where(known, n, np.nan)
+        z = np.sign(k) / np.sqrt(_log_k_variance(fits[1]) * sse[:, 1] / np.maximum(n - 7, 0))
+    aicc, r2, held_out = (
+        np.where(converged, score, np.nan) for score in (aicc, _r2(sse, data, mask), held_out)
+    )
+    n = np.where(has_field, n, np.nan)
     return FieldFits(gaussian, dog, gabor, aicc, r2, held_out, k, z, n, converged)
 
 
@@ -210,9 +231,9 @@ def _r2(sse: FloatArray, data: FloatArray, mask: FloatArray) -> FloatArray:
 
 
 def _log_k_variance(dog: CurveFit) -> FloatArray:
-    slope = np.zeros(dog.inverse.shape[:2])
-    slope[:, 0], slope[:, 1], slope[:, 6] = -1 / dog.linear[:, 0], 1 / dog.linear[:, 1], 2
-    return np.asarray(np.einsum("ui,uij,uj->u", slope, dog.inverse, slope))
+    slope = np.zeros(dog.inverse_normal.shape[:2])
+    slope[:, 0], slope[:, 1], slope[:, 6] = -1 / dog.amplitudes[:, 0], 1 / dog.amplitudes[:, 1], 2
+    return np.asarray(np.einsum("ui,uij,uj->u", slope, dog.inverse_normal, slope))
 
 
 def _correlation_area(left: FloatArray) -> FloatArray:
@@ -223,36 +244,36 @@ def _correlation_area(left: FloatArray) -> FloatArray:
 
 
 def _remove_box_blur(log_sigma: FloatArray, step: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Width in pixels without the boxes' own variance, and how much that narrows it (< 1)."""
-    seen = np.exp(log_sigma) * step
-    sigma = np.sqrt(seen**2 - (step**2 - 1) / 12)
-    return sigma, sigma / seen
+    """Return widths in pixels without the boxes' own variance, and how much they shrank (< 1)."""
+    blurred = np.exp(log_sigma) * step
+    sigma = np.sqrt(blurred**2 - (step**2 - 1) / 12)
+    return sigma, sigma / blurred
 
 
-def _gaussian_in_pixels(found: CurveFit, step: FloatArray, middle: FloatArray) -> FloatArray:
-    sigma, narrower = _remove_box_blur(found.theta[:, 2], step)
-    place = middle + found.theta[:, :2] * step[:, None]
-    a, b = found.linear.T
+def _gaussian_in_pixels(fit: CurveFit, step: FloatArray, middle: FloatArray) -> FloatArray:
+    sigma, narrower = _remove_box_blur(fit.theta[:, 2], step)
+    place = middle + fit.theta[:, :2] * step[:, None]
+    a, b = fit.amplitudes.T
     return np.column_stack([a / narrower**2, place, sigma, b])
 
 
-def _dog_in_pixels(found: CurveFit, step: FloatArray, middle: FloatArray) -> FloatArray:
-    log_sigma, log_ratio = found.theta.T[2:]
+def _dog_in_pixels(fit: CurveFit, step: FloatArray, middle: FloatArray) -> FloatArray:
+    log_sigma, log_ratio = fit.theta.T[2:]
     inner, narrower = _remove_box_blur(log_sigma, step)
     outer, narrower_s = _remove_box_blur(log_sigma + log_ratio, step)
-    a, s, b = found.linear.T
-    place = middle + found.theta[:, :2] * step[:, None]
+    a, s, b = fit.amplitudes.T
+    place = middle + fit.theta[:, :2] * step[:, None]
     return np.column_stack([a / narrower**2, inner, -s / narrower_s**2, outer, place, b])
 
 
-def _gabor_in_pixels(found: CurveFit, step: FloatArray, middle: FloatArray) -> FloatArray:
-    along, narrower = _remove_box_blur(found.theta[:, 2], step)
-    across, thinner = _remove_box_blur(found.theta[:, 3], step)
-    angle, f = found.theta[:, 4], np.exp(found.theta[:, 5]) / step / narrower**2
-    even, odd = found.linear.T
+def _gabor_in_pixels(fit: CurveFit, step: FloatArray, middle: FloatArray) -> FloatArray:
+    along, narrower = _remove_box_blur(fit.theta[:, 2], step)
+    across, thinner = _remove_box_blur(fit.theta[:, 3], step)
+    angle, f = fit.theta[:, 4], np.exp(fit.theta[:, 5]) / step / narrower**2
+    even, odd = fit.amplitudes.T
     turns = np.floor(angle / np.pi)
     phase = np.arctan2(-odd, even) * np.where(turns % 2 == 0, 1, -1)
     lost = np.exp(-2 * (np.pi * f * narrower) ** 2 * (step**2 - 1) / 12)
     a = np.hypot(even, odd) / (narrower * thinner * lost)
-    place = middle + found.theta[:, :2] * step[:, None]
+    place = middle + fit.theta[:, :2] * step[:, None]
     return np.column_stack([a, place, along, across, angle - turns * np.pi, f, phase])

@@ -1,20 +1,42 @@
-"""Numbers about fields: how wide they are and how much they moved."""
+"""Luminance, blur, width and radial profile of fields.
+
+Shapes: U units, h × w pixels, 3 colours.
+"""
+
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+FloatArray = NDArray[np.float64]
 Field = NDArray[np.float32]
 """(U, 3, h, w) or, as luminance, (U, h, w); NaN for a unit without a field."""
+Precision = TypeVar("Precision", bound=np.floating[Any])
 
 
-def luminance_field(field: Field) -> Field:
-    """Return the signed response to a change of all three colours alike, (U, h, w)."""
-    return np.asarray(field.mean(1))
+def luminance_field(field: NDArray[Precision]) -> NDArray[Precision]:
+    """Return the signed response to a change of all three colours alike, (U, h, w).
+
+    Args:
+        field: (U, 3, h, w), averaged over the colours in float32; or (U, h, w), returned as it is.
+
+    Raises:
+        ValueError: `field` has another shape.
+
+    >>> luminance_field(np.float32([3, 0, 0]).reshape(1, 3, 1, 1)).tolist()
+    [[[1.0]]]
+    """
+    if field.ndim == 4 and field.shape[1] == 3:
+        mean = field.astype(np.float32, copy=False).mean(1)
+        return np.asarray(mean, field.dtype)
+    if field.ndim != 3:
+        raise ValueError(f"field must be (U, 3, h, w) or (U, h, w), not {field.shape}")
+    return field
 
 
-def smooth_field(field: Field, sigma: float) -> Field:
-    """Return the field blurred by a Gaussian of `sigma` pixels over its last two axes."""
+def smooth_field(field: NDArray[Precision], sigma: float) -> NDArray[Precision]:
+    """Blur a field by a Gaussian of `sigma` pixels over its last two axes."""
     if sigma <= 0:
         return field
     axes = (*[0.0] * (field.ndim - 2), sigma, sigma)
@@ -22,10 +44,11 @@ def smooth_field(field: Field, sigma: float) -> Field:
 
 
 def checkerboard_sigma(stride: int) -> float:
-    """Return the blur, in pixels, that takes out a strided layer's checkerboard.
+    """Return the blur, in pixels, that removes the checkerboard of a strided layer.
 
-    Gradients of strided networks carry one of about the stride's period that says nothing about
-    the stimulus; a quarter of the stride takes it out, and below a pixel there is none to take.
+    Gradients of strided networks carry a checkerboard of about the period of the stride. It is no
+    property of the stimulus. A blur of a quarter of the stride removes it; strides below 4 need
+    none.
 
     >>> checkerboard_sigma(2), checkerboard_sigma(16)
     (0.0, 4.0)
@@ -33,11 +56,12 @@ def checkerboard_sigma(stride: int) -> float:
     return stride / 4 if stride >= 4 else 0.0
 
 
-def field_extent(field: Field) -> NDArray[np.float64]:
-    """Side, in pixels, of a square as large as the field's strong part, (U,).
+def field_extent(field: Field) -> FloatArray:
+    """Return the side, in pixels, of a square as large as the strong part of each field, (U,).
 
     √#{|w| > (1 − 0.9545)·max|w|}, w the luminance field: the effective receptive field of Luo et
-    al. 2016 with its threshold at two standard deviations.
+    al. 2016 (arXiv 1701.04128), with its threshold at two standard deviations. NaN for a unit
+    without a field.
 
     >>> spot = np.zeros((1, 3, 9, 9), np.float32)
     >>> spot[..., 3:6, 3:6] = 1
@@ -50,14 +74,14 @@ def field_extent(field: Field) -> NDArray[np.float64]:
     return np.where(np.isfinite(w).all((-2, -1)), side, np.nan)
 
 
-def radial_profile(field: Field) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean luminance field over rings of one pixel around the middle of the array.
+def radial_profile(field: Field) -> tuple[FloatArray, FloatArray]:
+    """Average each luminance field over rings of one pixel about the middle of the array.
 
     P(k) = mean{w(y, x) : k ≤ √((y − (h−1)/2)² + (x − (w−1)/2)²) < k + 1}, for all rings that lie
-    within the array; the radius of a ring is the mean distance of its pixels.
+    within the array. The radius of a ring is the mean distance of its pixels.
 
     Returns:
-        radius (R,) in pixels and profile (U, R), NaN for units without a field.
+        Radius (R,) in pixels and profile (U, R), NaN for units without a field.
 
     >>> ring = np.zeros((1, 3, 5, 5), np.float32)
     >>> ring[..., 1:4, 1:4] = 6
@@ -75,25 +99,3 @@ def radial_profile(field: Field) -> tuple[NDArray[np.float64], NDArray[np.float6
     inside = np.vstack([distance[order], np.take(w.reshape(len(w), -1), order, axis=1)])
     means = np.add.reduceat(inside, starts, axis=1) / np.diff(starts, append=len(order))
     return means[0], means[1:]
-
-
-def field_correlation(field: Field, other: Field) -> NDArray[np.float64]:
-    """Pearson correlation of each unit's field with its counterpart over pixels and colours, (U,).
-
-    Blind to gain: a field that only grew still correlates with 1. NaN where a field is missing or
-    constant.
-
-    >>> before = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
-    >>> field_correlation(before, 5 * before).round(6).tolist()
-    [1.0]
-    """
-    a, b = (f.reshape(len(f), -1).astype(np.float64) for f in (field, other))
-    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1)))
-
-
-def finite_median(values: NDArray[np.float64]) -> float:
-    """Return the median over the units that have a value, NaN if none has."""
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else float("nan")

@@ -1,7 +1,7 @@
-"""How much units and representations moved while a network learnt.
+"""Similarity of fields, and of representations, before and after training.
 
-Fields `before` and `after` are (U, 3, h, w) or (U, h, w), the same units in the same order; a
-ValueError says if their shapes differ. A field that is missing (NaN) or zero gives NaN.
+Fields `before` and `after` are (U, 3, h, w) or (U, h, w), the same units in the same order; other
+or different shapes raise a ValueError. A field that is missing (NaN) or zero gives NaN.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,11 @@ from scipy.signal import fftconvolve
 from torch import Tensor, nn
 
 from deepsal.rf.hooks import find_layer, temporary_eval_mode
+from deepsal.rf.measures.profile import Field, FloatArray
 
 
-def field_gain(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
-    """Return by what factor each unit's field grew, (U,).
+def field_gain(before: Field | FloatArray, after: Field | FloatArray) -> FloatArray:
+    """Return the factor by which each unit's field grew, (U,).
 
     g = ⟨w0, w1⟩ / ⟨w0, w0⟩ over pixels and colours, the factor that brings g·w0 closest to w1.
 
@@ -32,13 +33,12 @@ def field_gain(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]
     return both / started
 
 
-def field_cosine(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
-    """Return how alike each unit's two fields are, whatever their gain, (U,).
+def field_cosine(before: Field | FloatArray, after: Field | FloatArray) -> FloatArray:
+    """Return the cosine of each unit's two fields, whatever their gain, (U,).
 
-    ⟨w0, w1⟩ / (‖w0‖ ‖w1‖). Matching a gain first changes nothing but the sign, and the sign is
-    kept: −1 for a unit whose ON field became the same OFF field. Unlike `measure.correlation` no
-    mean is taken out, so a field's net response counts. 1 − cosine² is the part of w1's energy
-    that g·w0 leaves unexplained.
+    ⟨w0, w1⟩ / (‖w0‖ ‖w1‖) over pixels and colours. −1 for a unit whose ON field became the same
+    OFF field. Unlike `field_correlation`, the mean counts, and with it a field's net response.
+    1 − cosine² is the part of w1's energy that g·w0 leaves unexplained, g the `field_gain`.
 
     >>> field = np.arange(12.0).reshape(1, 3, 2, 2)
     >>> field_cosine(field, -5 * field).round(6).tolist()
@@ -48,12 +48,26 @@ def field_cosine(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float6
     return both / np.sqrt(started * ended)
 
 
-def field_shift(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
-    """Return how far each unit's field moved, (U, 2): pixels down and to the right.
+def field_correlation(before: Field | FloatArray, after: Field | FloatArray) -> FloatArray:
+    """Return the Pearson correlation of each unit's two fields over pixels and colours, (U,).
+
+    The `field_cosine` of the fields without their means: 1 for a field that only grew, NaN for a
+    constant one.
+
+    >>> field = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
+    >>> field_correlation(field, 5 * field).round(6).tolist()
+    [1.0]
+    """
+    flat = (w.reshape(len(w), 1, -1).astype(np.float64) for w in (before, after))
+    return field_cosine(*(w - w.mean(2, keepdims=True) for w in flat))
+
+
+def field_shift(before: Field | FloatArray, after: Field | FloatArray) -> FloatArray:
+    """Return the shift of each unit's field, (U, 2): pixels down and to the right.
 
     The peak of the cross-correlation of the luminance fields (zero outside the array), refined by
-    a parabola through its neighbours on each axis. Only like polarity counts: of a unit that
-    changed sign (`cosine` near −1), the shift says nothing.
+    a parabola through its neighbours on each axis. Only like polarity counts: the shift of a unit
+    that changed sign (`field_cosine` near −1) means nothing.
 
     >>> before, after = np.zeros((2, 1, 3, 9, 9))
     >>> before[..., 4, 4], after[..., 6, 3] = 1, 1
@@ -69,20 +83,20 @@ def linear_cka(x: NDArray[Any], y: NDArray[Any]) -> float:
     """Return the linear centred kernel alignment of two representations, 0 to 1.
 
     ‖YᵀX‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F), columns centred; Kornblith, Norouzi, Lee & Hinton 2019,
-    "Similarity of Neural Network Representations Revisited" (arXiv 1905.00414). Blind to rotations
-    of the features and to gain. It is biased towards 1 where samples are not many times as many as
-    features, so compare only values from the same images.
+    "Similarity of Neural Network Representations Revisited" (arXiv 1905.00414). Rotations of the
+    features and gain do not change it. It is biased towards 1 unless samples are many times as
+    many as features: compare values from the same images only.
 
     Args:
         x: (n, p), responses to n samples.
         y: (n, q), responses to the same samples.
 
     Returns:
-        NaN where fewer than 3 samples are given (2 always align), or one side is constant or not
-        finite.
+        The alignment; NaN for fewer than 3 samples (2 always align), or where one side is constant
+        or not finite.
 
     Raises:
-        ValueError: not two matrices of as many samples.
+        ValueError: `x` and `y` are not two matrices of equally many samples.
 
     >>> x = np.array([[0.0, 1.0], [2.0, 0.0], [1.0, 5.0]])
     >>> round(linear_cka(x, 3 * x[:, ::-1] + 7), 6)
@@ -93,7 +107,9 @@ def linear_cka(x: NDArray[Any], y: NDArray[Any]) -> float:
     if len(x) < 3 or not all(np.isfinite(m).all() and np.ptp(m, 0).any() for m in (x, y)):
         return float("nan")
     a, b = (m.astype(np.float64) - m.mean(0, dtype=np.float64) for m in (x, y))
-    if a.shape[1] * b.shape[1] > len(a) ** 2:  # samples are fewer: the same from their products
+    if (
+        a.shape[1] * b.shape[1] > len(a) ** 2
+    ):  # fewer samples than features: their products are smaller
         k, m = a @ a.T, b @ b.T
         alike, norms = (k * m).sum(), np.linalg.norm(k) * np.linalg.norm(m)
     else:
@@ -109,25 +125,26 @@ def sample_activations(
     grid: int = 4,
     batch: int = 8,
 ) -> dict[str, NDArray[np.float32]]:
-    """Return what layers respond to images, as samples for `cka`, all layers in one pass.
+    """Sample the activations of layers for `linear_cka`, all layers in one pass.
 
-    A sample is one position in one image: the centres of `grid` × `grid` equal cells of the map
-    (all of a smaller map's), so n = B · grid²; positions are read, not pooled, to keep what
-    single units do. Two networks of one architecture are read at the same positions.
+    A sample is one position in one image: the centre of one of `grid` × `grid` equal cells of the
+    map (every position of a smaller map), so n = B · grid². Positions are read, not pooled, so that
+    a sample is the response of single units. Two networks of one architecture are read at the same
+    positions.
 
     Args:
         network: any module that takes images like `images`; it is left as it was.
-        names: dotted names of layers; of a layer that runs several times, the first counts.
-        images: normalised as the network expects.
-        grid: positions a side.
+        names: dotted names of layers; the first call counts for a layer that runs several times.
+        images: (B, 3, H, W), normalised as the network expects.
+        grid: positions along a side.
         batch: images per forward pass.
 
     Returns:
         (n, channels) for each name.
 
     Raises:
-        ValueError: no such layer, one that the forward pass does not reach, or one whose output is
-            not (B, C, h, w); `grid` or `batch` below 1.
+        ValueError: there is no such layer, the forward pass does not reach it, its output is not
+            (B, C, h, w), or `grid` or `batch` is below 1.
 
     >>> network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU())
     >>> samples = sample_activations(network, ["0", "1"], torch.ones(2, 3, 9, 9))
@@ -138,23 +155,23 @@ def sample_activations(
         raise ValueError(f"grid and batch must be 1 or more; they are {grid} and {batch}")
     modules = {name: find_layer(network, name) for name in names}
     images = images.to(next(network.parameters(), images))
-    read: dict[str, list[Tensor]] = {name: [] for name in names}
+    samples: dict[str, list[Tensor]] = {name: [] for name in names}
     with temporary_eval_mode(network), torch.no_grad(), ExitStack() as stack:
-        seen: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         for name, module in modules.items():
-            handle = module.register_forward_hook(partial(_store_sample, seen, name, grid))
+            handle = module.register_forward_hook(partial(_store_sample, outputs, name, grid))
             stack.callback(handle.remove)
         for part in images.split(batch):
-            seen.clear()
+            outputs.clear()
             network(part)
-            if missing := [name for name in names if name not in seen]:
+            if missing := [name for name in names if name not in outputs]:
                 raise ValueError(f"the network's forward pass does not run through {missing}")
-            for name, sample in seen.items():
-                read[name].append(sample)
-    return {name: torch.cat(samples).float().cpu().numpy() for name, samples in read.items()}
+            for name, sample in outputs.items():
+                samples[name].append(sample)
+    return {name: torch.cat(parts).float().cpu().numpy() for name, parts in samples.items()}
 
 
-def _validate(before: NDArray[Any], after: NDArray[Any]) -> None:
+def _validate(before: Field | FloatArray, after: Field | FloatArray) -> None:
     if before.shape != after.shape or before.ndim not in (3, 4):
         raise ValueError(
             f"before {before.shape} and after {after.shape} must be fields (U, 3, h, w) or "
@@ -162,8 +179,8 @@ def _validate(before: NDArray[Any], after: NDArray[Any]) -> None:
         )
 
 
-def _inner_products(before: NDArray[Any], after: NDArray[Any]) -> list[NDArray[np.float64]]:
-    """⟨w0, w0⟩, ⟨w0, w1⟩ and ⟨w1, w1⟩ of each unit; a field's product with itself is never 0."""
+def _inner_products(before: Field | FloatArray, after: Field | FloatArray) -> list[FloatArray]:
+    """Return ⟨w0, w0⟩, ⟨w0, w1⟩ and ⟨w1, w1⟩ of each unit; NaN for 0 of a field with itself."""
     _validate(before, after)
     axes = tuple(range(1, before.ndim))
     pairs = (before, before), (before, after), (after, after)
@@ -185,7 +202,7 @@ def _peak_shift(w0: NDArray[Any], w1: NDArray[Any]) -> list[float]:
 
 
 def _store_sample(
-    seen: dict[str, Tensor], name: str, grid: int, _module: nn.Module, _inputs: Any, output: Any
+    outputs: dict[str, Tensor], name: str, grid: int, _module: nn.Module, _inputs: Any, output: Any
 ) -> None:
     if not isinstance(output, Tensor) or output.dim() != 4:
         shape = getattr(output, "shape", type(output).__name__)
@@ -195,4 +212,4 @@ def _store_sample(
         for side in output.shape[2:]
     )
     sample = output[:, :, rows][..., columns].permute(0, 2, 3, 1).flatten(0, 2)
-    seen.setdefault(name, sample)
+    outputs.setdefault(name, sample)

@@ -1,4 +1,7 @@
-"""What all units of a layer answer to simple stimuli on grey, forward passes only."""
+"""Stimulus battery of a layer, and the recorded responses of all its units; forward passes only.
+
+Shapes: U units, R radii, F frequencies, O orientations, P phases, D directions, C coloured radii.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,54 +12,60 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepsal.rf.geometry import FieldGeometry
-from deepsal.rf.geometry import measure_geometry as measured
+from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.hooks import temporary_eval_mode
+from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.tuning import stimuli
-from deepsal.rf.tuning.recording import FloatArray, MiddleUnitRecorder, ResponseArray
+from deepsal.rf.tuning.recording import MiddleUnitRecorder, ResponseArray
 
 
 @dataclass(frozen=True)
 class StimulusBattery:
-    """The stimuli of one layer, scaled to its field; 279 in all.
-
-    radius: (12,) pixels, of disks, from 1 to where a disk fills the field; annuli leave the
-    middle grey up to radius[:-1:2] · offset: (5,) pixels from the field's centre, rows and columns
-    of spots, whose radius is half their spacing · frequency: (7,) cycles per pixel, from one per
-    field up to 0.4 · orientation: (6,) and phase: (4,) degrees, of gratings · direction: (12,)
-    degrees, of edges · coloured: (3,) pixels, of disks along `stimuli.AXES` · contrast: ± of grey.
-    """
+    """The 279 stimuli of one layer, scaled to its field."""
 
     radius: FloatArray
+    """(12,) radii of disks in pixels, from 1 to a disk that fills the field. Annuli leave the
+    middle grey up to radius[:-1:2]."""
     offset: FloatArray
+    """(5,) rows and columns of spots in pixels from the centre of the field. The radius of a spot
+    is half the spacing."""
     frequency: FloatArray
+    """(7,) of gratings, cycles per pixel, from one per field up to 0.4."""
     orientation: FloatArray
+    """(6,) of gratings, degrees."""
     phase: FloatArray
+    """(4,) of gratings, degrees."""
     direction: FloatArray
-    coloured: FloatArray
+    """(12,) of edges, degrees."""
+    coloured_radius: FloatArray
+    """(3,) radii in pixels of disks along `stimuli.COLOUR_AXES`."""
     contrast: float
+    """Contrast of all stimuli, ± from grey."""
 
 
 @dataclass(frozen=True)
 class BatteryResponses:
-    """What U units answered before their rectifier, less what they answer to grey; float32.
-
-    battery: the stimuli · unit: (row, column) in the layer's output · centre: of its field, (row,
-    column) in the image, pixels · grey: (U,) · disks: (U, 2, R), bright and dark · annuli: (U, 2,
-    R/2), by inner radius · spots: (U, 2, 5, 5), by row and column · gratings: (U, F, O, P) ·
-    edges: (U, D) · colours: (U, 3, 2, C), by axis, sign and radius.
-    """
+    """Responses of a layer's units before their rectifier, minus the response to grey; float32."""
 
     battery: StimulusBattery
     unit: tuple[int, int]
+    """(row, column) in the output of the layer."""
     centre: tuple[float, float]
+    """(row, column) in the image of the centre of the field, pixels."""
     grey: ResponseArray
+    """(U,), the response to grey itself."""
     disks: ResponseArray
+    """(U, 2, R): bright and dark."""
     annuli: ResponseArray
+    """(U, 2, R/2): bright and dark, by inner radius."""
     spots: ResponseArray
+    """(U, 2, 5, 5): bright and dark, by row and column."""
     gratings: ResponseArray
+    """(U, F, O, P)."""
     edges: ResponseArray
+    """(U, D)."""
     colours: ResponseArray
+    """(U, 3, 2, C): by colour axis, sign and radius."""
 
 
 def record_responses(
@@ -65,34 +74,34 @@ def record_responses(
     size: tuple[int, int],
     geometry: Mapping[str, FieldGeometry] | None = None,
     contrast: float = 0.5,
-    pixels: int | None = None,
+    pixels_per_pass: int | None = None,
 ) -> dict[str, BatteryResponses]:
-    """Show simple stimuli to the unit in the middle of each channel of some layers.
+    """Record the responses of the middle unit of each channel of layers to simple stimuli.
 
-    One forward pass over 279 stimuli serves all units of a layer, on the smallest crop in which
-    they do what they do in the whole image; it ends at the layer. Stimuli are centred on the
-    units' field (u·S − P + (r − 1)/2; u·S + (S − 1)/2 where global context leaves no size r) and
-    scaled to it, or to the image where that is smaller. The network is left as it was.
+    One forward pass over 279 stimuli serves all units of a layer. It ends at the layer and runs on
+    the smallest crop in which the units respond as in the whole image. Stimuli are centred on the
+    field of the units (u·S − P + (r − 1)/2; u·S + (S − 1)/2 where global context leaves no size r)
+    and scaled to it, or to the image if that is smaller. The network is left as it was.
 
     Args:
         network: any module that takes RGB images in [0, 1], grey being 0.5.
         names: dotted names of the layers.
         size: (height, width) of the image.
-        geometry: of the layers, as far as known (the others are measured).
-        contrast: of the stimuli, up to 0.5.
-        pixels: of images per forward pass; None: what the device's memory has room for. Where
-            memory does not suffice, the passes become smaller.
+        geometry: geometries of layers; those of other layers are measured.
+        contrast: contrast of the stimuli, up to 0.5.
+        pixels_per_pass: pixels of images per forward pass; None for as many as the free memory of
+            the device allows. Passes become smaller where memory does not suffice.
 
     Returns:
-        `{name: Responses}`; `deepsal.rf.tuning_indices` makes numbers of them.
+        `{name: BatteryResponses}`; `tuning_indices` summarises them.
 
     Raises:
-        ValueError: no such layer, a compiled network, a contrast outside (0, 0.5], a layer whose
-            output is not a map or has no unit there, or one that looks beyond its field or mixes
-            images.
+        ValueError: there is no such layer, the network is compiled, the contrast is outside
+            (0, 0.5], the output of a layer is not a map or has no unit at that position, or a layer
+            reads beyond its field or mixes images.
     """
-    shown = _layer_recorders(network, names, size, geometry, contrast, pixels)
-    return {name: _record_battery(layer, contrast) for name, layer in shown}
+    recorders = _layer_recorders(network, names, size, geometry, contrast, pixels_per_pass)
+    return {name: _record_battery(recorder, contrast) for name, recorder in recorders}
 
 
 def record_disk_responses(
@@ -101,21 +110,22 @@ def record_disk_responses(
     size: tuple[int, int],
     geometry: Mapping[str, FieldGeometry] | None = None,
     contrast: float = 0.5,
-    pixels: int | None = None,
+    pixels_per_pass: int | None = None,
 ) -> dict[str, tuple[FloatArray, ResponseArray]]:
-    """Show disks only, for a tenth of the cost of `record_responses`.
+    """Record the responses to disks only, for a tenth of the cost of `record_responses`.
 
-    Args and errors as of `record_responses`; `tuning.ssi` makes a number of them.
+    Arguments and errors are those of `record_responses`. `surround_suppression_index` summarises
+    the responses.
 
     Returns:
-        Of each layer `StimulusBattery.radius` (R,), pixels, and `BatteryResponses.disks` (U, 2, R).
+        `StimulusBattery.radius` (R,), pixels, and `BatteryResponses.disks` (U, 2, R) of each layer.
     """
-    shown = _layer_recorders(network, names, size, geometry, contrast, pixels)
-    radii = (
-        (name, layer, scale_battery(layer.geometry, size, layer.centre).radius)
-        for name, layer in shown
-    )
-    return {name: (radius, layer.disks(radius, contrast)) for name, layer, radius in radii}
+    responses = {}
+    recorders = _layer_recorders(network, names, size, geometry, contrast, pixels_per_pass)
+    for name, recorder in recorders:
+        radius = scale_battery(recorder.geometry, size, recorder.centre).radius
+        responses[name] = radius, recorder.record_disks(radius, contrast)
+    return responses
 
 
 def scale_battery(
@@ -127,10 +137,10 @@ def scale_battery(
     """Scale the stimuli to the part of a field that lies in an image.
 
     Args:
-        geometry: of the layer.
+        geometry: geometry of the layer.
         size: (height, width) of the image.
-        centre: (row, column) of the field's centre.
-        contrast: ± around grey.
+        centre: (row, column) of the centre of the field.
+        contrast: contrast of the stimuli, ± from grey.
 
     >>> b = scale_battery(FieldGeometry((31, 31), (1, 1), (0, 0)), (64, 64), (31.5, 31.5))
     >>> b.radius[[0, -1]].round(1).tolist(), b.offset.round(1).tolist()
@@ -146,14 +156,14 @@ def scale_battery(
     ]
     radius = np.geomspace(1, max(math.hypot(*arms) + 0.5, 2), 12)
     return StimulusBattery(
-        radius,
-        span / 5 * np.arange(-2.0, 3.0),
-        np.geomspace(min(1 / span, 0.1), 0.4, 7),
-        np.arange(0.0, 180.0, 30.0),
-        np.arange(0.0, 360.0, 90.0),
-        np.arange(0.0, 360.0, 30.0),
-        radius[3::4],
-        contrast,
+        radius=radius,
+        offset=span / 5 * np.arange(-2.0, 3.0),
+        frequency=np.geomspace(min(1 / span, 0.1), 0.4, 7),
+        orientation=np.arange(0.0, 180.0, 30.0),
+        phase=np.arange(0.0, 360.0, 90.0),
+        direction=np.arange(0.0, 360.0, 30.0),
+        coloured_radius=radius[3::4],
+        contrast=contrast,
     )
 
 
@@ -163,43 +173,41 @@ def _layer_recorders(
     size: tuple[int, int],
     geometry: Mapping[str, FieldGeometry] | None,
     contrast: float,
-    pixels: int | None,
+    pixels_per_pass: int | None,
 ) -> Iterator[tuple[str, MiddleUnitRecorder]]:
     if not 0 < contrast <= 0.5:
         raise ValueError(f"contrast is {contrast}; it must be above 0 and at most 0.5")
-    known = geometry or {}
     with temporary_eval_mode(network), torch.no_grad():
         for name in names:
-            of_layer = known.get(name) or measured(network, name)
-            yield name, MiddleUnitRecorder(network, name, size, of_layer, pixels)
+            of_layer = (geometry or {}).get(name) or measure_geometry(network, name)
+            yield name, MiddleUnitRecorder(network, name, size, of_layer, pixels_per_pass)
 
 
-def _record_battery(layer: MiddleUnitRecorder, contrast: float) -> BatteryResponses:
-    b = scale_battery(layer.geometry, layer.size, layer.centre, contrast)
+def _record_battery(recorder: MiddleUnitRecorder, contrast: float) -> BatteryResponses:
+    b = scale_battery(recorder.geometry, recorder.image_size, recorder.centre, contrast)
     signs = np.array([contrast, -contrast])
     annuli = partial(stimuli.annulus_images, outer=float(b.radius[-1]))
     spots = partial(_spot_grid_images, radius=(b.offset[1] - b.offset[0]) / 2)
     gratings = partial(stimuli.grating_images, contrast=signs[:1])
     edges = partial(stimuli.edge_images, contrast=signs[:1])
-    colours = [
-        partial(stimuli.disk_images, colour=colour)
-        for colour in [*stimuli.COLOUR_AXES.values()][1:]
-    ]
-    disks = layer.disks(b.radius, contrast)
-    grey = disks[..., np.isin(b.radius, b.coloured)]
+    disks = recorder.record_disks(b.radius, contrast)
+    colours = [disks[..., np.isin(b.radius, b.coloured_radius)]]
+    for colour in [*stimuli.COLOUR_AXES.values()][1:]:
+        draw = partial(stimuli.disk_images, colour=colour)
+        colours.append(recorder.record(draw, contrast=signs, radius=b.coloured_radius))
     return BatteryResponses(
-        b,
-        layer.unit,
-        layer.centre,
-        layer.grey[0].cpu().numpy(),
-        disks,
-        layer.answers(annuli, contrast=signs, inner=b.radius[:-1:2]),
-        layer.answers(spots, contrast=signs, row=b.offset, column=b.offset),
-        layer.answers(gratings, frequency=b.frequency, orientation=b.orientation, phase=b.phase),
-        layer.answers(edges, direction=b.direction),
-        np.stack(
-            [grey, *(layer.answers(c, contrast=signs, radius=b.coloured) for c in colours)], 1
+        battery=b,
+        unit=recorder.unit,
+        centre=recorder.centre,
+        grey=recorder.grey_response[0].cpu().numpy(),
+        disks=disks,
+        annuli=recorder.record(annuli, contrast=signs, inner=b.radius[:-1:2]),
+        spots=recorder.record(spots, contrast=signs, row=b.offset, column=b.offset),
+        gratings=recorder.record(
+            gratings, frequency=b.frequency, orientation=b.orientation, phase=b.phase
         ),
+        edges=recorder.record(edges, direction=b.direction),
+        colours=np.stack(colours, 1),
     )
 
 

@@ -1,28 +1,30 @@
-"""Numbers about responses to simple stimuli: size, sign, orientation, frequency and colour tuning.
+"""Tuning indices of units: size, sign, orientation, spatial frequency and colour.
 
-Responses are those of `deepsal.rf.tuning_indices.battery`: before the rectifier, less that to
-grey, so a negative response is inhibition. A unit that nothing excites has no tuning: NaN, never 0.
+Responses are `BatteryResponses`: before the rectifier and minus the response to grey, so that a
+negative response is inhibition. The index of a unit that nothing excites is NaN, never 0.
+
+Shapes: U units, R radii, F frequencies, O orientations, P phases.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.tuning.battery import BatteryResponses
-
-FloatArray = NDArray[np.float64]
-ResponseArray = NDArray[np.floating[Any]]
+from deepsal.rf.tuning.recording import ResponseArray
 
 
 def tuning_indices(responses: BatteryResponses) -> dict[str, FloatArray]:
-    """Summarise each unit by the measures of this module, `{measure: (U,)}`.
+    """Summarise each unit by the indices of this module.
 
-    ssi: `ssi` · radius: of the disk it prefers, pixels · sign: `on_off_index` of disks · osi and
-    orientation (degrees): `orientation_selectivity` at the best frequency · frequency: the
-    preferred one, cycles per pixel · colour: `colour_opponency_index`.
-    `deepsal.statistics.bootstrap_interval` gives intervals over units and the count of those with
-    a value.
+    Args:
+        responses: responses of one layer.
+
+    Returns:
+        `{index: (U,)}`. ssi: `surround_suppression_index` · radius: of the preferred disk, pixels ·
+        sign: `on_off_index` of disks · osi and orientation (degrees): `orientation_selectivity` at
+        the best frequency · frequency: the preferred one, cycles per pixel · colour:
+        `colour_opponency_index`. `deepsal.statistics.bootstrap_interval` returns an interval over
+        units and the number of units with a value.
     """
     b = responses.battery
     gratings = grating_amplitude(responses.gratings, b.phase)
@@ -40,18 +42,18 @@ def tuning_indices(responses: BatteryResponses) -> dict[str, FloatArray]:
 
 
 def size_tuning_curve(disks: ResponseArray) -> ResponseArray:
-    """Return each unit's size tuning (U, R), to that sign of (U, 2, R) which peaks higher."""
+    """Return each unit's size tuning (U, R): the sign of (U, 2, R) with the higher peak."""
     return np.asarray(disks[np.arange(len(disks)), disks.max(2).argmax(1)])
 
 
 def surround_suppression_index(disks: ResponseArray) -> FloatArray:
-    """Return the surround suppression index of answers (U, 2, R) to bright and dark disks, (U,).
+    """Return the surround suppression index of responses (U, 2, R) to bright and dark disks, (U,).
 
     SSI = (peak − plateau)/peak for the sign with the higher peak: peak = max R over radii, plateau
     = R at the largest radius; Cavanaugh, Bair & Movshon 2002, J Neurophysiol 88:2530,
-    doi:10.1152/jn.00692.2001. 0: none, 1: a large disk leaves the unit at rest; above 1: it
-    inhibits it, which a firing rate cannot show and a unit before its rectifier can. NaN where
-    nothing excites the unit (peak ≤ 0).
+    doi:10.1152/jn.00692.2001. 0: no suppression; 1: a large disk leaves the unit at rest; above 1:
+    it inhibits the unit, which a firing rate cannot show. NaN where nothing excites the unit
+    (peak ≤ 0).
 
     >>> responses = [[[1.0, 4.0, 1.0], [-1.0, -4.0, -1.0]], [[0.0, -2.0, 0.0], [0.0] * 3]]
     >>> surround_suppression_index(np.array(responses))
@@ -62,7 +64,7 @@ def surround_suppression_index(disks: ResponseArray) -> FloatArray:
 
 
 def preferred_value(curve: ResponseArray, axis: FloatArray) -> FloatArray:
-    """Return where on an axis (S,) each curve (U, S) peaks, (U,); NaN where the peak is ≤ 0.
+    """Return the value on an axis (S,) at which each curve (U, S) peaks, (U,); NaN if it is ≤ 0.
 
     >>> preferred_value(np.array([[1.0, 3.0, 2.0], [-1.0, -1.0, 0.0]]), np.array([1.0, 2.0, 4.0]))
     array([ 2., nan])
@@ -70,25 +72,25 @@ def preferred_value(curve: ResponseArray, axis: FloatArray) -> FloatArray:
     return np.where(curve.max(1) > 0, axis[curve.argmax(1)], np.nan)
 
 
-def on_off_index(answers: ResponseArray) -> FloatArray:
-    """Return (ON − OFF)/(ON + OFF) of answers (U, 2, …) to bright and dark stimuli, (U,).
+def on_off_index(responses: ResponseArray) -> FloatArray:
+    """Return (ON − OFF)/(ON + OFF) of responses (U, 2, …) to bright and dark stimuli, (U,).
 
-    ON and OFF are the strongest excitation, max(R, 0), by a bright and by a dark stimulus: 1 for a
-    unit that only bright ones excite, −1 for one that only dark ones do; NaN where none does.
+    ON and OFF are the strongest excitation, max(R, 0), by a bright and by a dark stimulus. 1 if
+    only bright stimuli excite the unit, −1 if only dark stimuli do, NaN if none does.
 
     >>> on_off_index(np.array([[[1.0, 3.0], [-1.0, 1.0]], [[0.0, -1.0], [-2.0, 0.0]]])).tolist()
     [0.5, nan]
     """
-    on, off = np.maximum(answers.reshape(len(answers), 2, -1).max(2), 0).T
+    on, off = np.maximum(responses.reshape(len(responses), 2, -1).max(2), 0).T
     return _ratio(on - off, on + off)
 
 
 def grating_amplitude(gratings: ResponseArray, phase: FloatArray) -> FloatArray:
-    """Return what each grating does whatever its phase, (U, F, O), of (U, F, O, P).
+    """Return the response amplitude to each grating over its phases, (U, F, O) of (U, F, O, P).
 
-    The larger of F0 = max(mean R, 0) and F1 = |2/P Σ R exp(−iφ)|, φ = `phase` in degrees, evenly
-    over 360: chosen per unit at its strongest, as is done for complex and simple cells (Skottun et
-    al. 1991, Vision Res 31:1079, doi:10.1016/0042-6989(91)90033-2).
+    F0 = max(mean R, 0) or F1 = |2/P Σ R exp(−iφ)|, φ = `phase` in degrees, evenly over 360. The one
+    with the larger maximum is taken for each unit, as for complex and simple cells (Skottun et al.
+    1991, Vision Res 31:1079, doi:10.1016/0042-6989(91)90033-2).
 
     >>> phase = np.array([0.0, 90.0, 180.0, 270.0])
     >>> simple, complex_ = np.cos(np.deg2rad(phase - 30)), np.array([2.0, 2.5, 2.0, 1.5])
@@ -98,19 +100,18 @@ def grating_amplitude(gratings: ResponseArray, phase: FloatArray) -> FloatArray:
     mean = np.maximum(gratings.mean(-1), 0)
     modulated = np.abs((gratings * np.exp(-1j * np.deg2rad(phase))).mean(-1)) * 2
     simple = modulated.max((1, 2)) >= mean.max((1, 2))
-    found = np.where(simple[:, None, None], modulated, mean)
-    return np.asarray(found, dtype=np.float64)
+    return np.asarray(np.where(simple[:, None, None], modulated, mean), np.float64)
 
 
 def orientation_selectivity(
     curve: ResponseArray, orientation: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the selectivity for and the preferred orientation of (U, O) answers ≥ 0, (U,) each.
+    """Return orientation selectivity and preferred orientation of responses (U, O) ≥ 0, (U,) each.
 
-    OSI = 1 − circular variance = |Σ R exp(2iθ)| / Σ R and half the angle of that sum, in degrees,
+    OSI = 1 − circular variance = |Σ R exp(2iθ)| / Σ R, and half the angle of that sum, in degrees,
     0 … 180; θ = `orientation`, degrees, evenly over 180. Ringach, Shapley & Hawken 2002, J
-    Neurosci 22:5639, doi:10.1523/JNEUROSCI.22-13-05639.2002. 0: all alike, 1: one only, NaN where
-    nothing excites the unit.
+    Neurosci 22:5639, doi:10.1523/JNEUROSCI.22-13-05639.2002. 0: all responses equal; 1: a response
+    to one orientation only; NaN where nothing excites the unit.
 
     >>> angles = np.arange(0.0, 180.0, 45.0)
     >>> osi, best = orientation_selectivity(np.array([[0.0, 3.0, 1.0, 1.0]]), angles)
@@ -124,12 +125,12 @@ def orientation_selectivity(
 
 
 def colour_opponency_index(colours: ResponseArray) -> FloatArray:
-    """Return (C − L)/(C + L) of answers (U, 3, …) to the axes of `stimuli`, (U,).
+    """Return (C − L)/(C + L) of responses (U, 3, …) along `stimuli.COLOUR_AXES`, (U,).
 
     L and C are the strongest excitation, max(R, 0), along luminance and along red-green or
-    blue-yellow: −1 for a unit blind to colour, 1 for one that answers to nothing else, 0 for one
-    that sees a single primary; after the sensitivity ratio C/L of Johnson, Hawken & Shapley 2001,
-    Nat Neurosci 4:409, doi:10.1038/86061. NaN where nothing excites the unit.
+    blue-yellow. −1 for a unit that ignores colour, 1 for one that responds to colour only, 0 for
+    one that reads a single primary; after the sensitivity ratio C/L of Johnson, Hawken & Shapley
+    2001, Nat Neurosci 4:409, doi:10.1038/86061. NaN where nothing excites the unit.
 
     >>> axes = np.array([[[4.0], [1.0], [0.0]], [[1.0], [0.5], [3.0]]])
     >>> colour_opponency_index(axes).tolist()

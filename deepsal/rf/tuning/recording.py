@@ -1,6 +1,7 @@
-"""Units to which stimuli are shown: the middle of a layer, read on a crop, grey subtracted."""
+"""Responses of the middle unit of each channel to stimuli, minus the response to grey."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,26 +12,26 @@ from deepsal.rf.arithmetic import current_number_format
 from deepsal.rf.geometry import FieldGeometry
 from deepsal.rf.mapping.crop import crop_for_unit
 from deepsal.rf.mapping.readout import UnitReadout
+from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.memory import batch_size, run_in_batches
 from deepsal.rf.patches import blank_image
 from deepsal.rf.tuning import stimuli
 
-FloatArray = NDArray[np.float64]
-ResponseArray = NDArray[np.float32]
+ResponseArray = NDArray[np.floating[Any]]
 
 
 class MiddleUnitRecorder:
-    """The middle unit of each of a layer's channels, on the smallest crop that serves them.
+    """Recorder of the middle unit of each channel of a layer, on the smallest crop that suffices.
 
     Args:
-        network: in eval mode, as inside `units.undisturbed`.
-        name: of the layer.
+        network: network in eval mode, as inside `temporary_eval_mode`.
+        name: dotted name of the layer.
         size: (height, width) of the image.
-        geometry: of the layer.
-        pixels: of images per forward pass; None for what memory has room for.
+        geometry: geometry of the layer.
+        pixels_per_pass: pixels of images per forward pass; None for as many as memory allows.
 
     Raises:
-        ValueError: as `deepsal.rf.record_responses`.
+        ValueError: the errors of `record_responses`.
     """
 
     def __init__(
@@ -39,69 +40,77 @@ class MiddleUnitRecorder:
         name: str,
         size: tuple[int, int],
         geometry: FieldGeometry,
-        pixels: int | None,
+        pixels_per_pass: int | None,
     ) -> None:
-        self.size, self.geometry = size, geometry
+        self.image_size, self.geometry = size, geometry
         stride, field, offset = geometry.stride, geometry.size, geometry.offset
         first = [((field[a] - 1) / 2 - offset[a] if field else (stride[a] - 1) / 2) for a in (0, 1)]
         row, column = (max(round(((size[a] - 1) / 2 - first[a]) / stride[a]), 0) for a in (0, 1))
         self.unit = row, column
         self.centre = row * stride[0] + first[0], column * stride[1] + first[1]
-        box, self.at = crop_for_unit(geometry, size, self.unit)
-        self.shape = box.shape
-        self.inner = self.centre[0] - box.top, self.centre[1] - box.left
-        self.like = next(network.parameters(), torch.empty(0))
-        grey = blank_image(self.shape).to(self.like)
-        self.probe = UnitReadout(network, name, grey)
-        if pixels is None:
-            self.batch = batch_size(network, self.probe.activation, grey)
+        box, self.unit_in_crop = crop_for_unit(geometry, size, self.unit)
+        self.crop_size = box.shape
+        self.centre_in_crop = self.centre[0] - box.top, self.centre[1] - box.left
+        self.reference = next(network.parameters(), torch.empty(0))
+        grey = blank_image(self.crop_size).to(self.reference)
+        self.readout = UnitReadout(network, name, grey)
+        if pixels_per_pass is None:
+            self.batch_size = batch_size(network, self.readout.activation, grey)
         else:
-            self.batch = max(1, pixels // (self.shape[0] * self.shape[1]))
-        self.grey = self.read(blank_image(self.shape), self.at)
-        self._check()
+            self.batch_size = max(1, pixels_per_pass // (self.crop_size[0] * self.crop_size[1]))
+        self.grey_response = self.read_units(blank_image(self.crop_size), self.unit_in_crop)
+        self._check_crop()
 
-    def disks(self, radius: FloatArray, contrast: float) -> ResponseArray:
-        """Return what the units answer to bright and dark disks, (U, 2, R)."""
+    def record_disks(self, radius: FloatArray, contrast: float) -> ResponseArray:
+        """Record the responses to bright and dark disks, (U, 2, R)."""
         signs = np.array([contrast, -contrast])
-        return self.answers(stimuli.disk_images, contrast=signs, radius=radius)
+        return self.record(stimuli.disk_images, contrast=signs, radius=radius)
 
-    def read(self, images: Tensor, at: tuple[int, int]) -> Tensor:
-        """Return what the units at a place answer, (S, U)."""
-        images = images.to(self.like).contiguous(memory_format=self.probe.memory_format)
-        z = self.probe.activation(images)
+    def read_units(self, images: Tensor, at: tuple[int, int]) -> Tensor:
+        """Return the responses of the units at (row, column) of the output to S images, (S, U)."""
+        images = images.to(self.reference).contiguous(memory_format=self.readout.memory_format)
+        z = self.readout.activation(images)
         if at[0] >= z.shape[2] or at[1] >= z.shape[3]:
             raise ValueError(
-                f"{self.probe.name} of an image of {self.size} has no unit at {self.unit}: the "
-                f"size or the {self.geometry} is wrong"
+                f"{self.readout.name} of an image of {self.image_size} has no unit at {self.unit}: "
+                f"the size or the {self.geometry} is wrong"
             )
         return z[:, :, at[0], at[1]].float()
 
-    def answers(self, draw: Callable[..., Tensor], **axes: FloatArray) -> ResponseArray:
-        """Return what the units answer to all combinations, less that to grey, (U, *axes)."""
+    def record(self, draw: Callable[..., Tensor], **axes: FloatArray) -> ResponseArray:
+        """Record the responses to all combinations of parameters, minus that to grey, (U, *axes).
+
+        Args:
+            draw: function of `deepsal.rf.tuning.stimuli`: of the size, the centre and `axes`.
+            axes: values of each parameter of the stimuli.
+        """
         mesh = np.meshgrid(*axes.values(), indexing="ij")
         parts: list[Tensor] = []
 
-        def show(part: slice) -> None:
+        def record_part(part: slice) -> None:
             values = [m.ravel()[part] for m in mesh]
-            images = draw(self.shape, self.inner, **dict(zip(axes, values, strict=True)))
-            parts.append(self.read(images, self.at))
+            parameters = dict(zip(axes, values, strict=True))
+            images = draw(self.crop_size, self.centre_in_crop, **parameters)
+            parts.append(self.read_units(images, self.unit_in_crop))
 
-        self.batch = run_in_batches(mesh[0].size, self.batch, show)
+        self.batch_size = run_in_batches(mesh[0].size, self.batch_size, record_part)
         z = torch.cat(parts)
-        noise = 8 * torch.finfo(self.like.dtype).eps * z.abs().max()  # of a sum's order
-        answer = torch.where((z - self.grey).abs() > noise, z - self.grey, 0).cpu().numpy()
-        return np.asarray(answer.T.reshape(-1, *mesh[0].shape))
+        rounding = 8 * torch.finfo(self.reference.dtype).eps * z.abs().max()  # order of sums
+        change = z - self.grey_response
+        response = torch.where(change.abs() > rounding, change, 0).cpu().numpy()
+        return np.asarray(response.T.reshape(-1, *mesh[0].shape))
 
-    def _check(self) -> None:
-        """Compare a crop's answer, beside another crop, with that of the whole image."""
+    def _check_crop(self) -> None:
+        """Compare the response on a crop, in a batch with another, with that on the whole image."""
         angle = [30.0]
-        step = stimuli.edge_images(self.shape, self.inner, angle)
-        small = self.read(torch.cat([step, 1 - step / 2]), self.at)[:1]
-        large = self.read(stimuli.edge_images(self.size, self.centre, angle), self.unit)
-        arithmetic = current_number_format(self.like.dtype, self.like.device.type)
+        edge = stimuli.edge_images(self.crop_size, self.centre_in_crop, angle)
+        small = self.read_units(torch.cat([edge, 1 - edge / 2]), self.unit_in_crop)[:1]
+        whole = stimuli.edge_images(self.image_size, self.centre, angle)
+        large = self.read_units(whole, self.unit)
+        arithmetic = current_number_format(self.reference.dtype, self.reference.device.type)
         if (small - large).abs().max() > arithmetic.tolerance * large.abs().max():
             raise ValueError(
-                f"a crop does not reproduce {self.probe.name} of the full image (computed in "
+                f"a crop does not reproduce {self.readout.name} of the full image (computed in "
                 f"{arithmetic.name}): the network looks beyond its theoretical field, or mixes "
                 "images (batch norm without running statistics); give a size that its strides "
                 "divide"

@@ -1,10 +1,10 @@
-"""Simple stimuli on grey, centred to a fraction of a pixel, whose answers need no gradient.
+"""Simple stimuli on grey: spots, disks, annuli, gratings and edges, centred below a pixel.
 
 All functions return float32 images (S, 3, H, W) in [0, 1]: 0.5 + contrast · pattern · colour, one
 per value of their parameters, which broadcast against each other. A negative contrast is the dark
-stimulus. Positions are (row, column) in pixels, the middle of the first pixel being (0, 0); angles
-are degrees, counter-clockwise, and 0 is horizontal. Borders are one pixel wide ramps, which is what
-a straight edge covers of a pixel.
+stimulus. Positions are (row, column) in pixels, (0, 0) the middle of the first pixel. Angles are
+degrees, counter-clockwise, and 0 is horizontal. Borders are ramps one pixel wide: the part of a
+pixel that a straight edge covers.
 """
 
 from collections.abc import Sequence
@@ -44,12 +44,12 @@ def spot_images(
     Args:
         size: (height, width).
         positions: (S, 2), centres.
-        radius: pixels.
+        radius: radii in pixels.
         contrast: −0.5 … 0.5 from grey.
         colour: direction in RGB, its largest part 1; see `COLOUR_AXES`.
 
     Raises:
-        ValueError: a radius that is not positive, or a contrast that leaves [0, 1].
+        ValueError: a radius is not positive, or a contrast leads out of [0, 1].
 
     >>> spot_images((3, 3), [(1.0, 1.0)], [1.0], [-0.5])[0, 0, 1].tolist()
     [0.25, 0.0, 0.25]
@@ -67,7 +67,7 @@ def disk_images(
     contrast: ParameterValues = (MID_GREY,),
     colour: tuple[float, float, float] = LUMINANCE_AXIS,
 ) -> StimulusImages:
-    """Return filled circles of several radii around one place; see `spot_images`."""
+    """Return filled circles of several radii about one centre; see `spot_images`."""
     return spot_images(size, [centre], radius, contrast, colour)
 
 
@@ -79,10 +79,10 @@ def annulus_images(
     contrast: ParameterValues = (MID_GREY,),
     colour: tuple[float, float, float] = LUMINANCE_AXIS,
 ) -> StimulusImages:
-    """Return rings that leave their middle grey: what only a surround sees; see `spot_images`.
+    """Return rings with a grey middle, which stimulate a surround only; see `spot_images`.
 
     Raises:
-        ValueError: an inner radius of `outer` or more; and what `spot_images` raises.
+        ValueError: an inner radius is `outer` or more; and the errors of `spot_images`.
 
     >>> annulus_images((1, 7), (0.0, 3.0), [1.5], 2.5)[0, 0, 0].tolist()
     [0.5, 1.0, 0.5, 0.5, 0.5, 1.0, 0.5]
@@ -108,16 +108,16 @@ def grating_images(
 
     Args:
         size: (height, width).
-        centre: where the phase is counted from, and the aperture's middle.
+        centre: origin of the phase, and the middle of the aperture.
         frequency: cycles per pixel, up to 0.5.
         orientation: degrees, of the stripes; d grows downwards at 0 and rightwards at 90.
-        phase: degrees; 0 puts a bright stripe on the centre.
+        phase: degrees; at 0 a bright stripe lies on the centre.
         contrast: −0.5 … 0.5, the amplitude.
         aperture: radius in pixels; None fills the image.
-        soft: the aperture is a Gaussian of this standard deviation rather than a disk.
+        soft: True for a Gaussian aperture with `aperture` as its standard deviation.
 
     Raises:
-        ValueError: a frequency outside (0, 0.5], or a contrast or radius as in `spot_images`.
+        ValueError: a frequency is outside (0, 0.5]; and the errors of `spot_images`.
 
     >>> image = grating_images((1, 4), (0.0, 0.0), [0.25], [90.0], [0.0])
     >>> image[0, 0, 0].round(decimals=3).tolist()
@@ -125,7 +125,9 @@ def grating_images(
     """
     cycles = _as_column(frequency)
     if not bool(((cycles > 0) & (cycles <= 0.5)).all()):
-        raise ValueError(f"frequency is {list(frequency)}; pixels carry (0, 0.5] cycles each")
+        raise ValueError(
+            f"frequency is {list(frequency)}; it must lie in (0, 0.5] cycles per pixel"
+        )
     grid = _grid(size, centre)
     wave = torch.cos(
         2 * torch.pi * cycles * _distance_across(grid, orientation) + _as_column(phase).deg2rad()
@@ -148,7 +150,7 @@ def edge_images(
     Args:
         size: (height, width).
         centre: a point of the edge.
-        direction: degrees, 0 … 360, of someone who walks along it, bright on their right.
+        direction: degrees, 0 … 360, along the edge with the bright side on the right.
         contrast: −0.5 … 0.5, of either side.
 
     >>> edge_images((3, 1), (1.0, 0.0), [0.0])[0, 0, :, 0].tolist()
@@ -183,7 +185,7 @@ def _paint_pattern(
 ) -> Tensor:
     if max(map(abs, colour)) * float(np.abs(contrast).max()) > MID_GREY:
         raise ValueError(
-            f"contrast {list(contrast)} in colour {colour} leaves [0, 1]; it may be −0.5 … 0.5"
+            f"contrast {list(contrast)} in colour {colour} leaves [0, 1]; give −0.5 … 0.5"
         )
     change = _as_column(contrast) * pattern
     return MID_GREY + change[:, None] * torch.tensor(colour).view(3, 1, 1)

@@ -10,7 +10,6 @@ from torchvision.ops import FrozenBatchNorm2d
 from deepsal.rf.claims.controls import (
     control_networks,
     flat_kernel_copy,
-    geometric_sigma,
     shuffled_copy,
     untrained_copy,
 )
@@ -49,7 +48,7 @@ CONTROLS = [lambda n: untrained_copy(n, 0), lambda n: shuffled_copy(n, 0), flat_
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-def test_a_null_is_a_new_network_of_the_same_kind(
+def test_a_control_is_a_new_network_of_the_same_kind(
     control: Callable[[nn.Module], nn.Module],
 ) -> None:
     network = toy()
@@ -68,7 +67,7 @@ def test_a_null_is_a_new_network_of_the_same_kind(
 
 
 @pytest.mark.parametrize("control", [untrained_copy, shuffled_copy])
-def test_random_nulls_repeat_with_their_seed(
+def test_random_controls_repeat_with_their_seed(
     control: Callable[[nn.Module, int], nn.Module],
 ) -> None:
     first, second, other = (control(toy(), seed) for seed in (0, 0, 1))
@@ -132,7 +131,7 @@ def test_shuffled_leaves_a_depthwise_point_alone() -> None:
     assert equal(state(shuffled_copy(network, 0)), state(network))
 
 
-def test_ones_keep_a_constant_image_through_any_depth() -> None:
+def test_flat_kernels_keep_a_constant_image_through_any_depth() -> None:
     network = flat_kernel_copy(toy()).eval()
     assert network(torch.full((1, 3, 16, 16), 2.0))[0, :, 6, 6].tolist() == pytest.approx(
         [2.0] * 4, rel=1e-4
@@ -143,28 +142,22 @@ def test_ones_keep_a_constant_image_through_any_depth() -> None:
     )
 
 
-def test_ones_have_the_width_that_geometry_says() -> None:
+def test_flat_kernels_have_the_width_of_their_geometry() -> None:
     vgg19: list[nn.Module] = []
     for convolutions in (2, 2, 4, 4, 4):
         for _ in range(convolutions):
             vgg19 += [nn.Conv2d(3 if not vgg19 else 1, 1, 3, padding=1), nn.ReLU()]
         vgg19 += [nn.AvgPool2d(2)]  # its gradient repeats
-    assert geometric_sigma(vgg19) == pytest.approx(31.43, abs=0.01)
-    assert measured(nn.Sequential(*vgg19), 352) == pytest.approx(geometric_sigma(vgg19), rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    "module",
-    [nn.Conv2d(3, 2, 5, stride=3), nn.Conv2d(3, 2, 3, dilation=4), nn.AvgPool2d(3, 3)],
-)
-def test_strides_and_dilations_count_in_pixels(module: nn.Module) -> None:
-    modules = [nn.Conv2d(3, 3, 3, stride=2), nn.Sequential(module, nn.BatchNorm2d(2))]
-    network = nn.Sequential(modules[0], module)
-    assert measured(network, 96) == pytest.approx(geometric_sigma(modules), rel=1e-3)
+    variances = [  # Σ (k² − 1)/12 · stride² of convolutions, (s² − 1)/12 · stride² of poolings
+        (8 * convolutions + 3) / 12 * 4**stage for stage, convolutions in enumerate((2, 2, 4, 4, 4))
+    ]
+    expected = np.sqrt(sum(variances))
+    assert expected == pytest.approx(31.43, abs=0.01)
+    assert measured(nn.Sequential(*vgg19), 352) == pytest.approx(expected, rel=1e-3)
 
 
 def measured(network: nn.Module, side: int) -> float:
-    """Width of the gradient of the middle unit of an all-ones network."""
+    """Width of the gradient of the middle unit of an network of flat kernels."""
     image = torch.ones(1, 3, side, side, dtype=torch.float64, requires_grad=True)
     response = flat_kernel_copy(network).double()(image)
     response[0, 0, response.shape[2] // 2, response.shape[3] // 2].backward()
@@ -175,19 +168,19 @@ def measured(network: nn.Module, side: int) -> float:
     return float(np.sqrt(np.average((at - centre) ** 2, weights=profile)))
 
 
-def test_every_null_in_one_call() -> None:
+def test_every_control_in_one_call() -> None:
     network, task = toy(), toy()
     controls = control_networks(network, task, seeds=(3, 5))
     assert [*controls] == [
-        *("untrained/3", "untrained/5", "shuffled/3", "shuffled/5", "ones", "other_task")
+        *("untrained/3", "untrained/5", "shuffled/3", "shuffled/5", "flat_kernels", "other_task")
     ]
     assert controls["other_task"] is task
     assert equal(state(controls["untrained/5"]), state(untrained_copy(network, 5)))
     assert equal(state(controls["shuffled/3"]), state(shuffled_copy(network, 3)))
-    assert equal(state(controls["ones"]), state(flat_kernel_copy(network)))
+    assert equal(state(controls["flat_kernels"]), state(flat_kernel_copy(network)))
 
 
-def test_a_residual_network_has_all_nulls() -> None:
+def test_a_residual_network_has_all_controls() -> None:
     image = torch.rand(1, 3, 64, 64)
     for control in control_networks(resnet18(weights=None).eval()).values():
         assert control(image).isfinite().all()
@@ -214,7 +207,6 @@ NORMED = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 2, 3))
         (lambda: shuffled_copy(NORMED, 0), "are computed: remove their parametrisation"),
         (lambda: flat_kernel_copy(nn.Linear(2, 2)), "Linear has no nn.Conv2d"),
         (lambda: shuffled_copy(nn.Linear(2, 2), 0), "Linear has no nn.Conv2d"),
-        (lambda: geometric_sigma([nn.ConvTranspose2d(3, 2, 3)]), "no closed form"),
         (
             lambda: control_networks(toy(), nn.Conv2d(3, 6, 3)),
             "other_task is not the same architecture",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepsal.rf.claims import rules
-from deepsal.rf.claims.measurements import NetworkMeasurements
+from deepsal.rf.claims.measurements import PatternMeasurements
 from deepsal.rf.claims.rules import ClaimRow, interval_over_units, threshold_outcome
 from deepsal.statistics import Interval
 
@@ -14,19 +14,14 @@ UNITS = 20
 BEFORE = np.eye(UNITS)[::-1] + 1.0
 
 
-def drawn(reinjected: Any, spread: Any = 1.0, **control: float) -> NetworkMeasurements:
-    known = {"blank": 1.5, "noise": 1.5, "scrambled": 1.5} | control
-    return NetworkMeasurements(
-        field={},
-        half={},
-        measures={},
-        activation={},
-        weights={},
-        units={"conv5": [*range(UNITS)]},
+def drawn(reinjected: Any, spread: Any = 1.0, **reference: float) -> PatternMeasurements:
+    values = {"blank": 1.5, "noise": 1.5, "scrambled": 1.5} | reference
+    return PatternMeasurements(
+        units=[*range(UNITS)],
         pattern=np.zeros((UNITS, 3, 2, 2), np.float32),
         spread=np.broadcast_to(np.asarray(spread, dtype=float), UNITS).copy(),
-        reinjected=np.asarray(reinjected, dtype=float),
-        control={name: np.full((UNITS, UNITS), value) for name, value in known.items()},
+        reinjected_responses=np.asarray(reinjected, dtype=float),
+        reference_responses={n: np.full((UNITS, UNITS), value) for n, value in values.items()},
     )
 
 
@@ -88,8 +83,10 @@ def test_all_that_answers_more_than_to_a_blank_is_not_inhibited() -> None:
 def test_units_are_channels_of_the_map() -> None:
     after = replace(
         drawn(np.eye(UNITS)[:8, ::-1] + 1),
-        units={"conv5": [19, 18, 17, 16, 15, 14, 13, 12]},
-        control={name: np.full((8, UNITS), 1.5) for name in ("blank", "noise", "scrambled")},
+        units=[19, 18, 17, 16, 15, 14, 13, 12],
+        reference_responses={
+            name: np.full((8, UNITS), 1.5) for name in ("blank", "noise", "scrambled")
+        },
     )
     rows = measured(rules.decide_pattern_excitation([after], [after], "conv5"))
     assert rows["own unit"].effect.estimate == rows["over blank"].effect.estimate == 1
@@ -107,7 +104,7 @@ def test_units_are_channels_of_the_map() -> None:
         (np.nan, np.nan, 1, "undecided"),
     ],
 )
-def test_an_interval_lies_on_a_side_of_a_bar_or_across_it(
+def test_an_interval_lies_on_a_side_of_a_threshold_or_across_it(
     low: float, high: float, sign: int, outcome: str
 ) -> None:
     assert threshold_outcome(Interval(0.5, low, high, 20), 0.5, sign) == outcome

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepsal.rf.claims.measurements import NetworkMeasurements
+from deepsal.rf.claims.measurements import NetworkMeasurements, PatternMeasurements
 from deepsal.rf.claims.rules import ClaimRow
 from deepsal.rf.claims.verdict import decide_claims
 
@@ -23,9 +23,9 @@ def drawn(seed: int, centre_surround: float = 0.0, **more: Any) -> NetworkMeasur
     numbers = {m: random.normal(size=UNITS) for m in ("csi", "ssi", "k")}
     return NetworkMeasurements(
         field={stage: field() for stage in STAGES},
-        half={},
+        half_fields={},
         measures={stage: {"centre_surround": yes, **numbers} for stage in STAGES},
-        activation={stage: random.normal(size=(90, 6)).astype(np.float32) for stage in STAGES},
+        activations={stage: random.normal(size=(90, 6)).astype(np.float32) for stage in STAGES},
         weights={f"{s}.weight": torch.tensor(random.normal(size=(2, 2))) for s in STAGES},
         units={stage: [*range(UNITS)] for stage in STAGES},
         **more,
@@ -39,12 +39,12 @@ def learnt(before: NetworkMeasurements, share: float, **more: Any) -> NetworkMea
     return replace(other, field=kept, **more)
 
 
-CONTROLS = {"untrained/0": drawn(5), "untrained/1": drawn(6), "ones": drawn(7)}
+CONTROLS = {"untrained/0": drawn(5), "untrained/1": drawn(6), "flat_kernels": drawn(7)}
 
 
 def row(rows: list[ClaimRow], claim: str, stage: str, measure: str) -> ClaimRow:
-    (found,) = (r for r in rows if r[:3] == (claim, stage, measure))
-    return found
+    (match,) = (r for r in rows if r[:3] == (claim, stage, measure))
+    return match
 
 
 def test_what_hardly_changed_and_what_did_is_told_apart() -> None:
@@ -80,30 +80,30 @@ def test_displacement_and_cka_inform() -> None:
         (0.0, 0.5, 0.0, "undecided"),
     ],
 )
-def test_centre_surround_needs_most_units_and_more_than_before_and_nulls(
+def test_centre_surround_needs_most_units_and_more_than_before_and_controls(
     before: float, after: float, control: float, outcome: str
 ) -> None:
     rows = decide_claims(
         drawn(0, before), drawn(1, after), {**CONTROLS, "shuffled/0": drawn(8, control)}
     )
-    found = row(rows, "P3", "conv5", "centre-surround")
-    assert found.outcome == outcome
-    assert found.effect.estimate == pytest.approx(after)
-    assert found.reference_estimate == max(before, control)
+    decided = row(rows, "P3", "conv5", "centre-surround")
+    assert decided.outcome == outcome
+    assert decided.effect.estimate == pytest.approx(after)
+    assert decided.reference_estimate == max(before, control)
 
 
 def test_patterns_are_judged_where_all_networks_have_them() -> None:
-    own: dict[str, Any] = {
-        "pattern": np.zeros((UNITS, 3, 2, 2), np.float32),
-        "spread": np.ones(UNITS),
-        "reinjected": np.eye(UNITS),
-        "control": {name: np.ones((UNITS, UNITS)) for name in ("blank", "noise", "scrambled")},
-    }
-    rows = decide_claims(drawn(0, **own), drawn(1, **own), CONTROLS)
+    patterns = PatternMeasurements(
+        units=[*range(UNITS)],
+        pattern=np.zeros((UNITS, 3, 2, 2), np.float32),
+        spread=np.ones(UNITS),
+        reinjected_responses=np.eye(UNITS),
+        reference_responses={n: np.ones((UNITS, UNITS)) for n in ("blank", "noise", "scrambled")},
+    )
+    after = drawn(1, patterns=patterns)
+    rows = decide_claims(drawn(0, patterns=patterns), after, CONTROLS)
     assert {r.claim for r in rows} == {"P1", "P2", "P3", "P4", "P5"}
-    assert not [
-        r for r in decide_claims(drawn(0), drawn(1, **own), CONTROLS) if r.claim in ("P4", "P5")
-    ]
+    assert not [r for r in decide_claims(drawn(0), after, CONTROLS) if r.claim in ("P4", "P5")]
 
 
 def test_p_values_are_adjusted_over_all_measures() -> None:
@@ -118,20 +118,20 @@ def test_p_values_are_adjusted_over_all_measures() -> None:
 
 
 def test_too_few_units_are_undecided() -> None:
-    def few(portrait: NetworkMeasurements) -> NetworkMeasurements:
+    def few(measured: NetworkMeasurements) -> NetworkMeasurements:
         kept = np.where(np.arange(UNITS) < 5, 1, np.nan).astype(np.float32)
-        gone = {s: f * kept[:, None, None, None] for s, f in portrait.field.items()}
-        return replace(portrait, field=gone)
+        gone = {s: f * kept[:, None, None, None] for s, f in measured.field.items()}
+        return replace(measured, field=gone)
 
     rows = decide_claims(few(drawn(0)), few(drawn(0)), CONTROLS)
-    found = row(rows, "P1", "conv1", "cosine")
-    assert found.outcome == "undecided"
-    assert found.effect.count == 5
+    decided = row(rows, "P1", "conv1", "cosine")
+    assert decided.outcome == "undecided"
+    assert decided.effect.count == 5
 
 
-def test_portraits_of_other_units_are_refused() -> None:
+def test_measurements_of_other_units_are_refused() -> None:
     other = replace(drawn(1), units={"conv1": [0]})
-    with pytest.raises(ValueError, match="'ones' has other layers or units"):
-        decide_claims(drawn(0), drawn(1), {"ones": other})
-    with pytest.raises(ValueError, match="2 portraits before and 3 after"):
+    with pytest.raises(ValueError, match="'flat_kernels' was measured on other layers or units"):
+        decide_claims(drawn(0), drawn(1), {"flat_kernels": other})
+    with pytest.raises(ValueError, match="2 networks before and 3 after"):
         decide_claims([drawn(0)] * 2, [drawn(1)] * 3, CONTROLS)

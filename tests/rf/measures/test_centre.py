@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepsal.rf.measures.centre import box_averaging_matrices, locate_centre, signed_luminance
+from deepsal.rf.measures.centre import box_averaging_matrices, locate_centre
 
 Maps = NDArray[np.float64]
 
@@ -50,9 +50,10 @@ def test_boxes_average_pixels_and_show_where_they_leave_the_axis() -> None:
     assert matrix[1, 0] @ np.arange(6.0) == pytest.approx(2)
 
 
-def test_colours_are_averaged_and_other_layouts_refused() -> None:
-    field = np.arange(24, dtype=np.float32).reshape(1, 3, 2, 4)
-    assert signed_luminance(field) == pytest.approx(field.mean(1))
-    assert signed_luminance(field[:, 1]) == pytest.approx(field[:, 1])
-    with pytest.raises(ValueError, match=r"field must be \(U, 3, h, w\).*not \(1, 2, 2, 4\)"):
-        signed_luminance(field[:, :2])
+def test_polarity_is_the_sign_of_the_centre_also_of_a_surround_as_large() -> None:
+    def dog(k: float, x: float = 45) -> Maps:
+        q = squares(91, 45, x)
+        return np.asarray(np.exp(-q / 32) - k / 4 * np.exp(-q / 128))
+
+    fields = np.stack([dog(0.9), -dog(0.9), dog(1.2, x=54), -np.exp(-squares(91, 45, 45) / 18)])
+    assert locate_centre(fields)[2].tolist() == [1, -1, 1, -1]

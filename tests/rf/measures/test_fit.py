@@ -17,7 +17,7 @@ Maps = NDArray[np.float64]
 SIDES = {2: 45, 4: 81, 8: 161}
 UNITS = 12
 RATIO = 2.5
-NULLS = ["gaussian", "gabor", "white", "smooth"]
+OTHERS = ["gaussian", "gabor", "white", "smooth"]
 
 
 def planted(kind: str, sigma: int, k: float = 0) -> tuple[Maps, Maps]:
@@ -56,8 +56,8 @@ def noisy(kind: str, sigma: int, noise: float, k: float = 0) -> tuple[Maps, Maps
 @pytest.mark.parametrize("k", [0.3, 0.55, 0.9])
 def test_a_planted_surround_is_measured_in_pixels_of_the_field(sigma: int, k: float) -> None:
     w, places = planted("dog", sigma, k)
-    found = fit_field_models(w)
-    ac, inner, surround, outer, y, x, b = found.dog.T
+    fits = fit_field_models(w)
+    ac, inner, surround, outer, y, x, b = fits.dog.T
     assert np.hypot(y - places[:, 0], x - places[:, 1]).max() < 0.01 * sigma
     assert inner == pytest.approx(sigma, rel=0.01)
     assert outer == pytest.approx(RATIO * sigma, rel=0.02)
@@ -65,7 +65,7 @@ def test_a_planted_surround_is_measured_in_pixels_of_the_field(sigma: int, k: fl
     assert np.abs(ac) == pytest.approx(1, rel=0.02)
     assert surround / ac == pytest.approx(k / RATIO**2, rel=0.05)
     assert b == pytest.approx(0, abs=1e-3)
-    assert found.k == pytest.approx(k, rel=0.02)
+    assert fits.k == pytest.approx(k, rel=0.02)
 
 
 @pytest.mark.parametrize("sigma", [2, 4, 8])
@@ -74,24 +74,24 @@ def test_a_surround_in_noise_is_recovered_and_called_one(
     sigma: int, k: float, noise: float
 ) -> None:
     w, other, places = noisy("dog", sigma, noise, k)
-    found = fit_field_models(w, other)
-    assert np.median(found.k) == pytest.approx(k, abs=0.1)
-    assert np.median(found.dog[:, 1]) == pytest.approx(sigma, rel=0.05)
-    assert np.median(np.hypot(*(found.dog[:, 4:6] - places).T)) < 0.1 * sigma
-    assert found.converged.mean() > 0.9
-    assert (np.nanargmin(found.aicc, 1) == FIELD_MODELS.index("dog")).mean() > 0.8
-    assert is_centre_surround(found).mean() > 0.7
+    fits = fit_field_models(w, other)
+    assert np.median(fits.k) == pytest.approx(k, abs=0.1)
+    assert np.median(fits.dog[:, 1]) == pytest.approx(sigma, rel=0.05)
+    assert np.median(np.hypot(*(fits.dog[:, 4:6] - places).T)) < 0.1 * sigma
+    assert fits.converged.mean() > 0.9
+    assert (np.nanargmin(fits.aicc, 1) == FIELD_MODELS.index("dog")).mean() > 0.8
+    assert is_centre_surround(fits).mean() > 0.7
 
 
-@pytest.mark.parametrize("kind", NULLS)
+@pytest.mark.parametrize("kind", OTHERS)
 def test_at_most_one_in_twenty_others_is_called_centre_surround(kind: str) -> None:
-    found = [
+    tested = [
         fit_field_models(*noisy(kind, sigma, noise)[:2])
         for sigma in SIDES
-        for noise in ((0.05, 0.2) if kind in NULLS[:2] else (0.2,))
+        for noise in ((0.05, 0.2) if kind in OTHERS[:2] else (0.2,))
     ]
-    blind = [replace(f, held_out=np.full_like(f.held_out, np.nan)) for f in found]
-    for fits in (found, blind):
+    blind = [replace(f, held_out=np.full_like(f.held_out, np.nan)) for f in tested]
+    for fits in (tested, blind):
         assert np.concatenate([is_centre_surround(f) for f in fits]).mean() <= 0.05
 
 
@@ -116,18 +116,17 @@ def test_gaussians_and_gabors_are_told_by_their_score_and_measured(sigma: int) -
 
 def test_held_out_noise_is_not_explained_and_a_held_out_field_is() -> None:
     w, other, _ = noisy("dog", 4, 0.05, 0.9)
-    found = fit_field_models(w, other)
-    assert (found.held_out[:, 1] > found.held_out[:, 0]).all()
-    assert np.median(found.r2[:, 1] - found.held_out[:, 1]) == pytest.approx(0, abs=0.05)
+    fits = fit_field_models(w, other)
+    assert (fits.held_out[:, 1] > fits.held_out[:, 0]).all()
+    assert np.median(fits.r2[:, 1] - fits.held_out[:, 1]) == pytest.approx(0, abs=0.05)
     noise, more, _ = noisy("white", 4, 0.05)
     assert (fit_field_models(noise, more).held_out < 0.02).all()
     assert np.isnan(fit_field_models(w).held_out).all()
 
 
 def test_effective_pixels_are_all_of_white_noise_and_few_of_smooth() -> None:
-    assert np.median(fit_field_models(noisy("gaussian", 2, 0.2)[0]).effective) == pytest.approx(
-        1024, rel=0.1
-    )
+    fits = fit_field_models(noisy("gaussian", 2, 0.2)[0])
+    assert np.median(fits.effective_pixels) == pytest.approx(1024, rel=0.1)
     white = np.random.default_rng(5).normal(size=(24, 32, 32))
     for sigma in (1.0, 1.5):
         smooth = gaussian_filter(white, (0, sigma, sigma), mode="wrap")
@@ -138,21 +137,21 @@ def test_effective_pixels_are_all_of_white_noise_and_few_of_smooth() -> None:
 def test_a_unit_without_a_field_has_no_fit_and_spoils_no_other() -> None:
     w, _ = planted("dog", 2, 0.9)
     holes = np.concatenate([w[:2], np.full_like(w[:1], np.nan), np.zeros_like(w[:1])])
-    found, alone = fit_field_models(holes, holes), fit_field_models(w[:2])
-    assert found.k[:2] == pytest.approx(alone.k)
-    for value in (found.dog, found.gaussian, found.gabor, found.aicc, found.r2, found.held_out):
+    fits, alone = fit_field_models(holes, holes), fit_field_models(w[:2])
+    assert fits.k[:2] == pytest.approx(alone.k)
+    for value in (fits.dog, fits.gaussian, fits.gabor, fits.aicc, fits.r2, fits.held_out):
         assert np.isnan(value[2:]).all()
-    assert np.isnan(found.k[2:]).all()
-    assert np.isnan(found.effective[2:]).all()
-    assert not found.converged[2:].any()
-    assert is_centre_surround(found).tolist() == [True, True, False, False]
+    assert np.isnan(fits.k[2:]).all()
+    assert np.isnan(fits.effective_pixels[2:]).all()
+    assert not fits.converged[2:].any()
+    assert is_centre_surround(fits).tolist() == [True, True, False, False]
 
 
 def test_a_field_of_fewer_pixels_than_parameters_has_no_score() -> None:
     tiny = np.random.default_rng(0).normal(size=(3, 3, 3, 2)).astype(np.float32)
-    found = fit_field_models(tiny)
-    assert np.isnan(found.aicc).all()
-    assert not is_centre_surround(found).any()
+    fits = fit_field_models(tiny)
+    assert np.isnan(fits.aicc).all()
+    assert not is_centre_surround(fits).any()
 
 
 def test_colour_and_luminance_fields_fit_alike_and_nothing_fits_nothing() -> None:
@@ -160,5 +159,5 @@ def test_colour_and_luminance_fields_fit_alike_and_nothing_fits_nothing() -> Non
     colour = np.repeat(w[:, None], 3, 1).astype(np.float32)
     assert fit_field_models(colour).k == pytest.approx(fit_field_models(w).k, rel=1e-3)
     assert fit_field_models(colour[:0]).dog.shape == (0, 7)
-    with pytest.raises(ValueError, match="other must have the shape of field"):
+    with pytest.raises(ValueError, match="test_field must have the shape of field"):
         fit_field_models(colour, colour[:2])

@@ -2,14 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deepsal.rf.measures.profile import (
-    field_correlation,
-    field_extent,
-    finite_median,
-    luminance_field,
-    radial_profile,
-    smooth_field,
-)
+from deepsal.rf.measures.profile import field_extent, luminance_field, radial_profile, smooth_field
 
 
 def gaussian(sigma: float, side: int = 41) -> NDArray[np.float32]:
@@ -28,20 +21,9 @@ def test_extent_ignores_sign_and_gain() -> None:
     assert field_extent(-7 * gaussian(3)) == pytest.approx(field_extent(gaussian(3)))
 
 
-def test_correlation_ignores_gain_and_sees_a_sign_change() -> None:
-    field = np.random.default_rng(0).normal(size=(3, 3, 9, 9)).astype(np.float32)
-    gains = np.array([2.0, 0.1, -1.0], dtype=np.float32)[:, None, None, None]
-    assert field_correlation(field, gains * field) == pytest.approx([1, 1, -1])
-    other = np.random.default_rng(1).normal(size=(3, 3, 9, 9)).astype(np.float32)
-    assert (np.abs(field_correlation(field, other)) < 0.3).all()
-
-
-def test_a_missing_field_has_no_measure_and_does_not_move_the_median() -> None:
+def test_a_missing_field_has_no_extent() -> None:
     field = np.concatenate([gaussian(3), gaussian(5), np.full_like(gaussian(3), np.nan)])
     assert np.isnan(field_extent(field)).tolist() == [False, False, True]
-    assert np.isnan(field_correlation(field, field)).tolist() == [False, False, True]
-    assert finite_median(field_extent(field)) == pytest.approx(field_extent(field)[:2].mean())
-    assert np.isnan(finite_median(np.array([np.nan])))
 
 
 def test_smoothing_keeps_the_mass_and_takes_a_checkerboard_out() -> None:
@@ -57,6 +39,14 @@ def test_luminance_is_blind_to_colour_opponency() -> None:
     opponent = np.zeros((1, 3, 5, 5), np.float32)
     opponent[:, 0], opponent[:, 1] = 1, -1
     assert not luminance_field(opponent).any()
+
+
+def test_colours_are_averaged_and_other_layouts_refused() -> None:
+    field = np.arange(24, dtype=np.float32).reshape(1, 3, 2, 4)
+    assert luminance_field(field) == pytest.approx(field.mean(1))
+    assert luminance_field(field[:, 1]) == pytest.approx(field[:, 1])
+    with pytest.raises(ValueError, match=r"field must be \(U, 3, h, w\).*not \(1, 2, 2, 4\)"):
+        luminance_field(field[:, :2])
 
 
 @pytest.mark.parametrize("side", [41, 40])

@@ -6,8 +6,11 @@ from deepsal.rf.measures import shape
 
 Maps = NDArray[np.float64]
 MEASURES = [
-    *(shape.spatial_opponency, shape.radial_r2, shape.centre_surround_index, shape.surround_index),
-    *(shape.centre_polarity, shape.anisotropy),
+    shape.spatial_opponency,
+    shape.radial_r2,
+    shape.centre_surround_index,
+    shape.surround_index,
+    shape.anisotropy,
 ]
 AT = np.arange(91) - 45.0
 
@@ -44,15 +47,10 @@ def test_opponency_and_surround_index_of_a_disc_are_those_of_its_integrals(k: fl
         np.exp(-(zero**2) / (2 * (ratio * sigma) ** 2)),
     )
     plus, minus = (1 - rim) - k * (1 - outer), k * outer - rim
-    found = np.stack([dog(k), -3 * dog(k, y=4.3, x=-6.8)])
-    assert shape.surround_index(found) == pytest.approx(minus / plus, abs=0.02)
-    assert shape.spatial_opponency(found) == pytest.approx(1 - (1 - k) / (plus + minus), abs=0.01)
-    assert shape.radial_r2(found) == pytest.approx(1, abs=0.01)
-
-
-def test_polarity_is_the_sign_of_the_centre_also_of_a_surround_as_large() -> None:
-    fields = np.stack([dog(0.9), -dog(0.9), dog(1.2, x=9), -gaussian(3)])
-    assert shape.centre_polarity(fields).tolist() == [1, -1, 1, -1]
+    fields = np.stack([dog(k), -3 * dog(k, y=4.3, x=-6.8)])
+    assert shape.surround_index(fields) == pytest.approx(minus / plus, abs=0.02)
+    assert shape.spatial_opponency(fields) == pytest.approx(1 - (1 - k) / (plus + minus), abs=0.01)
+    assert shape.radial_r2(fields) == pytest.approx(1, abs=0.01)
 
 
 def test_anisotropy_is_that_of_the_variances_along_the_axes() -> None:
@@ -89,15 +87,3 @@ def test_redundancy_is_the_mean_of_the_correlation_matrix_off_its_diagonal() -> 
         expected, abs=1e-5
     )
     assert np.isnan(shape.unit_redundancy(np.concatenate([field[:1], missing])))
-
-
-def test_colour_opponency_tells_red_against_green_from_red_alone() -> None:
-    blob = gaussian(5)
-    weights = np.array([[1, 1, 1], [1, 0, 0], [1, -1, 0], [1, -0.5, -0.5], [np.nan] * 3])
-    field = weights[:, :, None, None] * blob
-    assert shape.colour_opponency(field)[:4] == pytest.approx([0, 0, 1, 1])
-    assert np.isnan(shape.colour_opponency(field)[4])
-    noise = np.random.default_rng(2).normal(size=(1, 3, 90, 90))
-    assert shape.colour_opponency(noise)[0] == pytest.approx(1 - 1 / np.sqrt(3), abs=0.01)
-    with pytest.raises(ValueError, match="to have colours"):
-        shape.colour_opponency(blob[None])

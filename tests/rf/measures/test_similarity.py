@@ -8,6 +8,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from deepsal.rf.measures.similarity import (
+    field_correlation,
     field_cosine,
     field_gain,
     field_shift,
@@ -52,6 +53,14 @@ def test_the_cosine_sees_a_changed_net_response() -> None:
     assert field_cosine(before, before + 1) == pytest.approx(1 / np.sqrt(2))
 
 
+def test_correlation_ignores_gain_and_sees_a_sign_change() -> None:
+    field = np.random.default_rng(0).normal(size=(3, 3, 9, 9)).astype(np.float32)
+    gains = np.array([2.0, 0.1, -1.0], dtype=np.float32)[:, None, None, None]
+    assert field_correlation(field, gains * field) == pytest.approx([1, 1, -1])
+    other = np.random.default_rng(1).normal(size=(3, 3, 9, 9)).astype(np.float32)
+    assert (np.abs(field_correlation(field, other)) < 0.3).all()
+
+
 @pytest.mark.parametrize(
     ("row", "column", "within"), [(35, 23, 1e-3), (30, 30, 1e-6), (33.4, 28.75, 0.05)]
 )
@@ -66,6 +75,7 @@ def test_a_missing_or_empty_field_has_no_change() -> None:
     before[0], after[1] = 0, np.nan
     assert np.isfinite(field_gain(before, after)).tolist() == [False, False, True]
     assert np.isfinite(field_cosine(before, after)).tolist() == [False, False, True]
+    assert np.isfinite(field_correlation(before, after)).tolist() == [False, False, True]
     assert np.isfinite(field_shift(before, after)).all(1).tolist() == [False, False, True]
     assert field_shift(before[:0], after[:0]).shape == (0, 2)
 
@@ -112,18 +122,18 @@ def test_cka_of_too_little_is_nan() -> None:
 def test_activations_are_the_units_at_the_centres_of_cells() -> None:
     network = nn.Sequential(nn.Identity(), nn.AvgPool2d(4))
     images = torch.arange(3 * 3 * 12 * 8.0).reshape(3, 3, 12, 8)
-    read = sample_activations(network, ["0", "1"], images, grid=4, batch=2)
+    samples = sample_activations(network, ["0", "1"], images, grid=4, batch=2)
     expected = images[:, :, [1, 4, 7, 10]][..., [1, 3, 5, 7]].permute(0, 2, 3, 1)
-    assert np.array_equal(read["0"], expected.reshape(-1, 3).numpy())
-    assert read["1"].shape == (3 * 3 * 2, 3)  # all of a map of 3 × 2
+    assert np.array_equal(samples["0"], expected.reshape(-1, 3).numpy())
+    assert samples["1"].shape == (3 * 3 * 2, 3)  # all of a map of 3 × 2
 
 
 def test_activations_are_read_before_the_next_layer_works_in_place() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True))
-    read = sample_activations(network, ["0", "1"], torch.randn(2, 3, 9, 9))
-    assert (read["0"] < 0).any()
-    assert np.array_equal(np.maximum(read["0"], 0), read["1"])
+    samples = sample_activations(network, ["0", "1"], torch.randn(2, 3, 9, 9))
+    assert (samples["0"] < 0).any()
+    assert np.array_equal(np.maximum(samples["0"], 0), samples["1"])
 
 
 def test_reading_and_comparing_leave_the_network_as_it_was(leaves_no_trace: NoTrace) -> None:

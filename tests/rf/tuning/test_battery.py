@@ -33,29 +33,31 @@ def reduced(kind: str) -> nn.Module:
 @pytest.mark.parametrize("kind", ["pooled", "convolved"])
 def test_stimuli_lie_on_the_units_own_field_behind_strides(kind: str) -> None:
     network = reduced(kind)
-    found = record_responses(network, ["3"], (96, 112))["3"]
+    responses = record_responses(network, ["3"], (96, 112))["3"]
     image = torch.full((1, 3, 96, 112), 0.5, requires_grad=True)
-    (field,) = torch.autograd.grad(network(image)[0, 0, found.unit[0], found.unit[1]], image)
+    (field,) = torch.autograd.grad(
+        network(image)[0, 0, responses.unit[0], responses.unit[1]], image
+    )
     mass = field[0].sum(0).abs()
     for axis in (0, 1):
         centroid = (mass.sum(1 - axis) * torch.arange(mass.shape[axis])).sum() / mass.sum()
-        assert found.centre[axis] == pytest.approx(centroid.item(), abs=1e-3)
-        assert abs(found.centre[axis] - (mass.shape[axis] - 1) / 2) <= 2
-    bright, dark = found.spots[0]
+        assert responses.centre[axis] == pytest.approx(centroid.item(), abs=1e-3)
+        assert abs(responses.centre[axis] - (mass.shape[axis] - 1) / 2) <= 2
+    bright, dark = responses.spots[0]
     assert np.unravel_index(bright.argmax(), bright.shape) == (2, 2)
     assert np.allclose(bright, bright[::-1, ::-1], atol=1e-5 * bright.max())
     assert np.allclose(dark, -bright, atol=1e-5 * bright.max())
-    assert np.allclose(found.edges, 0, atol=1e-4 * bright.max())  # half bright, half dark
+    assert np.allclose(responses.edges, 0, atol=1e-4 * bright.max())  # half bright, half dark
 
 
 @pytest.mark.parametrize("name", ["conv1", "conv3", "conv5"])
 def test_a_crop_and_its_batches_answer_as_whole_images_do(name: str) -> None:
     network, size = backbone(), (72, 120)
     known = measure_geometry(network, name)
-    found = record_responses(network, [name], size, {name: known}, contrast=0.25, pixels=10000)[
-        name
-    ]
-    b, at, row, column = found.battery, found.centre, *found.unit
+    responses = record_responses(
+        network, [name], size, {name: known}, contrast=0.25, pixels_per_pass=10000
+    )[name]
+    b, at, row, column = responses.battery, responses.centre, *responses.unit
     grid = [(f, o, p) for f in b.frequency for o in b.orientation for p in b.phase]
     frequency, orientation, phase = np.array(grid).T
     reach = float(b.radius[-1])
@@ -74,7 +76,9 @@ def test_a_crop_and_its_batches_answer_as_whole_images_do(name: str) -> None:
         "edges": stimuli.edge_images(size, at, b.direction, [0.25]),
         "colours": torch.cat(
             [
-                stimuli.disk_images(size, at, [*b.coloured] * 2, [0.25] * 3 + [-0.25] * 3, colour)
+                stimuli.disk_images(
+                    size, at, [*b.coloured_radius] * 2, [0.25] * 3 + [-0.25] * 3, colour
+                )
                 for colour in stimuli.COLOUR_AXES.values()
             ]
         ),
@@ -84,15 +88,15 @@ def test_a_crop_and_its_batches_answer_as_whole_images_do(name: str) -> None:
         grey = reader.activation(torch.full((1, 3, *size), 0.5))[:, :, row, column]
         for what, images in expected.items():
             z = (reader.activation(images)[:, :, row, column] - grey).T.numpy()
-            answer = getattr(found, what)
+            answer = getattr(responses, what)
             assert np.abs(z).max() > 1e-3
             assert np.abs(answer.reshape(z.shape) - z).max() <= 1e-4 * np.abs(z).max()
-    assert np.allclose(found.grey, grey[0], rtol=1e-4, atol=1e-6)
+    assert np.allclose(responses.grey, grey[0], rtol=1e-4, atol=1e-6)
 
 
 def test_a_battery_has_the_stated_number_of_stimuli_in_the_stated_axes() -> None:
-    found = record_responses(backbone(), ["conv2"], (64, 64))["conv2"]
-    shapes = [getattr(found, what).shape for what in BATTERIES]
+    responses = record_responses(backbone(), ["conv2"], (64, 64))["conv2"]
+    shapes = [getattr(responses, what).shape for what in BATTERIES]
     assert shapes == [
         (6, 2, 12), (6, 2, 6), (6, 2, 5, 5), (6, 7, 6, 4), (6, 12), (6, 3, 2, 3)
     ]  # fmt: skip
@@ -143,12 +147,12 @@ def test_recording_leaves_the_network_and_the_generators_as_they_were(
 def test_global_context_is_asked_on_the_whole_image_around_the_units_cell() -> None:
     torch.manual_seed(0)
     network = mobilenet_v3_small(weights=None)
-    found: BatteryResponses = record_responses(
-        network, ["features.2"], (64, 96), pixels=64 * 96 * 8
+    responses: BatteryResponses = record_responses(
+        network, ["features.2"], (64, 96), pixels_per_pass=64 * 96 * 8
     )["features.2"]
-    assert found.unit == (4, 6)
-    assert found.centre == (4 * 8 + 3.5, 6 * 8 + 3.5)
-    assert found.battery.radius[-1] > 50
+    assert responses.unit == (4, 6)
+    assert responses.centre == (4 * 8 + 3.5, 6 * 8 + 3.5)
+    assert responses.battery.radius[-1] > 50
 
 
 class Mixing(nn.Module):

@@ -12,10 +12,12 @@ from tests.conftest import backbone
 def test_answers_are_less_that_to_grey_for_every_combination() -> None:
     network = nn.Sequential(nn.Conv2d(3, 2, 5, padding=2))
     with temporary_eval_mode(network), torch.no_grad():
-        shown = MiddleUnitRecorder(network, "0", (32, 40), measure_geometry(network, "0"), 1 << 16)
-        answers = shown.disks(np.array([1.0, 20.0]), 0.25)
+        recorder = MiddleUnitRecorder(
+            network, "0", (32, 40), measure_geometry(network, "0"), 1 << 16
+        )
+        answers = recorder.record_disks(np.array([1.0, 20.0]), 0.25)
         bias = network[0].bias
-        large = shown.grey[0].numpy() + answers[:, 0, 1]
+        large = recorder.grey_response[0].numpy() + answers[:, 0, 1]
         white = network(torch.full((1, 3, 32, 40), 0.75))[0, :, 16, 20].numpy()
     assert bias is not None
     assert answers.shape == (2, 2, 2)

@@ -1,8 +1,8 @@
 """Decide the claims over several seeds of one backbone, and write expected.csv.
 
-python experiments/surround/judge.py runs/studies/surround --data FOLDER [--to FILE]
+python experiments/surround/decide_claims.py runs/studies/surround --data FOLDER [--to FILE]
 
-Run the study first; every job's best checkpoint is a seed.
+Run the study first: the best checkpoint of every job is one seed.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from deepsal.runs.claims import ClaimEvaluation
 
 
 def main() -> None:
-    """Judge the runs of a study, print the table and write it."""
+    """Decide the claims on the runs of a study, print the table and write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("study", type=Path)
     parser.add_argument("--data", type=Path, required=True)
@@ -30,7 +30,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     jobs = sorted(file.parent.parent for file in arguments.study.glob("*/checkpoints/best.ckpt"))
     if not jobs:
-        raise FileNotFoundError(f"{arguments.study} holds no job with checkpoints/best.ckpt")
+        raise FileNotFoundError(
+            f"{arguments.study} holds no job with checkpoints/best.ckpt; run the study first"
+        )
     config = yaml.safe_load((jobs[0] / "config.yaml").read_text())["backbone"]
     options = {key: config.get(key) for key in ("name", "weights", "model")}
     before = build_backbone(**options).eval()
@@ -44,7 +46,7 @@ def main() -> None:
 
 
 def verdict_table(rows: list[ClaimRow]) -> pd.DataFrame:
-    """Return the verdict as a table, one column per number."""
+    """Return the rows of a verdict as a table, one column per number."""
     return pd.DataFrame([{**row._asdict(), **row.effect._asdict()} for row in rows]).drop(
         columns="effect"
     )

@@ -1,9 +1,9 @@
-"""Is the change of the fields more than any change of that size would do? Writes control.csv.
+"""Compare the change of fields by tuning with that by a random displacement of the same size.
 
-python experiments/depth/control.py runs/studies/depth FOLDER [--to experiments/depth]
+python experiments/depth/size_matched_control.py runs/studies/depth FOLDER [--to experiments/depth]
 
-FOLDER holds osie/. For each run that tuned every stage, three backbones are compared with the
-pre-trained one, same units, same patches:
+FOLDER holds osie/. Writes control.csv. For each run that tuned every stage, three backbones are
+compared with the pre-trained one, on the same units and patches:
 
 tuned      the last checkpoint
 random     the pre-trained weights, each tensor displaced in a random direction by as much as
@@ -22,7 +22,9 @@ from torch import Tensor
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import STAGES, Backbone, build_backbone
 from deepsal.rf import map_receptive_fields, measure_geometry, store
-from deepsal.rf.measures import profile
+from deepsal.rf.measures.profile import smooth_field
+from deepsal.rf.measures.similarity import field_correlation
+from deepsal.statistics import finite_median
 
 BACKBONE_PREFIX = "network.backbone."
 StateDict = Mapping[str, Tensor]
@@ -30,7 +32,7 @@ BATCH_NORM_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def weight_variants(start: StateDict, tuned: StateDict, seed: int) -> dict[str, StateDict]:
-    """Return the three state dicts, by name."""
+    """Return the three state dicts by name."""
     generator = torch.Generator().manual_seed(seed)
     displaced, restated = dict(start), dict(start)
     for key, value in start.items():
@@ -46,24 +48,24 @@ def weight_variants(start: StateDict, tuned: StateDict, seed: int) -> dict[str, 
 def stage_correlations(
     network: Backbone, job: Path, images: Tensor, state: StateDict
 ) -> dict[str, float]:
-    """Return each stage's median correlation with the stored fields of epoch 0."""
+    """Return the median correlation of each stage with the stored fields of epoch 0."""
     network.load_state_dict(state)
     row = {}
     for stage in STAGES:
         before = store.load_fields(job / "fields" / "epoch=000.npz", f"{stage}/centred")
-        known = measure_geometry(network, stage)
+        geometry = measure_geometry(network, stage)
         side = before.field.shape[-1]
-        found = map_receptive_fields(
-            network, stage, images, before.patches, before.units.tolist(), known, side
+        fields = map_receptive_fields(
+            network, stage, images, before.patches, before.units.tolist(), geometry, side
         )
         sigma = store.load_description(job / "fields" / "epoch=000.npz")["stages"][stage]["sigma"]
-        pair = (profile.smooth_field(f, sigma) for f in (found.field, before.field))
-        row[stage] = round(profile.finite_median(profile.field_correlation(*pair)), 4)
+        pair = (smooth_field(f, sigma) for f in (fields.field, before.field))
+        row[stage] = round(finite_median(field_correlation(*pair)), 4)
     return row
 
 
 def main() -> None:
-    """Compare every run of depth `all`, print means, write."""
+    """Compare every run of depth `all`, write the table and print its means."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
