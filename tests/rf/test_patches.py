@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DistributedSampler, TensorDataset
 
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.patches import (
@@ -50,33 +49,13 @@ def test_streaming_equals_brute_force_with_one_patch_per_image() -> None:
                 assert response[i, row, column] == best.values[i]
 
 
-def test_merged_ranks_equal_one_process_also_with_an_empty_rank() -> None:
-    images = torch.rand(9, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    whole = streamed(images, list(range(9)), batch=3)
-    first = streamed(images, [0, 2, 4, 6, 8], batch=2)
-    first.merge(
-        [
-            streamed(images, [1, 3, 5, 7], batch=4).responses,
-            StrongestPatchRecorder(UNITS, 3).responses,
-        ]
-    )
-    for stage in UNITS:
-        assert np.array_equal(first.patches(stage), whole.patches(stage))
-
-
 @pytest.mark.parametrize("k", [1, 3, 20])
-def test_an_image_that_the_distributed_sampler_repeats_is_listed_once(k: int) -> None:
+def test_an_image_that_a_sampler_repeats_is_listed_once(k: int) -> None:
     images = torch.rand(7, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    dataset = TensorDataset(images)
-    shards: list[list[int]] = [
-        list(DistributedSampler(dataset, 3, rank, shuffle=False)) for rank in range(3)
-    ]
-    assert sum(len(ids) for ids in shards) == 9
     whole = streamed(images, list(range(7)), batch=3, k=k)
-    first, *others = (streamed(images, ids, batch=2, k=k) for ids in shards)
-    first.merge([other.responses for other in others])
+    repeated = streamed(images, [0, 3, 6, 2, 5, 1, 4, 0, 1], batch=2, k=k)
     for stage in UNITS:
-        assert np.array_equal(first.patches(stage), whole.patches(stage))
+        assert np.array_equal(repeated.patches(stage), whole.patches(stage))
 
 
 EMPTY = StrongestResponses(torch.empty(2, 0), torch.empty(2, 0, 3, dtype=torch.long))
