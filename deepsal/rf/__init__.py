@@ -8,8 +8,6 @@ from deepsal.rf.claims.verdict import decide_claims as decide_claims
 from deepsal.rf.geometry import FieldGeometry as FieldGeometry
 from deepsal.rf.geometry import chain_geometry as chain_geometry
 from deepsal.rf.geometry import measure_geometry as measure_geometry
-from deepsal.rf.mapping.crop import UnitCrop as UnitCrop
-from deepsal.rf.mapping.crop import crop_for_unit as crop_for_unit
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields as ReceptiveFields
 from deepsal.rf.mapping.gradient_fields import map_receptive_fields as map_receptive_fields
 from deepsal.rf.mapping.methods import FIELD_METHODS as FIELD_METHODS

@@ -187,30 +187,32 @@ def unsupported_nonlinearities(network: nn.Module, module: nn.Module, image: Ten
         The names, separated by commas; "" for none.
     """
     modules: list[nn.Module] = []
-    with ExitStack() as hooks, NonlinearityRecorder() as recorder, torch.no_grad():
+    operators: list[str] = []
+
+    def record(func: Any, _arguments: object) -> None:
+        operators.append(func.overloadpacket.__name__.strip("_"))
+
+    with ExitStack() as hooks, OperatorObserver(record), torch.no_grad():
         for m in network.modules():
             if isinstance(m, nn.ReLU):
                 hooks.enter_context(m.register_forward_hook(lambda m, *_: modules.append(m)))
         forward_until(network, module)(image)
-    names = recorder.operator_names
-    others = sorted({name for name in names if name != "relu"})
-    if names.count("relu") > len(modules):
+    others = sorted(NONLINEAR_OPERATORS.intersection(operators) - {"relu"})
+    if operators.count("relu") > len(modules):
         others.append("functional relu")
     return ", ".join(others)
 
 
-class NonlinearityRecorder(TorchDispatchMode):
-    """Mode that lists the nonlinear operators that run, without pooling and products."""
+class OperatorObserver(TorchDispatchMode):
+    """Mode that calls a function with every operator that runs and its arguments."""
 
-    def __init__(self) -> None:
+    def __init__(self, observe: Callable[[Any, tuple[Any, ...]], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.operator_names: list[str] = []
+        self.observe = observe
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run one operator."""
-        name = func.overloadpacket.__name__.strip("_")
-        if name in NONLINEAR_OPERATORS:
-            self.operator_names.append(name)
+        self.observe(func, args)
         return func(*args, **kwargs or {})

@@ -42,9 +42,11 @@ def samples_that_fit(needed: int, device: torch.device) -> int:
 
     Args:
         needed: bytes per sample.
-        device: a CUDA device.
+        device: a CUDA device; bytes that torch has reserved but not used count as free.
     """
-    return 1 << max(0, (free_device_bytes(device) // 2 // needed).bit_length() - 1)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = int(torch.cuda.mem_get_info(device)[0]) + unused
+    return 1 << max(0, (free // 2 // needed).bit_length() - 1)
 
 
 def saved_tensor_bytes(network: nn.Module, run: Callable[[Tensor], Tensor], sample: Tensor) -> int:
@@ -67,12 +69,6 @@ def saved_tensor_bytes(network: nn.Module, run: Callable[[Tensor], Tensor], samp
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(record, lambda t: t):
         run(copy)
     return sum(size for address, size in saved.items() if address not in weights)
-
-
-def free_device_bytes(device: torch.device) -> int:
-    """Return the free bytes of a CUDA device, with those that torch has reserved but not used."""
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + unused
 
 
 def is_out_of_memory(error: Exception) -> bool:

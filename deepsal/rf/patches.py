@@ -56,7 +56,7 @@ class StrongestPatchRecorder:
     """Records the strongest responses of each unit, at most one per image.
 
     `with recorder.record_from(network):` records forward passes; `recorder.announce_images(ids)`
-    precedes each. `merge` combines the records of several ranks.
+    precedes each.
 
     Args:
         units: `{layer: channels}`.
@@ -89,13 +89,6 @@ class StrongestPatchRecorder:
                 hook = self._recording_hook(name)
                 hooks.enter_context(find_layer(network, name).register_forward_hook(hook))
             yield
-
-    def merge(self, others: Sequence[Mapping[str, StrongestResponses]]) -> None:
-        """Add the `responses` of other ranks."""
-        for other in others:
-            for name, (values, places) in other.items():
-                merged = self.responses[name].merged(values, places, self.patches_per_unit)
-                self.responses[name] = merged
 
     def patches(self, name: str) -> NDArray[np.int64]:
         """Return (U, k, 3): image, row and column, strongest first, −1 for no response.

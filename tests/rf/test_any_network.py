@@ -20,28 +20,28 @@ def answers(
     network: nn.Module, name: str, images: Tensor, patches: NDArray[np.int64], units: list[int]
 ) -> NDArray[np.float32]:
     """Return one autograd gradient per unit and patch, each of the full image, (U, K, 3, H, W)."""
-    found = np.empty((*patches.shape[:2], *images.shape[1:]), dtype=np.float32)
+    gradients = np.empty((*patches.shape[:2], *images.shape[1:]), dtype=np.float32)
     with temporary_eval_mode(network):
         probe = UnitReadout(network, name, images[:1])
         for u, unit in enumerate(units):
             for k, (i, row, column) in enumerate(patches[u].tolist()):
                 image = images[i : i + 1].clone().requires_grad_()
                 z = probe.activation(image)[0, unit, row, column]
-                found[u, k] = torch.autograd.grad(z, image)[0][0]
-    return found
+                gradients[u, k] = torch.autograd.grad(z, image)[0][0]
+    return gradients
 
 
-def laid(gradients: NDArray[np.float32], found: ReceptiveFields) -> NDArray[np.float32]:
+def laid(gradients: NDArray[np.float32], fields: ReceptiveFields) -> NDArray[np.float32]:
     """Return the mean of gradients, cut around each patch's centre."""
-    total: NDArray[np.float32] = np.zeros_like(found.field)
-    sides = np.array(found.field.shape[2:])
+    total: NDArray[np.float32] = np.zeros_like(fields.field)
+    sides = np.array(fields.field.shape[2:])
     for (u, k), centre in zip(
-        np.ndindex(found.centre.shape[:2]), found.centre.reshape(-1, 2), strict=True
+        np.ndindex(fields.centre.shape[:2]), fields.centre.reshape(-1, 2), strict=True
     ):
         top, left = (200 + round(float(side)) for side in centre - (sides - 1) / 2)
         padded = np.pad(gradients[u, k], ((0, 0), (200, 200), (200, 200)))
         total[u] += padded[:, top : top + sides[0], left : left + sides[1]]
-    return np.asarray(total / found.patches.shape[1])
+    return np.asarray(total / fields.patches.shape[1])
 
 
 NETWORKS: dict[str, tuple[Callable[..., nn.Module], str]] = {
@@ -62,7 +62,7 @@ def test_any_network_gives_the_fields_of_autograds_loop(name: str) -> None:
     network = build(weights=None)
     unsettle(network)
     images = torch.rand(2, 3, 64, 96)
-    known = measure_geometry(network, stage)
+    geometry = measure_geometry(network, stage)
     with torch.no_grad():
         response = UnitReadout(network.eval(), stage, images).activation(images)
     limits = response.shape[2:]
@@ -72,10 +72,10 @@ def test_any_network_gives_the_fields_of_autograds_loop(name: str) -> None:
     for patches in (shared, apart):
         gradients = answers(network, stage, images, patches, units)
         for window in (None, 31):
-            found = map_receptive_fields(network, stage, images, patches, units, known, window)
-            expected = laid(gradients, found)
+            fields = map_receptive_fields(network, stage, images, patches, units, geometry, window)
+            expected = laid(gradients, fields)
             assert np.abs(expected).max() > 0
-            assert np.abs(found.field - expected).max() <= 1e-5 * np.abs(expected).max()
+            assert np.abs(fields.field - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_other_precisions_layouts_and_batches_give_the_same_within_their_tolerance() -> None:
@@ -86,7 +86,7 @@ def test_other_precisions_layouts_and_batches_give_the_same_within_their_toleran
     plain = map_receptive_fields(network, "layer2", images, patches, [0, 1]).field
     half = copy.deepcopy(network).bfloat16()
     last = copy.deepcopy(network).to(memory_format=torch.channels_last)
-    for found, tolerance in (
+    for fields, tolerance in (
         (map_receptive_fields(half, "layer2", images, patches, [0, 1]), 0.2),
         (
             map_receptive_fields(
@@ -97,8 +97,8 @@ def test_other_precisions_layouts_and_batches_give_the_same_within_their_toleran
         (map_receptive_fields(last, "layer2", images, patches, [0, 1]), 1e-5),
         (map_receptive_fields(network, "layer2", images, patches, [0, 1], pixels_per_pass=1), 1e-5),
     ):
-        assert found.field.dtype == np.float32
-        assert np.linalg.norm(found.field - plain) <= tolerance * np.linalg.norm(plain)
+        assert fields.field.dtype == np.float32
+        assert np.linalg.norm(fields.field - plain) <= tolerance * np.linalg.norm(plain)
     with torch.inference_mode():
         copied = images.clone().contiguous(memory_format=torch.channels_last)
         assert np.allclose(
@@ -109,19 +109,19 @@ def test_other_precisions_layouts_and_batches_give_the_same_within_their_toleran
 def test_an_image_smaller_than_the_field_shows_what_lies_in_it() -> None:
     network, images = backbone(), torch.rand(1, 3, 40, 48)
     patches = middle(2, 1, (1, 0))
-    found = map_receptive_fields(network, "conv5", images, patches, [0, 1])
-    expected = laid(answers(network, "conv5", images, patches, [0, 1]), found)
-    assert found.field.shape == (2, 3, 40, 48)
-    assert np.abs(found.field - expected).max() < 1e-6
+    fields = map_receptive_fields(network, "conv5", images, patches, [0, 1])
+    expected = laid(answers(network, "conv5", images, patches, [0, 1]), fields)
+    assert fields.field.shape == (2, 3, 40, 48)
+    assert np.abs(fields.field - expected).max() < 1e-6
 
 
 @pytest.mark.parametrize("at", [(28, 32), (0, 32), (28, 0), (28, 10)])
 def test_a_stride_need_not_divide_the_image(at: tuple[int, int]) -> None:
     network, images = backbone(), torch.rand(1, 3, 115, 131)
     patches = middle(2, 1, at)
-    found = map_receptive_fields(network, "conv2", images, patches, [0, 1])
-    expected = laid(answers(network, "conv2", images, patches, [0, 1]), found)
-    assert np.abs(found.field - expected).max() < 1e-6
+    fields = map_receptive_fields(network, "conv2", images, patches, [0, 1])
+    expected = laid(answers(network, "conv2", images, patches, [0, 1]), fields)
+    assert np.abs(fields.field - expected).max() < 1e-6
 
 
 class Gated(nn.Module):
@@ -150,6 +150,6 @@ def test_what_cannot_share_memory_is_run_on_a_batch_without_it(module: nn.Module
     network = nn.Sequential(nn.Conv2d(3, 3, 3), module)
     network.append(nn.Conv2d(4 if isinstance(module, Gated) else 3, 4, 3))
     images, patches = torch.rand(1, 3, 24, 24), middle(4, 1, (7, 8))
-    found = map_receptive_fields(network, "2", images, patches, range(4))
-    expected = laid(answers(network, "2", images, patches, [0, 1, 2, 3]), found)
-    assert np.abs(found.field - expected).max() <= 1e-5 * np.abs(expected).max()
+    fields = map_receptive_fields(network, "2", images, patches, range(4))
+    expected = laid(answers(network, "2", images, patches, [0, 1, 2, 3]), fields)
+    assert np.abs(fields.field - expected).max() <= 1e-5 * np.abs(expected).max()

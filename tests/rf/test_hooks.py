@@ -102,9 +102,9 @@ def compiled(module: nn.Module) -> nn.Module:
 
 
 def wrapped(module: nn.Module) -> nn.Module:
-    found = torch.compile(module, backend="eager")
-    assert isinstance(found, nn.Module)
-    return found
+    wrapped = torch.compile(module, backend="eager")
+    assert isinstance(wrapped, nn.Module)
+    return wrapped
 
 
 @pytest.mark.parametrize("compile_", [compiled, wrapped], ids=["method", "function"])
@@ -115,9 +115,9 @@ def test_a_compiled_network_or_stage_is_refused(
     inner = backbone()
     inner.conv3 = compile_(inner.get_submodule("conv3"))
     for network in (compile_(backbone()), inner):
-        for known in (None, measure_geometry(backbone(), "conv3")):
+        for geometry in (None, measure_geometry(backbone(), "conv3")):
             with pytest.raises(ValueError, match="is compiled"):
-                map_receptive_fields(network, "conv3", images, patches, [0], known)
+                map_receptive_fields(network, "conv3", images, patches, [0], geometry)
 
 
 def functional(image: Tensor) -> Tensor:

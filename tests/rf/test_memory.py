@@ -49,7 +49,9 @@ def test_what_a_pass_keeps_is_counted_without_the_weights() -> None:
 def test_batches_follow_the_free_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()).requires_grad_(False)
     needed = memory.BYTES_PER_SAVED_BYTE * saved_tensor_bytes(chain, chain, torch.ones(1, 3, 8, 8))
-    for free, expected in ((2 * 40 * needed, 32), (needed // 2, 1)):
-        monkeypatch.setattr(memory, "free_device_bytes", lambda device, free=free: free)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: needed)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
+    for free, expected in ((79 * needed, 32), (0, 1)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 0))
         assert memory.samples_that_fit(needed, torch.device("cuda")) == expected
     assert batch_size(chain, chain, torch.ones(1, 3, 192, 256)) == 16

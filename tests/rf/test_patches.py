@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DistributedSampler, TensorDataset
 
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.patches import (
@@ -28,9 +27,9 @@ def streamed(
     recorder = StrongestPatchRecorder(UNITS, k)
     with torch.no_grad(), recorder.record_from(network):
         for start in range(0, len(ids), batch):
-            chosen = ids[start : start + batch]
-            recorder.announce_images(chosen)
-            network(images[chosen])
+            batch_ids = ids[start : start + batch]
+            recorder.announce_images(batch_ids)
+            network(images[batch_ids])
     assert not any(m._forward_hooks for m in network.modules())
     return recorder
 
@@ -41,56 +40,36 @@ def test_streaming_equals_brute_force_with_one_patch_per_image() -> None:
     with torch.no_grad():
         features = backbone().eval()(images)
     for stage, channels in UNITS.items():
-        for found, channel in zip(recorder.patches(stage), channels, strict=True):
+        for patches, channel in zip(recorder.patches(stage), channels, strict=True):
             response = features[stage][:, channel]
             best = response.flatten(1).max(1)
             order = best.values.argsort(descending=True)[:3]
-            assert found[:, 0].tolist() == order.tolist()
-            for i, row, column in found.tolist():
+            assert patches[:, 0].tolist() == order.tolist()
+            for i, row, column in patches.tolist():
                 assert response[i, row, column] == best.values[i]
 
 
-def test_merged_ranks_equal_one_process_also_with_an_empty_rank() -> None:
-    images = torch.rand(9, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    whole = streamed(images, list(range(9)), batch=3)
-    first = streamed(images, [0, 2, 4, 6, 8], batch=2)
-    first.merge(
-        [
-            streamed(images, [1, 3, 5, 7], batch=4).responses,
-            StrongestPatchRecorder(UNITS, 3).responses,
-        ]
-    )
-    for stage in UNITS:
-        assert np.array_equal(first.patches(stage), whole.patches(stage))
-
-
 @pytest.mark.parametrize("k", [1, 3, 20])
-def test_an_image_that_the_distributed_sampler_repeats_is_listed_once(k: int) -> None:
+def test_an_image_that_a_sampler_repeats_is_listed_once(k: int) -> None:
     images = torch.rand(7, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    dataset = TensorDataset(images)
-    shards: list[list[int]] = [
-        list(DistributedSampler(dataset, 3, rank, shuffle=False)) for rank in range(3)
-    ]
-    assert sum(len(ids) for ids in shards) == 9
     whole = streamed(images, list(range(7)), batch=3, k=k)
-    first, *others = (streamed(images, ids, batch=2, k=k) for ids in shards)
-    first.merge([other.responses for other in others])
+    repeated = streamed(images, [0, 3, 6, 2, 5, 1, 4, 0, 1], batch=2, k=k)
     for stage in UNITS:
-        assert np.array_equal(first.patches(stage), whole.patches(stage))
+        assert np.array_equal(repeated.patches(stage), whole.patches(stage))
 
 
 EMPTY = StrongestResponses(torch.empty(2, 0), torch.empty(2, 0, 3, dtype=torch.long))
 
 
 def brute_force(values: Tensor, places: Tensor, k: int) -> list[list[tuple[float, list[int]]]]:
-    kept = []
+    ranked = []
     for responses, where in zip(values.tolist(), places.tolist(), strict=True):
         best: dict[int, tuple[float, list[int]]] = {}
         for value, place in zip(responses, where, strict=True):
             if value > best.get(place[0], (-inf, []))[0]:  # never true of NaN
                 best[place[0]] = value, place
-        kept.append(sorted(best.values(), key=lambda found: (-found[0], found[1][0]))[:k])
-    return kept
+        ranked.append(sorted(best.values(), key=lambda pair: (-pair[0], pair[1][0]))[:k])
+    return ranked
 
 
 def listed(best: StrongestResponses) -> list[list[tuple[float, list[int]]]]:
@@ -174,11 +153,11 @@ def test_blank_and_noise_are_reproducible_and_leave_the_generator_alone() -> Non
 def test_the_strongest_patches_are_those_of_brute_force() -> None:
     network = backbone().eval()
     images = torch.rand(7, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    found = strongest_patches(network, "conv3", images, [1, 4], patches_per_unit=3, batch_size=2)
+    patches = strongest_patches(network, "conv3", images, [1, 4], patches_per_unit=3, batch_size=2)
     with torch.no_grad():
         response = network(images)["conv3"][:, [1, 4]]
     best = response.flatten(2).max(2).values.argsort(0, descending=True)[:3].T
-    assert arrays_equal(found[..., 0], best)
+    assert arrays_equal(patches[..., 0], best)
 
 
 def test_other_seeds_means_and_deviations_give_other_noise() -> None:
@@ -194,13 +173,13 @@ def test_other_seeds_means_and_deviations_give_other_noise() -> None:
 @pytest.mark.parametrize("stage", ["conv1", "conv3", "conv5"])
 def test_the_middle_is_the_unit_whose_field_lies_most_centrally(stage: str) -> None:
     network = backbone()
-    known = measure_geometry(network, stage)
-    found = centred_patches(2, 3, known, (64, 96))
-    assert found.shape == (2, 3, 3)
-    assert found[..., 0].tolist() == [[0, 1, 2]] * 2
+    geometry = measure_geometry(network, stage)
+    patches = centred_patches(2, 3, geometry, (64, 96))
+    assert patches.shape == (2, 3, 3)
+    assert patches[..., 0].tolist() == [[0, 1, 2]] * 2
     for axis, side in enumerate((64, 96)):
-        at = found[0, 0, 1 + axis] * known.stride[axis]
-        assert abs(at - side / 2) <= known.stride[axis]
+        at = patches[0, 0, 1 + axis] * geometry.stride[axis]
+        assert abs(at - side / 2) <= geometry.stride[axis]
 
 
 def test_strongest_is_filled_up_restores_the_network_and_takes_any_precision(
@@ -210,9 +189,9 @@ def test_strongest_is_filled_up_restores_the_network_and_takes_any_precision(
     network.get_parameter("conv3.1.bias").data[2] = -100.0  # never active
     images = torch.rand(3, 3, 64, 64)
     with leaves_no_trace(network):
-        found = strongest_patches(network, "conv3", images, [0, 2], patches_per_unit=5)
-    assert found.shape == (2, 5, 3)
-    assert sorted(found[0, :, 0].tolist()) == [-1, -1, 0, 1, 2]
-    assert (found[1] == -1).all()
+        patches = strongest_patches(network, "conv3", images, [0, 2], patches_per_unit=5)
+    assert patches.shape == (2, 5, 3)
+    assert sorted(patches[0, :, 0].tolist()) == [-1, -1, 0, 1, 2]
+    assert (patches[1] == -1).all()
     half: nn.Module = copy.deepcopy(network).bfloat16()
     assert np.isin(strongest_patches(half, "conv3", images, [0])[0, :3, 0], range(3)).all()

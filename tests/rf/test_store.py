@@ -32,8 +32,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     store.save_fields(file, {"conv4/centred": some(0), "conv5/strongest": some(1)}, {"epoch": 1})
     assert store.entry_names(file) == ["conv4/centred", "conv5/strongest"]
     assert store.load_description(file) == {"epoch": 1}
-    found, expected = store.load_fields(file, "conv5/strongest"), some(1)
-    assert all(arrays_equal(getattr(found, m), getattr(expected, m)) for m in store.FIELD_MEMBERS)
+    fields, expected = store.load_fields(file, "conv5/strongest"), some(1)
+    assert all(arrays_equal(getattr(fields, m), getattr(expected, m)) for m in store.FIELD_MEMBERS)
 
 
 def test_members_of_earlier_versions_are_ignored(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_a_failed_write_leaves_the_old_file(
 def test_a_units_evolution_is_one_array_in_the_order_of_epochs(tmp_path: Path) -> None:
     for epoch in (2, 0, 10):
         store.save_fields(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/centred": some(epoch)}, {})
-    found = store.load_evolution(tmp_path, "conv4/centred", [3, 1])
-    assert found.checkpoints == ["epoch=000", "epoch=002", "epoch=010"]
-    assert arrays_equal(found.field, np.stack([some(e).field[[3, 1]] for e in (0, 2, 10)]))
+    evolution = store.load_evolution(tmp_path, "conv4/centred", [3, 1])
+    assert evolution.checkpoints == ["epoch=000", "epoch=002", "epoch=010"]
+    assert arrays_equal(evolution.field, np.stack([some(e).field[[3, 1]] for e in (0, 2, 10)]))
     with pytest.raises(ValueError, match=r"no units \[9\]"):
         store.load_evolution(tmp_path, "conv4/centred", [9])
     with pytest.raises(FileNotFoundError, match="holds no fields"):
@@ -80,10 +80,10 @@ def test_a_units_evolution_is_one_array_in_the_order_of_epochs(tmp_path: Path) -
 def test_epochs_beyond_999_come_last(tmp_path: Path) -> None:
     for epoch in (1000, 998, 10):
         store.save_fields(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/centred": some(epoch)}, {})
-    found = store.load_evolution(tmp_path, "conv4/centred")
-    assert found.checkpoints == ["epoch=010", "epoch=998", "epoch=1000"]
-    assert found.units.tolist() == [0, 1, 2, 3]
-    assert found.field.shape == (3, 4, 3, 5, 5)
+    evolution = store.load_evolution(tmp_path, "conv4/centred")
+    assert evolution.checkpoints == ["epoch=010", "epoch=998", "epoch=1000"]
+    assert evolution.units.tolist() == [0, 1, 2, 3]
+    assert evolution.field.shape == (3, 4, 3, 5, 5)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_epochs_beyond_999_come_last(tmp_path: Path) -> None:
 def test_an_evolution_of_different_units_or_windows_names_the_file(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    for epoch, found in ((0, some(0)), (1, some(1)), (2, dataclasses.replace(some(2), **change))):
-        store.save_fields(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/centred": found}, {})
+    for epoch, fields in ((0, some(0)), (1, some(1)), (2, dataclasses.replace(some(2), **change))):
+        store.save_fields(tmp_path / f"epoch={epoch:03d}.npz", {"conv4/centred": fields}, {})
     with pytest.raises(ValueError, match=r"epoch=002.npz holds other units or windows"):
         store.load_evolution(tmp_path, "conv4/centred")
 

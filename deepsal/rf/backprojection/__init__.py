@@ -1,1 +1,1 @@
-"""Backprojection of a clamped unit, and the response to its re-injection."""
+"""Back-projection of units without an image, after He & Pugeault 2018."""

@@ -1,4 +1,4 @@
-"""The paper's image-free back-projection: the pattern that a pooled unit's weights alone draw."""
+"""Back-projection without an image: the pattern of a pooled unit's weights alone."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
@@ -14,12 +14,10 @@ from deepsal.rf.geometry import chain_geometry
 from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.measures.profile import Field
 
-CANVAS_PIXELS_PER_PASS = (
-    1 << 19
-)  # of canvases at a time: a map of 64 channels on them takes 128 MiB
+CANVAS_PIXELS_PER_PASS = 1 << 19
+"""A map of 64 channels on so many pixels takes 128 MiB."""
 RECTIFY_MODES = ("every", "inner", "none")
 UPSAMPLE_MODES = ("repeat", "insert")
-DROPOUT_FORWARDS = (nn.Dropout.forward, nn.Dropout2d.forward)
 
 
 def clamp_backprojection(
@@ -30,41 +28,40 @@ def clamp_backprojection(
     upsample: str = "repeat",
     canvas: int | None = None,
 ) -> Field:
-    """Return the pattern that each unit of a pooled map draws at the pixels, without an image.
+    """Project each unit of a pooled map back to the pixels, without an image.
 
-    He & Pugeault 2018 (arXiv 1801.04261): a pooled map O of zeros with `value` at its centre; for
-    each pooling, upsampling by its stride; for each convolution A = relu(O ∗ Fᵀ), F the learnt
-    filter, no bias; down to the image that the first convolution takes (a normalised one, if the
-    network normalises).
+    He & Pugeault 2018 (arXiv 1801.04261): start from a pooled map O of zeros with `value` at its
+    centre; for each pooling, upsample by its stride; for each convolution, A = relu(O ∗ Fᵀ), F the
+    learnt filter, no bias. The end is the input of the first convolution (a normalised image, if
+    the network normalises).
 
-    The method is positively homogeneous, m(k·c) = k·m(c) for k > 0: `value` scales the pattern and
-    changes nothing else; rounding leaves 1.5e-6 of the maximum at VGG16's pool5, and 1e-7 if the
-    network is in double precision. With rectify="every", as in the paper, no pixel is negative, so
-    no surround can show, whatever the unit.
+    The method is positively homogeneous, m(k·c) = k·m(c) for k > 0: `value` only scales the
+    pattern. Rounding leaves 1.5e-6 of the maximum at VGG16's pool5, and 1e-7 in double precision.
+    With rectify="every", as in the paper, no pixel is negative, so no surround can show.
 
-    A pooling acts by its stride alone; where its window is larger (AlexNet's 3×3 at stride 2), the
+    Only the stride of a pooling counts. If its window is larger (AlexNet's 3×3 at stride 2), the
     pattern is smaller than the theoretical field: 167 pixels, not 195, at pool5.
 
     Args:
         modules: the chain from the image up to and including a pooling, such as `features[:24]`,
-            or a `Backbone`'s stages and the pooling that follows: convolutions, `nn.ReLU`, max and
-            average pooling, dropout, and `nn.Sequential` of these.
+            or a `Backbone`'s stages and the next pooling: convolutions, `nn.ReLU`, max and average
+            pooling, dropout, and `nn.Sequential` of these.
         units: U channels of the pooled map.
         value: c, the value at the centre.
         rectify: a ReLU after "every" transposed convolution, the "inner" ones (all but the last,
             at the pixels, which then keep their sign) or "none" (the method is then linear).
         upsample: "repeat" each cell, or "insert" zeros after it.
-        canvas: side in pixels, one that an odd pooled map gives (160 from 5×5 at VGG's pool5, as
-            in figure 4.6); by default the smallest that holds the theoretical field (VGG19's pool5:
-            288 for 268) and cuts no pattern.
+        canvas: side in pixels; it must result from an odd pooled map (160 from 5×5 at VGG's pool5,
+            as in figure 4.6). Default: the smallest that holds the theoretical field (VGG19's
+            pool5: 288 for 268) and cuts no pattern.
 
     Returns:
         (U, 3, h, w), signed, in the middle of the canvas.
 
     Raises:
         ValueError: a layer of another kind, a chain that does not start at the image, no such unit
-            or option, a value that is not positive and finite, a canvas that no odd map gives, or
-            a pattern that is not finite.
+            or option, a value that is not positive and finite, a canvas that results from no odd
+            map, or a pattern that is not finite.
 
     >>> convolution = nn.Conv2d(3, 1, 3, padding=1)
     >>> _ = nn.init.constant_(convolution.weight, 1.0)
@@ -81,10 +78,10 @@ def clamp_backprojection(
     layers = [*_filter_layers(network)]
     convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     _validate(convolutions, units, value, rectify, upsample)
-    links = [_backward_step(layer) for layer in reversed(layers)]
+    steps = [_backward_step(layer) for layer in reversed(layers)]
     size = chain_geometry(layers).size or (1, 1)
-    pooled = [_pooled_side(links, axis, size[axis], canvas) for axis in (0, 1)]
-    height, width = (_trace_side(links, axis, n)[0] for axis, n in enumerate(pooled))
+    pooled = [_pooled_side(steps, axis, size[axis], canvas) for axis in (0, 1)]
+    height, width = (_trace_side(steps, axis, n)[0] for axis, n in enumerate(pooled))
     pattern = np.empty((len(units), 3, height, width), np.float32)
     batch = max(1, CANVAS_PIXELS_PER_PASS // (height * width))
     # TF32 would break the homogeneity in the third digit
@@ -93,18 +90,20 @@ def clamp_backprojection(
         weight = convolutions[-1].weight
         dtype = torch.promote_types(weight.dtype, torch.float32)
         for start in range(0, len(units), batch):
-            chosen = torch.tensor(units[start : start + batch])
-            cells = weight.new_zeros(len(chosen), len(weight), *pooled, dtype=dtype)
-            cells[torch.arange(len(chosen)), chosen, pooled[0] // 2, pooled[1] // 2] = value
-            drawn = _project_to_pixels(cells, links, rectify, upsample)
-            pattern[start : start + batch] = drawn.cpu().numpy()
+            channels = torch.tensor(units[start : start + batch])
+            cells = weight.new_zeros(len(channels), len(weight), *pooled, dtype=dtype)
+            cells[torch.arange(len(channels)), channels, pooled[0] // 2, pooled[1] // 2] = value
+            pixels = _project_to_pixels(cells, steps, rectify, upsample)
+            pattern[start : start + batch] = pixels.cpu().numpy()
     if not np.isfinite(pattern).all():
-        raise ValueError("a pattern is not finite: the weights are not, or too large for float32")
+        raise ValueError(
+            "a pattern is not finite: the weights are not finite, or too large for float32"
+        )
     return pattern
 
 
 class _BackwardStep(NamedTuple):
-    """What a layer does to the side of a map on the way down; pairs are (vertical, horizontal).
+    """Geometry of a layer on the way to the pixels; pairs are (vertical, horizontal).
 
     n cells become (n − 1)·stride + reach + 1 − 2·before − beyond.
     """
@@ -126,10 +125,14 @@ def _filter_layers(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
             raise ValueError(f"clamp needs a convolution padded with zeros, not {module}")
         elif forward in (nn.Conv2d.forward, nn.MaxPool2d.forward, nn.AvgPool2d.forward):
             yield module
-        elif forward not in (nn.ReLU.forward, nn.Identity.forward, *DROPOUT_FORWARDS):
+        elif forward not in (
+            *(nn.ReLU.forward, nn.Identity.forward),
+            *(nn.Dropout.forward, nn.Dropout2d.forward),
+        ):
             raise ValueError(
                 "clamp is defined for plain chains of convolution, ReLU and pooling, and "
-                f'{type(module).__name__} is none of them; use `fields(method="gradient")` instead'
+                f"{type(module).__name__} is none of them; use "
+                '`map_receptive_fields(…, method="gradient")` instead'
             )
 
 
@@ -154,21 +157,21 @@ def _validate(
 
 
 def _backward_step(layer: nn.Module) -> _BackwardStep:
-    known = chain_geometry([layer])
-    (rows, columns), stride = known.size or (1, 1), known.stride
+    geometry = chain_geometry([layer])
+    (rows, columns), stride = geometry.size or (1, 1), geometry.stride
     if not isinstance(layer, nn.Conv2d):
         return _BackwardStep(layer, stride, (stride[0] - 1, stride[1] - 1), (0, 0), (0, 0))
-    reach, before = (rows - 1, columns - 1), known.offset
-    same = layer.padding == "same"  # of an even kernel, it pads one more behind
+    reach, before = (rows - 1, columns - 1), geometry.offset
+    same = layer.padding == "same"  # pads one more behind an even kernel
     beyond = (reach[0] % 2, reach[1] % 2) if same else (0, 0)
     return _BackwardStep(layer, stride, reach, before, beyond)
 
 
-def _trace_side(links: Sequence[_BackwardStep], axis: int, cells: int) -> tuple[int, bool]:
-    """Return the canvas's side, and whether no border on the way cuts what the centre draws."""
+def _trace_side(steps: Sequence[_BackwardStep], axis: int, cells: int) -> tuple[int, bool]:
+    """Return the canvas's side, and whether no border on the way cuts the centre's pattern."""
     first = last = cells // 2
     whole = True
-    for _, stride, reach, before, beyond in links:
+    for _, stride, reach, before, beyond in steps:
         first = first * stride[axis] - before[axis]
         last = last * stride[axis] - before[axis] + reach[axis]
         cells = (cells - 1) * stride[axis] + reach[axis] + 1 - 2 * before[axis] - beyond[axis]
@@ -178,25 +181,27 @@ def _trace_side(links: Sequence[_BackwardStep], axis: int, cells: int) -> tuple[
     return cells, whole
 
 
-def _pooled_side(links: Sequence[_BackwardStep], axis: int, size: int, canvas: int | None) -> int:
-    """Return the odd side of the pooled map that gives the canvas."""
+def _pooled_side(steps: Sequence[_BackwardStep], axis: int, size: int, canvas: int | None) -> int:
+    """Return the odd side of the pooled map from which the canvas results."""
     before = 0
     for cells in count(1, 2):
-        side, whole = _trace_side(links, axis, cells)
+        side, whole = _trace_side(steps, axis, cells)
         if side == canvas or (canvas is None and whole and side >= size):
             return cells
         if canvas is not None and side > canvas:
             break
         before = side
     near = " and ".join(str(n) for n in (before, side) if n)
-    raise ValueError(f"no odd pooled map gives a canvas of {canvas} pixels; the nearest are {near}")
+    raise ValueError(
+        f"canvas={canvas}: no odd pooled map results in {canvas} pixels; the nearest are {near}"
+    )
 
 
 def _project_to_pixels(
-    cells: Tensor, links: Sequence[_BackwardStep], rectify: str, upsample: str
+    cells: Tensor, steps: Sequence[_BackwardStep], rectify: str, upsample: str
 ) -> Tensor:
-    left = sum(isinstance(link.layer, nn.Conv2d) for link in links)
-    for layer, stride, _, before, beyond in links:
+    remaining = sum(isinstance(step.layer, nn.Conv2d) for step in steps)
+    for layer, stride, _, before, beyond in steps:
         if isinstance(layer, nn.Conv2d):
             weight = layer.weight.to(cells)
             cells = conv_transpose2d(
@@ -204,8 +209,8 @@ def _project_to_pixels(
             )
             height, width = cells.shape[-2:]
             cells = cells[..., : height - beyond[0], : width - beyond[1]]
-            left -= 1
-            if rectify == "every" or (rectify == "inner" and left):
+            remaining -= 1
+            if rectify == "every" or (rectify == "inner" and remaining):
                 cells = cells.relu()
         elif upsample == "repeat":
             cells = cells.repeat_interleave(stride[0], 2).repeat_interleave(stride[1], 3)

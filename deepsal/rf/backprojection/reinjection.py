@@ -1,4 +1,4 @@
-"""A unit's pattern shown to the network as an image (the paper's figure 4.7), and controls."""
+"""Responses to a unit's pattern as an image (figure 4.7 of He & Pugeault 2018) and to controls."""
 
 from collections.abc import Callable
 
@@ -14,16 +14,16 @@ from deepsal.rf.measures.profile import Field
 def pooled_activation(
     run: Callable[[Tensor], Tensor], images: Field | Tensor, batch_size: int = 16
 ) -> NDArray[np.float64]:
-    """Return how much each unit answers to each image: the sum of its pooled map.
+    """Return the response of each unit to each image: the sum of its pooled map.
 
-    He & Pugeault 2018, figure 4.7: the pattern of one unit is the image, and all units answer.
+    He & Pugeault 2018, figure 4.7: the pattern of one unit is the image; all units are read.
 
     Args:
         run: images (B, 3, H, W) to pooled maps (B, C, h, w). A module (`features[:24]`) is read in
-            eval mode, on its device and in its precision, and left as it was; any other callable
-            is called as it is.
-        images: (N, 3, H, W), whatever `run` takes: patterns of `clamp`, or renderings of them
-            (`np.moveaxis(scale(pattern), -1, 1) / np.float32(255)`).
+            eval mode, on its device and in its precision, and left unchanged; any other callable
+            is called directly.
+        images: (N, 3, H, W), inputs of `run`: patterns of `clamp_backprojection`, or renderings of
+            them (`np.moveaxis(render_scaled(pattern), -1, 1) / np.float32(255)`).
         batch_size: images at a time.
 
     Returns:
@@ -35,12 +35,12 @@ def pooled_activation(
     >>> pooled_activation(nn.AvgPool2d(2), torch.ones(1, 3, 4, 4)).tolist()
     [[4.0, 4.0, 4.0]]
     """
-    given = torch.as_tensor(images)
+    batches = torch.as_tensor(images).split(batch_size)
     network = run if isinstance(run, nn.Module) else nn.Module()
-    like = next(network.parameters(), given)
+    like = next(network.parameters(), batches[0])
     sums = []
     with temporary_eval_mode(network), torch.no_grad():
-        for batch in given.split(batch_size):
+        for batch in batches:
             pooled = run(batch.to(like))
             if not isinstance(pooled, Tensor) or pooled.dim() != 4:
                 shape = getattr(pooled, "shape", type(pooled).__name__)
@@ -50,10 +50,10 @@ def pooled_activation(
 
 
 def scale_to_contrast(pattern: Field, contrast: float) -> Field:
-    """Return patterns as images of one standard deviation; one of zeros stays as it is.
+    """Scale patterns to one standard deviation; a pattern of zeros is unchanged.
 
-    A back-projected pattern is as strong as its filters happen to be, far below or above what the
-    network is used to.
+    The amplitude of a back-projected pattern depends on its filters, and is far below or above that
+    of the images of training.
 
     Args:
         pattern: (U, 3, h, w).
@@ -97,8 +97,8 @@ def reference_responses(
 def scramble_phases(pattern: Field, seed: int = 0) -> Field:
     """Return patterns with their amplitude spectra, and so their means and energies, but no form.
 
-    The phases of white noise are added to those of each pattern, the same to its three colours: how
-    the colours relate stays as it was.
+    The phases of white noise are added to those of each pattern, the same to its three colours, so
+    that the relation of the colours is unchanged.
 
     Args:
         pattern: (U, 3, h, w).

@@ -1,4 +1,4 @@
-"""Three ways to show a pattern in 8 bits; two of them can make one blob look like another thing."""
+"""Renderings of a pattern in 8 bits; two of the three can change the form of a blob."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,10 +7,10 @@ from deepsal.rf.measures.profile import Field
 
 
 def render_wrapped(pattern: Field) -> NDArray[np.uint8]:
-    """Show a pattern as an 8-bit overflow does: rounded towards zero, modulo 256.
+    """Render a pattern as an 8-bit overflow does: rounded towards zero, modulo 256.
 
-    Figure 4.6 of He & Pugeault 2018 is consistent with it: a smooth blob of more than 255 grey
-    levels becomes rings, and more of them the larger c.
+    Figure 4.6 of He & Pugeault 2018 is consistent with this rendering: a smooth blob of more than
+    255 grey levels becomes rings, and a larger c gives more rings.
 
     Args:
         pattern: (U, 3, h, w) in grey levels.
@@ -30,7 +30,7 @@ def render_wrapped(pattern: Field) -> NDArray[np.uint8]:
 
 
 def render_clipped(pattern: Field) -> NDArray[np.uint8]:
-    """Show a pattern as an 8-bit saturation does: rounded towards zero, held in 0 … 255.
+    """Render a pattern as an 8-bit saturation does: rounded towards zero, clipped to 0 … 255.
 
     Args:
         pattern: (U, 3, h, w) in grey levels.
@@ -46,11 +46,11 @@ def render_clipped(pattern: Field) -> NDArray[np.uint8]:
 
 
 def render_scaled(pattern: Field) -> NDArray[np.uint8]:
-    """Show a pattern normalised by its own largest |w| over pixels and colours: blind to c.
+    """Render a pattern divided by its own largest |w| over pixels and colours, whatever c.
 
     If no pattern of the array has a negative value, 0 is black and the largest 255. Otherwise all
-    are shown symmetrically: 0 is mid grey (128), ± the largest |w| white (255) and black (1), so
-    that the units of one grid can be compared. A pattern of zeros is black, or mid grey.
+    are rendered symmetrically: 0 is mid grey (128), ± the largest |w| white (255) and black (1),
+    so that the units of one grid can be compared. A pattern of zeros is black, or mid grey.
 
     Args:
         pattern: (U, 3, h, w).

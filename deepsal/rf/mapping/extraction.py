@@ -1,7 +1,7 @@
 """Computation of a layer's fields: batches of crops, summed on the device."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
@@ -16,7 +16,7 @@ from deepsal.rf.mapping.crop import IndexArray, crops_for_units
 from deepsal.rf.mapping.engine.shared_forward import convolution_input_boxes
 from deepsal.rf.mapping.engine.windowed_gradient import Box
 from deepsal.rf.mapping.methods import BACKWARD_METHODS, FIELD_METHODS, REPEATING_METHODS
-from deepsal.rf.mapping.readout import FieldBatch, FieldRequest, UnitReadout
+from deepsal.rf.mapping.readout import FieldRequest, UnitReadout
 from deepsal.rf.memory import batch_size, run_in_batches
 
 GRADIENT_ENGINES = ("auto", "windowed", "batch")
@@ -109,19 +109,14 @@ class FieldExtraction:
             self._compare_with_image(rows)
             size = self._batch_size(int(rows[0]), pixels_per_pass)
             windowed = self._is_windowed(rows[:size], engine, size)
-            self._map_rows(rows, windowed, size, self._add_to_sum)
+            self._map_rows(rows, windowed, size)
         self._raise_if_crop_differs()
 
-    def _map_rows(
-        self,
-        rows: IndexArray,
-        windowed: bool,
-        size: int,
-        use: Callable[[PatchColumns[Tensor], FieldBatch], None],
-    ) -> None:
-        """Pass the fields of some rows of the table to `use`, a batch at a time."""
+    def _map_rows(self, rows: IndexArray, windowed: bool, size: int, add: bool = True) -> None:
+        """Map the fields of some rows of the table, a batch at a time, and add them to the sum."""
         for group in self._group_by_crop(rows) if windowed else [rows]:
-            size = run_in_batches(len(group), size, partial(self._map_batch, group, windowed, use))
+            map_part = partial(self._map_batch, group, windowed, add)
+            size = run_in_batches(len(group), size, map_part)
 
     def _group_by_crop(self, rows: IndexArray) -> Iterator[IndexArray]:
         """Yield rows that share one crop, then all rows with a crop of their own."""
@@ -135,22 +130,14 @@ class FieldExtraction:
         if len(alone := rows[counts[group_of_row] == 1]):
             yield alone
 
-    def _map_batch(
-        self,
-        group: IndexArray,
-        windowed: bool,
-        use: Callable[[PatchColumns[Tensor], FieldBatch], None],
-        part: slice,
-    ) -> None:
+    def _map_batch(self, group: IndexArray, windowed: bool, add: bool, part: slice) -> None:
         rows = group[part]
         table = torch.from_numpy(self.table[rows]).to(self.images.device, non_blocking=True)
         columns = PatchColumns(*table.unbind(1))
-        request = self._request(rows, columns, windowed)
-        use(columns, FIELD_METHODS[self.method](self.readout, request))
-
-    def _add_to_sum(self, columns: PatchColumns[Tensor], fields: FieldBatch) -> None:
-        origin = torch.stack([columns.first_row, columns.first_column], 1)
-        self.aligned.add(columns.unit, columns.patch, origin, *fields)
+        fields = FIELD_METHODS[self.method](self.readout, self._request(rows, columns, windowed))
+        if add:
+            origin = torch.stack([columns.first_row, columns.first_column], 1)
+            self.aligned.add(columns.unit, columns.patch, origin, *fields)
 
     def _request(
         self, rows: IndexArray, columns: PatchColumns[Tensor], windowed: bool
@@ -159,7 +146,7 @@ class FieldExtraction:
         if windowed and all((column[rows] == column[rows[0]]).all() for column in crop):
             crops = self._crop(int(rows[0])).expand(len(rows), -1, -1, -1)
         else:
-            crops = self._cut_crops(columns, Box(*self.boxes[rows[0]].tolist()).shape)
+            crops = self._cut_crops(columns, self._box(int(rows[0])).shape)
         backward = windowed and self.method in BACKWARD_METHODS
         boxes = self._boxes_of_inputs(rows, crops) if backward else None
         positions = torch.stack([columns.row, columns.column], 1)
@@ -175,9 +162,12 @@ class FieldExtraction:
         crops = self.images[image, :, y[:, :, None], x[:, None]].movedim(-1, 1)
         return crops.contiguous(memory_format=self.readout.memory_format)
 
+    def _box(self, row: int) -> Box:
+        return Box(*self.boxes[row].tolist())
+
     def _crop(self, row: int) -> Tensor:
         image = int(self.columns.image[row])
-        return Box(*self.boxes[row].tolist()).cut(self.images[image : image + 1])
+        return self._box(row).cut(self.images[image : image + 1])
 
     def _boxes_of_inputs(self, rows: IndexArray, crops: Tensor) -> list[Box] | None:
         """Return, per convolution, the cells on which the pixels of the windows depend."""
@@ -207,8 +197,8 @@ class FieldExtraction:
             or not runs_asynchronously(self.images.device)
         ):
             return engine != "batch" or self.method not in BACKWARD_METHODS
-        crop = Box(*self.boxes[rows[0]].tolist()).shape
-        key = type(self.network), self.readout.name, self.images.dtype, crop, len(rows)
+        about = type(self.network), self.readout.name, self.images.dtype
+        key = *about, self._box(int(rows[0])).shape, len(rows)
         if key not in WINDOWED_IS_FASTER:
             windowed, batch = (self._time_engine(rows, way, size) for way in (True, False))
             WINDOWED_IS_FASTER[key] = windowed < batch
@@ -219,7 +209,7 @@ class FieldExtraction:
         for _ in range(2):
             torch.accelerator.synchronize()
             start = time.perf_counter()
-            self._map_rows(rows, windowed, size, lambda columns, fields: None)
+            self._map_rows(rows, windowed, size, add=False)
             torch.accelerator.synchronize()
         return time.perf_counter() - start
 
@@ -229,7 +219,7 @@ class FieldExtraction:
         Stores the largest difference and activation for `_raise_if_crop_differs`.
         """
         stride, first = self.aligned.geometry.stride, int(rows[0])
-        box = Box(*self.boxes[first].tolist())
+        box = self._box(first)
         height, width = box.shape
         top = max(0, (box.top - height) // stride[0] * stride[0])  # keeps the strides' phase
         left = max(0, (box.left - width) // stride[1] * stride[1])

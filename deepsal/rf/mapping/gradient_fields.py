@@ -65,7 +65,7 @@ def map_receptive_fields(
         images: the images that patches refer to (`deepsal.rf.patches` makes blank and noise).
         patches: (U, K, 3) of (image, row, column in the layer's output); −1 for none.
         units: U channels.
-        geometry: the layer's, if known (it is measured otherwise).
+        geometry: of the layer; None: measure it.
         window: keep at most this many pixels a side around the unit (default: the whole field).
         method: one of `FIELD_METHODS`.
         samples: steps (integrated), noisy copies (smooth), pairs of noise images (sta) or squares

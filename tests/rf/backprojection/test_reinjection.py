@@ -67,23 +67,25 @@ def test_a_module_is_read_in_eval_mode_and_left_as_it_was(leaves_no_trace: NoTra
 def test_scrambling_keeps_every_channels_amplitudes_mean_and_relation(side: int) -> None:
     pattern = np.random.default_rng(0).random((2, 3, side, side + 3), np.float32)
     pattern[1, 1] = -2 * pattern[1, 0]
-    found = scramble_phases(pattern, seed=1)
-    assert found.shape == pattern.shape
-    assert found.dtype == np.float32
-    amplitude, expected = (np.abs(np.fft.fft2(one)) for one in (found, pattern))
+    scrambled = scramble_phases(pattern, seed=1)
+    assert scrambled.shape == pattern.shape
+    assert scrambled.dtype == np.float32
+    amplitude, expected = (np.abs(np.fft.fft2(one)) for one in (scrambled, pattern))
     assert np.allclose(amplitude, expected, atol=1e-3)
-    assert np.allclose(found.mean((2, 3)), pattern.mean((2, 3)), atol=1e-6)
-    assert np.allclose(found[1, 1], -2 * found[1, 0], atol=1e-5)
-    assert np.allclose((found[0, 0] * found[0, 1]).sum(), (pattern[0, 0] * pattern[0, 1]).sum())
+    assert np.allclose(scrambled.mean((2, 3)), pattern.mean((2, 3)), atol=1e-6)
+    assert np.allclose(scrambled[1, 1], -2 * scrambled[1, 0], atol=1e-5)
+    assert np.allclose(
+        (scrambled[0, 0] * scrambled[0, 1]).sum(), (pattern[0, 0] * pattern[0, 1]).sum()
+    )
 
 
 def test_scrambling_takes_the_form_away_and_is_reproducible() -> None:
     pattern = np.zeros((40, 3, 16, 16), np.float32)
     pattern[..., 6:10, 6:10] = 1
-    found = scramble_phases(pattern, seed=1)
-    assert np.array_equal(found, scramble_phases(pattern, seed=1))
-    assert not np.allclose(found, scramble_phases(pattern, seed=2))
-    flat = [(one - one.mean((2, 3), keepdims=True)).reshape(40, -1) for one in (pattern, found)]
+    scrambled = scramble_phases(pattern, seed=1)
+    assert np.array_equal(scrambled, scramble_phases(pattern, seed=1))
+    assert not np.allclose(scrambled, scramble_phases(pattern, seed=2))
+    flat = [(one - one.mean((2, 3), keepdims=True)).reshape(40, -1) for one in (pattern, scrambled)]
     cosines = (flat[0] * flat[1]).sum(1) / (flat[0] ** 2).sum(1)
     assert np.abs(cosines).mean() < 0.3
     assert np.std(cosines) > 0.01  # other phases for every unit

@@ -43,9 +43,9 @@ def test_the_clamp_of_equal_kernels_becomes_rings_by_its_value_alone() -> None:
             layers += [convolution, nn.ReLU()]
         layers.append(nn.MaxPool2d(2))
     patterns = [clamp_backprojection(layers, [0], 2000 * c) for c in SWEEP]
-    found = [rings(render_wrapped(pattern)) for pattern in patterns]
-    assert found == [int(pattern.max()) // 256 for pattern in patterns]
-    assert found == sorted({*found})
+    counts = [rings(render_wrapped(pattern)) for pattern in patterns]
+    assert counts == [int(pattern.max()) // 256 for pattern in patterns]
+    assert counts == sorted({*counts})
     assert {rings(render_scaled(pattern)) for pattern in patterns} == {0}
 
 

@@ -49,7 +49,7 @@ def test_value_and_gradient_in_the_crop_equal_those_in_the_full_image(
     torch.manual_seed(0)
     network = build()
     unsettle(network)
-    known = measure_geometry(network, target)
+    geometry = measure_geometry(network, target)
     image = torch.rand(1, 3, *size)
     with temporary_eval_mode(network):
         run = forward_until(network, find_layer(network, target))
@@ -58,8 +58,8 @@ def test_value_and_gradient_in_the_crop_equal_those_in_the_full_image(
             *((0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)),
             *((rows // 2, 0), (rows // 2, columns // 2), (rows // 2, columns // 2 + 1)),
         ]:
-            box, position = crop_for_unit(known, size, unit)
-            if known.size is None:
+            box, position = crop_for_unit(geometry, size, unit)
+            if geometry.size is None:
                 assert (box, position) == (Box.whole(size), unit)
             else:
                 assert box.shape[0] * box.shape[1] < size[0] * size[1]
@@ -95,5 +95,5 @@ def test_behind_a_gate_no_smaller_crop_would_do() -> None:
 
 
 def test_an_image_smaller_than_the_field_is_used_whole() -> None:
-    known = measure_geometry(backbone(), "conv5")
-    assert crop_for_unit(known, (64, 64), (1, 0)) == (Box(0, 64, 0, 64), (1, 0))
+    geometry = measure_geometry(backbone(), "conv5")
+    assert crop_for_unit(geometry, (64, 64), (1, 0)) == (Box(0, 64, 0, 64), (1, 0))

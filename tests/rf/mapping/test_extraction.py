@@ -62,8 +62,8 @@ def scattered(count: int) -> NDArray[np.int64]:
 
 def read(images: Tensor, patches: NDArray[np.int64], **options: Any) -> ReceptiveFields:
     network = backbone().eval()
-    known = measure_geometry(network, "conv3")
-    return map_receptive_fields(network, "conv3", images, patches, range(6), known, **options)
+    geometry = measure_geometry(network, "conv3")
+    return map_receptive_fields(network, "conv3", images, patches, range(6), geometry, **options)
 
 
 IMAGES = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -136,7 +136,7 @@ def test_on_a_device_with_a_queue_the_faster_engine_is_taken_and_remembered(
 
 def test_a_plain_batch_runs_as_many_operators_for_many_patches_as_for_one() -> None:
     network = backbone().eval()
-    known = measure_geometry(network, "conv3")
+    geometry = measure_geometry(network, "conv3")
     operators = []
     for patches in (1, 16):
         at = np.array([[[k % 3, 4, 4 + k // 3] for k in range(patches)]] * 6)
@@ -147,7 +147,7 @@ def test_a_plain_batch_runs_as_many_operators_for_many_patches_as_for_one() -> N
                 IMAGES,
                 at,
                 range(6),
-                known,
+                geometry,
                 engine="batch",
                 pixels_per_pass=1 << 30,
             )
@@ -163,9 +163,9 @@ def test_a_failed_check_says_in_which_arithmetic_it_was_made() -> None:
             return image - image.mean()
 
     network = nn.Sequential(nn.Conv2d(3, 4, 3), Mixing())
-    known = measure_geometry(nn.Sequential(network[0]), "0")
+    geometry = measure_geometry(nn.Sequential(network[0]), "0")
     with pytest.raises(ValueError, match=r"computed in float32.*mixes images"):
-        map_receptive_fields(network, "1", IMAGES, np.array([[[0, 9, 9]]]), [0], known)
+        map_receptive_fields(network, "1", IMAGES, np.array([[[0, 9, 9]]]), [0], geometry)
 
 
 def test_an_unknown_engine_lists_the_choices() -> None:

@@ -17,9 +17,11 @@ from tests.rf.support import SIDE, Planted, middle
 def test_a_planted_centre_surround_unit_is_recovered(ratio: float, sign: int) -> None:
     truth = sign * difference_of_gaussians(SIDE, ratio)
     images = torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(0)) - 0.5
-    found = map_receptive_fields(Planted(truth[None]), "units", images, middle(1, 4, (20, 20)), [0])
-    w = found.field[0].sum(0)
-    assert found.field.shape == (1, 3, SIDE, SIDE)
+    fields = map_receptive_fields(
+        Planted(truth[None]), "units", images, middle(1, 4, (20, 20)), [0]
+    )
+    w = fields.field[0].sum(0)
+    assert fields.field.shape == (1, 3, SIDE, SIDE)
     assert np.allclose(w, truth, atol=1e-6)
     negative = np.minimum(sign * w, 0).sum() / np.maximum(sign * w, 0).sum()
     expected = (sign * truth).clamp(max=0).sum() / (sign * truth).clamp(min=0).sum()
@@ -31,12 +33,12 @@ def test_a_planted_centre_surround_unit_is_recovered(ratio: float, sign: int) ->
 def test_a_field_at_the_border_stays_aligned_on_its_unit(at: tuple[int, int]) -> None:
     truth = difference_of_gaussians(SIDE, 0.5)
     images = torch.rand(1, 3, 40, 40)
-    found = map_receptive_fields(Planted(truth[None]), "units", images, middle(1, 1, at), [0])
+    fields = map_receptive_fields(Planted(truth[None]), "units", images, middle(1, 1, at), [0])
     inside = np.zeros((SIDE, SIDE), dtype=bool)
     rows, columns = (np.arange(SIDE) - SIDE // 2 + a for a in at)
     inside[np.ix_((rows >= 0) & (rows < 40), (columns >= 0) & (columns < 40))] = True
-    assert np.allclose(found.field[0].sum(0)[inside], truth.numpy()[inside], atol=1e-6)
-    assert not found.field[0][:, ~inside].any()
+    assert np.allclose(fields.field[0].sum(0)[inside], truth.numpy()[inside], atol=1e-6)
+    assert not fields.field[0][:, ~inside].any()
 
 
 @pytest.mark.parametrize("stage", ["conv2", "conv4", "conv5"])
@@ -45,31 +47,31 @@ def test_batched_crops_equal_captums_loop_over_full_images(stage: str) -> None:
     images = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     stride = network.strides[stage]
     patches = np.random.default_rng(0).integers((0, 0, 0), (3, 64 // stride, 96 // stride), (6, 3))
-    found = map_receptive_fields(network, stage, images, patches[:, None], range(6))
-    known = measure_geometry(network, stage)
-    assert known.size is not None
+    fields = map_receptive_fields(network, stage, images, patches[:, None], range(6))
+    geometry = measure_geometry(network, stage)
+    assert geometry.size is not None
     relu = network.get_submodule(stage).get_submodule("2")
     captum = NeuronGradient(lambda image: network(image)["conv5"], relu)
     for unit, (i, row, column) in enumerate(patches.tolist()):
         image = images[i : i + 1].clone().requires_grad_()
         whole = captum.attribute(image, (unit, row, column), attribute_to_neuron_input=True)
         padded = torch.nn.functional.pad(whole[0], [64] * 4).numpy()
-        top, left = (64 + at * stride - known.offset[0] for at in (row, column))
-        expected = padded[:, top : top + known.size[0], left : left + known.size[1]]
-        assert np.abs(found.field[unit] - expected).max() <= 1e-5 * np.abs(expected).max()
+        top, left = (64 + at * stride - geometry.offset[0] for at in (row, column))
+        expected = padded[:, top : top + geometry.size[0], left : left + geometry.size[1]]
+        assert np.abs(fields.field[unit] - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("window", [None, 9, 8])
 def test_the_centre_is_that_of_the_theoretical_field(window: int | None) -> None:
     patches = np.array([[[0, 3, 5], [0, 0, 13], [0, 12, 0]]])
     network = backbone()
-    found = map_receptive_fields(
+    fields = map_receptive_fields(
         network, "conv3", torch.rand(1, 3, 104, 112), patches, [0], window=window
     )
-    known = measure_geometry(network, "conv3")
-    assert known.size is not None
-    expected = patches[0, :, 1:] * 8 - np.array(known.offset) + (np.array(known.size) - 1) / 2
-    assert np.abs(found.centre[0] - expected).max() <= (0.5 if window == 8 else 0)
+    geometry = measure_geometry(network, "conv3")
+    assert geometry.size is not None
+    expected = patches[0, :, 1:] * 8 - np.array(geometry.offset) + (np.array(geometry.size) - 1) / 2
+    assert np.abs(fields.centre[0] - expected).max() <= (0.5 if window == 8 else 0)
 
 
 def test_a_field_is_the_mean_over_its_patches() -> None:
@@ -89,12 +91,12 @@ def test_a_field_is_the_mean_over_its_patches() -> None:
 def test_a_unit_without_a_patch_has_no_field() -> None:
     patches = middle(2, 2, (4, 4))
     patches[1] = -1
-    found = map_receptive_fields(backbone(), "conv3", torch.rand(2, 3, 64, 64), patches, [0, 1])
-    assert np.isfinite(found.field[0]).all()
-    assert np.isnan(found.field[1]).all()
-    assert np.isnan(found.centre[1]).all()
-    assert np.isfinite(found.centre[0]).all()
-    assert found.count.tolist() == [2, 0]
+    fields = map_receptive_fields(backbone(), "conv3", torch.rand(2, 3, 64, 64), patches, [0, 1])
+    assert np.isfinite(fields.field[0]).all()
+    assert np.isnan(fields.field[1]).all()
+    assert np.isnan(fields.centre[1]).all()
+    assert np.isfinite(fields.centre[0]).all()
+    assert fields.count.tolist() == [2, 0]
 
 
 def test_a_smaller_window_is_the_middle_of_the_larger() -> None:
@@ -109,11 +111,11 @@ def test_a_residual_network_is_read_before_its_last_rectifier() -> None:
     network = resnet18(weights=None)
     network.layer1[1].bn2.bias.data.fill_(-100.0)  # every unit is silent
     network.layer1[1].conv2.weight.data *= 1e-3
-    found = map_receptive_fields(
+    fields = map_receptive_fields(
         network, "layer1", torch.rand(1, 3, 64, 64), middle(4, 1, (8, 8)), range(4)
     )
-    assert (found.activation < 0).all()
-    assert (np.abs(found.field).max((1, 2, 3)) > 0).all()
+    assert (fields.activation < 0).all()
+    assert (np.abs(fields.field).max((1, 2, 3)) > 0).all()
 
 
 def test_nothing_is_left_behind(leaves_no_trace: NoTrace) -> None:
@@ -162,10 +164,12 @@ def test_nothing_is_left_behind_by_an_exception(method: str, leaves_no_trace: No
     network[1].eval()
     network[4].requires_grad_(False)
     images, patches = torch.rand(1, 3, 24, 24), middle(2, 1, (4, 4))
-    known = FieldGeometry((5, 5), (1, 1), (0, 0))
+    geometry = FieldGeometry((5, 5), (1, 1), (0, 0))
 
     def ask() -> None:
-        map_receptive_fields(network, "5", images, patches, [0, 1], known, method=method, samples=2)
+        map_receptive_fields(
+            network, "5", images, patches, [0, 1], geometry, method=method, samples=2
+        )
 
     ask()
     for at in range(1, broken.calls + 1):

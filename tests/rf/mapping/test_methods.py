@@ -48,7 +48,7 @@ def top(sign: int = 1) -> Tensor:
 @cache
 def planted(method: str, sign: int = 1) -> NDArray[np.float32]:
     """What a method finds of a planted field, summed over colours and turned to an ON centre."""
-    found = map_receptive_fields(
+    fields = map_receptive_fields(
         Planted(sign * TRUTH[None]),
         "units",
         top(sign),
@@ -57,7 +57,7 @@ def planted(method: str, sign: int = 1) -> NDArray[np.float32]:
         method=method,
         samples=2048 if method == "sta" else 16,
     )
-    return np.asarray(sign * found.field[0].sum(0))
+    return np.asarray(sign * fields.field[0].sum(0))
 
 
 EXACT = [(m, sign, 1e-3) for m in ("gradient", "integrated", "smooth") for sign in (1, -1)]
@@ -80,11 +80,11 @@ def test_integrated_gradients_times_the_image_show_none() -> None:
     network = Planted(TRUTH[None]).eval()
     unit = network.get_submodule("units.1")
     engine = NeuronIntegratedGradients(network, unit)  # Captum's default multiplies
-    found = [
+    gradients = [
         engine.attribute(image[None], (0, 24, 24), n_steps=16, attribute_to_neuron_input=True)
         for image in top()
     ]
-    assert negative(torch.cat(found).mean(0).sum(0)[17:32, 17:32].detach().numpy()) < 0.06
+    assert negative(torch.cat(gradients).mean(0).sum(0)[17:32, 17:32].detach().numpy()) < 0.06
 
 
 def test_occlusion_shows_none_on_the_patches_that_excite() -> None:
@@ -132,12 +132,12 @@ def captums(engine: Any, **options: Any) -> Callable[..., Tensor]:
     def attribute(network: nn.Module, rectifier: nn.Module, image: Tensor, unit: Any) -> Tensor:
         if engine is NeuronIntegratedGradients:
             options["baselines"] = image.mean((2, 3), keepdim=True).expand_as(image).clone()
-            made = engine(network, rectifier, multiply_by_inputs=False)
+            attribution = engine(network, rectifier, multiply_by_inputs=False)
         else:
-            made = engine(network, rectifier)
+            attribution = engine(network, rectifier)
         image = image.clone().requires_grad_()
-        found = made.attribute(image, unit, attribute_to_neuron_input=True, **options)
-        return torch.as_tensor(found.detach())
+        gradient = attribution.attribute(image, unit, attribute_to_neuron_input=True, **options)
+        return torch.as_tensor(gradient.detach())
 
     return attribute
 
@@ -164,26 +164,26 @@ def test_a_method_equals_captums_asked_one_by_one(
     method: str, build: str, window: int | None
 ) -> None:
     network, name, rectifier = BUILDS[build]()
-    images, known = torch.rand(2, 3, 64, 96), measure_geometry(network, name)
+    images, geometry = torch.rand(2, 3, 64, 96), measure_geometry(network, name)
     where = np.array([[[0, 4, 5], [1, 4, 5]], [[0, 4, 5], [1, 7, 0]], [[0, 0, 11], [0, 4, 6]]])
-    found = map_receptive_fields(
-        network, name, images, where, [0, 1, 3], known, window, method, samples=6
+    fields = map_receptive_fields(
+        network, name, images, where, [0, 1, 3], geometry, window, method, samples=6
     )
-    expected = np.zeros_like(found.field)
+    expected = np.zeros_like(fields.field)
     with temporary_eval_mode(network):
         for u, unit in enumerate([0, 1, 3]):
             for k, (i, *at) in enumerate(where[u].tolist()):
-                box, position = crop_for_unit(known, (64, 96), (at[0], at[1]))
+                box, position = crop_for_unit(geometry, (64, 96), (at[0], at[1]))
                 piece = box.cut(images[i : i + 1])
                 answer = LOOPS[method](network, rectifier, piece, (unit, *position))[0]
-                expected[u] += cut(answer.numpy(), box, found, u, k) / 2
+                expected[u] += cut(answer.numpy(), box, fields, u, k) / 2
     assert np.abs(expected).max() > 0
-    assert np.abs(found.field - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert np.abs(fields.field - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def cut(value: NDArray[Any], box: Box, found: ReceptiveFields, u: int, k: int) -> NDArray[Any]:
-    sides = found.field.shape[2:]
-    middle = found.centre[u, k] - (np.array(sides) - 1) / 2 - [box.top, box.left]
+def cut(value: NDArray[Any], box: Box, fields: ReceptiveFields, u: int, k: int) -> NDArray[Any]:
+    sides = fields.field.shape[2:]
+    middle = fields.centre[u, k] - (np.array(sides) - 1) / 2 - [box.top, box.left]
     top, left = (200 + round(float(side)) for side in middle)
     padded = np.pad(value, ((0, 0), (200, 200), (200, 200)))
     return padded[:, top : top + sides[0], left : left + sides[1]]

@@ -26,13 +26,13 @@ def test_a_unit_has_one_scale_at_all_checkpoints_and_its_own() -> None:
     figure = sheets.draw_evolution_sheet(
         growing(gains), [3, 8], ["epoch 0", "epoch 1", "epoch 2"], "conv1"
     )
-    shown = {
+    centres = {
         place: tile[TILE_SIDE // 2, TILE_SIDE // 2].tolist()
         for place, tile in sheet_tiles(figure).items()
     }
     share = {(0, 0): 1 / 4, (0, 1): -1 / 4, (0, 2): 1, (1, 0): 1 / 4, (1, 1): 1, (1, 2): 3 / 4}
     expected = {place: SIGNED_COLOURS[round(127 * (1 + s))].tolist() for place, s in share.items()}
-    assert shown == expected
+    assert centres == expected
     assert "one scale per row" in figure.texts[-1].get_text()
 
 

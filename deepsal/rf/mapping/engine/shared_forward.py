@@ -1,7 +1,6 @@
 """One forward pass for all units on one image, and backward passes only over the cells needed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -10,43 +9,18 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from deepsal.rf.mapping.engine.windowed_gradient import Box, aten, bounding_box
+from deepsal.rf.hooks import OperatorObserver
+from deepsal.rf.mapping.engine.windowed_gradient import Box, aten, bounding_box, operators
 from deepsal.rf.mapping.engine.windowed_operators import convolution_backward
 
-SAMPLEWISE_OPERATORS = {
-    aten._adaptive_avg_pool2d.default,
-    aten.add.Tensor,
-    aten.avg_pool2d.default,
-    aten.cat.default,
-    aten.clone.default,
-    aten.constant_pad_nd.default,
-    aten.convolution.default,
-    aten.cudnn_batch_norm.default,
-    aten.div.Tensor,
-    aten.gelu.default,
-    aten.hardsigmoid.default,
-    aten.hardswish.default,
-    aten.hardtanh.default,
-    aten.leaky_relu.default,
-    aten.max_pool2d_with_indices.default,
-    aten.mean.dim,
-    aten.mul.Tensor,
-    aten.native_batch_norm.default,
-    aten.relu.default,
-    aten.sigmoid.default,
-    aten.silu.default,
-    aten.sub.Tensor,
-    aten.tanh.default,
-}
+SAMPLEWISE_OPERATORS = operators(
+    "_adaptive_avg_pool2d add.Tensor avg_pool2d cat clone constant_pad_nd convolution "
+    "cudnn_batch_norm div.Tensor gelu hardsigmoid hardswish hardtanh leaky_relu "
+    "max_pool2d_with_indices mean.dim mul.Tensor native_batch_norm relu sigmoid silu sub.Tensor "
+    "tanh"
+)
 """Operators that treat every sample of a batch alike, without the other samples."""
-IN_PLACE_OPERATORS = {
-    aten.add_.Tensor,
-    aten.hardswish_.default,
-    aten.hardtanh_.default,
-    aten.leaky_relu_.default,
-    aten.relu_.default,
-    aten.silu_.default,
-}
+IN_PLACE_OPERATORS = operators("add_.Tensor hardswish_ hardtanh_ leaky_relu_ relu_ silu_")
 
 
 class SharedReplicaError(Exception):
@@ -111,25 +85,15 @@ def convolution_input_boxes(run: Callable[[Tensor], Tensor], like: Tensor, box: 
     """
     image = torch.zeros_like(like)
     box.cut(image).fill_(torch.nan)
-    with _record_nan_boxes() as boxes, torch.no_grad():
-        run(image)
-    return boxes
-
-
-@contextmanager
-def _record_nan_boxes() -> Iterator[list[Box]]:
     boxes: list[Box] = []
 
-    class Record(TorchDispatchMode):
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-        ) -> Any:
-            if func is aten.convolution.default:
-                boxes.append(bounding_box(args[0].isnan()))
-            return func(*args, **kwargs or {})
+    def record(func: Any, args: tuple[Any, ...]) -> None:
+        if func is aten.convolution.default:
+            boxes.append(bounding_box(args[0].isnan()))
 
-    with Record():  # type: ignore[no-untyped-call]
-        yield boxes
+    with OperatorObserver(record), torch.no_grad():
+        run(image)
+    return boxes
 
 
 def _is_replicated(value: Any) -> bool:

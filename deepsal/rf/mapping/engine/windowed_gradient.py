@@ -13,24 +13,23 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 aten = torch.ops.aten
-ELEMENTWISE_OPERATORS = {
-    aten.clone.default,
-    aten.detach.default,
-    aten.div.Tensor,
-    aten.elu_backward.default,
-    aten.gelu_backward.default,
-    aten.hardsigmoid_backward.default,
-    aten.hardswish_backward.default,
-    aten.hardtanh_backward.default,
-    aten.leaky_relu_backward.default,
-    aten.mul.Tensor,
-    aten.neg.default,
-    aten.relu.default,
-    aten.sigmoid_backward.default,
-    aten.silu_backward.default,
-    aten.tanh_backward.default,
-    aten.threshold_backward.default,
-}
+
+
+def operators(names: str) -> set[Any]:
+    """Return operators of ATen by their names; the overload is `default` unless named.
+
+    >>> operators("relu add.Tensor") == {aten.relu.default, aten.add.Tensor}
+    True
+    """
+    pairs = (name.partition(".") for name in names.split())
+    return {getattr(getattr(aten, name), overload or "default") for name, _, overload in pairs}
+
+
+ELEMENTWISE_OPERATORS = operators(
+    "clone detach div.Tensor elu_backward gelu_backward hardsigmoid_backward hardswish_backward "
+    "hardtanh_backward leaky_relu_backward mul.Tensor neg relu sigmoid_backward silu_backward "
+    "tanh_backward threshold_backward"
+)
 """Operators that map a gradient of 0 to 0, cell by cell."""
 WINDOW_RULES: dict[Any, Callable[..., Any]] = {}
 """Rules of other operators, filled by `windowed_operators`; a rule may return NotImplemented."""

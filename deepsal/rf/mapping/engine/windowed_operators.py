@@ -71,8 +71,8 @@ def convolution_backward(
             window, like, rows, None, stride, [0, 0], dilation, False, [0, 0], groups,
             [True, False, False],
         )[0]  # fmt: skip
-    kept = target.shifted(-first[0], -first[1]).cut(whole)
-    return WindowedGradient(kept, target, size), None, None
+    window = target.shifted(-first[0], -first[1]).cut(whole)
+    return WindowedGradient(window, target, size), None, None
 
 
 def _reached_boxes(
@@ -176,9 +176,9 @@ def _pad_backward(gradient: WindowedGradient, pad: Sequence[int], *value: Any) -
     left, right, top, bottom = pad
     size = gradient.shape[-2] + top + bottom, gradient.shape[-1] + left + right
     shifted = gradient.box.shifted(top, left)
-    kept = shifted.intersection(Box.whole(size))
-    window = kept.shifted(-shifted.top, -shifted.left).cut(gradient.window)
-    return WindowedGradient(window, kept, size)
+    box = shifted.intersection(Box.whole(size))
+    window = box.shifted(-shifted.top, -shifted.left).cut(gradient.window)
+    return WindowedGradient(window, box, size)
 
 
 @_register_rule(aten.slice.Tensor)

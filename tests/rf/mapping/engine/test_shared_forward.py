@@ -53,17 +53,17 @@ def count(network: Run, image: Tensor) -> list[int]:
 def lean(run: Run, image: Tensor, needed: list[Box] | None = None) -> Tensor:
     crops = image.expand(len(UNITS), -1, -1, -1).requires_grad_()
     with SharedForwardMode(needed):
-        chosen = run(crops)[torch.arange(len(UNITS)), *torch.tensor(UNITS).T]
-        (gradient,) = torch.autograd.grad(chosen.sum(), crops)
+        values = run(crops)[torch.arange(len(UNITS)), *torch.tensor(UNITS).T]
+        (gradient,) = torch.autograd.grad(values.sum(), crops)
     return gradient.dense() if isinstance(gradient, WindowedGradient) else gradient
 
 
 def loop(run: Run, image: Tensor) -> Tensor:
-    found: list[Any] = []
+    gradients: list[Any] = []
     for unit in UNITS:
         x = image.clone().requires_grad_()
-        found += torch.autograd.grad(run(x)[0, *unit], x)
-    return torch.cat(found)
+        gradients += torch.autograd.grad(run(x)[0, *unit], x)
+    return torch.cat(gradients)
 
 
 def picture() -> Tensor:

@@ -62,8 +62,8 @@ def test_an_activation_keeps_the_window(activation: nn.Module, at: Box) -> None:
     image.requires_grad_()
     gradient = random_gradient(at)
     (expected,) = torch.autograd.grad(activation(image), image, gradient.dense())
-    (found,) = torch.autograd.grad(activation(image), image, gradient)
-    assert equals_dense(found, expected)
+    (carried,) = torch.autograd.grad(activation(image), image, gradient)
+    assert equals_dense(carried, expected)
 
 
 @pytest.mark.parametrize("at", BOXES)

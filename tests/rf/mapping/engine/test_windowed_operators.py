@@ -39,14 +39,14 @@ CONVOLUTIONS = {
 def boxes(rows: int, columns: int) -> list[Box]:
     """Whole, corners, single cells, one empty, and five at random."""
     generator = torch.Generator().manual_seed(rows * columns)
-    found = [Box(0, rows, 0, columns), Box(0, 1, 0, 1), Box(rows - 1, rows, 0, columns)]
-    found += [Box(0, 0, 0, 0), Box(rows // 2, rows // 2, 0, columns)]
+    cases = [Box(0, rows, 0, columns), Box(0, 1, 0, 1), Box(rows - 1, rows, 0, columns)]
+    cases += [Box(0, 0, 0, 0), Box(rows // 2, rows // 2, 0, columns)]
     for _ in range(5):
         top, left = (int(torch.randint(n, (), generator=generator)) for n in (rows, columns))
         bottom = top + 1 + int(torch.randint(rows - top, (), generator=generator))
         right = left + 1 + int(torch.randint(columns - left, (), generator=generator))
-        found.append(Box(top, bottom, left, right))
-    return found
+        cases.append(Box(top, bottom, left, right))
+    return cases
 
 
 def image(batch: int = 2, channels: int = 4, size: tuple[int, int] = SIZE) -> Tensor:
@@ -54,10 +54,10 @@ def image(batch: int = 2, channels: int = 4, size: tuple[int, int] = SIZE) -> Te
     return torch.randn(batch, channels, *size, generator=generator, requires_grad=True)
 
 
-def masked(whole: Tensor, kept: Box | None) -> Tensor:
-    if kept is None:
+def masked(whole: Tensor, box: Box | None) -> Tensor:
+    if box is None:
         return whole
-    return WindowedGradient(kept.cut(whole), kept, whole.shape[-2:]).dense()
+    return WindowedGradient(box.cut(whole), box, whole.shape[-2:]).dense()
 
 
 def carried(run: Callable[[Tensor], Tensor], x: Tensor) -> None:
@@ -68,8 +68,8 @@ def carried(run: Callable[[Tensor], Tensor], x: Tensor) -> None:
             at, len(output), output.shape[1], (output.shape[2], output.shape[3])
         )
         (expected,) = torch.autograd.grad(output, x, gradient.dense(), retain_graph=True)
-        (found,) = torch.autograd.grad(output, x, gradient, retain_graph=True)
-        assert equals_dense(found, expected), at
+        (result,) = torch.autograd.grad(output, x, gradient, retain_graph=True)
+        assert equals_dense(result, expected), at
 
 
 @pytest.mark.parametrize("needed", NEEDED, ids=str)
@@ -85,34 +85,34 @@ def test_a_convolution_gives_autograds_gradient_where_it_is_needed(
         gradient = random_gradient(at, 2, output.shape[1], (output.shape[2], output.shape[3]))
         (expected,) = torch.autograd.grad(output, x, gradient.dense(), retain_graph=True)
         mask = [True, False, False]
-        for given in (gradient, gradient.dense()):
-            found, *nothing = convolution_backward(
-                given, x, module.weight, None, *shape, mask, gradient_box=needed
+        for form in (gradient, gradient.dense()):
+            result, *nothing = convolution_backward(
+                form, x, module.weight, None, *shape, mask, gradient_box=needed
             )
             if needed is None:
-                assert equals_dense(found, expected), at
+                assert equals_dense(result, expected), at
             else:
-                kept = found.box.intersection(needed)
-                assert kept == found.box or found.window.numel() == 0
-                assert equals_dense(found, masked(expected, needed)), at
+                kept = result.box.intersection(needed)
+                assert kept == result.box or result.window.numel() == 0
+                assert equals_dense(result, masked(expected, needed)), at
         assert nothing == [None, None]
 
 
 def test_a_convolutions_window_grows_by_its_reach_and_no_more() -> None:
     module = nn.Conv2d(4, 6, 3, padding=1)
     x = image()
-    (found,) = torch.autograd.grad(module(x), x, random_gradient(Box(5, 7, 8, 9), 2, 6, SIZE))
-    assert isinstance(found, WindowedGradient)
-    assert found.box == (4, 8, 7, 10)
+    (result,) = torch.autograd.grad(module(x), x, random_gradient(Box(5, 7, 8, 9), 2, 6, SIZE))
+    assert isinstance(result, WindowedGradient)
+    assert result.box == (4, 8, 7, 10)
 
 
 def test_a_gradient_that_is_all_zero_becomes_an_empty_window() -> None:
     module = nn.Conv2d(4, 6, 3, padding=1)
     weight = module.weight.detach()
     rest = [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, False, False]
-    found, *_ = convolution_backward(torch.zeros(2, 6, *SIZE), image(), weight, None, *rest)
-    assert found.window.numel() == 0
-    assert equals_dense(found, torch.zeros(2, 4, *SIZE))
+    result, *_ = convolution_backward(torch.zeros(2, 6, *SIZE), image(), weight, None, *rest)
+    assert result.window.numel() == 0
+    assert equals_dense(result, torch.zeros(2, 4, *SIZE))
 
 
 def test_a_gradient_that_is_not_finite_is_not_lost() -> None:
@@ -120,9 +120,9 @@ def test_a_gradient_that_is_not_finite_is_not_lost() -> None:
     gradient = torch.zeros(2, 6, *SIZE)
     gradient[0, 0, 5, 6] = torch.nan
     rest = [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True, False, False]
-    found, *_ = convolution_backward(gradient, image(), module.weight.detach(), None, *rest)
-    assert found.box == (5, 6, 6, 7)
-    assert found.window[0].isnan().all()
+    result, *_ = convolution_backward(gradient, image(), module.weight.detach(), None, *rest)
+    assert result.box == (5, 6, 6, 7)
+    assert result.window[0].isnan().all()
 
 
 def test_gradients_to_weights_and_transposed_convolutions_are_not_ours() -> None:
@@ -131,8 +131,8 @@ def test_gradients_to_weights_and_transposed_convolutions_are_not_ours() -> None
     for run, inputs in ((module, [x, module.weight]), (upwards, [x])):
         expected = torch.autograd.grad(run(x).square().sum(), inputs)
         with SharedForwardMode():
-            found = torch.autograd.grad(run(x).square().sum(), inputs)
-        for one, other in zip(found, expected, strict=True):
+            result = torch.autograd.grad(run(x).square().sum(), inputs)
+        for one, other in zip(result, expected, strict=True):
             assert equals_dense(one, other, windowed=False)
 
 
@@ -151,8 +151,8 @@ def test_batch_norm_with_statistics_of_the_batch_sees_the_whole() -> None:
     x = image()
     gradient = random_gradient(Box(2, 5, 3, 9), 2, 4, SIZE)
     (expected,) = torch.autograd.grad(module(x), x, gradient.dense())
-    (found,) = torch.autograd.grad(module(x), x, gradient)
-    assert equals_dense(found, expected, windowed=False)
+    (result,) = torch.autograd.grad(module(x), x, gradient)
+    assert equals_dense(result, expected, windowed=False)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ def test_max_pooling_puts_each_gradient_where_the_maximum_was(module: nn.Module)
     rule = aten.max_pool2d_with_indices_backward
     same_indices = indices[:1].expand(3, -1, -1, -1)
     expanded = shared.detach().expand(3, -1, -1, -1)
-    found = rule(gradient, expanded, *kernel, same_indices)
-    assert equals_dense(found, rule(gradient.dense(), expanded.contiguous(), *kernel, indices))
+    result = rule(gradient, expanded, *kernel, same_indices)
+    assert equals_dense(result, rule(gradient.dense(), expanded.contiguous(), *kernel, indices))
 
 
 def test_the_sum_of_two_windows_lies_in_their_hull() -> None:
@@ -213,8 +213,8 @@ def test_padding_is_cut_off_also_where_it_holds_the_whole_window(pad: tuple[int,
     output = functional.pad(x, pad)
     gradient = random_gradient(Box(2, 5, 3, 9), 2, 4, (output.shape[2], output.shape[3]))
     (expected,) = torch.autograd.grad(output, x, gradient.dense(), retain_graph=True)
-    (found,) = torch.autograd.grad(output, x, gradient)
-    assert equals_dense(found, expected, windowed=False)
+    (result,) = torch.autograd.grad(output, x, gradient)
+    assert equals_dense(result, expected, windowed=False)
 
 
 def test_channels_are_taken_apart_where_maps_were_joined() -> None:
@@ -223,7 +223,7 @@ def test_channels_are_taken_apart_where_maps_were_joined() -> None:
         gradient = random_gradient(at, 2, 12, SIZE)
         joined = torch.cat([x, 2 * x, x.square()], 1)
         (expected,) = torch.autograd.grad(joined, x, gradient.dense(), retain_graph=True)
-        (found,) = torch.autograd.grad(joined, x, gradient)
-        assert equals_dense(found, expected)
+        (result,) = torch.autograd.grad(joined, x, gradient)
+        assert equals_dense(result, expected)
     assert equals_dense(gradient[:, 3:7:2], gradient.dense()[:, 3:7:2])
     assert equals_dense(gradient[1:], gradient.dense()[1:], windowed=False)
