@@ -5,7 +5,7 @@ import pytest
 from deepsal import atomic
 
 
-def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+def test_a_file_is_replaced_and_no_other_is_left(tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     for text in ("first", "Größe"):
         assert atomic.write_text(file, text) == file
@@ -18,4 +18,32 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     with pytest.raises(UnicodeEncodeError):
         atomic.write_text(file, "new \udcff")
     assert file.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [file]
+
+
+def test_the_old_file_is_read_until_the_block_ends(tmp_path: Path) -> None:
+    file = tmp_path / "map.png"
+    file.write_bytes(b"old")
+    with atomic.replace_file(file) as temporary:
+        assert temporary.parent == tmp_path
+        temporary.write_bytes(b"new")
+        assert file.read_bytes() == b"old"
+        assert [*tmp_path.glob("*.png")] == [file]
+    assert file.read_bytes() == b"new"
+    assert [*tmp_path.iterdir()] == [file]
+
+
+@pytest.mark.parametrize("part", [b"part", None])
+def test_an_error_in_the_block_leaves_the_old_file(tmp_path: Path, part: bytes | None) -> None:
+    def write() -> None:
+        with atomic.replace_file(file) as temporary:
+            if part is not None:
+                temporary.write_bytes(part)
+            raise OSError("the disk is full")
+
+    file = tmp_path / "maps.hdf5"
+    file.write_bytes(b"old")
+    with pytest.raises(OSError, match="full"):
+        write()
+    assert file.read_bytes() == b"old"
     assert [*tmp_path.iterdir()] == [file]
