@@ -1,24 +1,36 @@
-"""Names that the whole package shares, each list once; importing it imports nothing else."""
+"""Names that the whole package shares: stages, depths, scores and measures, each list once.
+
+This module imports nothing else of the package.
+"""
+
+from typing import NamedTuple
+
+
+class ScoreEntry(NamedTuple):
+    """Label of a score, its better direction (`max` or `min`) and its unit."""
+
+    label: str
+    direction: str = "max"
+    unit: str = ""
+
 
 STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
-"""Parts of every backbone, from the image on."""
+"""Stages of every backbone, in the order from the image on."""
 DEPTHS = ("none", "conv5", "conv4", "conv3", "conv2", "all")
-"""First stage that learns: from nothing learns to everything learns."""
+"""First stage that learns, from `none` (only the decoder) to `all` (conv1)."""
 SCORES = {
-    "nss": "NSS",
-    "ig": "IG",
-    "cc": "CC",
-    "kl": "KL",
-    "sim": "SIM",
-    "auc": "AUC",
-    "sauc": "sAUC",
-    "borji": "AUC-Borji",
-    "emd": "EMD",
+    "nss": ScoreEntry("NSS", "max", "standard deviations"),
+    "ig": ScoreEntry("IG", "max", "bits per fixation"),
+    "cc": ScoreEntry("CC"),
+    "kl": ScoreEntry("KL", "min", "nats"),
+    "sim": ScoreEntry("SIM"),
+    "auc": ScoreEntry("AUC"),
+    "sauc": ScoreEntry("sAUC"),
+    "borji": ScoreEntry("AUC-Borji"),
+    "emd": ScoreEntry("EMD", "min", "cells of 32 px"),
 }
-"""Scores of an image and their labels, in the order of tables."""
-LOWER = ("kl", "emd")
-"""Scores of which less is better."""
-DIRECTION = {"loss": "min", "kl": "min", "nss": "max", "cc": "max"}
+"""Scores of an image, in the order of tables."""
+VALIDATION_METRICS = {"loss": "min"} | {s: SCORES[s].direction for s in ("kl", "nss", "cc")}
 """Validation metrics that can choose the best epoch, and the better direction of each."""
 MEASURES = {
     "correlation": "correlation with epoch 0",

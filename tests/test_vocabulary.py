@@ -15,12 +15,15 @@ def test_every_score_that_is_computed_has_a_label_and_no_other() -> None:
         name for scores in SCORE_PROTOCOLS.values() for name in scores
     }
     assert set(DEFAULT_SCORES) | set(OPTIONAL_SCORES) <= set(vocabulary.SCORES)
-    assert set(vocabulary.LOWER) < set(vocabulary.SCORES)
 
 
-def test_a_score_that_is_better_when_it_is_lower_is_minimised() -> None:
-    low = {name for name, direction in vocabulary.DIRECTION.items() if direction == "min"}
-    assert low - {"loss"} == set(vocabulary.LOWER) & set(vocabulary.DIRECTION)
+def test_scores_of_which_less_is_better_are_minimised() -> None:
+    low = {name for name, entry in vocabulary.SCORES.items() if entry.direction == "min"}
+    assert low == {"kl", "emd"}
+    assert {entry.direction for entry in vocabulary.SCORES.values()} == {"min", "max"}
+    metrics = dict(vocabulary.VALIDATION_METRICS)
+    assert metrics.pop("loss") == "min"
+    assert metrics == {name: vocabulary.SCORES[name].direction for name in metrics}
 
 
 def test_the_depths_are_the_options_of_finetune() -> None:
@@ -31,6 +34,6 @@ def test_the_depths_are_the_options_of_finetune() -> None:
 
 def test_the_vocabulary_imports_nothing_else_of_the_package() -> None:
     code = "import sys, deepsal.vocabulary; print(*sorted(sys.modules))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    ours = [name for name in said.stdout.split() if name.startswith("deepsal")]
-    assert ours == ["deepsal", "deepsal.vocabulary"]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = [name for name in done.stdout.split() if name.startswith("deepsal")]
+    assert imported == ["deepsal", "deepsal.vocabulary"]

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
-from deepsal.vocabulary import LOWER
+from deepsal.vocabulary import SCORES
 
 
 def direction_arrow(score: str) -> str:
-    """Return ↓ for a score of which less is better, otherwise ↑.
+    """Return ↓ for a score of which less is better; otherwise ↑.
 
     >>> direction_arrow("kl"), direction_arrow("nss")
     ('↓', '↑')
     """
-    return "↓" if score in LOWER else "↑"
+    return "↓" if SCORES[score].direction == "min" else "↑"
 
 
 def format_score(score: Mapping[str, float], compact: bool = False) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepsal.vocabulary import DIRECTION
+from deepsal.vocabulary import VALIDATION_METRICS
 
 TRIAL_PREFIX_VARIABLE = "DEEPSAL_TRIALS"
 """What the names of run folders begin with."""
@@ -15,7 +15,7 @@ def optuna_direction(metric: str) -> str:
     >>> optuna_direction("val/nss"), optuna_direction("val/kl")
     ('maximize', 'minimize')
     """
-    return f"{DIRECTION.get(metric.removeprefix('val/'), 'max')}imize"
+    return f"{VALIDATION_METRICS.get(metric.removeprefix('val/'), 'max')}imize"
 
 
 def trial_folder_prefix(arguments: Sequence[str]) -> str:

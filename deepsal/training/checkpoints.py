@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from typing_extensions import override
 
 from deepsal.training.csv_log import MetricsCsvLogger
-from deepsal.vocabulary import DIRECTION
+from deepsal.vocabulary import VALIDATION_METRICS
 
 
 def best_checkpoint(folder: str | Path, metric: str) -> ModelCheckpoint:
@@ -27,14 +27,14 @@ def best_checkpoint(folder: str | Path, metric: str) -> ModelCheckpoint:
     Raises:
         ValueError: another metric; the message lists the choices.
     """
-    choices = [f"val/{score}" for score in DIRECTION]
+    choices = [f"val/{score}" for score in VALIDATION_METRICS]
     if metric not in choices:
         raise ValueError(f"metric={metric}: the choices are {choices}")
     return BestCheckpoint(
         Path(folder) / "checkpoints",
         filename="best",
         monitor=metric,
-        mode=DIRECTION[metric.removeprefix("val/")],
+        mode=VALIDATION_METRICS[metric.removeprefix("val/")],
         enable_version_counter=False,
     )
 

@@ -152,7 +152,7 @@ def _draw_scores_by_depth(
     runs: Sequence[RunSummary], depths: list[str], backbones: list[str]
 ) -> Figure:
     scores = [score for score in SCORES if any(score in run.scores for run in runs)]
-    figure, axes = _row_of_axes([SCORES[score] for score in scores], depths)
+    figure, axes = _row_of_axes([SCORES[score].label for score in scores], depths)
     for axis, score in zip(axes, scores, strict=False):
         for i, backbone in enumerate(backbones):
             values = [mean_score(runs, backbone, depth, score) for depth in depths]

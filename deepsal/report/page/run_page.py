@@ -19,7 +19,7 @@ from deepsal.report.tables.runs import differing_condition
 from deepsal.rf.claims.verdict import WITHDRAWAL_NOTE
 from deepsal.rf.plot.grid import SIGNED_COLOURS
 from deepsal.runs import score_files
-from deepsal.vocabulary import LOWER, MEASURES, SCORES
+from deepsal.vocabulary import MEASURES, SCORES
 
 MAX_PAGE_BYTES = 8 * 10**6
 """Largest size of a page; the pictures of units shrink until it fits."""
@@ -67,10 +67,9 @@ def write_run_page(folder: Path, baseline_runs: Sequence[Path] = ()) -> Path:
     parts = {
         "header": read_header(folder),
         "scores": summary,
-        "score_names": {
+        "score_entries": {
             k: v for k, v in SCORES.items() if summary and k in summary["scores"]["run"]
         },
-        "lower": LOWER,
         "curves": training_charts(folder),
         "gallery": read_gallery(folder),
         "verdict": read_json(folder / "verdict.json").get("rows", []),

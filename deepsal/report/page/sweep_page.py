@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from deepsal import atomic
 from deepsal.report.page.rendering import render_template
 from deepsal.report.run_folders import RunSummary, depth_order, find_runs, list_depths, mean_score
-from deepsal.vocabulary import LOWER, MEASURES, SCORES
+from deepsal.vocabulary import MEASURES, SCORES
 
 
 class ShadedTable(NamedTuple):
@@ -43,8 +43,7 @@ def write_sweep_page(folder: Path) -> Path:
         "runs": runs,
         "columns": [*columns],
         "cells": [[values[i] for values in columns.values()] for i in range(len(runs))],
-        "score_names": {k: v for k, v in SCORES.items() if any(k in run.scores for run in runs)},
-        "lower": LOWER,
+        "score_entries": {k: v for k, v in SCORES.items() if any(k in run.scores for run in runs)},
         "tables": shaded_tables(runs, run_labels(runs, columns)),
         "unfinished": [run for run in runs if run.status != "done"],
     }
@@ -91,9 +90,9 @@ def shaded_tables(runs: Sequence[RunSummary], labels: Sequence[str]) -> list[Sha
     backbones = [*dict.fromkeys(run.backbone for run in runs)]
     depths = list_depths(runs)
     if len(backbones) > 1 and len(depths) > 1:
-        for score, label in SCORES.items():
+        for score, entry in SCORES.items():
             cells = [(b, [mean_score(runs, b, d, score)[0] for d in depths]) for b in backbones]
-            title = f"Test {label}: backbone × depth"
+            title = f"Test {entry.label}: backbone × depth"
             tables.append(_shade_table(title, "backbone", depths, cells))
     ordered = sorted(
         zip(runs, labels, strict=True), key=lambda r: (r[0].backbone, depth_order(r[0].depth))

@@ -10,7 +10,7 @@ from deepsal.report.page.chart import DataLine, LineChart, line_chart
 from deepsal.report.run_folders import read_metrics_csv
 from deepsal.vocabulary import SCORES
 
-CURVE_TITLES = {"loss": "loss", **SCORES}
+CURVE_TITLES = {"loss": "loss"} | {score: entry.label for score, entry in SCORES.items()}
 """Logged numbers with a chart, and their titles."""
 MAX_POINTS = 200
 """Largest number of points of a line; more points are averaged in groups."""

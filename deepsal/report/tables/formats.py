@@ -135,4 +135,4 @@ def _p_value_rows(comparison: RunComparison) -> list[list[str]]:
 
 
 def _score_titles(comparison: RunComparison) -> list[str]:
-    return [f"{SCORES[score]} {direction_arrow(score)}" for score in comparison.best]
+    return [f"{SCORES[score].label} {direction_arrow(score)}" for score in comparison.best]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from deepsal.runs import score_files
 from deepsal.statistics import holm_correction, wilcoxon_test
-from deepsal.vocabulary import LOWER, SCORES
+from deepsal.vocabulary import SCORES
 
 SIGNIFICANCE_LEVEL = 0.05
 SCORING_CONDITIONS = ("dataset", "protocol", "maps", "images")
@@ -97,7 +97,7 @@ def differing_condition(one: Mapping[str, Any], other: Mapping[str, Any]) -> str
 
 def best_run(score: str, runs: Mapping[str, Any]) -> str:
     """Return the label of the run with the best mean."""
-    sign = -1 if score in LOWER else 1
+    sign = -1 if SCORES[score].direction == "min" else 1
     return max(runs, key=lambda label: np.nan_to_num(sign * runs[label][score]["mean"], nan=-1e99))
 
 

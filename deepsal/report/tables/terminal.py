@@ -55,7 +55,7 @@ def score_table(folder: Path) -> Table:
     if len(scores) > 7:  # eighty columns
         table.padding, table.show_edge = (0, 0, 0, 0), False
     for score in scores:
-        table.add_column(f"{SCORES[score]}{direction_arrow(score)}", justify="right")
+        table.add_column(f"{SCORES[score].label}{direction_arrow(score)}", justify="right")
     for model, means in summary["scores"].items():
         cells = [format_score(means[score], compact=True) for score in scores]
         table.add_row(model, *cells, style="bold" if model == "run" else "")
