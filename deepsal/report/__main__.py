@@ -32,6 +32,7 @@ def page_command(
             "--baselines",
             metavar="RUN",
             default_factory=list,
+            show_default=False,
             help="The folder of a tested baseline. Repeat the option for more baselines. Those "
             "in the parent folder of the run are included without it.",
         ),
@@ -53,7 +54,7 @@ def sweep_command(
 def table_command(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders of tested runs, or folders of such runs."),
+        typer.Argument(metavar="RUN", help="Folders of tested runs, or folders of such runs."),
     ],
     to: Annotated[
         Path | None,
@@ -89,14 +90,14 @@ def workspace_command(
     entity: Annotated[str, typer.Option(help="The W&B user or team.")],
     stages: Annotated[
         list[str],
-        typer.Option(help="A stage that the runs watch. Repeat for more; default: all five."),
+        typer.Option(help="A stage that the runs watch. Repeat for more."),
     ] = [*STAGES],  # noqa: B006  typer reads the default and does not change it
     sources: Annotated[
         list[str],
         typer.Option(help="A patch source that the runs watch. Repeat for more."),
     ] = [*wandb_workspace.PATCH_SOURCES],  # noqa: B006
 ) -> None:
-    """Create a W&B dashboard. Needs deepsal[dashboard] and a W&B login."""
+    """Create a W&B dashboard; needs the extra dashboard and a W&B login."""
     workspace = wandb_workspace.build_workspace(project, entity, stages, sources)
     typer.echo(workspace.save().url)
 

@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 
 from deepsal.rf import store
+from deepsal.rf.geometry import FieldGeometry
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields
+from deepsal.rf.measures.summary import field_change_measures
 from deepsal.runs import score_files
 
 STAGE = {"sigma": 0.0, "size": [9, 9], "stride": [2, 2], "offset": [2, 2]}
+GEOMETRY = FieldGeometry(size=(9, 9), stride=(2, 2), offset=(2, 2))
 MEASURES = {"correlation": 0.5, "csi": 0.2}
 HOSTILE_NAME = "<script>alert('x')</script>\"'&{{ 7*7 }}" + "long" * 100
 CLAIM_ROW = {
@@ -43,29 +46,44 @@ def random_fields(scale: float, dead: bool = False) -> ReceptiveFields:
     )
 
 
+def field_arrays(
+    stage: str, fields: ReceptiveFields, start: ReceptiveFields, epoch: int = 0
+) -> dict[str, Any]:
+    """Return the arrays that a run stores with a stage's fields: measures, responses to disks."""
+    measures = field_change_measures(fields.field, start.field, GEOMETRY)
+    responses = [[[1, 4, 1 + epoch], [-1, -4, -1]]] * 3 + [[[0, -2, 0], [0, 0, 0]]]
+    return {
+        **{f"{stage}/measure/{name}": values for name, values in measures.items()},
+        f"{stage}/disks": np.array(responses, dtype=np.float32),
+        f"{stage}/radius": np.array([1.0, 3, 9]),
+    }
+
+
 def write_fields(
     folder: Path, stages: tuple[str, ...] = ("conv1", "conv2"), epochs: int = 3
 ) -> None:
     """Write the fields of four units, the last one dead, and their responses to disks."""
-    about = {"stages": dict.fromkeys(stages, STAGE), "sources": ["centred", "strongest"]}
-    for epoch in range(epochs):
-        fields = random_fields(2.0 * epoch)
+    sources = ["centred", "strongest"]
+    about = {"stages": dict.fromkeys(stages, STAGE), "sources": sources}
+    checkpoints = [random_fields(2.0 * epoch) for epoch in range(epochs)]
+    for epoch, fields in enumerate(checkpoints):
         fields.field[3] = np.nan
-        entries = {f"{stage}/{source}": fields for stage in stages for source in about["sources"]}
-        responses = [[[1, 4, 1 + epoch], [-1, -4, -1]]] * 3 + [[[0, -2, 0], [0, 0, 0]]]
-        disks = np.array(responses, dtype=np.float32)
-        others: dict[str, Any] = {f"{stage}/disks": disks for stage in stages}
-        others |= {f"{stage}/radius": np.array([1.0, 3, 9]) for stage in stages}
+        arrays: dict[str, Any] = {}
+        for stage in stages:
+            arrays |= field_arrays(stage, fields, checkpoints[0], epoch)
+        entries = {f"{stage}/{source}": fields for stage in stages for source in sources}
         file = folder / "fields" / f"epoch={epoch:03d}.npz"
-        store.save_fields(file, entries, {**about, "epoch": epoch, "step": 30 * epoch}, others)
+        store.save_fields(file, entries, {**about, "epoch": epoch, "step": 30 * epoch}, arrays)
 
 
 def write_two_checkpoints(folder: Path, sources: tuple[str, ...], dead: bool = False) -> None:
     """Write the fields of conv4 at epochs 0 and 6, for some patch sources."""
-    for epoch, fields in ((0, random_fields(0.0)), (6, random_fields(40.0, dead))):
+    start = random_fields(0.0)
+    for epoch, fields in ((0, start), (6, random_fields(40.0, dead))):
         entries = {f"conv4/{source}": fields for source in sources}
         about = {"epoch": epoch, "stages": {"conv4": {"sigma": 2.0}}, "sources": sources}
-        store.save_fields(folder / "fields" / f"epoch={epoch:03d}.npz", entries, about)
+        file = folder / "fields" / f"epoch={epoch:03d}.npz"
+        store.save_fields(file, entries, about, field_arrays("conv4", fields, start))
 
 
 def write_metrics(folder: Path, steps: int = 30, epochs: int = 2) -> None:

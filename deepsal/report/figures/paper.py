@@ -1,13 +1,13 @@
 """Figures of a run or a sweep for a paper: PDF and SVG, fonts embedded, a column or a page wide."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -105,12 +105,11 @@ def depth_figures(runs: Sequence[RunSummary]) -> Iterator[tuple[str, Figure]]:
     depths = list_depths(runs)
     if len(depths) < 2:
         return
-    backbones = [*dict.fromkeys(run.backbone for run in runs)]
-    yield "depth-scores", _draw_scores_by_depth(runs, depths, backbones)
-    for backbone in backbones:
+    yield "depth-scores", draw_scores_by_depth(runs, depths)
+    for backbone in dict.fromkeys(run.backbone for run in runs):
         runs_of_backbone = [run for run in runs if run.backbone == backbone]
         if any(run.fields for run in runs_of_backbone):
-            figure = _draw_measures_by_depth(runs_of_backbone, depths)
+            figure = draw_measures_by_depth(runs_of_backbone, depths)
             yield f"depth-fields-{Path(backbone).name}", figure
 
 
@@ -138,69 +137,70 @@ def draw_radial_profiles(stage: StageFields) -> Figure:
 
 def draw_measures_over_training(stages: Sequence[StageFields]) -> Figure:
     """Draw each measure's median over units with its interval through training."""
-    measures = [measure for measure in MEASURES if measure in stages[0].measures]
-    figure, axes = _row_of_axes([fill(MEASURES[measure], 18) for measure in measures])
-    for axis, measure in zip(axes, measures, strict=True):
-        for i, stage in enumerate(stages):
-            values = [interval[:3] for interval in stage.medians(measure)]
-            _draw_line(axis, stage.epochs, values, i, stage.name)
-        axis.set(xlabel="epoch")
-    return _add_legend(figure, axes[0])
+    panels = {
+        label: {stage.name: [i[:3] for i in stage.medians(measure)] for stage in stages}
+        for measure, label in MEASURES.items()
+        if measure in stages[0].measures
+    }
+    return _draw_panels(panels, stages[0].epochs, "epoch")
 
 
-def _draw_scores_by_depth(
-    runs: Sequence[RunSummary], depths: list[str], backbones: list[str]
+def draw_scores_by_depth(runs: Sequence[RunSummary], depths: Sequence[str]) -> Figure:
+    """Draw each mean test score against depth, a line per backbone."""
+    backbones = [*dict.fromkeys(run.backbone for run in runs)]
+    panels = {
+        entry.label: {b: [mean_score(runs, b, d, score) for d in depths] for b in backbones}
+        for score, entry in SCORES.items()
+        if any(score in run.scores for run in runs)
+    }
+    return _draw_panels(panels, range(len(depths)), "first stage that learns", depths)
+
+
+def draw_measures_by_depth(runs: Sequence[RunSummary], depths: Sequence[str]) -> Figure:
+    """Draw each measure's mean over runs against depth, a line per stage."""
+
+    def mean(measure: str, stage: str, depth: str) -> tuple[float, float, float]:
+        medians = [run.fields.get(measure, {}) for run in runs if run.depth == depth]
+        return finite_mean([median.get(stage, np.nan) for median in medians]), np.nan, np.nan
+
+    stages = [*dict.fromkeys(s for run in runs for m in MEASURES for s in run.fields.get(m, {}))]
+    panels = {
+        label: {stage: [mean(measure, stage, depth) for depth in depths] for stage in stages}
+        for measure, label in MEASURES.items()
+        if any(measure in run.fields for run in runs)
+    }
+    return _draw_panels(panels, range(len(depths)), "first stage that learns", depths)
+
+
+def _draw_panels(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, ...]]]],
+    x: Sequence[int],
+    xlabel: str,
+    ticks: Sequence[str] = (),
 ) -> Figure:
-    scores = [score for score in SCORES if any(score in run.scores for run in runs)]
-    figure, axes = _row_of_axes([SCORES[score].label for score in scores], depths)
-    for axis, score in zip(axes, scores, strict=False):
-        for i, backbone in enumerate(backbones):
-            values = [mean_score(runs, backbone, depth, score) for depth in depths]
-            _draw_line(axis, range(len(depths)), values, i, backbone)
-    return _add_legend(figure, axes[0])
+    """Draw lines with intervals in a row of panels as wide as a page.
 
-
-def _draw_measures_by_depth(runs: Sequence[RunSummary], depths: list[str]) -> Figure:
-    measures = [measure for measure in MEASURES if any(measure in run.fields for run in runs)]
-    stages = [*dict.fromkeys(s for run in runs for m in measures for s in run.fields.get(m, {}))]
-    figure, axes = _row_of_axes([fill(MEASURES[measure], 18) for measure in measures], depths)
-    for axis, measure in zip(axes, measures, strict=True):
-        for i, stage in enumerate(stages):
-            seeds = [
-                [run.fields.get(measure, {}).get(stage, np.nan) for run in runs if run.depth == d]
-                for d in depths
-            ]
-            values = [(finite_mean(medians), np.nan, np.nan) for medians in seeds]
-            _draw_line(axis, range(len(depths)), values, i, stage)
-    return _add_legend(figure, axes[0])
-
-
-def _row_of_axes(titles: Sequence[str], depths: Sequence[str] = ()) -> tuple[Figure, list[Axes]]:
-    """Return a figure as wide as a page with an axis per title; with depths as ticks, if any."""
+    Args:
+        panels: `{title: {name of a line: (value, low, high) at each x}}`; NaN for no interval.
+        x: the positions.
+        xlabel: label of the axis.
+        ticks: labels of the positions, if they are not numbers.
+    """
     figure = Figure(figsize=(PAGE_WIDTH, 2.1), layout="constrained")
-    axes = figure.subplots(1, max(len(titles), 1), squeeze=False)[0].tolist()
-    for axis, title in zip(axes, titles, strict=False):
-        axis.set(title=title)
-        if depths:
-            axis.set(xlabel="first stage that learns")
-            axis.set_xticks(range(len(depths)), depths, rotation=45)
-    return figure, axes
-
-
-def _add_legend(figure: Figure, axis: Axes) -> Figure:
-    handles, names = axis.get_legend_handles_labels()
+    axes = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]
+    for axis, (title, lines) in zip(axes, panels.items(), strict=False):
+        for (name, values), colour, marker in zip(
+            lines.items(), cycle(LINE_COLOURS), cycle(LINE_MARKERS), strict=False
+        ):
+            y, low, high = np.array(values, dtype=np.float64).T
+            intervals = np.nan_to_num([y - low, high - y]).clip(0)
+            axis.errorbar(x, y, intervals, color=colour, marker=marker, elinewidth=0.6, label=name)
+        axis.set(title=fill(title, 18), xlabel=xlabel)
+        if ticks:
+            axis.set_xticks(x, ticks, rotation=45)
+    handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names) or 1)
     return figure
-
-
-def _draw_line(
-    axis: Axes, x: Sequence[int], values: Sequence[tuple[float, ...]], number: int, name: str
-) -> None:
-    y, low, high = np.array(values, dtype=np.float64).T
-    intervals = np.nan_to_num([y - low, high - y]).clip(0)
-    colour = LINE_COLOURS[number % len(LINE_COLOURS)]
-    marker = LINE_MARKERS[number % len(LINE_MARKERS)]
-    axis.errorbar(x, y, intervals, color=colour, marker=marker, elinewidth=0.6, label=name)
 
 
 def _scale_to_paper(figure: Figure) -> Figure:

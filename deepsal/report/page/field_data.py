@@ -11,9 +11,7 @@ from PIL import Image
 
 from deepsal.report.run_folders import field_files
 from deepsal.rf import store
-from deepsal.rf.geometry import FieldGeometry
 from deepsal.rf.measures import profile
-from deepsal.rf.measures.summary import field_change_measures
 from deepsal.rf.plot import grid
 from deepsal.rf.tuning.indices import preferred_value, size_tuning_curve, surround_suppression_index
 from deepsal.statistics import Interval, bootstrap_interval
@@ -44,9 +42,8 @@ class StageFields(NamedTuple):
     epochs, steps: of the checkpoints · source: of the image patches · size: of the theoretical
     field, or None · sigma: of the blur, pixels · side: of the area in a picture, pixels of the
     image · picture: uint8 (T, U, c, c), 128 is 0, and 255 and 1 are plus and minus the peak · peak:
-    (T, U), NaN for a dead unit · profile_radius: (R,) pixels · profile: (T, U, R) · size_tuning:
-    None where it was not measured · measures: `{name: (T, U)}` · patches: strongest patches as a
-    WebP file with a row per unit, or None.
+    (T, U), NaN for a dead unit · profile_radius: (R,) pixels · profile: (T, U, R) · measures:
+    `{name: (T, U)}` · patches: strongest patches as a WebP file with a row per unit, or None.
     """
 
     name: str
@@ -62,7 +59,7 @@ class StageFields(NamedTuple):
     peak: FloatArray
     profile_radius: FloatArray
     profile: FloatArray
-    size_tuning: SizeTuning | None
+    size_tuning: SizeTuning
     measures: dict[str, FloatArray]
     patches: bytes | None
 
@@ -92,21 +89,10 @@ def _stage_fields(
     profiles = [profile.radial_profile(field) for field in blurred]
     radius = profiles[0][0]
     within = radius <= max(0.75 * side, 2)
-    geometry = FieldGeometry(
-        **{key: stage[key] and tuple(stage[key]) for key in ("size", "stride", "offset")}
-    )
-    measures_by_checkpoint = [
-        store.load_stage_arrays(file, f"{name}/measure")
-        or field_change_measures(field, evolution.field[0], geometry)
-        for file, field in zip(files, evolution.field, strict=True)
-    ]
-    measures = {
-        key: np.stack([measures[key] for measures in measures_by_checkpoint])
-        for key in measures_by_checkpoint[0]
-    }
+    checkpoints = [store.load_stage_arrays(file, f"{name}/measure") for file in files]
+    measures = {key: np.stack([values[key] for values in checkpoints]) for key in checkpoints[0]}
     size_tuning = _size_tuning(files, name)
-    if size_tuning:
-        measures |= {"ssi": size_tuning.ssi, "radius": size_tuning.preferred_radius}
+    measures |= {"ssi": size_tuning.ssi, "radius": size_tuning.preferred_radius}
     patches = folder / "figures" / "fields" / f"{name}-patches.webp"
     return StageFields(
         name=name,
@@ -128,10 +114,8 @@ def _stage_fields(
     )
 
 
-def _size_tuning(files: Sequence[Path], name: str) -> SizeTuning | None:
+def _size_tuning(files: Sequence[Path], name: str) -> SizeTuning:
     arrays = [store.load_stage_arrays(file, name) for file in files]
-    if "radius" not in arrays[0]:
-        return None
     radius, responses = arrays[0]["radius"], [each["disks"] for each in arrays]
     curves = [size_tuning_curve(response).astype(np.float64) for response in responses]
     return SizeTuning(

@@ -142,7 +142,6 @@ def stage_as_json(stage: StageFields, cell_side: int) -> dict[str, Any]:
         cell_side: largest side of a unit's picture, pixels.
     """
     sprite, size = field_data.sprite_sheet(stage.picture, cell_side)
-    tuning = stage.size_tuning
     return {
         "name": stage.name,
         "units": stage.units,
@@ -151,7 +150,7 @@ def stage_as_json(stage: StageFields, cell_side: int) -> dict[str, Any]:
         "sprite": webp_data_uri(sprite),
         "peak": _json_numbers(stage.peak, 4),
         "profile": _scaled_curves(stage.profile_radius, stage.profile),
-        "size_tuning": _scaled_curves(tuning.radius, tuning.curves) if tuning else None,
+        "size_tuning": _scaled_curves(stage.size_tuning.radius, stage.size_tuning.curves),
         "measures": {key: _json_numbers(values, 4) for key, values in stage.measures.items()},
         "patches": webp_data_uri(stage.patches) if stage.patches else None,
     }

@@ -11,7 +11,7 @@ from rich.table import Table
 from deepsal.report.run_folders import field_files
 from deepsal.report.score_text import direction_arrow, format_score
 from deepsal.rf import store
-from deepsal.rf.measures import profile
+from deepsal.rf.measures.profile import finite_median
 from deepsal.runs import score_files
 from deepsal.vocabulary import SCORES
 
@@ -77,17 +77,16 @@ class FieldChange(NamedTuple):
 
 
 def field_changes(folder: Path) -> list[FieldChange]:
-    """Compare a run's first and last stored fields, stage by stage; [] without stored fields.
+    """Return the change from the first to the last checkpoint, stage by stage; [] without fields.
 
-    The fields are those of the first patch source (`rf.sources`).
+    The measures are of the fields on the first patch source (`rf.sources`).
     """
     files = field_files(folder)
     if not files:
         return []
     stored = store.load_description(files[-1])
     return [
-        _stage_change(files[0], files[-1], stage, details["sigma"], stored["sources"])
-        for stage, details in stored["stages"].items()
+        _stage_change(files[0], files[-1], stage, stored["sources"]) for stage in stored["stages"]
     ]
 
 
@@ -116,17 +115,15 @@ def field_table(folder: Path) -> Table | None:
     return table
 
 
-def _stage_change(
-    first: Path, last: Path, stage: str, sigma: float, sources: list[str]
-) -> FieldChange:
-    before, after = (store.load_fields(f, f"{stage}/{sources[0]}").field for f in (first, last))
-    correlation = profile.field_correlation(
-        *(profile.smooth_field(field, sigma) for field in (before, after))
-    )
-    extent = [profile.finite_median(profile.field_extent(field)) for field in (before, after)]
+def _stage_change(first: Path, last: Path, stage: str, sources: list[str]) -> FieldChange:
+    before, after = (store.load_stage_arrays(file, f"{stage}/measure") for file in (first, last))
     dead_share = None
     if "strongest" in sources:
         dead_share = float(np.mean(store.load_fields(last, f"{stage}/strongest").count == 0))
     return FieldChange(
-        stage, len(after), profile.finite_median(correlation), (extent[0], extent[1]), dead_share
+        stage,
+        len(after["correlation"]),
+        finite_median(after["correlation"]),
+        (finite_median(before["extent"]), finite_median(after["extent"])),
+        dead_share,
     )

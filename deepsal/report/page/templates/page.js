@@ -134,8 +134,7 @@ function fill() {
   at("large-note").textContent = of.peak[state.now][unit] === null ? "Dead: no patch excites this unit."
     : `${of.side} × ${of.side} px of the image, ${state.shared ? "one scale through training" : "each field has its own scale"}.`;
   drawCurve("profile", of.profile, unit, "distance from the centre, px", false);
-  at("sizes-part").hidden = !of.size_tuning;
-  if (of.size_tuning) drawCurve("sizes", of.size_tuning, unit, "radius of a disk on grey, px", true);
+  drawCurve("sizes", of.size_tuning, unit, "radius of a disk on grey, px", true);
   drawMeasures(of, unit);
   drawPatches(of, unit);
   at("previous").disabled = unit === 0;
