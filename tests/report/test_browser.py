@@ -163,13 +163,13 @@ def test_hostile_names_are_read_as_they_are(driver: Any, pages: dict[str, Path])
 def test_the_table_sorts_and_filters(driver: Any, pages: dict[str, Path]) -> None:
     opened(driver, pages["sweep"])
 
-    def shown() -> list[str]:
+    def visible_runs() -> list[str]:
         rows = driver.find_elements("css selector", "#jobs tbody tr")
         return [row.find_element("css selector", "th").text for row in rows if row.is_displayed()]
 
     heads = {b.text.split()[0]: b for b in driver.find_elements("css selector", "#jobs button")}
     heads["NSS"].click()
-    assert shown() == [
+    assert visible_runs() == [
         "3-resnet50-all",
         "2-resnet50-conv5",
         "1-vgg16-all",
@@ -177,14 +177,14 @@ def test_the_table_sorts_and_filters(driver: Any, pages: dict[str, Path]) -> Non
         "10-bad",
     ]
     heads["NSS"].send_keys(ENTER)
-    assert shown()[0] == "0-vgg16-conv5"
-    assert shown()[-1] == "10-bad", "what has no score stays last"
+    assert visible_runs()[0] == "0-vgg16-conv5"
+    assert visible_runs()[-1] == "10-bad", "what has no score stays last"
     head = heads["NSS"].find_element("xpath", "..")
     assert head.get_attribute("aria-sort") == "ascending"
     heads["run"].click()
-    assert shown()[-1] == "10-bad", "10 after 3"
+    assert visible_runs()[-1] == "10-bad", "10 after 3"
     find(driver, "#filter").send_keys("resnet50 conv5")
-    assert shown() == ["2-resnet50-conv5"]
+    assert visible_runs() == ["2-resnet50-conv5"]
     assert find(driver, "#count").text == "1 of 5 rows"
 
 

@@ -35,7 +35,7 @@ def draw_field_change(folder: Path, title: str) -> Path | None:
     labels = (f"epoch {first['epoch']}", f"epoch {last['epoch']}")
     units = min(MAX_UNITS, *(len(field) for field in after.values()))
     figure = grid.draw_field_change(before, after, labels, title, smooth, units)
-    picture = folder / "figures" / "change.png"
-    with atomic.replace_file(picture) as temporary:
+    file = folder / "figures" / "change.png"
+    with atomic.replace_file(file) as temporary:
         temporary.write_bytes(grid.png_bytes(figure))
-    return picture
+    return file
