@@ -25,7 +25,7 @@ app = typer.Typer(
 
 @app.command("page")
 def page_command(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")],
     baselines: Annotated[
         list[Path],
         typer.Option(
@@ -44,7 +44,9 @@ def page_command(
 
 @app.command("sweep")
 def sweep_command(
-    folder: Annotated[Path, typer.Argument(help="A folder that contains run folders.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A folder that contains run folders.")
+    ],
 ) -> None:
     """Write one page of all runs below a folder: FOLDER/report.html."""
     typer.echo(sweep_page.write_sweep_page(folder))
@@ -76,7 +78,10 @@ def table_command(
 @app.command("figures")
 def figures_command(
     folder: Annotated[
-        Path, typer.Argument(help="A run folder, or a folder that contains run folders.")
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="A run folder, or a folder that contains run folders."
+        ),
     ],
 ) -> None:
     """Write PDF and SVG figures for a paper: FOLDER/figures/paper/."""
