@@ -1,1 +1,1 @@
-"""What a run leaves for people: pages, tables, figures, scores, where its numbers come from."""
+"""Reports of runs and sweeps: pages, tables and figures, written from the files of run folders."""

@@ -1,10 +1,11 @@
-"""What can be made of run folders: `python -m deepsal.report FOLDER`, or one of the commands."""
+"""Command line of the reports: `python -m deepsal.report FOLDER`, or one of its commands."""
 
-import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from deepsal.report import run_folders, wandb_workspace
@@ -13,91 +14,116 @@ from deepsal.report.page import run_page, sweep_page
 from deepsal.report.tables import formats, runs, seeds
 from deepsal.vocabulary import STAGES
 
-
-def page_command(arguments: Sequence[str]) -> Path:
-    """Write a run's page."""
-    parser = argparse.ArgumentParser(prog="deepsal.report page", description="One page of a run.")
-    parser.add_argument("run", type=Path, help="a run folder")
-    more = "tested baselines to show beside it, besides those next to it"
-    parser.add_argument("--beside", nargs="+", type=Path, default=[], metavar="RUN", help=more)
-    given = parser.parse_args(arguments)
-    return run_page.write_run_page(given.run, given.beside)
+app = typer.Typer(
+    help="Pages, tables and figures of run folders. `python -m deepsal.report FOLDER` writes the "
+    "page of a run or of a sweep.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 
 
-def sweep_command(arguments: Sequence[str]) -> Path:
-    """Write the page of a set of runs."""
-    about = "One page of all runs below a folder."
-    parser = argparse.ArgumentParser(prog="deepsal.report sweep", description=about)
-    parser.add_argument("folder", type=Path, help="holds run folders")
-    return sweep_page.write_sweep_page(parser.parse_args(arguments).folder)
+@app.command("page")
+def page_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")],
+    baselines: Annotated[
+        list[Path],
+        typer.Option(
+            "--baselines",
+            metavar="RUN",
+            default_factory=list,
+            show_default=False,
+            help="The folder of a tested baseline. Repeat the option for more baselines. Those "
+            "in the parent folder of the run are included without it.",
+        ),
+    ],
+) -> None:
+    """Write the page of one run: RUN/report.html."""
+    typer.echo(run_page.write_run_page(run, baselines))
 
 
-def table_command(arguments: Sequence[str]) -> Path | None:
-    """Print the table of several runs, or write it."""
-    about = "Several runs as one table, with intervals and paired tests."
-    parser = argparse.ArgumentParser(prog="deepsal.report table", description=about)
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="a tested run's folder, or one of runs"
-    )
-    parser.add_argument("--to", type=Path, metavar="FILE", help=".md, .csv or .tex")
-    parser.add_argument(
-        "--seeds", action="store_true", help="one row for runs but for their seed alike"
-    )
-    given = parser.parse_args(arguments)
-    read = seeds.compare_over_seeds if given.seeds else runs.compare_runs
-    found = read([run for folder in given.runs for run in runs.find_tested_runs(folder)])
-    if given.to is None:
-        formats.print_comparison(found, Console(highlight=False))
-        return None
-    formats.write_table(found, given.to)
-    return Path(given.to)
+@app.command("sweep")
+def sweep_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A folder that contains run folders.")
+    ],
+) -> None:
+    """Write one page of all runs below a folder: FOLDER/report.html."""
+    typer.echo(sweep_page.write_sweep_page(folder))
 
 
-def figures_command(arguments: Sequence[str]) -> str:
-    """Write the figures of a run or a sweep."""
-    about = "PDF and SVG figures of a run or of a sweep, in figures/paper/."
-    parser = argparse.ArgumentParser(prog="deepsal.report figures", description=about)
-    parser.add_argument("folder", type=Path, help="a run folder, or holds run folders")
-    return "\n".join(map(str, paper.write_paper_figures(parser.parse_args(arguments).folder)))
+@app.command("table")
+def table_command(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="Folders of tested runs, or folders of such runs."),
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write to a .md, .csv or .tex file, do not print."),
+    ] = None,
+    over_seeds: Annotated[
+        bool, typer.Option("--seeds", help="One row for runs that differ in their seed only.")
+    ] = False,
+) -> None:
+    """Compare test scores of runs: means with intervals, and paired tests."""
+    tested = [run for folder in folders for run in runs.find_tested_runs(folder)]
+    comparison = seeds.compare_over_seeds(tested) if over_seeds else runs.compare_runs(tested)
+    if to is None:
+        formats.print_comparison(comparison, Console(highlight=False))
+    else:
+        typer.echo(formats.write_table(comparison, to))
 
 
-def workspace_command(arguments: Sequence[str]) -> str:
-    """Create the dashboard of a W&B project."""
-    about = "A W&B dashboard; needs the extra dashboard and a W&B login."
-    parser = argparse.ArgumentParser(prog="deepsal.report workspace", description=about)
-    parser.add_argument("--project", required=True)
-    parser.add_argument("--entity", required=True, help="W&B user or team")
-    parser.add_argument("--stages", nargs="+", default=STAGES)
-    parser.add_argument("--sources", nargs="+", default=wandb_workspace.PATCH_SOURCES)
-    given = parser.parse_args(arguments)
-    made = wandb_workspace.build_workspace(given.project, given.entity, given.stages, given.sources)
-    return str(made.save().url)
+@app.command("figures")
+def figures_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="A run folder, or a folder that contains run folders."
+        ),
+    ],
+) -> None:
+    """Write PDF and SVG figures for a paper: FOLDER/figures/paper/."""
+    for file in paper.write_paper_figures(folder):
+        typer.echo(file)
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
-    "page": page_command,
-    "sweep": sweep_command,
-    "table": table_command,
-    "figures": figures_command,
-    "workspace": workspace_command,
-}
+@app.command("workspace")
+def workspace_command(
+    project: Annotated[str, typer.Option(help="The W&B project.")],
+    entity: Annotated[str, typer.Option(help="The W&B user or team.")],
+    stages: Annotated[
+        list[str],
+        typer.Option(help="A stage that the runs watch. Repeat for more."),
+    ] = [*STAGES],  # noqa: B006  typer reads the default and does not change it
+    sources: Annotated[
+        list[str],
+        typer.Option(help="A patch source that the runs watch. Repeat for more."),
+    ] = [*wandb_workspace.PATCH_SOURCES],  # noqa: B006
+) -> None:
+    """Create a W&B dashboard; needs the extra dashboard and a W&B login."""
+    workspace = wandb_workspace.build_workspace(project, entity, stages, sources)
+    typer.echo(workspace.save().url)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do one command; say what it made."""
-    parser = argparse.ArgumentParser(prog="python -m deepsal.report", description=__doc__)
-    parser.add_argument("command", choices=[*COMMANDS])
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help="COMMAND --help says more")
-    if arguments and arguments[0] not in COMMANDS and (folder := Path(arguments[0])).is_dir():
+    """Run one command and return the exit code.
+
+    Args:
+        arguments: a command and its arguments. A folder alone is short for `page FOLDER`, or for
+            `sweep FOLDER` where it is no run folder.
+    """
+    commands = {command.name for command in app.registered_commands}
+    if arguments and arguments[0] not in commands and (folder := Path(arguments[0])).is_dir():
         arguments = ["page" if run_folders.is_run_folder(folder) else "sweep", *arguments]
-    given = parser.parse_args(arguments)
     try:
-        made = COMMANDS[given.command](given.rest)
+        app([*arguments], prog_name="python -m deepsal.report")
+    except SystemExit as end:
+        return int(end.code or 0)
     except (ValueError, OSError, ImportError) as error:
-        sys.stderr.write(f"{error}\n")
+        typer.echo(error, err=True)
         return 1
-    if made is not None:
-        sys.stdout.write(f"{made}\n")
     return 0
 
 

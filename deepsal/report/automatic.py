@@ -1,4 +1,4 @@
-"""Reports that runs and sweeps write by themselves; one that fails does not undo the run."""
+"""Reports at the end of runs and sweeps; a report that fails does not fail the run."""
 
 import sys
 from collections.abc import Callable
@@ -7,28 +7,29 @@ from pathlib import Path
 
 
 def report_run(folder: Path, title: str) -> None:
-    """Draw the fields' change, write a run's page, and print its summary.
+    """Draw the change of the fields, write a run's page, and print its summary.
 
     Args:
         folder: the run folder.
-        title: of the figure.
+        title: title of the figure.
     """
     from deepsal.report.figures import change
     from deepsal.report.page import run_page
     from deepsal.report.tables import terminal
 
-    draw_change, summary = (
+    _try_each(
+        folder,
         partial(change.draw_field_change, folder, title),
+        partial(run_page.write_run_page, folder),
         partial(terminal.print_summary, folder),
     )
-    _try_each(folder, draw_change, partial(run_page.write_run_page, folder), summary)
 
 
 def report_sweep(folder: Path) -> None:
-    """Write a sweep's page about the jobs that have begun.
+    """Write the page of a sweep, if any of its jobs has started.
 
     Args:
-        folder: of the sweep.
+        folder: the folder of the sweep.
     """
     if any(folder.glob("*/status")):
         from deepsal.report.page import sweep_page
@@ -41,6 +42,6 @@ def _try_each(folder: Path, *parts: Callable[[], object]) -> None:
         try:
             part()
         except Exception as error:
-            again = f"python -m deepsal.report {folder} tries again"
-            said = f"no report: {type(error).__name__}: {error}; {again}"
-            print(said, file=sys.stderr)  # noqa: T201
+            retry = f"to try again: python -m deepsal.report {folder}"
+            message = f"no report: {type(error).__name__}: {error}; {retry}"
+            print(message, file=sys.stderr)  # noqa: T201

@@ -1,4 +1,4 @@
-"""Run folders as reports read them: options, status, duration, logged numbers, scores."""
+"""Run folders as data of the reports: options, status, duration, logged numbers and scores."""
 
 import json
 import math
@@ -12,34 +12,70 @@ from urllib.parse import quote
 import pandas as pd
 import yaml
 
-from deepsal.runs import score_files
 from deepsal.vocabulary import DEPTHS, MEASURES
+
+REDUNDANT_OPTIONS = (
+    "task.",
+    "callbacks.",
+    "logger.",
+    "names.",
+    "rf.folder",
+    "claims.folder",
+    "trainer.default",
+    "network.backbone.",
+    "network.decoder.",
+)
+"""Starts of options that repeat others, or name the run's own folder."""
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Return whether a folder is a run's; a run that failed early has only `.hydra`."""
+    return (folder / "config.yaml").is_file() or (folder / ".hydra").is_dir()
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the object of a JSON file; {} without the file."""
+    content = json.loads(file.read_text()) if file.is_file() else {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_options(folder: Path) -> dict[str, Any]:
-    """Return a run's `config.yaml`, {} where it has none."""
+    """Return a run's `config.yaml`; {} without one."""
     file = folder / "config.yaml"
-    found = yaml.safe_load(file.read_text()) if file.is_file() else None
-    return found if isinstance(found, dict) else {}
+    options = yaml.safe_load(file.read_text()) if file.is_file() else None
+    return options if isinstance(options, dict) else {}
 
 
 def read_status(folder: Path) -> str:
-    """Return how a run ended, in its own words."""
+    """Return the text of a run's `status`, such as `done` or `failed: …`; `unknown` without one."""
     file = folder / "status"
     return file.read_text().strip() if file.is_file() else "unknown"
 
 
+def read_metrics_csv(folder: Path) -> pd.DataFrame:
+    """Return a run's `metrics.csv`; an empty table where the run logged nothing."""
+    file = folder / "metrics.csv"
+    if not file.is_file() or not file.stat().st_size:
+        return pd.DataFrame({"epoch": [], "step": []})
+    return pd.read_csv(file)
+
+
+def field_files(folder: Path) -> list[Path]:
+    """Return a run's files of stored fields, one per checkpoint, in order; [] without any."""
+    return sorted((folder / "fields").glob("epoch=*.npz"), key=lambda file: int(file.stem[6:]))
+
+
 def run_duration(folder: Path) -> str | None:
-    """Return how long a run took, from its start to when it said how it ended."""
-    begun = _read_json(folder / "origin.json").get("started")
+    """Return the time from a run's start to its last status; None while it runs."""
+    start = read_json(folder / "origin.json").get("started")
     file = folder / "status"
-    if not isinstance(begun, str) or not file.is_file() or read_status(folder) == "running":
+    if not isinstance(start, str) or not file.is_file() or read_status(folder) == "running":
         return None
-    return format_duration(file.stat().st_mtime - datetime.fromisoformat(begun).timestamp())
+    return format_duration(file.stat().st_mtime - datetime.fromisoformat(start).timestamp())
 
 
 def format_duration(seconds: float) -> str | None:
-    """Say a duration in its two largest units.
+    """Format a duration in its two largest units; None for a negative one.
 
     >>> format_duration(59.4), format_duration(754.0), format_duration(7384.0)
     ('59 s', '12 min 34 s', '2 h 3 min')
@@ -54,104 +90,100 @@ def format_duration(seconds: float) -> str | None:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    found = json.loads(file.read_text()) if file.is_file() else {}
-    return found if isinstance(found, dict) else {}
-
-
-def read_metrics_csv(folder: Path) -> pd.DataFrame:
-    """Return a run's `metrics.csv`, empty where there is none or it holds nothing."""
-    file = folder / "metrics.csv"
-    if not file.is_file() or not file.stat().st_size:
-        return pd.DataFrame({"epoch": [], "step": []})
-    return pd.read_csv(file)
-
-
-REDUNDANT_OPTIONS = (
-    "task.",
-    "callbacks.",
-    "logger.",
-    "names.",
-    "rf.folder",
-    "claims.folder",
-    "trainer.default",
-)
-"""Options that repeat others, or name the run's own folder."""
-
-
 class RunSummary(NamedTuple):
-    """A run beside others.
+    """One run among others.
 
-    name: of its folder, from the common one · page: address of its page, which a run writes right
-    after it is done, or None · status: how it ended · options: `{dotted key: value}` · scores:
-    `{score: mean, low, high, count}` · fields: `{measure: {stage: median}}` at the last checkpoint.
+    name: path of its folder, relative to the common folder · page: URL of its page, which a run
+    writes right after it is done, or None · status: content of its `status` · duration: such as
+    `2 h 3 min`, or None · options: `{dotted key: value}` · scores: `{score: mean, low, high,
+    count}` · fields: `{measure: {stage: median over units}}` at the last checkpoint.
     """
 
     name: str
     page: str | None
     status: str
-    took: str | None
+    duration: str | None
     options: dict[str, Any]
     scores: dict[str, dict[str, float]]
     fields: dict[str, dict[str, float]]
 
+    @property
+    def backbone(self) -> str:
+        """Name of the backbone."""
+        return str(self.options.get("backbone.name", ""))
+
+    @property
+    def depth(self) -> str:
+        """First stage that learns."""
+        return str(self.options.get("finetune.name", ""))
+
 
 def find_runs(folder: Path) -> list[RunSummary]:
     """Return the runs below a folder, job 10 after job 9."""
-    places = [file.parent for file in folder.rglob("status") if is_run_folder(file.parent)]
-    return [read_run(place, folder) for place in sorted(places, key=_folder_order)]
-
-
-def list_depths(jobs: Sequence[RunSummary]) -> list[str]:
-    """Return the depths of runs, from nothing learns to everything does."""
-    return sorted(
-        dict.fromkeys(_option_text(job, "finetune.name") for job in jobs), key=_depth_order
-    )
-
-
-def mean_with_interval(
-    jobs: Sequence[RunSummary], backbone: str, depth: str, score: str
-) -> tuple[float, float, float]:
-    """Return the mean over the runs of a backbone and depth; the interval over images of one run.
-
-    Several runs (seeds) have no interval here: NaN.
-    """
-    runs = [
-        job.scores[score]
-        for job in jobs
-        if _backbone_and_depth(job) == (backbone, depth) and job.scores
-    ]
-    mean = sum(run["mean"] for run in runs) / len(runs) if runs else math.nan
-    return (mean, runs[0]["low"], runs[0]["high"]) if len(runs) == 1 else (mean, math.nan, math.nan)
+    folders = [file.parent for file in folder.rglob("status") if is_run_folder(file.parent)]
+    return [read_run(run, folder) for run in sorted(folders, key=_folder_order)]
 
 
 def read_run(folder: Path, root: Path) -> RunSummary:
-    """Read one run folder; names and addresses are from `root`."""
-    means = (
-        score_files.read_scores(folder)["scores"].get("run", {})
-        if _has_file(folder, "scores.json")
-        else {}
-    )
-    address = Path(os.path.relpath(folder / "report.html", root)).as_posix()
+    """Read one run folder.
+
+    Args:
+        folder: the run folder.
+        root: folder from which the name and the URL start.
+    """
+    status = read_status(folder)
+    has_page = (folder / "report.html").is_file() or status == "done"
+    options = _flatten(read_options(folder))
     return RunSummary(
-        Path(os.path.relpath(folder, root)).as_posix(),
-        quote(address)
-        if _has_file(folder, "report.html") or read_status(folder) == "done"
-        else None,
-        read_status(folder),
-        run_duration(folder),
-        {
-            key: value
-            for key, value in _flatten(read_options(folder)).items()
-            if _describes_run(key, value, folder)
-        },
-        means,
-        _last_field_measures(folder),
+        name=_relative_path(folder, root),
+        page=quote(_relative_path(folder / "report.html", root)) if has_page else None,
+        status=status,
+        duration=run_duration(folder),
+        options={k: v for k, v in options.items() if _describes_run(k, v, folder)},
+        scores=read_json(folder / "scores.json").get("scores", {}).get("run", {}),
+        fields=_last_field_measures(folder),
     )
+
+
+def list_depths(runs: Sequence[RunSummary]) -> list[str]:
+    """Return the depths of runs, from `none` (nothing learns) to `all`."""
+    return sorted({run.depth for run in runs}, key=depth_order)
+
+
+def depth_order(depth: str) -> tuple[int, str]:
+    """Return a sort key of depths; names outside `DEPTHS` come last."""
+    return (DEPTHS.index(depth) if depth in DEPTHS else len(DEPTHS), depth)
+
+
+def mean_score(
+    runs: Sequence[RunSummary], backbone: str, depth: str, score: str
+) -> tuple[float, float, float]:
+    """Return the mean score of the runs of a backbone and a depth, and its interval.
+
+    Returns:
+        Mean, low end, high end. The interval is over the images of one run; for several runs
+        (seeds) or none it is NaN.
+    """
+    values = [
+        run.scores[score]
+        for run in runs
+        if (run.backbone, run.depth) == (backbone, depth) and score in run.scores
+    ]
+    ends = (values[0]["low"], values[0]["high"]) if len(values) == 1 else (math.nan, math.nan)
+    return finite_mean([value["mean"] for value in values]), *ends
+
+
+def finite_mean(values: Sequence[float]) -> float:
+    """Return the mean of the finite values; NaN without one.
+
+    >>> finite_mean([1.0, float("nan"), 2.0])
+    1.5
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else math.nan
 
 
 def _last_field_measures(folder: Path) -> dict[str, dict[str, float]]:
-    """Return the last logged value of each measure of each stage."""
     table = read_metrics_csv(folder)
     fields: dict[str, dict[str, float]] = {}
     for column in table.columns:
@@ -164,8 +196,7 @@ def _last_field_measures(folder: Path) -> dict[str, dict[str, float]]:
 
 def _describes_run(key: str, value: Any, folder: Path) -> bool:
     own = key in ("name", "output_dir") or folder.name in str(value)
-    nested = key.startswith(("network.backbone.", "network.decoder."))
-    return not own and not nested and not key.startswith(REDUNDANT_OPTIONS)
+    return not own and not key.startswith(REDUNDANT_OPTIONS)
 
 
 def _flatten(node: Any, path: str = "") -> dict[str, Any]:
@@ -177,27 +208,10 @@ def _flatten(node: Any, path: str = "") -> dict[str, Any]:
     return flat
 
 
-def _option_text(job: RunSummary, key: str) -> str:
-    return str(job.options.get(key, ""))
+def _relative_path(path: Path, root: Path) -> str:
+    return Path(os.path.relpath(path, root)).as_posix()
 
 
-def _backbone_and_depth(job: RunSummary) -> tuple[str, str]:
-    return _option_text(job, "backbone.name"), _option_text(job, "finetune.name")
-
-
-def _depth_order(name: str) -> tuple[int, str]:
-    return (DEPTHS.index(name) if name in DEPTHS else len(DEPTHS), name)
-
-
-def is_run_folder(folder: Path) -> bool:
-    """Tell a run's folder, also of one that failed before it wrote its configuration."""
-    return _has_file(folder, "config.yaml") or (folder / ".hydra").is_dir()
-
-
-def _has_file(folder: Path, name: str) -> bool:
-    return (folder / name).is_file()
-
-
-def _folder_order(place: Path) -> tuple[str, int, str]:
-    number = place.name.split("-")[0]
-    return str(place.parent), int(number) if number.isdigit() else -1, place.name
+def _folder_order(folder: Path) -> tuple[str, int, str]:
+    number = folder.name.split("-")[0]
+    return str(folder.parent), int(number) if number.isdigit() else -1, folder.name

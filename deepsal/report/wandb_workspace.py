@@ -1,4 +1,4 @@
-"""A Weights & Biases dashboard from code: scores, fields through training, the sweep, pictures."""
+"""Dashboard in Weights & Biases: scores, fields through training, the sweep, predictions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,17 +26,17 @@ def build_workspace(
     sources: Sequence[str] = PATCH_SOURCES,
     name: str = "deepsal",
 ) -> Any:
-    """Return the dashboard, unsaved; every panel shows keys that a run with `rf=standard` logs.
+    """Return the dashboard of a project, unsaved; its panels show what `rf=standard` logs.
 
-    Sections: Scores, Receptive fields (per stage grids with a slider over steps, and measures),
-    Sweep, Predictions.
+    Sections: Scores, Receptive fields (field grids of each stage with a slider over steps, and
+    measures), Sweep, Predictions.
 
     Args:
         project: W&B project.
         entity: W&B user or team.
-        stages: that runs watch.
-        sources: of patches that runs watch; `strongest` brings the strongest patches and dead
-            units.
+        stages: stages that the runs watch.
+        sources: patch sources that the runs watch; `strongest` adds panels of the strongest
+            patches and of dead units.
         name: of the saved view.
 
     Raises:
@@ -47,24 +47,18 @@ def build_workspace(
         import wandb_workspaces.workspaces as workspaces
     except ImportError as error:
         raise ImportError(
-            "a dashboard needs wandb-workspaces: pip install 'deepsal[dashboard]'"
+            "a dashboard needs wandb-workspaces; install it: pip install 'deepsal[dashboard]'"
         ) from error
-    made = {
+    predictions = "Image, fixations, ground truth, prediction"
+    contents = {
         "Scores": _score_panels(panels),
         "Receptive fields": _field_panels(panels, stages, sources),
         "Sweep": _sweep_panels(panels),
-        "Predictions": [
-            _media_panel(
-                panels,
-                "Image, fixations, ground truth, prediction",
-                ["val/predictions"],
-                FULL_WIDTH,
-            )
-        ],
+        "Predictions": [_media_panel(panels, predictions, ["val/predictions"], FULL_WIDTH)],
     }
     sections = [
-        workspaces.Section(name=title, panels=content, is_open=True)
-        for title, content in made.items()
+        workspaces.Section(name=section, panels=content, is_open=True)
+        for section, content in contents.items()
     ]
     return workspaces.Workspace(entity=entity, project=project, name=name, sections=sections)
 
@@ -78,8 +72,8 @@ def _score_panels(panels: Any) -> list[Any]:
 
 
 def _field_panels(panels: Any, stages: Sequence[str], sources: Sequence[str]) -> list[Any]:
-    topk = "strongest" in sources
-    kinds = [kind for kind in FIGURE_KINDS if kind != "patches" or topk]
+    strongest = "strongest" in sources
+    kinds = [kind for kind in FIGURE_KINDS if kind != "patches" or strongest]
     grids = [
         _media_panel(panels, f"{stage}: {source} patches", [f"rf/{stage}/{source}"], HALF_WIDTH)
         for stage in stages
@@ -88,7 +82,7 @@ def _field_panels(panels: Any, stages: Sequence[str], sources: Sequence[str]) ->
     curves = [
         panels.LinePlot(title=title, x="epoch", y=[f"rf/{stage}/{measure}" for stage in stages])
         for measure, title in MEASURE_LABELS.items()
-        if measure != "dead" or topk
+        if measure != "dead" or strongest
     ]
     ends = [
         _media_panel(
@@ -118,7 +112,7 @@ def _sweep_panels(panels: Any) -> list[Any]:
 
 
 def _media_panel(panels: Any, title: str, keys: list[str], width: int) -> Any:
-    """Return pictures with a slider over steps."""
+    """Return a panel of figures with a slider over steps."""
     layout = panels.Layout(w=width, h=PANEL_HEIGHT)
     return panels.MediaBrowser(
         title=title, media_keys=keys, mode="gallery", gallery_axis="step", layout=layout

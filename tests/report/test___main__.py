@@ -4,13 +4,13 @@ import pytest
 
 from deepsal.report.__main__ import main
 from deepsal.runs import score_files
-from tests.report.page.test_sweep_page import sweep
+from tests.report.support import write_run, write_sweep, write_tested_run
 
 
 def test_a_command_writes_its_page_and_says_where(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = sweep(tmp_path)
+    folder = write_sweep(tmp_path)
     assert main(["sweep", str(folder)]) == 0
     assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
     assert main(["page", str(folder / "0-vgg16-conv5")]) == 0
@@ -38,6 +38,26 @@ def test_the_table_goes_to_the_terminal_or_a_file(
 def test_a_wrong_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["page", str(tmp_path)]) == 1
     assert f"{tmp_path} is no run folder" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["nonsense"])
-    assert "choose from" in capsys.readouterr().err
+    assert main(["nonsense"]) == 2
+    assert "No such command" in capsys.readouterr().err
+
+
+def test_a_baseline_scored_on_other_images_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, other = write_run(tmp_path / "a" / "run"), write_tested_run(tmp_path / "b", 0.0, 1)
+    assert main(["page", str(run), "--baselines", str(run), "--baselines", str(other)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"{other} was not scored as {run}: dataset is OSIE 2014")
+    assert error.count("\n") == 1
+
+
+def test_the_help_of_every_command_fits_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ("page", "sweep", "table", "figures", "workspace"):
+        assert main([command, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert f"python -m deepsal.report {command}" in text
+        assert max(map(len, text.splitlines())) <= 80

@@ -11,7 +11,7 @@ def test_a_sweep_without_a_begun_job_has_no_page(tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
-def test_a_sweep_has_a_page_as_soon_as_a_job_says_how_it_is(tmp_path: Path) -> None:
+def test_a_sweep_has_a_page_as_soon_as_a_job_has_a_status(tmp_path: Path) -> None:
     (tmp_path / "0-a").mkdir()
     (tmp_path / "0-a" / "status").write_text("failed: no data\n")
     (tmp_path / "0-a" / "config.yaml").write_text("seed: 0\n")
@@ -19,7 +19,7 @@ def test_a_sweep_has_a_page_as_soon_as_a_job_says_how_it_is(tmp_path: Path) -> N
     assert "failed: no data" in (tmp_path / "report.html").read_text()
 
 
-def test_a_part_that_fails_says_so_and_the_next_is_written(
+def test_a_part_that_fails_is_reported_and_the_next_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(folder: Path, title: str) -> None:
@@ -29,6 +29,9 @@ def test_a_part_that_fails_says_so_and_the_next_is_written(
     (tmp_path / "config.yaml").write_text("name: a\n")
     automatic.report_run(tmp_path, "a on popout")
     assert (tmp_path / "report.html").is_file()
-    said = capsys.readouterr()
-    assert "no report: OSError: no figure of a on popout; python -m deepsal.report" in said.err
-    assert f"Everything is in {tmp_path}" in said.out
+    printed = capsys.readouterr()
+    assert (
+        "no report: OSError: no figure of a on popout; to try again: python -m deepsal.report"
+        in printed.err
+    )
+    assert f"Everything is in {tmp_path}" in printed.out

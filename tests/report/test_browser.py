@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from deepsal.report.page import run_page, sweep_page
-from tests.report.page.test_run_page import HOSTILE, run_folder
-from tests.report.page.test_sweep_page import sweep
+from tests.report.support import HOSTILE_NAME, write_run, write_sweep
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 wait = pytest.importorskip("selenium.webdriver.support.wait")
@@ -32,17 +31,17 @@ def driver() -> Iterator[Any]:
     for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    made = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield made
-    made.quit()
+    browser = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield browser
+    browser.quit()
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     return {
-        "run": run_page.write_run_page(run_folder(folder / "run", HOSTILE)),
-        "sweep": sweep_page.write_sweep_page(sweep(folder)),
+        "run": run_page.write_run_page(write_run(folder / "run", HOSTILE_NAME)),
+        "sweep": sweep_page.write_sweep_page(write_sweep(folder)),
     }
 
 
@@ -152,25 +151,25 @@ def test_a_units_panel_opens_and_closes_by_keyboard(driver: Any, pages: dict[str
 def test_a_dead_unit_says_so(driver: Any, pages: dict[str, Path]) -> None:
     opened(driver, pages["run"])
     driver.execute_script("document.querySelectorAll('.unit')[3].click()")
-    assert find(driver, "#large-note").text == "Dead: nothing excites it."
+    assert find(driver, "#large-note").text == "Dead: no patch excites this unit."
 
 
 def test_hostile_names_are_read_as_they_are(driver: Any, pages: dict[str, Path]) -> None:
     opened(driver, pages["run"])
-    assert find(driver, "h1").text == HOSTILE
+    assert find(driver, "h1").text == HOSTILE_NAME
     assert driver.title.startswith("<script>")
 
 
 def test_the_table_sorts_and_filters(driver: Any, pages: dict[str, Path]) -> None:
     opened(driver, pages["sweep"])
 
-    def shown() -> list[str]:
+    def visible_runs() -> list[str]:
         rows = driver.find_elements("css selector", "#jobs tbody tr")
         return [row.find_element("css selector", "th").text for row in rows if row.is_displayed()]
 
     heads = {b.text.split()[0]: b for b in driver.find_elements("css selector", "#jobs button")}
     heads["NSS"].click()
-    assert shown() == [
+    assert visible_runs() == [
         "3-resnet50-all",
         "2-resnet50-conv5",
         "1-vgg16-all",
@@ -178,14 +177,14 @@ def test_the_table_sorts_and_filters(driver: Any, pages: dict[str, Path]) -> Non
         "10-bad",
     ]
     heads["NSS"].send_keys(ENTER)
-    assert shown()[0] == "0-vgg16-conv5"
-    assert shown()[-1] == "10-bad", "what has no score stays last"
+    assert visible_runs()[0] == "0-vgg16-conv5"
+    assert visible_runs()[-1] == "10-bad", "what has no score stays last"
     head = heads["NSS"].find_element("xpath", "..")
     assert head.get_attribute("aria-sort") == "ascending"
     heads["run"].click()
-    assert shown()[-1] == "10-bad", "10 after 3"
+    assert visible_runs()[-1] == "10-bad", "10 after 3"
     find(driver, "#filter").send_keys("resnet50 conv5")
-    assert shown() == ["2-resnet50-conv5"]
+    assert visible_runs() == ["2-resnet50-conv5"]
     assert find(driver, "#count").text == "1 of 5 rows"
 
 
@@ -200,11 +199,11 @@ def test_axe_finds_no_serious_violation(
         driver.execute_script("document.querySelector('.unit').click()")
     driver.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
     driver.execute_script(AXE.read_text())
-    found = driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
-    assert found["passes"]
+    result = driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    assert result["passes"]
     bad = [
         (v["id"], [node["html"][:200] for node in v["nodes"]])
-        for v in found["violations"]
+        for v in result["violations"]
         if v["impact"] in ("serious", "critical")
     ]
     assert bad == []

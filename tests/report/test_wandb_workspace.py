@@ -59,9 +59,9 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str]
             num_sanity_val_steps=0,
             log_every_n_steps=1,
         )
-        made, data = task(), datamodule()
-        trainer.fit(made, data)
-        trainer.test(made, data, verbose=False)
+        network, data = task(), datamodule()
+        trainer.fit(network, data)
+        trainer.test(network, data, verbose=False)
     return set(pd.read_csv(folder / "metrics.csv").columns), pictures
 
 
@@ -85,8 +85,8 @@ def test_every_picture_and_every_measure_of_a_run_has_a_panel(
     numbers, pictures = logged
     asked = {key for panels in dashboard().values() for key in keys(panels)}
     assert pictures <= asked
-    wanted = {n for n in numbers if n.startswith(("rf/", "val/", "test/", "train/"))}
-    assert wanted <= asked
+    logged_numbers = {n for n in numbers if n.startswith(("rf/", "val/", "test/", "train/"))}
+    assert logged_numbers <= asked
 
 
 def test_pictures_have_a_slider_over_steps() -> None:

@@ -1,1 +1,1 @@
-"""Figures of a run or sweep for a paper."""
+"""Figures of a run or a sweep: the change of its fields, and figures for a paper."""

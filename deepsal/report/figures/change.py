@@ -1,38 +1,41 @@
-"""One picture of what a run did to the receptive fields."""
+"""Figure of the receptive fields before and after training."""
 
-import os
 from pathlib import Path
 
+from deepsal import atomic
+from deepsal.report.run_folders import field_files
 from deepsal.rf import store
 from deepsal.rf.plot import grid
+
+MAX_UNITS = 12
+"""Units of each stage in the figure, the first ones."""
 
 
 def draw_field_change(folder: Path, title: str) -> Path | None:
     """Draw the first and the last stored fields of every stage: `figures/change.png`.
 
+    The fields are those of the first patch source (`rf.sources`).
+
     Args:
         folder: the run folder.
-        title: what was trained on what.
+        title: of the figure, such as the network and the data set.
 
     Returns:
-        The picture, or None where the run stored fewer than two sets of fields.
+        The file, or None where the run stored fewer than two sets of fields.
     """
-    files = sorted((folder / "fields").glob("epoch=*.npz"))
+    files = field_files(folder)
     if len(files) < 2:
         return None
-    stages = store.load_description(files[-1])["stages"]
+    first, last = (store.load_description(file) for file in (files[0], files[-1]))
+    smooth = {stage: details["sigma"] for stage, details in last["stages"].items()}
     before, after = (
-        {stage: store.load_fields(file, f"{stage}/centred").field for stage in stages}
-        for file in (files[0], files[-1])
+        {stage: store.load_fields(f, f"{stage}/{last['sources'][0]}").field for stage in smooth}
+        for f in (files[0], files[-1])
     )
-    labels = tuple(
-        f"epoch {store.load_description(file)['epoch']}" for file in (files[0], files[-1])
-    )
-    smooth = {stage: about["sigma"] for stage, about in stages.items()}
-    units = min(12, *(len(field) for field in after.values()))
-    figure = grid.draw_field_change(before, after, (labels[0], labels[1]), title, smooth, units)
-    picture = folder / "figures" / "change.png"
-    partial = picture.with_name(".change.partial")
-    partial.write_bytes(grid.png_bytes(figure))
-    os.replace(partial, picture)
-    return picture
+    labels = (f"epoch {first['epoch']}", f"epoch {last['epoch']}")
+    units = min(MAX_UNITS, *(len(field) for field in after.values()))
+    figure = grid.draw_field_change(before, after, labels, title, smooth, units)
+    file = folder / "figures" / "change.png"
+    with atomic.replace_file(file) as temporary:
+        temporary.write_bytes(grid.png_bytes(figure))
+    return file

@@ -1,4 +1,4 @@
-"""A run's best, middle and worst predictions as pictures for a page."""
+"""Gallery of a run's best, middle and worst predictions, as pictures for a page."""
 
 import base64
 import io
@@ -16,7 +16,11 @@ INFERNO_COLOURS = np.rint(255 * mpl.colormaps["inferno"](np.arange(256))[:, :3])
 
 
 class GalleryImage(NamedTuple):
-    """An image of the test: addresses of its pictures, fixations in percent of its sides."""
+    """A test image with its maps.
+
+    rank: best, middle or worst by NSS · image, truth, prediction: data URIs · fixations: (x, y) in
+    percent of the image's width and height · size: width and height, pixels.
+    """
 
     name: str
     rank: str
@@ -29,12 +33,12 @@ class GalleryImage(NamedTuple):
 
 
 def read_gallery(folder: Path) -> list[GalleryImage]:
-    """Read a run's `read_gallery.npz`; [] where it has none."""
+    """Read a run's `gallery.npz`; [] without one."""
     file = folder / "gallery.npz"
     if not file.is_file():
         return []
     with np.load(file) as arrays:
-        about = json.loads(str(arrays["about"]))
+        rows = json.loads(str(arrays["about"]))
         parts = [arrays[key] for key in ("image", "truth", "prediction")]
     return [
         GalleryImage(
@@ -47,12 +51,12 @@ def read_gallery(folder: Path) -> list[GalleryImage]:
             [(round(100 * x, 2), round(100 * y, 2)) for x, y in row["fixations"]],
             (image.shape[1], image.shape[0]),
         )
-        for row, image, truth, prediction in zip(about, *parts, strict=True)
+        for row, image, truth, prediction in zip(rows, *parts, strict=True)
     ]
 
 
 def pixels_data_uri(pixels: NDArray[np.uint8]) -> str:
-    """Return a picture (h, w, 3) as the address of itself."""
+    """Return pixels (h, w, 3) as the data URI of a WebP."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", quality=WEBP_QUALITY, method=4)
     return webp_data_uri(buffer.getvalue())

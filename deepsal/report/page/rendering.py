@@ -7,13 +7,18 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from deepsal.report.score_text import direction_arrow
+
 
 def render_template(template: str, data: Mapping[str, Any]) -> str:
-    """Fill a template of this package; every value is escaped.
+    """Fill a template with data and return the HTML; every value is escaped.
 
     Args:
         template: file name in `deepsal/report/page/templates`.
-        data: the template's variables; one that is missing is an error.
+        data: the template's variables.
+
+    Raises:
+        jinja2.UndefinedError: a variable is missing.
     """
     loader = PackageLoader("deepsal.report.page", "templates")
     environment = Environment(
@@ -24,16 +29,16 @@ def render_template(template: str, data: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.globals["inlined"] = lambda name: Markup(
-        loader.get_source(environment, name)[0]  # our own files, no one's data
+        loader.get_source(environment, name)[0]  # a file of this package, not data
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    environment.filters["number"] = format_number
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return environment.get_template(template).render(made=made, **data)
+    environment.filters |= {"number": format_number, "arrow": direction_arrow}
+    written = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    return environment.get_template(template).render(written=written, **data)
 
 
 def format_number(value: float | None) -> str:
-    """Format a number for a table: two decimal places, more where these would show nothing.
+    """Format a number for a table: two decimal places, more for a small one.
 
     >>> [format_number(value) for value in (0.123, -0.004, 0.0004, None, 0.0)]
     ['0.12', '−0.004', '4e−04', '–', '0.00']

@@ -1,20 +1,23 @@
-"""What a run logged: losses and scores through training, out of metrics.csv."""
+"""Charts of the logged losses and scores through training, from `metrics.csv`."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deepsal.report.page.chart import DataLine, LineChart, line_chart
 from deepsal.report.run_folders import read_metrics_csv
+from deepsal.vocabulary import SCORES
 
-CURVE_TITLES = {"loss": "loss", "nss": "NSS", "cc": "CC", "kl": "KL", "sim": "SIM", "auc": "AUC"}
+CURVE_TITLES = {"loss": "loss"} | {score: entry.label for score, entry in SCORES.items()}
+"""Logged numbers with a chart, and their titles."""
 MAX_POINTS = 200
-"""Points of a line; more are averaged in groups."""
+"""Largest number of points of a line; more points are averaged in groups."""
 
 
 def steps_per_epoch(table: pd.DataFrame) -> float:
-    """Return how many steps an epoch took, by the validations' rows; NaN before the first."""
+    """Return the number of steps per epoch, from the validations; NaN before the first one."""
     columns = [column for column in table.columns if column.startswith("val/")]
     if not columns:
         return float("nan")
@@ -23,7 +26,7 @@ def steps_per_epoch(table: pd.DataFrame) -> float:
 
 
 def training_charts(folder: Path) -> list[LineChart]:
-    """Return a chart for the loss and for each score, of training and validation over epochs."""
+    """Return a chart of the loss and one of each score: training and validation over epochs."""
     table = read_metrics_csv(folder)
     per_epoch = steps_per_epoch(table)
     if not np.isfinite(per_epoch):
@@ -33,16 +36,18 @@ def training_charts(folder: Path) -> list[LineChart]:
         lines = []
         for split in ("train", "val"):
             if (column := f"{split}/{score}") in table:
-                known = table.dropna(subset=[column])
-                x, y = ((known["step"] + 1) / per_epoch).to_numpy(), known[column].to_numpy()
+                rows = table.dropna(subset=[column])
+                x, y = ((rows["step"] + 1) / per_epoch).to_numpy(), rows[column].to_numpy()
                 lines.append(DataLine(split, *_average_groups(x, y)))
         lines = [line for line in lines if len(line.x)]
-        if lines and (made := line_chart(name, "epoch", lines)):
-            charts.append(made)
+        if lines and (chart := line_chart(name, "epoch", lines)):
+            charts.append(chart)
     return charts
 
 
-def _average_groups(x: "np.ndarray", y: "np.ndarray") -> tuple[list[float], list[float]]:
+def _average_groups(
+    x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[list[float], list[float]]:
     group = -(-len(x) // MAX_POINTS) if len(x) else 1
     pieces = range(0, len(x), group)
     return (
@@ -52,9 +57,9 @@ def _average_groups(x: "np.ndarray", y: "np.ndarray") -> tuple[list[float], list
 
 
 def logged_at_steps(folder: Path, column: str, steps: list[int]) -> list[float]:
-    """Return what was logged under a key at given steps, NaN where nothing was."""
+    """Return the values logged under a key at some steps; NaN at a step without one."""
     table = read_metrics_csv(folder)
     if column not in table:
         return [float("nan")] * len(steps)
-    known = table.dropna(subset=[column]).drop_duplicates("step", keep="last").set_index("step")
-    return [float(value) for value in known[column].reindex(steps)]
+    rows = table.dropna(subset=[column]).drop_duplicates("step", keep="last").set_index("step")
+    return [float(value) for value in rows[column].reindex(steps)]

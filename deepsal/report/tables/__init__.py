@@ -1,1 +1,1 @@
-"""Tables of scores, runs and seeds."""
+"""Tables of scores: runs, seeds, and the summary at the end of a run."""

@@ -1,7 +1,6 @@
-"""A comparison of runs as Markdown, CSV, LaTeX, and for reading in a terminal."""
+"""Formats of a comparison of runs: Markdown, CSV, LaTeX, and a table in the terminal."""
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -12,13 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deepsal import atomic
+from deepsal.report.score_text import direction_arrow, format_score
 from deepsal.report.tables.runs import (
     SIGNIFICANCE_LEVEL,
     RunComparison,
     is_among_best,
     p_against_best,
 )
-from deepsal.report.tables.terminal import format_score
 from deepsal.vocabulary import SCORES
 
 BOLD_NOTE = f"Bold: the best run, and runs that do not differ from it (p ≥ {SIGNIFICANCE_LEVEL})."
@@ -28,70 +28,66 @@ TESTS_NOTE = (
 )
 
 
-def markdown_table(found: RunComparison) -> str:
-    """Return the table and, for more than one run, the p values of its pairs."""
-    rows = [["", *_score_titles(found)], ["---", *["---"] * len(found.best)]]
-    rows += [[_escape_bars(label), *_mean_cells(found, label, "**{}**")] for label in found.means]
-    text = f"{found.header}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    if len(found.runs) < 2:
+def markdown_table(comparison: RunComparison) -> str:
+    """Return the mean scores as Markdown and, for more than one run, the p values of its pairs."""
+
+    def table(rows: Sequence[Sequence[str]]) -> str:
+        head = [["", *_score_titles(comparison)], ["---"] * (1 + len(comparison.best))]
+        cells = ([label.replace("|", "\\|"), *rest] for label, *rest in rows)
+        return "".join(f"| {' | '.join(row)} |\n" for row in [*head, *cells])
+
+    text = f"{comparison.header}\n\n{table(_mean_rows(comparison, '**{}**'))}"
+    if len(comparison.runs) < 2:
         return text
-    pairs = [*combinations(found.runs, 2)]
-    text += f"\n{BOLD_NOTE}\n\n{TESTS_NOTE}\n\n"
-    rows = [["", *_score_titles(found)], ["---", *["---"] * len(found.best)]]
-    for a, b in pairs:
-        rows.append([f"{_escape_bars(a)} – {_escape_bars(b)}", *_p_value_cells(found, a, b)])
-    return text + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return f"{text}\n{BOLD_NOTE}\n\n{TESTS_NOTE}\n\n{table(_p_value_rows(comparison))}"
 
 
-def print_comparison(found: RunComparison, console: Console) -> None:
-    """Print the table and the p values for reading, in as few columns as it takes."""
-    console.print(found.header)
-    table = _terminal_table(found)
-    for label, row in found.means.items():
-        best = [is_among_best(found, score, label) for score in row]
-        cells = (
-            f"[bold]{format_score(v)}[/]" if b else format_score(v)
-            for v, b in zip(row.values(), best, strict=True)
-        )
-        table.add_row(escape(label), *cells)
-    console.print(table)
-    if len(found.runs) > 1:
+def print_comparison(comparison: RunComparison, console: Console) -> None:
+    """Print the mean scores and the p values, at most 80 columns wide for seven scores."""
+
+    def table(rows: Sequence[Sequence[str]]) -> Table:
+        result = Table("", box=SIMPLE, padding=0, show_edge=False)
+        result.columns[0].overflow = "fold"
+        for title in _score_titles(comparison):
+            result.add_column(title.replace(" ", ""), justify="right", no_wrap=True)
+        for label, *cells in rows:
+            result.add_row(escape(label), *cells)
+        return result
+
+    console.print(comparison.header)
+    console.print(table(_mean_rows(comparison, "[bold]{}[/]", compact=True)))
+    if len(comparison.runs) > 1:
         console.print(f"{BOLD_NOTE}\n\n{TESTS_NOTE}")
-        tests = _terminal_table(found)
-        for a, b in combinations(found.runs, 2):
-            tests.add_row(escape(f"{a} – {b}"), *_p_value_cells(found, a, b))
-        console.print(tests)
+        console.print(table(_p_value_rows(comparison)))
 
 
-def csv_table(found: RunComparison) -> str:
-    """Return one row per run and score; `p_best` compares with the best run."""
+def csv_table(comparison: RunComparison) -> str:
+    """Return one row per run and score; `p_best` is the p value against the best run."""
     rows = [
         {
             "run": label,
             "score": score,
             **values,
-            "best": label == found.best[score],
-            "p_best": p_against_best(found, score, label),
+            "best": label == comparison.best[score],
+            "p_best": p_against_best(comparison, score, label),
         }
-        for label, row in found.means.items()
+        for label, row in comparison.means.items()
         for score, values in row.items()
     ]
-    return f"# {found.header}\n" + pd.DataFrame(rows).to_csv(index=False)
+    return f"# {comparison.header}\n" + pd.DataFrame(rows).to_csv(index=False)
 
 
-def latex_table(found: RunComparison) -> str:
-    """Return a tabular for booktabs."""
-    titles = (f"{SCORES[s].label} ${_direction_arrow(s, latex=True)}$" for s in found.best)
-    lines = [
-        f"% {found.header}",
-        f"\\begin{{tabular}}{{l{'r' * len(found.best)}}}",
-        "\\toprule",
-        " & ".join(["", *titles]) + r" \\",
-        "\\midrule",
+def latex_table(comparison: RunComparison) -> str:
+    """Return the mean scores as a `tabular` for the package booktabs."""
+    symbols = str.maketrans({"±": r"$\pm$", "↓": r"$\downarrow$", "↑": r"$\uparrow$"})
+    rows = [["", *_score_titles(comparison)]]
+    rows += [
+        [label.replace("_", r"\_"), *cells]
+        for label, *cells in _mean_rows(comparison, r"\textbf{{{}}}")
     ]
-    for label in found.means:
-        cells = (c.replace("±", r"$\pm$") for c in _mean_cells(found, label, r"\textbf{{{}}}"))
-        lines.append(" & ".join([label.replace("_", r"\_"), *cells]) + r" \\")
+    head, *body = (f"{' & '.join(row)} \\\\".translate(symbols) for row in rows)
+    begin = f"\\begin{{tabular}}{{l{'r' * len(comparison.best)}}}"
+    lines = [f"% {comparison.header}", begin, "\\toprule", head, "\\midrule", *body]
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 
@@ -102,49 +98,41 @@ TABLE_FORMATS: Mapping[str, Callable[[RunComparison], str]] = {
 }
 
 
-def write_table(found: RunComparison, file: Path) -> None:
-    """Write the table in the format of the file's ending.
+def write_table(comparison: RunComparison, file: Path) -> Path:
+    """Write the table in the format of the file's suffix; return the file.
 
     Raises:
-        ValueError: another ending than .md, .csv or .tex.
+        ValueError: a suffix other than .md, .csv or .tex.
     """
     if file.suffix not in TABLE_FORMATS:
-        raise ValueError(f"{file}: a table can be written to {', '.join(TABLE_FORMATS)}")
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(TABLE_FORMATS[file.suffix](found))
-    os.replace(partial, file)
+        raise ValueError(f"{file} must end in one of {', '.join(TABLE_FORMATS)}")
+    return atomic.write_text(file, TABLE_FORMATS[file.suffix](comparison))
 
 
-def _terminal_table(found: RunComparison) -> Table:
-    table = Table("", box=SIMPLE, padding=0, show_edge=False)
-    table.columns[0].overflow = "fold"
-    for title in _score_titles(found):
-        table.add_column(title.replace(" ", ""), justify="right", no_wrap=True)
-    return table
+def _mean_rows(comparison: RunComparison, bold: str, compact: bool = False) -> list[list[str]]:
+    """Return a label and cells for each run and baseline; `bold` formats the best cells."""
+    return [
+        [label]
+        + [
+            (bold if is_among_best(comparison, score, label) else "{}").format(
+                format_score(value, compact)
+            )
+            for score, value in row.items()
+        ]
+        for label, row in comparison.means.items()
+    ]
 
 
-def _mean_cells(found: RunComparison, label: str, bold: str) -> list[str]:
-    cells = []
-    for score, value in found.means[label].items():
-        half = (value["high"] - value["low"]) / 2
-        text = f"{value['mean']:.3f}" + (f" ± {half:.3f}" if half == half else "")
-        cells.append(bold.format(text) if is_among_best(found, score, label) else text)
-    return cells
+def _p_value_rows(comparison: RunComparison) -> list[list[str]]:
+    return [
+        [f"{a} – {b}"]
+        + [
+            "–" if np.isnan(p := tests[a, b]) else f"{p:.2g}"
+            for tests in comparison.p_values.values()
+        ]
+        for a, b in combinations(comparison.runs, 2)
+    ]
 
 
-def _p_value_cells(found: RunComparison, a: str, b: str) -> list[str]:
-    values = [found.p[score][a, b] for score in found.best]
-    return ["–" if np.isnan(p) else f"{p:.2g}" for p in values]
-
-
-def _score_titles(found: RunComparison) -> list[str]:
-    return [f"{SCORES[score].label} {_direction_arrow(score)}" for score in found.best]
-
-
-def _direction_arrow(score: str, latex: bool = False) -> str:
-    down, up = (r"\downarrow", r"\uparrow") if latex else ("↓", "↑")
-    return down if SCORES[score].direction == "min" else up
-
-
-def _escape_bars(label: str) -> str:
-    return label.replace("|", "\\|")
+def _score_titles(comparison: RunComparison) -> list[str]:
+    return [f"{SCORES[score].label} {direction_arrow(score)}" for score in comparison.best]

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed only, as one row: what a method gives, not what one run gave."""
+"""Comparison of methods over seeds: runs that differ in their seed only are one row."""
 
 import re
 from collections.abc import Sequence
@@ -16,49 +16,46 @@ from deepsal.statistics import t_interval
 
 
 def compare_over_seeds(folders: Sequence[Path]) -> RunComparison:
-    """Read run folders and put those of equal options, the seed apart, into one row.
+    """Compare groups of runs that have equal options, apart from the seed.
 
     A score is the mean over seeds of a run's mean over images, with a 95 % t interval over seeds
-    (NaN for one seed). Rows are tested against each other by Wilcoxon's signed-rank test over
+    (NaN for one seed). Groups are tested against each other by Wilcoxon's signed-rank test over
     images, on each image's mean over seeds.
 
     Raises:
-        FileNotFoundError, ValueError: as `compare`.
+        FileNotFoundError, ValueError: as `compare_runs`.
     """
-    alone = compare_runs(folders)
+    runs = compare_runs(folders)
     groups: dict[str, list[int]] = {}
     for i, folder in enumerate(folders):
         options = read_run(folder, folder.parent).options
         key = str(sorted((k, str(v)) for k, v in options.items() if k != "seed"))
         groups.setdefault(key, []).append(i)
-    labels = _seed_group_labels([[alone.runs[i] for i in runs] for runs in groups.values()])
-    images = [read_tested_run(folder)[1] for folder in folders]
-    means, columns = {}, {}
-    for label, runs in zip(labels, groups.values(), strict=True):
-        mine = [alone.means[alone.runs[i]] for i in runs]
+    labels = _seed_group_labels([[runs.runs[i] for i in group] for group in groups.values()])
+    tables = [read_tested_run(folder)[1] for folder in folders]
+    means, columns = {}, []
+    for label, group in zip(labels, groups.values(), strict=True):
+        rows = [runs.means[runs.runs[i]] for i in group]
         means[label] = {
-            s: t_interval([one[s]["mean"] for one in mine]).as_mean() for s in alone.best
+            s: t_interval([row[s]["mean"] for row in rows]).as_mean() for s in runs.best
         }
-        tables = [images[i].loc[images[0].index, [*alone.best]] for i in runs]
-        columns[label] = sum(tables[1:], start=tables[0]) / len(tables)
-    baselines = {row: of for row, of in alone.means.items() if row not in alone.runs}
+        scores = [tables[i].loc[tables[0].index, [*runs.best]] for i in group]
+        columns.append(sum(scores[1:], start=scores[0]) / len(scores))
+    baselines = {label: row for label, row in runs.means.items() if label not in runs.runs}
     return RunComparison(
-        f"{alone.header.rpartition(';')[0]}; mean over seeds ± half a 95 % t interval over seeds "
+        f"{runs.header.rpartition(';')[0]}; mean over seeds ± half a 95 % t interval over seeds "
         "(baselines: over images)",
         labels,
         {**means, **baselines},
-        {score: best_run(score, means) for score in alone.best},
-        {
-            score: pairwise_p_values({n: of[score] for n, of in columns.items()})
-            for score in alone.best
-        },
+        {score: best_run(score, means) for score in runs.best},
+        {s: pairwise_p_values(labels, [column[s] for column in columns]) for s in runs.best},
     )
 
 
 def _seed_group_labels(groups: Sequence[Sequence[str]]) -> list[str]:
-    """Name groups of runs after their first, without its seed, and its number if that is enough."""
+    """Name each group after its first run, without its seed and, where still unique, its number."""
     names = [re.sub(r"-s\d+$", "", runs[0]) for runs in groups]
     short = [re.sub(r"^\d+-", "", name) for name in names]
     counts = [f"{len(runs)} seed{'s' if len(runs) > 1 else ''}" for runs in groups]
-    shown = short if len(set(short)) == len(short) else names
-    return [f"{name} ({count})" for name, count in zip(shown, counts, strict=True)]
+    unique = short if len(set(short)) == len(short) else names
+    return [f"{name} ({count})" for name, count in zip(unique, counts, strict=True)]

@@ -4,15 +4,14 @@ from pathlib import Path
 import pytest
 
 from deepsal.report.figures import paper
-from tests.report.page.test_field_data import stored
-from tests.report.page.test_sweep_page import sweep
+from tests.report.support import write_fields, write_sweep
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The figures of a run of one stage."""
     folder = tmp_path_factory.mktemp("run")
-    stored(folder, ("conv1",))
+    write_fields(folder, ("conv1",))
     return paper.write_paper_figures(folder)
 
 
@@ -40,7 +39,7 @@ def test_the_same_run_gives_the_same_files(files: list[Path]) -> None:
 
 
 def test_a_sweeps_figures_are_against_depth(tmp_path: Path) -> None:
-    files = paper.write_paper_figures(sweep(tmp_path))
+    files = paper.write_paper_figures(write_sweep(tmp_path))
     names = [file.name for file in files if file.suffix == ".pdf"]
     fields = [f"depth-fields-{backbone}.pdf" for backbone in ("vgg16", "resnet50")]
     assert names == ["depth-scores.pdf", *fields]

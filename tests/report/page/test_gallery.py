@@ -1,25 +1,12 @@
 import base64
 import io
-import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from deepsal.report.page.gallery import pixels_data_uri, read_gallery
-from deepsal.rf import store
-
-
-def kept(folder: Path, name: str = "a.jpg") -> None:
-    image = np.full((2, 30, 40, 3), 200, dtype=np.uint8)
-    maps = np.zeros((2, 30, 40), dtype=np.uint8)
-    maps[:, 10:20, 10:20] = 255
-    rows = [
-        {"name": name, "rank": rank, "nss": nss, "fixations": [[0.25, 0.5]]}
-        for rank, nss in (("best", 3.0), ("worst", -0.5))
-    ]
-    arrays = {"image": image, "truth": maps, "prediction": maps}
-    store.save_arrays(folder / "gallery.npz", {**arrays, "about": np.array(json.dumps(rows))})
+from tests.report.support import write_gallery
 
 
 def test_a_picture_carries_its_own_bytes() -> None:
@@ -30,9 +17,9 @@ def test_a_picture_carries_its_own_bytes() -> None:
         assert picture.size == (6, 4)
 
 
-def test_predictions_are_read_as_they_were_kept(tmp_path: Path) -> None:
+def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_gallery(tmp_path) == []
-    kept(tmp_path)
+    write_gallery(tmp_path)
     best, worst = read_gallery(tmp_path)
     assert (best.name, best.rank, best.nss, best.size) == ("a.jpg", "best", 3.0, (40, 30))
     assert best.fixations == [(25.0, 50.0)]

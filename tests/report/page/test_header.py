@@ -17,31 +17,31 @@ trainer: {max_epochs: 6}
 """
 
 
-def test_a_run_says_what_it_was(tmp_path: Path) -> None:
-    begun = datetime.now(UTC) - timedelta(seconds=754)
+def test_a_header_has_the_facts_of_its_run(tmp_path: Path) -> None:
+    start = datetime.now(UTC) - timedelta(seconds=754)
     about = {"commit": "0123456789abcdef", "dirty": True, "processor": "a CPU", "cores": 2}
     about |= {"gpus": ["a GPU"], "python": "3.12", "command": ["run.py", "seed=3"]}
-    about |= {"started": begun.isoformat(timespec="seconds")}
+    about |= {"started": start.isoformat(timespec="seconds")}
     (tmp_path / "origin.json").write_text(json.dumps(about))
     (tmp_path / "config.yaml").write_text(CONFIG)
     (tmp_path / "status").write_text("done\n")
-    os.utime(tmp_path / "status", (begun.timestamp() + 754,) * 2)
-    found = read_header(tmp_path)
-    assert (found.name, found.status) == ("a-run", "done")
-    facts = dict(found.facts)
+    os.utime(tmp_path / "status", (start.timestamp() + 754,) * 2)
+    header = read_header(tmp_path)
+    assert (header.name, header.status) == ("a-run", "done")
+    facts = dict(header.facts)
     assert facts["backbone"] == "vgg16 (IMAGENET1K_V1)"
-    assert facts["what learns"] == "conv4"
+    assert facts["depth"] == "conv4"
     assert facts["image size"] == "192 × 256 px"
     assert facts["commit"] == "0123456789ab + changes"
     assert facts["hardware"] == "a GPU, a CPU, 2 cores"
-    assert facts["took"].startswith("12 min")
+    assert facts["duration"].startswith("12 min")
     assert facts["command"] == "run.py seed=3"
     assert "decoder" not in facts
-    assert "max_epochs: 6" in found.options
+    assert "max_epochs: 6" in header.options
 
 
-def test_a_folder_without_a_description_says_so(tmp_path: Path) -> None:
-    found = read_header(tmp_path)
-    assert (found.name, found.status, found.options) == (tmp_path.name, "unknown", "")
+def test_a_folder_without_a_description_has_its_name_only(tmp_path: Path) -> None:
+    header = read_header(tmp_path)
+    assert (header.name, header.status, header.options) == (tmp_path.name, "unknown", "")
     assert read_options(tmp_path) == {}
     assert run_duration(tmp_path) is None

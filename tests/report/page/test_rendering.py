@@ -5,8 +5,8 @@ from jinja2 import UndefinedError
 
 from deepsal.report.page.rendering import render_template
 
-SWEEP = {"folder": "<b>depths</b>", "jobs": [], "columns": [], "cells": [], "score_names": {}}
-SWEEP |= {"lower": (), "heats": [], "unfinished": []}
+SWEEP = {"folder": "<b>depths</b>", "runs": [], "columns": [], "cells": [], "score_entries": {}}
+SWEEP |= {"tables": [], "unfinished": []}
 
 
 def test_data_are_text_and_never_markup() -> None:

@@ -6,43 +6,11 @@ import pytest
 
 from deepsal.report.page import run_page
 from deepsal.runs import score_files
-from tests.report.page.test_field_data import stored
-from tests.report.page.test_gallery import kept
-from tests.report.page.test_training_curves import logged
-
-HOSTILE = "<script>alert('x')</script>\"'&{{ 7*7 }}" + "long" * 100
-ROW = {
-    "claim": "P1",
-    "stage": "conv1",
-    "measure": "cosine",
-    "effect": {"estimate": 0.95, "low": 0.91, "high": None, "count": 16},
-    "reference": "untrained",
-    "reference_estimate": 0.03,
-    "p": None,
-    "outcome": "supported",
-}
-
-
-def run_folder(folder: Path, name: str = "a run", epochs: int = 3) -> Path:
-    """Make a small run folder that has everything."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stored(folder, epochs=epochs)
-    logged(folder)
-    kept(folder, f"{name}.jpg")
-    value = {"nss": 2.0, "cc": 0.5, "kl": 0.4, "sim": 0.6, "auc": 0.8}
-    rows = [{"name": str(i), **value, **{f"centre_{k}": 0.1 for k in value}} for i in range(3)]
-    score_files.write_scores(folder, rows, f"data of {name}")
-    row = {**ROW, "effect": {**ROW["effect"], "high": 0.99}}  # type: ignore[dict-item]
-    (folder / "verdict.json").write_text(json.dumps({"rows": [row, {**row, "outcome": ""}]}))
-    text = {"name": name, "backbone": {"name": "toy"}, "finetune": {"name": "all"}}
-    (folder / "config.yaml").write_text(json.dumps(text))
-    (folder / "origin.json").write_text(json.dumps({"command": ["run.py", name]}))
-    (folder / "status").write_text("done\n")
-    return folder
+from tests.report.support import HOSTILE_NAME, write_run
 
 
 def test_one_file_shows_everything_and_asks_for_nothing(tmp_path: Path) -> None:
-    file = run_page.write_run_page(run_folder(tmp_path / "run"))
+    file = run_page.write_run_page(write_run(tmp_path / "run"))
     text = file.read_text()
     assert file == tmp_path / "run" / "report.html"
     parts = re.findall(r'<section id="(\w+)"', text)
@@ -58,7 +26,7 @@ def test_one_file_shows_everything_and_asks_for_nothing(tmp_path: Path) -> None:
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
-    text = run_page.write_run_page(run_folder(tmp_path / "run", HOSTILE)).read_text()
+    text = run_page.write_run_page(write_run(tmp_path / "run", HOSTILE_NAME)).read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
     assert "{{ 7*7 }}" in text
@@ -66,25 +34,25 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 
 
 def test_the_scripts_data_are_what_was_stored(tmp_path: Path) -> None:
-    text = run_page.write_run_page(run_folder(tmp_path / "run")).read_text()
-    found = re.search(r'id="data">(.*?)</script>', text, re.S)
-    assert found
-    data = json.loads(found.group(1))
+    text = run_page.write_run_page(write_run(tmp_path / "run")).read_text()
+    match = re.search(r'id="data">(.*?)</script>', text, re.S)
+    assert match
+    data = json.loads(match.group(1))
     assert data["checkpoints"] == ["epoch 0", "epoch 1", "epoch 2"]
     stage = data["stages"][0]
     assert stage["units"] == [0, 1, 2, 3]
     assert stage["peak"][0][3] is None, "the dead unit"
     assert len(stage["measures"]["csi"]) == 3
     assert max(max(map(abs, unit)) for row in stage["profile"]["y"] for unit in row[:3]) == 1.0
-    assert stage["sizes"] == {"x": [1, 3, 9], "y": stage["sizes"]["y"]}
-    assert stage["sizes"]["y"][0][0] == [0.25, 1, 0.25]
+    assert stage["size_tuning"] == {"x": [1, 3, 9], "y": stage["size_tuning"]["y"]}
+    assert stage["size_tuning"]["y"][0][0] == [0.25, 1, 0.25]
     assert next(iter(data["measures"])) == "correlation"
 
 
 def test_a_page_shrinks_its_pictures_until_it_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = run_folder(tmp_path / "run")
+    folder = write_run(tmp_path / "run")
     whole = run_page.write_run_page(folder).stat().st_size
     monkeypatch.setattr(run_page, "SPRITE_CELL_SIDES", (9, 5, 2))
     monkeypatch.setattr(run_page, "MAX_PAGE_BYTES", whole - 200)
@@ -100,8 +68,8 @@ def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
         run_page.write_run_page(tmp_path / "nowhere")
 
 
-def test_baselines_scored_alike_stand_beside_the_run(tmp_path: Path) -> None:
-    folder = run_folder(tmp_path / "runs" / "mine")
+def test_baselines_scored_alike_are_rows_below_the_run(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs" / "own")
     rows = [{"name": str(i), "nss": 1.25} for i in range(3)]
     for place, name, data in [
         ("runs/a", "itti", "data of a run"),

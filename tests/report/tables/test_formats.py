@@ -6,11 +6,15 @@ import pytest
 from rich.console import Console
 
 from deepsal.report.tables import formats, runs
-from tests.report.tables.test_runs import found, run
+from tests.report.support import write_tested_run, write_tested_runs
+
+
+def compared(folder: Path) -> runs.RunComparison:
+    return runs.compare_runs(write_tested_runs(folder))
 
 
 def test_markdown_has_intervals_the_best_in_bold_and_how_it_was_scored(tmp_path: Path) -> None:
-    result = found(tmp_path)
+    result = compared(tmp_path)
     text = formats.markdown_table(result)
     assert text.startswith("OSIE 2014, 40 test images at their own size; protocol tuebingen")
     lines = {
@@ -28,7 +32,7 @@ def test_markdown_has_intervals_the_best_in_bold_and_how_it_was_scored(tmp_path:
 
 
 def test_csv_and_latex_say_the_same(tmp_path: Path) -> None:
-    result = found(tmp_path)
+    result = compared(tmp_path)
     formats.write_table(result, tmp_path / "t.csv")
     table = pd.read_csv(tmp_path / "t.csv", comment="#").set_index(["run", "score"])
     assert table.loc[("c", "nss"), "mean"] == pytest.approx(result.means["c"]["nss"]["mean"])
@@ -42,18 +46,18 @@ def test_csv_and_latex_say_the_same(tmp_path: Path) -> None:
 
 
 def test_a_single_run_needs_no_test(tmp_path: Path) -> None:
-    text = formats.markdown_table(runs.compare_runs([run(tmp_path / "a", 0.0, 1)]))
+    text = formats.markdown_table(runs.compare_runs([write_tested_run(tmp_path / "a", 0.0, 1)]))
     assert "Wilcoxon" not in text
 
 
 def test_another_ending_is_refused_with_the_choices(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\.md, \.csv, \.tex"):
-        formats.write_table(found(tmp_path), tmp_path / "t.doc")
+        formats.write_table(compared(tmp_path), tmp_path / "t.doc")
 
 
 def test_what_is_printed_fits_eighty_columns(tmp_path: Path) -> None:
     out = io.StringIO()
-    formats.print_comparison(found(tmp_path), Console(file=out, width=80, highlight=False))
+    formats.print_comparison(compared(tmp_path), Console(file=out, width=80, highlight=False))
     text = out.getvalue()
     assert "protocol tuebingen" in text
     assert "KL↓" in text
@@ -62,7 +66,9 @@ def test_what_is_printed_fits_eighty_columns(tmp_path: Path) -> None:
 
 
 def test_a_test_that_could_not_be_made_is_a_dash(tmp_path: Path) -> None:
-    folders = [run(tmp_path / n, g, s, images=3) for n, g, s in (("a", 0.0, 1), ("b", 0.5, 2))]
+    folders = [
+        write_tested_run(tmp_path / n, g, s, images=3) for n, g, s in (("a", 0.0, 1), ("b", 0.5, 2))
+    ]
     text = formats.markdown_table(runs.compare_runs(folders))
     assert "| a – b | – | – |" in text
     assert "nan" not in text

@@ -7,56 +7,29 @@ import pytest
 from scipy.stats import wilcoxon
 
 from deepsal.report.tables import formats, runs
-from deepsal.report.tables.runs import RunComparison
-from deepsal.runs import score_files
 from deepsal.statistics import holm_correction
-
-
-def run(
-    folder: Path, gain: float, seed: int, protocol: str = "tuebingen", images: int = 40
-) -> Path:
-    folder.mkdir(parents=True)
-    shared, own = np.random.default_rng(0), np.random.default_rng(seed)
-    rows = [
-        {
-            "name": f"{i}.jpg",
-            "nss": shared.normal(2, 1) + gain + own.normal(0, 0.1),
-            "kl": shared.normal(1, 0.2) - gain + own.normal(0, 0.1),
-            "centre_nss": 1.0,
-            "centre_kl": 2.0,
-        }
-        for i in range(images)
-    ]
-    own.shuffle(rows)  # images are matched by name, not by place
-    score_files.write_scores(folder, rows, "OSIE 2014", protocol)
-    return folder
-
-
-def three(folder: Path) -> list[Path]:
-    return [run(folder / n, g, s) for n, g, s in (("a", 0.0, 1), ("b_2", 0.5, 2), ("c", 0.5, 3))]
-
-
-def found(folder: Path) -> RunComparison:
-    return runs.compare_runs(three(folder))
+from tests.report.support import write_tested_run, write_tested_runs
 
 
 def test_pairs_of_runs_are_tested_image_by_image(tmp_path: Path) -> None:
-    result = found(tmp_path)
+    result = runs.compare_runs(write_tested_runs(tmp_path))
     assert set(result.best.values()) <= {"b_2", "c"}
     tables = [pd.read_csv(tmp_path / n / "scores.csv").set_index("name") for n in ("a", "b_2", "c")]
     columns = [table.loc[tables[0].index, "nss"] for table in tables]
     raw = [wilcoxon(columns[i] - columns[j]).pvalue for i, j in ((0, 1), (0, 2), (1, 2))]
-    assert list(result.p["nss"].values()) == pytest.approx(holm_correction(np.array(raw)).tolist())
-    assert result.p["nss"]["a", "b_2"] < 1e-6
-    assert result.p["nss"]["b_2", "c"] > 0.05
+    assert list(result.p_values["nss"].values()) == pytest.approx(
+        holm_correction(np.array(raw)).tolist()
+    )
+    assert result.p_values["nss"]["a", "b_2"] < 1e-6
+    assert result.p_values["nss"]["b_2", "c"] > 0.05
 
 
 def test_runs_must_be_scored_alike(tmp_path: Path) -> None:
-    first = run(tmp_path / "a", 0.0, 1)
+    first = write_tested_run(tmp_path / "a", 0.0, 1)
     with pytest.raises(ValueError, match=r"a has protocol tuebingen, b has mit"):
-        runs.compare_runs([first, run(tmp_path / "b", 0.0, 1, "mit")])
+        runs.compare_runs([first, write_tested_run(tmp_path / "b", 0.0, 1, "mit")])
     with pytest.raises(ValueError, match=r"images 40.* 30"):
-        runs.compare_runs([first, run(tmp_path / "c", 0.0, 1, images=30)])
+        runs.compare_runs([first, write_tested_run(tmp_path / "c", 0.0, 1, images=30)])
     with pytest.raises(FileNotFoundError, match=r"nothing has no scores\.json"):
         runs.compare_runs([first, tmp_path / "nothing"])
     with pytest.raises(ValueError, match="twice"):
@@ -64,17 +37,19 @@ def test_runs_must_be_scored_alike(tmp_path: Path) -> None:
 
 
 def test_equal_runs_and_images_without_a_score(tmp_path: Path) -> None:
-    folders = [run(tmp_path / name, 0.1, 1) for name in ("a", "b")]
+    folders = [write_tested_run(tmp_path / name, 0.1, 1) for name in ("a", "b")]
     table = pd.read_csv(folders[1] / "scores.csv")
     table.loc[0, "nss"] = np.nan
     table.to_csv(folders[1] / "scores.csv", index=False)
     result = runs.compare_runs(folders)
-    assert np.isnan(result.p["nss"]["a", "b"])
+    assert np.isnan(result.p_values["nss"]["a", "b"])
     assert formats.markdown_table(result).count("**") == 8
 
 
-def test_folders_of_one_name_are_told_apart_and_old_runs_can_be_read(tmp_path: Path) -> None:
-    folders = [run(tmp_path / day / "x", 0.1, i) for i, day in enumerate(("mon", "tue"))]
+def test_folders_of_one_name_get_different_labels_and_old_runs_can_be_read(tmp_path: Path) -> None:
+    folders = [
+        write_tested_run(tmp_path / day / "x", 0.1, i) for i, day in enumerate(("mon", "tue"))
+    ]
     for folder in folders:
         about = json.loads((folder / "scores.json").read_text())
         del about["protocol"], about["maps"], about["ig_over"]
@@ -83,16 +58,18 @@ def test_folders_of_one_name_are_told_apart_and_old_runs_can_be_read(tmp_path: P
 
 
 def test_where_nothing_can_be_tested_only_the_best_is_best(tmp_path: Path) -> None:
-    folders = [run(tmp_path / n, g, s, images=3) for n, g, s in (("a", 0.0, 1), ("b", 0.5, 2))]
+    folders = [
+        write_tested_run(tmp_path / n, g, s, images=3) for n, g, s in (("a", 0.0, 1), ("b", 0.5, 2))
+    ]
     result = runs.compare_runs(folders)
-    assert np.isnan(result.p["nss"]["a", "b"])
+    assert np.isnan(result.p_values["nss"]["a", "b"])
     assert runs.is_among_best(result, "nss", "b")
     assert not runs.is_among_best(result, "nss", "a")
     assert not runs.is_among_best(result, "nss", "centre")
 
 
 def test_baselines_that_differ_say_whose_they_are(tmp_path: Path) -> None:
-    folders = three(tmp_path)
+    folders = write_tested_runs(tmp_path)
     about = json.loads((folders[1] / "scores.json").read_text())
     about["scores"]["centre"]["nss"]["mean"] = 1.5
     (folders[1] / "scores.json").write_text(json.dumps(about))
@@ -102,7 +79,7 @@ def test_baselines_that_differ_say_whose_they_are(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_runs_stands_for_the_tested_ones(tmp_path: Path) -> None:
-    folders = three(tmp_path)
+    folders = write_tested_runs(tmp_path)
     (tmp_path / "untested").mkdir()
     assert runs.find_tested_runs(tmp_path) == folders
     assert runs.find_tested_runs(folders[0]) == folders[:1]

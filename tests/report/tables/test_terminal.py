@@ -1,29 +1,14 @@
 import io
 from pathlib import Path
 
-import numpy as np
+import pytest
 from rich.console import Console
 
 from deepsal.metrics.scoring import DEFAULT_SCORES
 from deepsal.report.tables import terminal
-from deepsal.rf import store
-from deepsal.rf.mapping.gradient_fields import ReceptiveFields
 from deepsal.runs import score_files
 from deepsal.vocabulary import TARGET_SCORES
-
-
-def found(scale: float, dead: bool = False) -> ReceptiveFields:
-    field = np.random.default_rng(0).normal(size=(4, 3, 9, 9)).astype(np.float32)
-    field[:, :, 4, 4] += scale
-    count = np.array([0 if dead else 2, 2, 2, 2])
-    return ReceptiveFields(
-        field,
-        units=np.arange(4),
-        patches=np.zeros((4, 2, 3), dtype=np.int64),
-        centre=np.zeros((4, 2, 2), dtype=np.float32),
-        activation=np.zeros((4, 2), dtype=np.float32),
-        count=count,
-    )
+from tests.report.support import write_two_checkpoints
 
 
 def printed(folder: Path) -> str:
@@ -32,22 +17,11 @@ def printed(folder: Path) -> str:
     return out.getvalue()
 
 
-def test_the_end_of_a_run_fits_eighty_columns_and_says_what_was_found(tmp_path: Path) -> None:
+def test_the_summary_of_a_run_fits_eighty_columns(tmp_path: Path) -> None:
     row = {f"{m}{s}": 0.5 for m in ("", "centre_", "chance_") for s in DEFAULT_SCORES}
     row |= {"nss": 3.04, "kl": 0.46}
     score_files.write_scores(tmp_path, [{"name": "a", **row}, {"name": "b", **row}], "OSIE")
-    about = {"epoch": 6, "stages": {"conv4": {"sigma": 2.0}}}
-    first, last = found(0.0), found(40.0, dead=True)
-    store.save_fields(
-        tmp_path / "fields" / "epoch=000.npz",
-        {"conv4/centred": first, "conv4/strongest": first},
-        about,
-    )
-    store.save_fields(
-        tmp_path / "fields" / "epoch=006.npz",
-        {"conv4/centred": last, "conv4/strongest": last},
-        about,
-    )
+    write_two_checkpoints(tmp_path, ("centred", "strongest"), dead=True)
     text = printed(tmp_path)
     for words in (
         "OSIE, 2 images",
@@ -58,7 +32,9 @@ def test_the_end_of_a_run_fits_eighty_columns_and_says_what_was_found(tmp_path: 
         "KL↓",
         "epoch 0 → 6",
         "conv4",
+        "dead",
         "25%",
+        "on centred patches",
         "conv3 on are not reliable",
         "scores.csv",
     ):
@@ -92,3 +68,21 @@ def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
     assert "Test scores" not in text
     assert "Receptive fields" not in text
     assert str(tmp_path) in text
+
+
+@pytest.mark.parametrize("source", ["centred", "blank", "noise"])
+def test_without_the_strongest_patches_no_column_of_dead_units(source: str, tmp_path: Path) -> None:
+    write_two_checkpoints(tmp_path, (source,))
+    text = printed(tmp_path)
+    assert f"on {source} patches, epoch 0 → 6" in text
+    assert "dead" not in text
+    (change,) = terminal.field_changes(tmp_path)
+    assert change.dead_share is None
+    assert 0 < change.correlation < 1
+
+
+def test_the_strongest_patches_alone_have_all_columns(tmp_path: Path) -> None:
+    write_two_checkpoints(tmp_path, ("strongest",), dead=True)
+    text = printed(tmp_path)
+    assert "on strongest patches" in text
+    assert "25%" in text

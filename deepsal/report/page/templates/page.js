@@ -13,7 +13,7 @@ function pixels(stage, row, column) {
 
 function paint(canvas, stage, unit, checkpoint) {
   const of = data.stages[stage], peak = of.peak[checkpoint][unit];
-  const made = pixels(stage, checkpoint, unit), d = made.data;
+  const image = pixels(stage, checkpoint, unit), d = image.data;
   const largest = Math.max(...of.peak.map((row) => row[unit] ?? 0), 1e-30);
   const gain = state.shared ? (peak ?? 0) / largest : 1;
   for (let i = 0; i < d.length; i += 4) {
@@ -24,10 +24,10 @@ function paint(canvas, stage, unit, checkpoint) {
   }
   if (canvas.width !== of.cell) canvas.width = canvas.height = of.cell;
   canvas.classList.toggle("coarse", of.cell < 40);
-  canvas.getContext("2d").putImageData(made, 0, 0);
+  canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-function show(checkpoint, spoken) {
+function show(checkpoint, announce) {
   state.now = Math.max(0, Math.min(last, checkpoint));
   const name = data.checkpoints[state.now];
   for (const id of ["slider", "panel-slider"]) {
@@ -46,7 +46,7 @@ function show(checkpoint, spoken) {
     line.setAttribute("x1", start + step * epoch);
     line.setAttribute("x2", start + step * epoch);
   }
-  if (spoken) at("live").textContent = `fields at ${name}`;
+  if (announce) at("live").textContent = `fields at ${name}`;
   if (state.open) fill();
 }
 
@@ -70,10 +70,10 @@ function number(value, key) {
 }
 
 function element(name, attributes, text) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const key in attributes) made.setAttribute(key, attributes[key]);
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const key in attributes) node.setAttribute(key, attributes[key]);
+  if (text !== undefined) node.textContent = text;
+  return node;
 }
 
 function drawCurve(id, { x: xs, y: ys }, unit, label, logarithmic) {
@@ -98,7 +98,7 @@ function drawCurve(id, { x: xs, y: ys }, unit, label, logarithmic) {
   svg.replaceChildren(...parts.filter(Boolean));
   const now = ys[state.now][unit];
   svg.setAttribute("aria-label", now.includes(null) ? "no curve: the unit is dead"
-    : `${label}: ${now[0].toFixed(2)} first, lowest ${Math.min(...now).toFixed(2)}, highest ${Math.max(...now).toFixed(2)}`);
+    : `${label}: ${now[0].toFixed(2)} at the start, lowest ${Math.min(...now).toFixed(2)}, highest ${Math.max(...now).toFixed(2)}`);
 }
 
 function drawMeasures(of, unit) {
@@ -121,7 +121,7 @@ function drawPatches(of, unit) {
   canvas.width = of.patchImage.width;
   canvas.height = side;
   canvas.getContext("2d").drawImage(of.patchImage, 0, unit * side, canvas.width, side, 0, 0, canvas.width, side);
-  canvas.setAttribute("aria-label", `${Math.round(canvas.width / side)} image patches that unit ${of.units[unit]} answers to most`);
+  canvas.setAttribute("aria-label", `the ${Math.round(canvas.width / side)} image patches with the strongest responses of unit ${of.units[unit]}`);
 }
 
 function fill() {
@@ -131,11 +131,10 @@ function fill() {
   paint(at("then"), stage, unit, 0);
   at("large").setAttribute("aria-label", `receptive field of ${name}, ${data.checkpoints[state.now]}`);
   at("then").setAttribute("aria-label", `receptive field of ${name}, ${data.checkpoints[0]}`);
-  at("large-note").textContent = of.peak[state.now][unit] === null ? "Dead: nothing excites it."
-    : `${of.side} × ${of.side} px of the image, ${state.shared ? "one scale through training" : "each its own scale"}.`;
-  drawCurve("profile", of.profile, unit, "distance from the middle, px", false);
-  at("sizes-part").hidden = !of.sizes;
-  if (of.sizes) drawCurve("sizes", of.sizes, unit, "radius of a disk on grey, px", true);
+  at("large-note").textContent = of.peak[state.now][unit] === null ? "Dead: no patch excites this unit."
+    : `${of.side} × ${of.side} px of the image, ${state.shared ? "one scale through training" : "each field has its own scale"}.`;
+  drawCurve("profile", of.profile, unit, "distance from the centre, px", false);
+  drawCurve("sizes", of.size_tuning, unit, "radius of a disk on grey, px", true);
   drawMeasures(of, unit);
   drawPatches(of, unit);
   at("previous").disabled = unit === 0;
@@ -152,7 +151,7 @@ function open(stage, unit) {
 const loaded = (address) => new Promise((resolve, reject) => {
   const image = new Image();
   image.onload = () => resolve(image);
-  image.onerror = () => reject(new Error("a picture in this page is damaged"));
+  image.onerror = () => reject(new Error("an image in this page is damaged"));
   image.src = address;
 });
 

@@ -30,12 +30,12 @@ for (const button of table.tHead.querySelectorAll("button")) {
 
 document.getElementById("filter").addEventListener("input", (event) => {
   const words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
-  let shown = 0;
+  let visible = 0;
   for (const row of rows) {
     const text = row.textContent.toLowerCase();
     row.hidden = !words.every((word) => text.includes(word));
-    shown += !row.hidden;
+    visible += !row.hidden;
   }
-  document.getElementById("count").textContent = `${shown} of ${rows.length} rows`;
+  document.getElementById("count").textContent = `${visible} of ${rows.length} rows`;
 });
 document.documentElement.dataset.ready = "yes";
