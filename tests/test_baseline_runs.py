@@ -114,7 +114,7 @@ def test_images_without_fixations_are_exported_and_not_tested(
     assert sorted(str(f.relative_to(made)) for f in made.rglob("*.png")) == [
         f"{name.removesuffix('.jpg')}.png" for name in names
     ]
-    with pytest.raises(ValueError, match=r"cannot be scored here: .*use do=\[export\]"):
+    with pytest.raises(ValueError, match=r"cannot be scored here: .*set do=\[export\]"):
         execute(composed(tmp_path, *few, "do=[test]"), tmp_path)
     with pytest.raises(ValueError, match="has no training images"):
         execute(composed(tmp_path, *few, "do=[fit]"), tmp_path)
