@@ -1,3 +1,3 @@
-"""deepsal: what a deep network learns about saliency, measured."""
+"""Training of saliency networks, and measurement of what their units learn."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

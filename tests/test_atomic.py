@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,30 @@ def test_an_error_in_the_block_leaves_the_old_file(tmp_path: Path, part: bytes |
         write()
     assert file.read_bytes() == b"old"
     assert [*tmp_path.iterdir()] == [file]
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path, complete: bool) -> None:
+    def write() -> None:
+        with atomic.replace_file(tmp_path / "maps") as temporary:
+            temporary.mkdir()
+            (temporary / "a.png").touch()
+            if not complete:
+                raise OSError("the disk is full")
+
+    if complete:
+        write()
+        assert [*tmp_path.rglob("*")] == [tmp_path / "maps", tmp_path / "maps" / "a.png"]
+    else:
+        with pytest.raises(OSError, match="full"):
+            write()
+        assert not [*tmp_path.iterdir()]
+
+
+def test_json_has_null_for_numbers_that_are_not_finite_and_texts_as_they_are(
+    tmp_path: Path,
+) -> None:
+    value = {"note": "NaN is not Infinity", "rows": [(1.5, float("nan")), {"p": float("inf")}]}
+    text = atomic.write_json(tmp_path / "verdict.json", value).read_text()
+    expected = {"note": "NaN is not Infinity", "rows": [[1.5, None], {"p": None}]}
+    assert json.loads(text, parse_constant=pytest.fail) == expected

@@ -1,8 +1,6 @@
-"""The claims step of a run: measurements of the network and its controls, and the verdict."""
+"""Claims step of a run: measurements of the network and its controls, and the verdict."""
 
-import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from deepsal.atomic import write_json
 from deepsal.data.batch import FixationImages
 from deepsal.rf import store
 from deepsal.rf.claims import controls
@@ -29,19 +28,18 @@ CHANGE_CLAIMS = ("P1", "P2")
 
 
 class ClaimEvaluation:
-    """Measures a backbone before and after training and its controls, and decides the claims.
+    """Measurement of a backbone before and after training and of controls, and the verdict.
 
-    Leaves `verdict.json` in the run folder. See `deepsal.rf.decide_claims` for the claims and
-    rules.
+    Writes `verdict.json` into the run folder. `deepsal.rf.decide_claims` states claims and rules.
 
     Args:
         folder: the run folder.
         stages: submodules of the backbone.
         units: the first so many channels of each stage, or their numbers.
-        images: how many validation images fields are read on, 2 or more.
+        images: number of validation images for the fields, 2 or more.
         window: side of a field in pixels.
-        seeds: of the random controls; two are needed to see how alike two random networks are.
-        other_task: a backbone of the same architecture with weights for another task, one more
+        seeds: of the random controls; with two, the similarity of two random networks is known.
+        other_task: a backbone of the same architecture with weights for another task, as one more
             control.
     """
 
@@ -64,48 +62,42 @@ class ClaimEvaluation:
         self.other_task = other_task.eval() if other_task else None
 
     def __call__(self, before: Any, after: Sequence[Any], images: FixationImages) -> list[ClaimRow]:
-        """Return the verdict's rows, and write them.
+        """Decide the claims, and write and return the verdict's rows.
 
         Args:
-            before: the backbone as training found it.
-            after: as it left it, once per seed; of weights that did not move, nothing is said of
-                changes (P1, P2).
+            before: the backbone before training.
+            after: the backbone after training, one per seed. If its weights are those of `before`,
+                the claims about change (P1, P2) are left out.
             images: the validation images.
         """
         channels = {stage: before.channels[stage] for stage in self.stages}
-        chosen = unit_numbers(self.units, channels, "claims.units")
-        known = {stage: measure_geometry(before, stage) for stage in self.stages}
-        shown = torch.stack([images[i].image for i in range(min(self.images, len(images)))])
+        units = unit_numbers(self.units, channels, "claims.units")
+        geometry = {stage: measure_geometry(before, stage) for stage in self.stages}
+        stack = torch.stack([images[i].image for i in range(min(self.images, len(images)))])
 
-        def draw(name: str, network: nn.Module) -> NetworkMeasurements:
+        def measure(name: str, network: nn.Module) -> NetworkMeasurements:
             LOG.info("measuring %s", name)
-            return measure_network(
-                network, chosen, shown, known, self.window, _clampable_stages(network)
-            )
+            chain = _clampable_stages(network)
+            return measure_network(network, units, stack, geometry, self.window, chain)
 
-        prints = [store.weights_fingerprint(network) for network in [before, *after]]
-        untouched = set(prints) == {prints[0]}
-        then = draw("the network before training", before)
-        now = [then if untouched else draw("the network after training", a) for a in after]
-        made = controls.control_networks(before, self.other_task, self.seeds)
-        others = {name: draw(name, network) for name, network in made.items()}
+        fingerprints = [store.weights_fingerprint(network) for network in [before, *after]]
+        unchanged = set(fingerprints) == {fingerprints[0]}
+        then = measure("the network before training", before)
+        now = [then if unchanged else measure("the network after training", a) for a in after]
+        networks = controls.control_networks(before, self.other_task, self.seeds)
+        others = {name: measure(name, network) for name, network in networks.items()}
         rows = decide_claims(then, now, others)
-        rows = [row for row in rows if not (untouched and row.claim in CHANGE_CLAIMS)]
-        self._write(rows, {"before": prints[0], "after": prints[1:]})
+        rows = [row for row in rows if not (unchanged and row.claim in CHANGE_CLAIMS)]
+        self._write(rows, {"before": fingerprints[0], "after": fingerprints[1:]})
         return rows
 
     def _write(self, rows: Sequence[ClaimRow], weights: Mapping[str, Any]) -> None:
         options = {key: value for key, value in vars(self).items() if key != "folder"}
         options["other_task"] = self.other_task and store.weights_fingerprint(self.other_task)
-        found = [{**row._asdict(), "effect": row.effect._asdict()} for row in rows]
+        plain_rows = [{**row._asdict(), "effect": row.effect._asdict()} for row in rows]
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / "verdict.json"
-        partial = file.with_suffix(".partial")
-        text = json.dumps(
-            {"note": WITHDRAWAL_NOTE, "weights": weights, **options, "rows": found}, indent=1
-        )
-        partial.write_text(text.replace("NaN", "null"))
-        os.replace(partial, file)
+        verdict = {"note": WITHDRAWAL_NOTE, "weights": weights, **options, "rows": plain_rows}
+        write_json(self.folder / "verdict.json", verdict)
 
 
 def logged_effects(rows: Sequence[ClaimRow]) -> dict[str, float]:
@@ -115,21 +107,21 @@ def logged_effects(rows: Sequence[ClaimRow]) -> dict[str, float]:
 
 def verdict_table(rows: Sequence[ClaimRow]) -> Table:
     """Return the rows that are decided or compared with a reference, for 80 columns."""
-    made = Table(title="The claims", box=SIMPLE, title_style="bold", title_justify="left")
-    made.padding = 0
-    made.pad_edge = False
+    table = Table(title="The claims", box=SIMPLE, title_style="bold", title_justify="left")
+    table.padding = 0
+    table.pad_edge = False
     for column in ("", "stage", "measure", "[95 %]", "n", "against", ""):
         right = column in ("[95 %]", "n")
-        made.add_column(column, justify="right" if right else "left", no_wrap=True)
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
     for row in (row for row in rows if row.reference or row.outcome):
         reference = f"{row.reference_estimate:.2f} {row.reference}" if row.reference else ""
         effect, count = _format_interval(row.effect), str(row.effect.count)
-        made.add_row(row.claim, row.stage, row.measure, effect, count, reference, row.outcome)
-    return made
+        table.add_row(row.claim, row.stage, row.measure, effect, count, reference, row.outcome)
+    return table
 
 
 def print_verdict(rows: Sequence[ClaimRow], console: Console | None = None) -> None:
-    """Print the verdict."""
+    """Print the verdict, the statement of each claim, and the note on its reliability."""
     console = console or Console(highlight=False)
     console.print(verdict_table(rows))
     for claim in dict.fromkeys(row.claim for row in rows):
@@ -146,7 +138,7 @@ def _format_interval(effect: Interval) -> str:
 
 
 def _clampable_stages(backbone: Any) -> list[nn.Module] | None:
-    """Return a backbone's stages and the pooling of its last, if the clamp is defined for them."""
+    """Return a plain chain's stages and last pooling; None where the clamp is undefined."""
     plain = (nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Identity)
     stages = [stage for _, stage in backbone.stages()]
     leaves = [m for stage in stages for m in stage.modules() if type(m) is not nn.Sequential]

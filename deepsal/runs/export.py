@@ -1,7 +1,5 @@
-"""Predictions as files, for the servers that hold a benchmark's fixations back."""
+"""Export of predictions as files, for the servers of benchmarks."""
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
+from deepsal.atomic import replace_file
 from deepsal.data.batch import FixationImages
 from deepsal.data.image_files import read_image
 from deepsal.training.task import DensityPredictor
@@ -24,28 +23,27 @@ HDF5_SUFFIXES = (".hdf5", ".h5")
 
 
 class ImagePrediction(NamedTuple):
-    """What a network says of an image, at the image's own size."""
+    """Prediction of a network for an image, at the image's own size."""
 
     name: str
     log_density: Float[Tensor, "H W"]
 
 
 class PredictionExport:
-    """Writes a network's predictions for a benchmark's server.
+    """Export of a network's predictions for a benchmark's server.
 
-    `path` says which: a name that ends in .hdf5 or .h5 is one file of float32 log densities by
-    image name (the Tuebingen server, MIT300 and CAT2000); any other name a folder of 8-bit PNGs
-    (the SALICON challenge). Nothing half-written stays. `network=maps network.path=PATH` scores
-    either.
+    The suffix of `path` chooses the format. `.hdf5` or `.h5`: one file of float32 log densities by
+    image name (the Tuebingen server: MIT300 and CAT2000). Any other: a folder of 8-bit PNGs (the
+    SALICON challenge). `network=maps network.path=PATH` scores either. Writing is atomic.
 
     Args:
-        path: the file or the folder; neither may exist.
-        images: a folder of images, such as a benchmark's; None for the images given to the call.
-        size: (h, w) that an image from the folder is resized to for the network.
+        path: the file or the folder to write.
+        images: a folder of images; None for the images of the call.
+        size: (h, w) of the network's input; images of a folder are resized to it.
 
     Raises:
-        FileExistsError: there is something at `path`.
-        ValueError: the folder has no image, or two images that would share a name.
+        FileExistsError: `path` exists.
+        ValueError: the folder has no image, or two images have the same name.
     """
 
     def __init__(
@@ -56,29 +54,23 @@ class PredictionExport:
         self.size = (size[0], size[1])
 
     def __call__(self, predict: DensityPredictor, images: FixationImages) -> Path:
-        """Write the predictions and return where they are.
+        """Write the predictions and return their path.
 
         Args:
             predict: images `(1, 3, h, w)`, output size, names → log densities `(1, H, W)`.
-            images: what is predicted if no folder was given.
+            images: the images to predict if `images` of the constructor is None.
         """
         if self.path.exists():
-            raise FileExistsError(f"{self.path} is there already; set export.path to a new name")
+            raise FileExistsError(f"{self.path} exists; set export.path to a new name")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.partial")
         write = write_hdf5 if self.path.suffix in HDF5_SUFFIXES else write_png_folder
-        found = self._given(images) if self.images is None else self._read(self.images)
-        try:
-            write(partial, (ImagePrediction(n, predict(i[None], s, [n])[0]) for i, n, s in found))
-            os.replace(partial, self.path)
-        finally:
-            if partial.is_dir():
-                shutil.rmtree(partial)
-            partial.unlink(missing_ok=True)
+        inputs = self._samples(images) if self.images is None else self._read(self.images)
+        with replace_file(self.path) as partial:
+            write(partial, (ImagePrediction(n, predict(i[None], s, [n])[0]) for i, n, s in inputs))
         return self.path
 
     @staticmethod
-    def _given(images: FixationImages) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
+    def _samples(images: FixationImages) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
         for index in range(len(images)):
             sample = images[index]
             yield sample.image, sample.name, sample.size

@@ -1,13 +1,13 @@
-"""Test scores as files: one row per image, and means with intervals."""
+"""Files of test scores: one row per image, and means with intervals."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from deepsal.atomic import write_text
 from deepsal.statistics import bootstrap_mean_interval
 
 
@@ -23,8 +23,8 @@ def write_scores(
     Args:
         folder: the run folder.
         rows: one dict per image: `name`, scores, and scores of baselines such as `centre_nss`.
-        dataset: what was scored, and its release.
-        protocol: whose definitions.
+        dataset: name of the data set and its release.
+        protocol: of the scores' definitions, `tuebingen` or `mit`.
         maps: `density` or `optimal`.
     """
     table = pd.DataFrame(rows)
@@ -33,7 +33,7 @@ def write_scores(
         model, _, score = column.rpartition("_")
         interval = bootstrap_mean_interval(table[column].to_numpy())
         means.setdefault(model or "run", {})[score] = interval.as_mean()
-    found = {
+    summary = {
         "dataset": dataset,
         "images": len(table),
         "resolution": "own",
@@ -42,17 +42,10 @@ def write_scores(
         "ig_over": "centre prior of the training fixations",
         "scores": means,
     }
-    _replace(folder / "scores.csv", table.to_csv(index=False))
-    _replace(folder / "scores.json", json.dumps(found, indent=1))
+    write_text(folder / "scores.csv", table.to_csv(index=False))
+    write_text(folder / "scores.json", json.dumps(summary, indent=1))
 
 
 def read_scores(folder: Path) -> dict[str, Any]:
     """Return the contents of a run's `scores.json`."""
-    found: dict[str, Any] = json.loads((folder / "scores.json").read_text())
-    return found
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    return dict(json.loads((folder / "scores.json").read_text()))

@@ -31,13 +31,13 @@ def restore_visible_devices() -> None:
 
 def visible_devices() -> str:
     """Return the devices that this process may use, such as `0,1`."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return ",".join(map(str, range(len(visible_gpus())))) if chosen is None else chosen
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return ",".join(map(str, range(len(visible_gpus())))) if devices is None else devices
 
 
 @contextmanager
 def lock_devices(
-    accelerator: str, wanted: int | str | Sequence[int], folder: Path | None = None
+    accelerator: str, devices: int | str | Sequence[int], folder: Path | None = None
 ) -> Iterator[dict[str, str]]:
     """Wait until enough devices are free, and lock them.
 
@@ -45,7 +45,7 @@ def lock_devices(
 
     Args:
         accelerator: of the trainer.
-        wanted: how many devices, or which, as `trainer.devices`; -1 and `auto` are all.
+        devices: how many devices, or which, as `trainer.devices`; -1 and `auto` are all.
         folder: of the locks; default: one for all sweeps of this user on this machine.
 
     Yields:
@@ -56,11 +56,11 @@ def lock_devices(
     """
     names = [name for name in visible_devices().split(",") if name]
     if accelerator == "cpu" or not names:
-        names, wanted = ["cpu"], 1
-    count = len(wanted) if isinstance(wanted, Sequence) and wanted != "auto" else wanted
+        names, devices = ["cpu"], 1
+    count = len(devices) if isinstance(devices, Sequence) and devices != "auto" else devices
     count = len(names) if count in {-1, "auto"} else int(count)
     if count > len(names):
-        raise ValueError(f"trainer.devices={wanted}: the visible devices are {','.join(names)}")
+        raise ValueError(f"trainer.devices={devices}: the visible devices are {','.join(names)}")
     folder = folder or Path(tempfile.gettempdir()) / f"deepsal-devices-{getpass.getuser()}"
     folder.mkdir(exist_ok=True)
     while True:

@@ -1,6 +1,5 @@
 """The CSV layout: a folder of images and three small tables, read and written."""
 
-import os
 import shutil
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from deepsal.atomic import replace_file
 from deepsal.data.dataset import SPLIT_NAMES, SaliencyDataset, Stimulus
 from deepsal.data.datasets.reading import random_splits
 from deepsal.data.image_files import image_size, read_image
@@ -92,12 +92,8 @@ def write_csv_folder(dataset: SaliencyDataset, folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists already; choose a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.with_name(f"{folder.name}.part-{os.getpid()}")
-    try:
+    with replace_file(folder) as part:
         _write_tables_and_images(dataset, part)
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _read_table(file: Path) -> pd.DataFrame:
