@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from deepsal.report import automatic
 from deepsal.runs import process, provenance, resume, targets
 from deepsal.runs.folder import JobOutcome, begin_run
-from deepsal.sweeps import gpu_locks, job_table, optuna_search, requeue, sweep_job
+from deepsal.sweeps import gpu_locks, job_table, optuna_search, sweep_job
 from deepsal.training import precision
 
 OmegaConf.register_new_resolver("fastest_precision", precision.fastest_precision, replace=True)
@@ -57,14 +57,14 @@ def start_run(config: DictConfig, outcomes: list[JobOutcome]) -> float | None:
         plain: Any = OmegaConf.to_container(config, resolve=True)
         begin_run(folder, OmegaConf.to_yaml(config, resolve=True), config.do, prepare)
         return run_in_folder(plain, folder)
-    if requeue.is_submitit_job("local"):
+    if sweep_job.is_submitit_job("local"):
         gpu_locks.restore_visible_devices()
     keep_written_precision(config, folder / "config.yaml")
     text, trainer = OmegaConf.to_yaml(config, resolve=True), config.trainer
     devices = (trainer.accelerator, trainer.devices)
     grace = job.launcher.get("signal_delay_s", 60) / 2
     outcome = sweep_job.run_sweep_job(folder, text, Path(__file__), prepare, devices, grace)
-    if not requeue.is_submitit_job():  # its parent process appends it
+    if not sweep_job.is_submitit_job():  # its parent process appends it
         outcomes.append(outcome)
         automatic.report_sweep(Path(job.sweep.dir))
     return outcome.score

@@ -14,8 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from deepsal.metrics.functional import ImageScores, MapBatch, at_least_float32
-from deepsal.metrics.roc_ranks import count_below
+from deepsal.metrics.functional import ImageScores, MapBatch, at_least_float32, count_below
 
 JUDD_JITTER = 1e-7
 RANDOM_SPLITS = 100

@@ -10,8 +10,8 @@ from deepsal.models.baselines.gbvs import GBVS as GBVS
 from deepsal.models.baselines.human import HumanCeiling as HumanCeiling
 from deepsal.models.baselines.itti import Itti as Itti
 from deepsal.models.baselines.stored_maps import StoredMaps as StoredMaps
-from deepsal.models.decoder import MirrorDecoder as MirrorDecoder
-from deepsal.models.decoder import ReadoutDecoder as ReadoutDecoder
 from deepsal.models.finetune import FinetuneDepth as FinetuneDepth
+from deepsal.models.network import MirrorDecoder as MirrorDecoder
+from deepsal.models.network import ReadoutDecoder as ReadoutDecoder
 from deepsal.models.network import SaliencyNetwork as SaliencyNetwork
 from deepsal.vocabulary import STAGES as STAGES

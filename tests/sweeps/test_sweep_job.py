@@ -1,9 +1,19 @@
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from deepsal.runs import folder as run_folder
+from deepsal.runs.folder import PREEMPTED_EXIT_CODE
 from deepsal.sweeps import sweep_job
+from deepsal.vocabulary import PREEMPTION_SIGNAL
 
 
 def with_config(folder: Path, config: str = "seed: 0\n") -> Path:
@@ -45,3 +55,104 @@ def test_another_rank_waits_for_the_first_ones_configuration(
         tmp_path, "seed: 0\n", lambda: pytest.fail("it wrote"), lambda: 0, 0.1
     )
     assert "has not written" in job.reason
+
+
+HEAD = "import pathlib, signal, sys, time; seen = []; file = pathlib.Path(sys.argv[1]);"
+
+
+LEAVE = f"{HEAD} signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75));"
+
+
+STAY = f"{HEAD} signal.signal(signal.SIGUSR2, lambda *_: seen.append(1));"
+
+
+READY = "file.touch()\n"
+
+
+WAIT = "time.sleep(60)"
+
+
+def run(code: str, file: Path, grace: float = 30.0) -> int:
+    return sweep_job.run_until_preempted([sys.executable, "-c", code, str(file)], os.environ, grace)
+
+
+def send(number: int, file: Path) -> None:
+    """Send this process a signal as soon as its child has touched the file; then remove it."""
+
+    def wait() -> None:
+        while not file.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+        file.unlink()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@pytest.fixture
+def requeued() -> Iterator[list[int]]:
+    """What stands for submitit's handler: it leaves the process, as submitit does."""
+    numbers: list[int] = []
+
+    def handler(number: int, frame: object) -> None:
+        numbers.append(number)
+        raise SystemExit(-1)
+
+    before = signal.signal(PREEMPTION_SIGNAL, handler)
+    yield numbers
+    signal.signal(PREEMPTION_SIGNAL, before)
+
+
+def test_a_process_without_a_signal_is_only_run(requeued: list[int], tmp_path: Path) -> None:
+    assert run("raise SystemExit(3)", tmp_path / "ready") == 3
+    assert not requeued
+
+
+@pytest.mark.parametrize("code", [LEAVE, HEAD], ids=["it leaves", "it dies of it"])
+def test_a_process_told_to_leave_is_queued_again(
+    code: str, requeued: list[int], tmp_path: Path
+) -> None:
+    send(PREEMPTION_SIGNAL, tmp_path / "ready")
+    with pytest.raises(SystemExit):
+        run(code + READY + WAIT, tmp_path / "ready")
+    assert requeued == [PREEMPTION_SIGNAL]
+
+
+def test_a_process_that_stays_is_killed_and_queued_again(
+    requeued: list[int], tmp_path: Path
+) -> None:
+    send(PREEMPTION_SIGNAL, tmp_path / "ready")
+    began = time.monotonic()
+    with pytest.raises(SystemExit):
+        run(STAY + READY + "while True: time.sleep(60)", tmp_path / "ready", grace=0.5)
+    assert requeued
+    assert time.monotonic() - began < 30
+
+
+def test_a_process_that_finishes_its_work_all_the_same_is_done(
+    requeued: list[int], tmp_path: Path
+) -> None:
+    send(PREEMPTION_SIGNAL, tmp_path / "ready")
+    assert run(STAY + READY + "while not seen: time.sleep(0.01)", tmp_path / "ready") == 0
+    assert not requeued
+
+
+def test_a_job_that_slurm_ends_has_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    before = signal.getsignal(signal.SIGTERM)
+    send(signal.SIGTERM, tmp_path / "ready")
+    ends = "while file.exists(): time.sleep(0.01)\nsys.exit(1)"
+    with pytest.raises(SystemExit, match=str(PREEMPTED_EXIT_CODE)):
+        run(HEAD + READY + ends, tmp_path / "ready", grace=0.5)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_slurm_gives_the_ranks_where_it_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+    assert isinstance(sweep_job.cluster_environment(), LightningEnvironment)
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_JOB_NAME", "deepsal")
+    environment = sweep_job.cluster_environment()
+    assert isinstance(environment, SLURMEnvironment)
+    assert not environment.auto_requeue

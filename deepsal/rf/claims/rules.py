@@ -13,8 +13,13 @@ import numpy as np
 from deepsal.rf.claims.measurements import NetworkMeasurements, PatternMeasurements
 from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.measures.shape import unit_redundancy
-from deepsal.rf.measures.similarity import field_cosine, field_gain, field_shift, linear_cka
-from deepsal.rf.measures.weights import weight_displacement
+from deepsal.rf.measures.similarity import (
+    field_cosine,
+    field_gain,
+    field_shift,
+    linear_cka,
+    weight_displacement,
+)
 from deepsal.statistics import Interval, bootstrap_interval, wilcoxon_test
 
 CLAIM_STATEMENTS = {

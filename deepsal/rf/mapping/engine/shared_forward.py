@@ -10,8 +10,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from deepsal.rf.hooks import OperatorObserver
-from deepsal.rf.mapping.engine.windowed_gradient import Box, aten, bounding_box, operators
-from deepsal.rf.mapping.engine.windowed_operators import convolution_backward
+from deepsal.rf.mapping.engine.windowed_gradient import (
+    Box,
+    aten,
+    bounding_box,
+    convolution_backward,
+    operators,
+)
 
 SAMPLEWISE_OPERATORS = operators(
     "_adaptive_avg_pool2d add.Tensor avg_pool2d cat clone constant_pad_nd convolution "
