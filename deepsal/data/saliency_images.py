@@ -12,8 +12,7 @@ from torchvision.transforms import v2
 from deepsal.data.augment import ImageView, RandomAugmentation
 from deepsal.data.batch import Batch, Sample, SeededIndex, collate_samples
 from deepsal.data.cache import DatasetCache
-from deepsal.data.dataset import SaliencyDataset
-from deepsal.data.fixation_maps import fixation_density, rasterise_fixations
+from deepsal.data.dataset import SaliencyDataset, fixation_density, rasterise_fixations
 
 
 class SaliencyImages(Dataset[Sample]):

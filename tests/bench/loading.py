@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, osie
 from deepsal.data.batch import Sample, collate_samples
-from deepsal.data.fixation_maps import fixation_density, rasterise_fixations
+from deepsal.data.dataset import fixation_density, rasterise_fixations
 from tests.bench.harness import Row, side_by_side
 from tests.bench.training import written
 

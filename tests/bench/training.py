@@ -12,8 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, osie, popout_dataset
-from deepsal.data.dataset import Stimulus
-from deepsal.data.fixation_maps import fixation_density, rasterise_fixations
+from deepsal.data.dataset import Stimulus, fixation_density, rasterise_fixations
 from deepsal.data.image_files import read_image
 from deepsal.models import FinetuneDepth, ReadoutDecoder, SaliencyNetwork, build_backbone
 from deepsal.training.losses import SaliencyLoss

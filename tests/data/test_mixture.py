@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, mix_datasets, popout_dataset
-from deepsal.data.fixation_maps import fixation_density, rasterise_fixations
+from deepsal.data.dataset import fixation_density, rasterise_fixations
 
 SIZE = (24, 32)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deepsal.data import SaliencyDataModule, popout_dataset
 from deepsal.data.batch import GroundTruth
-from deepsal.data.fixation_maps import rasterise_fixations
+from deepsal.data.dataset import rasterise_fixations
 from deepsal.metrics import functional
 from deepsal.metrics.scoring import ImageScorer
 from deepsal.metrics.visual_search import score_target

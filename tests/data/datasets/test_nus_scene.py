@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deepsal.data import nus_scene
-from deepsal.data.fixation_maps import rasterise_fixations
+from deepsal.data.dataset import rasterise_fixations
 from tests.data.conftest import Copied
 
 

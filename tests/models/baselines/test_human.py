@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from deepsal.data import GroundTruth, SaliencyDataset, Stimulus
-from deepsal.data.fixation_maps import fixation_density, rasterise_fixations
+from deepsal.data.dataset import fixation_density, rasterise_fixations
 from deepsal.metrics.functional import cc
 from deepsal.metrics.scoring import ImageScorer
 from deepsal.models import HumanCeiling
