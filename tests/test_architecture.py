@@ -104,3 +104,19 @@ def test_a_modules_first_line_names_the_thing(file: Path) -> None:
     first = docstring.splitlines()[0]
     assert not re.match(r"(what|how|where|which|when|who|why|whether)\b", first, re.IGNORECASE)
     assert not re.search(rf"\b({METAPHORS})\b", first, re.IGNORECASE), first
+
+
+def test_the_page_of_the_architecture_names_files_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    files = re.findall(r"`((?:\w+/)+\w+\.py)`", page)
+    assert len(files) > 50
+    assert not [
+        file for file in files if not ((PACKAGE / file).is_file() or (ROOT / file).is_file())
+    ]
+    assert len(page.splitlines()) <= 80
+
+
+def test_helpers_of_tests_are_not_in_test_files() -> None:
+    tests = [*(ROOT / "tests").rglob("*.py")]
+    imports = {file: [name for name in imported(file) if ".test_" in name] for file in tests}
+    assert not {relative(file): names for file, names in imports.items() if names}
