@@ -25,10 +25,10 @@ from deepsal.report import automatic
 from deepsal.runs import process, provenance, resume, targets
 from deepsal.runs.folder import JobOutcome, begin_run
 from deepsal.sweeps import gpu_locks, job_table, optuna_search, sweep_job
-from deepsal.training import precision
+from deepsal.training.precision import fastest_precision
 
-OmegaConf.register_new_resolver("fastest_precision", precision.fastest_precision, replace=True)
-OmegaConf.register_new_resolver("direction", optuna_search.optuna_direction, replace=True)
+for function in (fastest_precision, optuna_search.optuna_direction, optuna_search.optuna_storage):
+    OmegaConf.register_new_resolver(function.__name__, function, replace=True)
 
 
 def build_objects(config: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +89,8 @@ def command_line() -> int:
         try:
             return start_run(config, outcomes)
         except (*process.PLAIN_ERRORS, OmegaConfBaseException) as error:
-            raise CompactHydraException(f"{type(error).__name__}: {error}") from error
+            cause = None if isinstance(error, OmegaConfBaseException) else error  # Hydra prints it
+            raise CompactHydraException(f"{type(error).__name__}: {error}") from cause
 
     main()
     return job_table.print_job_table(outcomes, "score") if outcomes else 0

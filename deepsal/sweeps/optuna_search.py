@@ -1,4 +1,4 @@
-"""Hyperparameter search with Optuna: its direction and the names of its run folders."""
+"""Hyperparameter search with Optuna: its direction, its database and its folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +16,16 @@ def optuna_direction(metric: str) -> str:
     ('maximize', 'minimize')
     """
     return f"{VALIDATION_METRICS.get(metric.removeprefix('val/'), 'max')}imize"
+
+
+def optuna_storage(folder: str) -> str:
+    """Return the address of a search's database; create its folder, which Hydra does later.
+
+    Args:
+        folder: of the sweep.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder}/optuna.db"
 
 
 def trial_folder_prefix(arguments: Sequence[str]) -> str:

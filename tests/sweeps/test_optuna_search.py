@@ -17,3 +17,9 @@ def test_only_a_search_that_goes_on_has_new_names(tmp_path: Path) -> None:
 
 def test_an_unknown_metric_is_left_to_the_run_to_refuse() -> None:
     assert optuna_search.optuna_direction("val/bleu") == "maximize"
+
+
+def test_the_folder_of_the_database_exists_before_the_search_opens_it(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "search"
+    assert optuna_search.optuna_storage(str(folder)) == f"sqlite:///{folder}/optuna.db"
+    assert folder.is_dir()
