@@ -59,12 +59,14 @@ def resume_point(folder: Path, overrides: Sequence[str] = ()) -> ResumePoint | N
     Raises:
         ValueError: there are overrides.
         FileNotFoundError: the folder has no `config.yaml`.
+        ValueError: its `config.yaml` is damaged.
     """
     if overrides:
         raise ValueError(f"a resumed run keeps its configuration; leave out {' '.join(overrides)}")
     file = folder / "config.yaml"
     if not file.is_file():
         raise FileNotFoundError(f"resume={folder}: no config.yaml there; give a run's folder")
+    config = read_config(file)
     if run_folder.outcome_if_done(folder, file.read_text()):
         print(f"{folder} is done already")  # noqa: T201
         return None
@@ -76,5 +78,19 @@ def resume_point(folder: Path, overrides: Sequence[str] = ()) -> ResumePoint | N
             print(f"{path} is damaged and not used")  # noqa: T201
         if newest is None:
             run_folder.remove_training_outputs(folder)
-    config = yaml.safe_load(file.read_text()) | {"output_dir": str(folder)}
-    return ResumePoint(config, newest)
+    return ResumePoint({**config, "output_dir": str(folder)}, newest)
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Return the configuration of a run as plain values.
+
+    Raises:
+        ValueError: the file is no YAML, or does not hold a configuration.
+    """
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{file} is damaged: it holds no configuration; start the run again")
+    return config

@@ -26,6 +26,18 @@ def test_a_done_run_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "is done already" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("text", [b"seed: [1, 2", b"", b"\xff\xfe", b"just text"])
+def test_a_damaged_configuration_is_a_plain_error_and_removes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: bytes
+) -> None:
+    (tmp_path / "fields").mkdir()
+    (tmp_path / "config.yaml").write_bytes(text)
+    assert resume_run([f"resume={tmp_path}"], lambda *_: pytest.fail("it ran")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "config.yaml is damaged" in line
+    assert (tmp_path / "fields").exists()
+
+
 def test_plain_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(config: dict[str, Any], folder: Path, checkpoint: Path | None) -> None:
         raise ValueError("rf.units=99")
