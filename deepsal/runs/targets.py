@@ -1,6 +1,7 @@
 """Allow-list of the objects that a configuration may build."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from pkgutil import resolve_name
 from typing import Any
 
@@ -34,6 +35,7 @@ def allowed_targets(node: Any, path: str) -> Any:
     Raises:
         ValueError: a `_target_` is not in an allowed package, by its name or where it is defined;
             or a mandatory value (`???`) is missing.
+        ImportError: a package that a target imports is not installed.
     """
     if node == "???":
         raise ValueError(f"{path} is missing; set {path}=VALUE")
@@ -52,11 +54,21 @@ def allowed_targets(node: Any, path: str) -> Any:
     }
 
 
-def _is_allowed(target: str) -> bool:
-    if not target.startswith(ALLOWED_PACKAGES):
+def _is_allowed(target: object) -> bool:
+    if not isinstance(target, str) or not target.startswith(ALLOWED_PACKAGES):
         return False
     try:
         module = getattr(resolve_name(target), "__module__", "")
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, ValueError):
+        _raise_missing_package(target)
         return False
     return f"{module}.".startswith(ALLOWED_PACKAGES)
+
+
+def _raise_missing_package(target: str) -> None:
+    """Raise the ImportError of a target's module if a package that it imports is missing."""
+    try:
+        import_module(target.rpartition(".")[0])
+    except ImportError as error:
+        if error.name and not target.startswith(error.name):
+            raise

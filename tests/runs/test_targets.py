@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from deepsal.runs.targets import allowed_targets
@@ -15,9 +17,12 @@ def test_a_label_is_left_out_and_an_argument_is_not() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["os.system", "torch.os.system", "deepsal.runs.provenance.subprocess.run", "torch.nothing"],
+    [
+        *("os.system", "torch.os.system", "deepsal.runs.provenance.subprocess.run"),
+        *("torch.nothing", "torch.no.thing", "torch..x", 7),
+    ],
 )
-def test_a_target_outside_the_packages_is_refused(target: str) -> None:
+def test_a_target_outside_the_packages_is_refused(target: object) -> None:
     with pytest.raises(
         ValueError, match=r"data\.extra\[1\]\._target_=.* may be built from deepsal"
     ):
@@ -29,3 +34,13 @@ def test_a_missing_value_names_its_option() -> None:
         ValueError, match=r"data\.dataset\.path is missing; set data\.dataset\.path="
     ):
         allowed_targets({"dataset": {"path": "???"}}, "data")
+
+
+def test_a_target_whose_own_imports_fail_names_the_missing_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    monkeypatch.delitem(sys.modules, "deepsal.runs.export", raising=False)
+    monkeypatch.delattr("deepsal.runs.export", raising=False)
+    with pytest.raises(ImportError, match="h5py"):
+        allowed_targets({"_target_": "deepsal.runs.export.PredictionExport"}, "export")
