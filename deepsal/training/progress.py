@@ -65,6 +65,11 @@ class EpochLines(ProgressBar):
         self.silent = True
 
     @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.start_time = time.monotonic()  # an epoch that is resumed halfway has no start
+
+    @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.start_time = time.monotonic()
         self.image_count = 0
