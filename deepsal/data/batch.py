@@ -32,7 +32,7 @@ class Sample(NamedTuple):
 
 
 class GroundTruth(NamedTuple):
-    """What a prediction is scored against; a score that needs a missing part cannot be computed.
+    """Ground truth of predictions; a score that needs a missing part cannot be computed.
 
     B images, maps of (H, W). density: sums to one per image · fixations: counts ·
     other_fixations: counts of the fixations on other images, rescaled to (H, W) (shuffled AUC) ·

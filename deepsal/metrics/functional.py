@@ -4,8 +4,9 @@ Every score takes the log density over pixels of B images, `(B, H, W)`, and a gr
 same shape. It returns one value per image, `(B,)`. `fixations` are counts per pixel (duplicates
 count); `density` sums to one per image. Half precision is computed in float32, float64 stays
 float64. Definitions follow Bylinskii et al. 2018 (arXiv 1604.03605) as the MIT/Tuebingen benchmark
-computes them today; its older ones are in `deepsal.metrics.mit_benchmark`. The score of an image
-without a fixation is NaN, never a silent zero.
+computes them today; its older ones are in `deepsal.metrics.mit_benchmark`. For an image
+without a fixation every score that reads the fixations, and EMD, is NaN. KL, CC and SIM then
+compare with a density of zeros and return 0, so they must not be averaged.
 """
 
 import math

@@ -4,7 +4,7 @@ They follow its MATLAB code (Bylinskii et al. 2018, arXiv 1604.03605). Maps are 
 Fixations are a binary image, so that two fixations on a pixel count once. Signatures and shapes
 follow `deepsal.metrics.functional`; each score takes the log density and exponentiates it first.
 CC and KL are those of `deepsal.metrics.functional`. AUCs of a constant map are 0.5 (up to the
-jitter of `auc_judd`). Any score of an image without a fixation is NaN.
+jitter of `auc_judd`). NSS and the AUCs of an image without a fixation are NaN.
 """
 
 import math

@@ -119,7 +119,7 @@ class MeanScores(Metric):
     """Mean of each score over all images of all ranks.
 
     Sums and counts are the state, so ranks may hold different numbers of images, also none.
-    Undefined scores (images without a fixation) are left out of the mean.
+    NaN (such as the NSS of an image without a fixation) is left out of the mean.
 
     Args:
         names: the scores, by today's definitions.

@@ -41,7 +41,8 @@ def decide_claims(
       of a difference at 0 and below). CSI, SSI and k inform. Their p is that of Wilcoxon's
       signed-rank test against before (unit by unit, means over seeds), by Holm's method over all.
     - P4, a larger clamp value spreads the pattern: the width of a unit's pattern at c = 3 over
-      that at c = 0.5. Supported if the interval lies above 1, not supported if it lies at 1.
+      that at c = 0.5. Supported if the interval lies above 1, not supported if it lies at 1 or
+      below.
     - P5, a unit's pattern excites that unit and inhibits the others: the share of units that
       respond more to their own pattern than all others do; and of the other units, the share that
       responds less to it than to a blank image (median over patterns). Either is supported if the
