@@ -135,7 +135,7 @@ def reverse_correlation(
         seconds: about the longest time for the whole call, beside `pairs`. Each layer gets at least
             one pass per cell that is tried.
         seed: equal seeds give equal noise on equal backgrounds, whatever the network.
-        cells: sizes to try per layer, fine to coarse; None: `noise.ladder` of its geometry.
+        cells: sizes to try per layer, fine to coarse; None: `cell_sizes` of its geometry.
         window: largest side of a field in pixels; None: the theoretical field, or where the image
             cuts it, 8 strides but at most two thirds of the image's shorter side.
         positions: `inside`, or `all` for the whole map, units at borders included.
