@@ -3,12 +3,13 @@
 import argparse
 
 from deepsal.runs.process import configure_process
-from tests.bench import fields, loading, pipeline, scores, training
+from tests.bench import fields, loading, mapping, pipeline, scores, training
 from tests.bench.harness import ROOT, keep, show
 
 BENCHMARKS = {
     "fields": fields.run,
     "loading": loading.run,
+    "mapping": mapping.run,
     "pipeline": pipeline.run,
     "scores": scores.run,
     "training": training.run,
@@ -18,7 +19,7 @@ BENCHMARKS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="Side-by-side timings, appended to runs/bench/.")
     parser.add_argument(
-        "--only", default="", help="fields, loading, pipeline, training, fields/vgg16/conv4 …"
+        "--only", default="", help="fields, mapping, pipeline, training, fields/vgg16/conv4 …"
     )
     only = parser.parse_args().only
     asked = [name for name in BENCHMARKS if name == only.split("/")[0] or not only]

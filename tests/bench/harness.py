@@ -40,7 +40,7 @@ def side_by_side(
     One round before is not timed: it gives the peaks and the `difference` of the two results.
     A reference that does only 1/`scale` of the work has its time multiplied by `scale`.
     """
-    (one, my_peak), (other, other_peak) = _peak(ours), _peak(reference)
+    (one, my_peak), (other, other_peak) = peak_memory(ours), peak_memory(reference)
     row: Row = {"name": name, "ours_peak_mb": my_peak, "reference_peak_mb": other_peak}
     if difference:
         row["max_rel_diff"] = difference(one, other)
@@ -58,7 +58,7 @@ def side_by_side(
     return row
 
 
-def _peak(run: Callable[[], Any]) -> tuple[Any, float]:
+def peak_memory(run: Callable[[], Any]) -> tuple[Any, float]:
     """Return what `run` returns, and its peak of resident memory in MB; NaN off Linux."""
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not reset.exists():
