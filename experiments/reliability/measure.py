@@ -53,7 +53,7 @@ CELLS = {
     "images": dict(zip(STAGES, (1, 2, 4, 16, 32), strict=True)),
     "grey": dict(zip(STAGES, (1, 2, 4, 8, 16), strict=True)),
 }
-LARGEST_PAIRS = dict(zip(STAGES, (32, 128, 512, 2048, 4096), strict=True))
+LARGEST_PAIRS = dict(zip(STAGES, (32, 128, 512, 2048, 2048), strict=True))
 AMPLITUDES = (0.01, 0.02, 0.05, 0.1, 0.2)
 AMPLITUDE_PAIRS = {"conv1": 32, "conv2": 240, "conv3": 480}
 GRADIENT_UNITS = dict(zip(STAGES, (16, 16, 16, 8, 8), strict=True))
@@ -149,7 +149,7 @@ def curve_rows(network: nn.Module, images: Tensor) -> Iterator[dict[str, Any]]:
                 "quartile": float(np.nanquantile(fields.reliability, 0.25)),
                 "cpu_s": time.process_time() - began,
             }
-            pairs *= 4 if layer in ("conv1", "conv2", "conv3") and pairs < 128 else 2
+            pairs *= 4
 
 
 def gradient_rows(network: nn.Module, images: Tensor) -> Iterator[dict[str, Any]]:
