@@ -1,4 +1,7 @@
-"""Files of fields: one per checkpoint, each layer readable on its own."""
+"""Files of fields: one per checkpoint, each layer readable on its own.
+
+Letters in shapes: T checkpoints, U units, h and w samples of a field, H and W its pixels.
+"""
 
 import dataclasses
 import hashlib
@@ -13,26 +16,110 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepsal.atomic import replace_file
+from deepsal.rf.mapping.cell_search import StopReason
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields
+from deepsal.rf.mapping.reverse_correlation import NoiseFields
 
 FIELD_MEMBERS = tuple(member.name for member in dataclasses.fields(ReceptiveFields))
 """Arrays of an entry; a file may hold others, which are ignored."""
+NOISE_FIELD_BYTES = 64 * 2**20
+"""Largest size of the fields measured with noise in one file for which all units are stored."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredNoiseFields:
+    """Fields measured with noise, in the form that a file holds: without the blocks.
+
+    In the file, `field` and `stderr` are float16 in parts of the unit's largest value. A value
+    that is read differs from the measured one by at most 1/2048 of it, or 3e-8 of the largest.
+
+    field, stderr: float32 (U, 3, h, w) · units: (U,) channels · reliability: (U,). The others are
+    those of `deepsal.rf.mapping.reverse_correlation.NoiseFields`.
+    """
+
+    field: NDArray[np.float32]
+    stderr: NDArray[np.float32]
+    units: NDArray[np.int64]
+    reliability: NDArray[np.float64]
+    cell: int
+    step: int
+    origin: tuple[int, int]
+    pairs: int
+    positions: int
+    amplitude: float
+    gain: tuple[float, float, float]
+    background: str
+    stopped: StopReason
+    whole: bool
+
+    def select(self, units: Sequence[int]) -> "StoredNoiseFields":
+        """Return the fields of some units, in this order.
+
+        Raises:
+            ValueError: a unit is not stored.
+        """
+        stored = self.units.tolist()
+        if missing := [unit for unit in units if unit not in stored]:
+            raise ValueError(f"no fields of the units {missing} are stored, only of {stored}")
+        rows = [stored.index(unit) for unit in units]
+        arrays = {name: getattr(self, name)[rows] for name in NOISE_ARRAYS}
+        return dataclasses.replace(self, **arrays)
+
+    def at_pixels(self) -> NDArray[np.float32]:
+        """Return the field at every pixel between the first and the last sample, (U, 3, H, W).
+
+        Linear between samples, as the noise's cells have blurred it.
+        """
+        rows, columns = (_interpolation(n, self.step) for n in self.field.shape[2:])
+        return np.asarray(rows @ self.field @ columns.T, np.float32)
+
+
+NOISE_ARRAYS = ("field", "stderr", "units", "reliability")
 
 
 class FieldEvolution(NamedTuple):
     """Fields of some units of one layer at T checkpoints, in order.
 
-    field: float32 (T, U, 3, h, w) · units: (U,) channels · checkpoints: T file stems.
+    field: float32 (T, U, 3, h, w), a sample per pixel · units: (U,) channels · checkpoints: T file
+    stems · reliability: (T, U), NaN where it is unknown, as of gradients · pairs: T numbers of
+    pairs of noise images, 0 of gradients.
     """
 
     field: NDArray[np.float32]
     units: NDArray[np.int64]
     checkpoints: list[str]
+    reliability: NDArray[np.float64]
+    pairs: list[int]
+
+
+def stored_noise_fields(
+    fields: Mapping[str, NoiseFields],
+    watched: Mapping[str, Sequence[int]],
+    limit: int = NOISE_FIELD_BYTES,
+) -> dict[str, StoredNoiseFields]:
+    """Return measured fields in the form that a file holds.
+
+    Args:
+        fields: `{"conv4/natural": fields}`.
+        watched: `{"conv4/natural": units}`; only these are stored if all units exceed the limit.
+        limit: bytes of all entries together.
+    """
+    names = [m.name for m in dataclasses.fields(StoredNoiseFields)]
+    stored = {
+        entry: StoredNoiseFields(
+            **{name: getattr(of, name) for name in names if name != "stderr"},
+            stderr=of.stderr.astype(np.float32),
+        )
+        for entry, of in fields.items()
+    }
+    if sum(2 * 2 * of.field.size for of in stored.values()) > limit:
+        return {entry: of.select(watched[entry]) for entry, of in stored.items()}
+    return stored
 
 
 def save_fields(
     path: Path,
-    fields: Mapping[str, ReceptiveFields],
+    fields: Mapping[str, ReceptiveFields | StoredNoiseFields],
     description: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
@@ -48,9 +135,9 @@ def save_fields(
         arrays: further arrays, such as `conv4/disks`; `load_stage_arrays` reads them.
     """
     members = {
-        f"{entry}/{member}": getattr(value, member)
+        f"{entry}/{member}": array
         for entry, value in fields.items()
-        for member in FIELD_MEMBERS
+        for member, array in _members(value).items()
     }
     about = np.array(json.dumps(dict(description)))
     save_arrays(path, {**members, **(arrays or {}), "about": about})
@@ -68,12 +155,27 @@ def load_fields(path: Path, entry: str) -> ReceptiveFields:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no such entry; the message lists the entries of the file.
+        ValueError: no such entry, the message lists the entries of the file; or fields measured
+            with noise.
     """
-    with np.load(path) as file:
-        if f"{entry}/field" not in file:
-            raise ValueError(f"{path} has no fields {entry!r}; it has {entry_names(path)}")
-        return ReceptiveFields(**{member: file[f"{entry}/{member}"] for member in FIELD_MEMBERS})
+    fields = _load(path, entry)
+    if not isinstance(fields, ReceptiveFields):
+        raise ValueError(f"{entry} of {path} was measured with noise: use load_noise_fields")
+    return fields
+
+
+def load_noise_fields(path: Path, entry: str) -> StoredNoiseFields:
+    """Read one entry that was measured with noise, such as `conv4/natural`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no such entry, the message lists the entries of the file; or fields that are
+            gradients.
+    """
+    fields = _load(path, entry)
+    if not isinstance(fields, StoredNoiseFields):
+        raise ValueError(f"{entry} of {path} was not measured with noise: use load_fields")
+    return fields
 
 
 def load_stage_arrays(path: Path, stage: str) -> dict[str, NDArray[Any]]:
@@ -84,32 +186,48 @@ def load_stage_arrays(path: Path, stage: str) -> dict[str, NDArray[Any]]:
         return {name: file[key] for name, key in keys.items() if "/" not in name}
 
 
-def load_evolution(folder: Path, entry: str, units: Sequence[int] | None = None) -> FieldEvolution:
+def load_evolution(
+    folder: Path,
+    entry: str,
+    units: Sequence[int] | None = None,
+    files: Sequence[Path] | None = None,
+) -> FieldEvolution:
     """Read one entry at every checkpoint of a run, as one array.
 
     Args:
         folder: holds `epoch=000.npz`, `epoch=002.npz` …
-        entry: such as `conv4/centred`.
+        entry: such as `conv4/centred` or `conv4/natural`.
         units: channels; None for all that were stored.
+        files: of some checkpoints only; None: all in the folder.
 
     Raises:
         FileNotFoundError: no checkpoint's fields in the folder.
         ValueError: no such entry or unit, or files that hold different units or windows.
     """
-    files = field_files(folder)
-    first = load_fields(files[0], entry)
+    files = files or field_files(folder)
+    first = _load(files[0], entry)
     stored = first.units.tolist()
     channels = list(stored if units is None else units)
     if unknown := [unit for unit in channels if unit not in stored]:
         raise ValueError(f"{files[0]} has no units {unknown} of {entry}; it has {stored}")
     rows = [stored.index(unit) for unit in channels]
-    evolution: list[NDArray[np.float32]] = []
+    field, reliability, pairs = [], [], []
     for file in files:
-        fields = load_fields(file, entry)
+        fields = _load(file, entry)
         if fields.units.tolist() != stored or fields.field.shape != first.field.shape:
             raise ValueError(f"{file} holds other units or windows of {entry} than {files[0]}")
-        evolution.append(fields.field[rows])
-    return FieldEvolution(np.stack(evolution), np.asarray(channels), [file.stem for file in files])
+        if isinstance(fields, StoredNoiseFields):
+            field.append(fields.select(channels).at_pixels())
+            reliability.append(fields.reliability[rows])
+            pairs.append(fields.pairs)
+        else:
+            field.append(fields.field[rows])
+            reliability.append(np.full(len(rows), np.nan))
+            pairs.append(0)
+    stems = [file.stem for file in files]
+    return FieldEvolution(
+        np.stack(field), np.asarray(channels), stems, np.stack(reliability), pairs
+    )
 
 
 def field_files(folder: Path) -> list[Path]:
@@ -152,3 +270,50 @@ def weights_fingerprint(network: nn.Module) -> str:
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(raw.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _members(fields: ReceptiveFields | StoredNoiseFields) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an entry in a file."""
+    if isinstance(fields, ReceptiveFields):
+        return {member: getattr(fields, member) for member in FIELD_MEMBERS}
+    numbers = {
+        member.name: getattr(fields, member.name)
+        for member in dataclasses.fields(fields)
+        if member.name not in NOISE_ARRAYS
+    }
+    largest = np.maximum(np.abs(fields.field), fields.stderr).max((1, 2, 3), keepdims=True)
+    scale = np.where(largest > 0, largest, 1).astype(np.float32)
+    return {
+        "field": (fields.field / scale).astype(np.float16),
+        "stderr": (fields.stderr / scale).astype(np.float16),
+        "scale": scale,
+        "units": fields.units,
+        "reliability": fields.reliability,
+        "sampling": np.array(json.dumps(numbers)),
+    }
+
+
+def _load(path: Path, entry: str) -> ReceptiveFields | StoredNoiseFields:
+    with np.load(path) as file:
+        if f"{entry}/field" not in file:
+            raise ValueError(f"{path} has no fields {entry!r}; it has {entry_names(path)}")
+        if f"{entry}/sampling" not in file:
+            members = {member: file[f"{entry}/{member}"] for member in FIELD_MEMBERS}
+            return ReceptiveFields(**members)
+        numbers, scale = json.loads(str(file[f"{entry}/sampling"])), file[f"{entry}/scale"]
+        field, stderr = (
+            file[f"{entry}/{member}"].astype(np.float32) * scale for member in ("field", "stderr")
+        )
+        units, reliability = (file[f"{entry}/{member}"] for member in ("units", "reliability"))
+        numbers |= {name: tuple(numbers[name]) for name in ("origin", "gain")}
+        return StoredNoiseFields(field, stderr, units, reliability, **numbers)
+
+
+def _interpolation(samples: int, step: int) -> NDArray[np.float32]:
+    """Return the weights of samples at each pixel between the first and the last, (P, samples).
+
+    >>> _interpolation(2, 2).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    """
+    distance = np.abs(np.arange((samples - 1) * step + 1)[:, None] / step - np.arange(samples))
+    return np.asarray(np.maximum(0, 1 - distance), np.float32)

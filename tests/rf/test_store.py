@@ -12,6 +12,7 @@ from torch import nn
 
 from deepsal.rf import store
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields
+from deepsal.rf.mapping.reverse_correlation import NoiseFields, reverse_correlation
 from tests.conftest import arrays_equal, backbone
 
 
@@ -25,6 +26,75 @@ def some(seed: int) -> ReceptiveFields:
         activation=generator.normal(size=(4, 2)).astype(np.float32),
         count=np.full(4, 2),
     )
+
+
+def measured(pairs: int = 64, seed: int = 0) -> NoiseFields:
+    """Fields of three units at one sample per two pixels; the last unit is silent."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 3, 9, 2, 4, bias=False))
+    network.get_parameter("0.weight").data *= torch.tensor([1.0, 1e-7, 0])[:, None, None, None]
+    fields = reverse_correlation(
+        network, ["0"], (48, 48), pairs=pairs, seed=seed, target=0.99, cells={"0": [4]}
+    )
+    return fields["0"]
+
+
+def test_fields_measured_with_noise_are_stored_with_a_stated_error(tmp_path: Path) -> None:
+    file, fields = tmp_path / "epoch=000.npz", measured()
+    stored = store.stored_noise_fields({"conv4/natural": fields}, {"conv4/natural": [1]})
+    store.save_fields(file, {**stored, "conv4/strongest": some(0)}, {})
+    assert store.entry_names(file) == ["conv4/natural", "conv4/strongest"]
+    read = store.load_noise_fields(file, "conv4/natural")
+    for name in ("field", "stderr"):
+        exact = getattr(fields, name)
+        largest = np.abs(fields.field).max((1, 2, 3), keepdims=True)
+        assert (np.abs(getattr(read, name) - exact) <= np.abs(exact) / 2048 + 3e-8 * largest).all()
+    for name in ("units", "reliability"):
+        assert np.array_equal(getattr(read, name), getattr(fields, name), equal_nan=True)
+    numbers = (m.name for m in dataclasses.fields(read) if m.name not in store.NOISE_ARRAYS)
+    assert all(getattr(read, name) == getattr(fields, name) for name in numbers)
+    assert arrays_equal(store.load_fields(file, "conv4/strongest").field, some(0).field)
+    with pytest.raises(ValueError, match="load_noise_fields"):
+        store.load_fields(file, "conv4/natural")
+    with pytest.raises(ValueError, match="use load_fields"):
+        store.load_noise_fields(file, "conv4/strongest")
+
+
+def test_beyond_the_size_limit_only_watched_units_are_stored() -> None:
+    fields, entry = measured(), "conv4/natural"
+    size = 4 * fields.field.size
+    for limit, units in ((size, [0, 1, 2]), (size - 1, [2, 0])):
+        stored = store.stored_noise_fields({entry: fields}, {entry: [2, 0]}, limit)[entry]
+        assert stored.units.tolist() == units
+        assert np.array_equal(stored.field, fields.field[units])
+        assert np.array_equal(stored.reliability, fields.reliability[units], equal_nan=True)
+    with pytest.raises(ValueError, match=r"units \[9\] are stored"):
+        store.stored_noise_fields({entry: fields}, {entry: [9]}, 0)
+
+
+def test_an_evolution_of_noise_fields_has_a_sample_per_pixel_and_its_reliability(
+    tmp_path: Path,
+) -> None:
+    both = [measured(pairs) for pairs in (16, 32)]
+    for epoch, fields in enumerate(both):
+        stored = store.stored_noise_fields({"conv4/grey": fields}, {})
+        store.save_fields(tmp_path / f"epoch={epoch:03d}.npz", stored, {})
+    evolution = store.load_evolution(tmp_path, "conv4/grey", [1, 0])
+    step, side = both[0].step, both[0].field.shape[-1]
+    assert step == 2
+    assert evolution.field.shape == (2, 2, 3, 2 * side - 1, 2 * side - 1)
+    assert evolution.pairs == [16, 32]
+    for row, fields in zip(evolution.field, both, strict=True):
+        samples = row[..., ::step, ::step]
+        largest = np.abs(fields.field[[1, 0]]).max((1, 2, 3), keepdims=True)
+        assert (np.abs(samples - fields.field[[1, 0]]) <= largest / 1000).all()
+        between = (row[..., ::step, 2::step] + row[..., ::step, :-2:step]) / 2
+        assert np.allclose(row[..., ::step, 1::step], between, atol=largest.max() / 1000)
+    assert np.array_equal(evolution.reliability[1], both[1].reliability[[1, 0]])
+    store.save_fields(tmp_path / "b" / "epoch=000.npz", {"conv4/centred": some(0)}, {})
+    gradients = store.load_evolution(tmp_path / "b", "conv4/centred")
+    assert np.isnan(gradients.reliability).all()
+    assert gradients.pairs == [0]
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

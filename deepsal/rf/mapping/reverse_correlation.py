@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -92,6 +93,23 @@ class NoiseFields:
         return finite_median(self.reliability)
 
 
+@runtime_checkable
+class MeasuredSampling(Protocol):
+    """An earlier measurement of a layer that can be repeated: `NoiseFields`, or stored ones."""
+
+    @property
+    def cell(self) -> int:
+        """Side of a noise cell in pixels."""
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of noise images."""
+
+    @property
+    def stopped(self) -> StopReason:
+        """Reason for its end."""
+
+
 def reverse_correlation(
     network: nn.Module,
     layers: Sequence[str],
@@ -108,7 +126,7 @@ def reverse_correlation(
     opponent: float = 1.0,
     limits: tuple[float, float] | None = (0.0, 1.0),
     known: Mapping[str, FieldGeometry] | None = None,
-    repeat: Mapping[str, NoiseFields] | None = None,
+    repeat: Mapping[str, MeasuredSampling] | None = None,
 ) -> dict[str, NoiseFields]:
     """Measure the fields of all units of layers until they are reliable.
 
