@@ -42,6 +42,7 @@ VALIDATION_METRICS = {"loss": "min"} | {s: SCORES[s].direction for s in ("kl", "
 """Validation metrics that can choose the best epoch, and the better direction of each."""
 MEASURES = {
     "correlation": "correlation with epoch 0",
+    "reliability": "reliability",
     "cka_to_start": "CKA to epoch 0",
     "csi": "centre-surround index (csi)",
     "k": "surround : centre volume (k)",

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from deepsal.atomic import replace_file
 from deepsal.rf import store
-from deepsal.rf.mapping.gradient_fields import ReceptiveFields
 from deepsal.rf.measures import profile
 from deepsal.rf.plot import grid, sheets
 
@@ -27,7 +26,7 @@ THUMBNAIL_SIDE, MAX_WEBP_SIDE = 72, 16383
 
 
 def draw_field_grids(
-    folder: Path, fields: Mapping[str, ReceptiveFields], file: Path, degree: float | None
+    folder: Path, fields: Mapping[str, store.StoredFields], file: Path, degree: float | None
 ) -> dict[str, Path]:
     """Draw the fields of one checkpoint, a grid per stage and source.
 
@@ -45,8 +44,10 @@ def draw_field_grids(
     for name, of_stage in fields.items():
         stage, source = name.split("/")
         title = f"{stage}, {_checkpoint_title(file.stem)}: {_patch_caption(description, source)}"
-        sigma, units = description["stages"][stage]["sigma"], of_stage.units.tolist()
-        figure = grid.draw_field_grid(of_stage.field, units, title, sigma, degree)
+        sigma = description["stages"][stage]["sigma"]
+        units = store.watched_units(description, stage) or of_stage.units.tolist()
+        field = store.field_at_pixels(of_stage, units)
+        figure = grid.draw_field_grid(field, units, title, sigma, degree)
         figures[f"rf/{name}"] = _save_png(figure, folder, f"{stage}-{source}/{file.stem}")
     return figures
 
@@ -66,9 +67,10 @@ def draw_field_evolution(
         `{"rf/conv4/evolution": …, "rf/conv4/profile": …}`.
     """
     name, last = f"{stage}/{source}", store.field_files(folder / "fields")[-1]
-    units = store.load_fields(last, name).units[:STRIP_UNITS].tolist()
-    evolution = store.load_evolution(folder / "fields", name, units)
     description = store.load_description(last)
+    units = store.watched_units(description, stage)
+    evolution = store.load_evolution(folder / "fields", name, units).select(STRIP_UNITS)
+    units = evolution.units.tolist()
     sigma, caption = description["stages"][stage]["sigma"], _patch_caption(description, source)
     headings = [_checkpoint_title(checkpoint) for checkpoint in evolution.checkpoints]
     strips = sheets.draw_evolution_sheet(

@@ -13,12 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.callbacks import field_pictures
+from deepsal.callbacks.noise_fields import (
+    NATURAL_IMAGES,
+    NOISE_SOURCES,
+    REVERSE_CORRELATION,
+    PairedNoiseMapper,
+)
 from deepsal.data.batch import FixationImages
 from deepsal.rf import store
 from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.hooks import unit_numbers
+from deepsal.rf.mapping.cell_noise import BLOCK_COUNT
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
 from deepsal.rf.mapping.methods import FIELD_METHODS
+from deepsal.rf.mapping.reverse_correlation import NoiseFields
 from deepsal.rf.measures import profile
 from deepsal.rf.measures.similarity import linear_cka, sample_activations
 from deepsal.rf.measures.summary import field_change_measures
@@ -30,7 +38,7 @@ from deepsal.vocabulary import STAGES
 
 PATCH_SOURCES = ("centred", "strongest", "blank", "noise")
 LOGGED_MEASURES = ("correlation", "extent", "csi", "k")
-"""Measures whose median over units is logged. All measures are stored, unit by unit."""
+"""Measures whose median over watched units is logged. All are stored, unit by unit."""
 CKA_IMAGES = 16
 """Number of images on which activations are compared with those of the first snapshot."""
 
@@ -42,33 +50,71 @@ class WatchOptions:
     Args:
         stages: submodules of `network.backbone`.
         units: the first so many channels of each stage, or their numbers.
-        patches: patches per unit and source.
-        sources: where patches come from. `centred`: the first validation images, with the unit in
-            the middle, the same at every checkpoint. `strongest`: the validation images that the
-            unit responds to most at this checkpoint. `blank`: a grey image. `noise`: white noise.
-            Changes are measured on the first source.
+        patches: patches per unit and source of patches.
+        sources: kinds of fields. Changes are measured on the first one. Of `reverse_correlation`:
+            `natural` and `grey`, noise on validation images and on grey. Of patches: `centred`, the
+            first validation images, with the unit in the middle, the same at every checkpoint;
+            `strongest`, the validation images that the unit responds to most at this checkpoint;
+            `blank`, a grey image; `noise`, white noise. None: `natural`, `grey` and `strongest`, or
+            with another method `centred` and `strongest`.
         window: side of a stored field, pixels.
-        method: see `deepsal.rf.map_receptive_fields`.
+        method: `reverse_correlation` of all units, with the gradient on patches; or one of
+            `deepsal.rf.map_receptive_fields`, on patches alone.
+        target: of reverse correlation: median reliability at which a stage stops.
+        pairs: of reverse correlation: largest number of pairs of noise images per stage and source.
 
     Raises:
-        ValueError: an unknown stage, source or method; the message lists the choices.
+        ValueError: an unknown stage, source or method, the message lists the choices; a target or
+            a number of pairs out of range.
     """
 
     stages: Sequence[str] = STAGES
     units: int | Sequence[int] = 16
     patches: int = 4
-    sources: Sequence[str] = ("centred", "strongest")
+    sources: Sequence[str] | None = None
     window: int = 129
     method: str = "gradient"
+    target: float = 0.9
+    pairs: int = 2048
 
     def __post_init__(self) -> None:
+        noise = NOISE_SOURCES if self.method == REVERSE_CORRELATION else ()
         for option, values, choices in (
             ("stages", self.stages, STAGES),
-            ("sources", self.sources, PATCH_SOURCES),
-            ("method", [self.method], FIELD_METHODS),
+            ("method", [self.method], (REVERSE_CORRELATION, *FIELD_METHODS)),
+            ("sources", self.all_sources, (*noise, *PATCH_SOURCES)),
         ):
             if unknown := [value for value in values if value not in choices]:
-                raise ValueError(f"rf.{option} has {unknown}; the choices are {list(choices)}")
+                at = f" with rf.method={self.method}" if option == "sources" else ""
+                raise ValueError(f"rf.{option} has {unknown}; the choices{at} are {list(choices)}")
+        if noise and self.all_sources[0] not in noise:
+            raise ValueError(
+                f"rf.sources={self.all_sources} with rf.method={self.method} must start with one "
+                f"of {list(noise)}; or set rf.method=gradient"
+            )
+        if not 0 < self.target < 1:
+            raise ValueError(f"rf.target={self.target} is a reliability: between 0 and 1")
+        if self.pairs < BLOCK_COUNT:
+            raise ValueError(f"rf.pairs={self.pairs} is too small: use {BLOCK_COUNT} or more")
+
+    @property
+    def all_sources(self) -> list[str]:
+        """Sources, those of the method where none are named."""
+        if self.sources is not None:
+            return list(self.sources)
+        first = NOISE_SOURCES if self.method == REVERSE_CORRELATION else ("centred",)
+        return [*first, "strongest"]
+
+    @property
+    def noise_sources(self) -> list[str]:
+        """Sources that are measured with noise."""
+        measured = NOISE_SOURCES if self.method == REVERSE_CORRELATION else ()
+        return [source for source in self.all_sources if source in measured]
+
+    @property
+    def patch_method(self) -> str:
+        """Method of the fields on patches."""
+        return "gradient" if self.method == REVERSE_CORRELATION else self.method
 
 
 class FieldSnapshot:
@@ -82,9 +128,17 @@ class FieldSnapshot:
     def __init__(self, folder: Path, options: WatchOptions) -> None:
         self.folder = folder
         self.options = options
+        self.sources = options.all_sources
+        self.noise = PairedNoiseMapper(
+            folder / "fields",
+            options.noise_sources,
+            options.target,
+            options.pairs,
+            options.window,
+        )
         self.units: dict[str, list[int]] = {}
         self.geometry: dict[str, FieldGeometry] = {}
-        self.start_fields: dict[str, ReceptiveFields] = {}
+        self.start_fields: dict[str, NDArray[np.float32]] = {}
         self.image_bytes: dict[int, Tensor] = {}
 
     def choose_units(self, channels: Mapping[str, int]) -> None:
@@ -96,17 +150,22 @@ class FieldSnapshot:
         Raises:
             ValueError: a stage has no such unit.
         """
-        stages, source = self.options.stages, self.options.sources[0]
+        stages, source = self.options.stages, self.sources[0]
         watched = {stage: channels[stage] for stage in stages}
         self.units = unit_numbers(self.options.units, watched, "rf.units")
         if (first := self.fields_file("epoch=000")).is_file():
-            self.start_fields = {s: store.load_fields(first, f"{s}/{source}") for s in stages}
+            for stage in stages:
+                entry, units = f"{stage}/{source}", self.units[stage]
+                start = store.load_evolution(first.parent, entry, units, [first])
+                self.start_fields[stage] = start.field[0]
+            if self.noise.sources:
+                self.noise.resume(first, stages)
 
     def empty_recorder(self) -> StrongestPatchRecorder:
         """Return a recorder of the strongest responses that has seen no image."""
         layers = {f"backbone.{stage}": units for stage, units in self.units.items()}
         return StrongestPatchRecorder(
-            layers if "strongest" in self.options.sources else {}, self.options.patches
+            layers if "strongest" in self.sources else {}, self.options.patches
         )
 
     def fields_file(self, checkpoint: str) -> Path:
@@ -133,22 +192,32 @@ class FieldSnapshot:
         Returns:
             Medians over units, such as `rf/conv4/extent`, and figures, such as `rf/conv4/centred`.
         """
-        stages, sources = self.options.stages, self.options.sources
+        stages, sources = self.options.stages, self.sources
         if not self.geometry:
             self.geometry = {s: measure_geometry(network, f"backbone.{s}") for s in stages}
-        fields = {
-            f"{stage}/{source}": self._map_fields(network, stage, source, images, recorder)
-            for stage in stages
-            for source in sources
-        }
+        measured = self._measure_with_noise(network, images, checkpoint)
+        watched = {entry: self.units[entry.partition("/")[0]] for entry in measured}
+        fields: dict[str, store.StoredFields] = {**store.stored_noise_fields(measured, watched)}
+        for stage in stages:
+            for source in sources:
+                if source not in self.noise.sources:
+                    of_patches = self._map_fields(network, stage, source, images, recorder)
+                    fields[f"{stage}/{source}"] = of_patches
         arrays = self._disk_responses(network, images)
         numbers: dict[str, float] = {}
         for stage in stages:
-            current = fields[f"{stage}/{sources[0]}"]
+            entry, units = f"{stage}/{sources[0]}", self.units[stage]
+            current = store.field_at_pixels(fields[entry], units)
             start = self.start_fields.setdefault(stage, current)
-            measures = field_change_measures(current.field, start.field, self.geometry[stage])
+            measures = field_change_measures(current, start, self.geometry[stage])
+            if entry in measured:
+                of = measured[entry]
+                measures = self.noise.change_measures(entry, of, units, measures)
+                numbers[f"rf/{stage}/reliability"] = of.median
             arrays |= {f"{stage}/measure/{name}": values for name, values in measures.items()}
-            if strongest := fields.get(f"{stage}/strongest"):
+            if f"{stage}/strongest" in fields:
+                strongest = fields[f"{stage}/strongest"]
+                assert isinstance(strongest, ReceptiveFields)
                 numbers[f"rf/{stage}/dead"] = float(np.mean(strongest.count == 0))
             suppression = surround_suppression_index(arrays[f"{stage}/disks"])
             for name in LOGGED_MEASURES:
@@ -165,7 +234,7 @@ class FieldSnapshot:
 
     def draw_summary_figures(self, images: FixationImages) -> dict[str, Path]:
         """Draw each stage's evolution, radial profiles and strongest patches, after training."""
-        folder, sources = self.folder, self.options.sources
+        folder, sources = self.folder, self.sources
         image, degree = partial(self._image, images), images.pixels_per_degree
         figures: dict[str, Path] = {}
         for stage in self.options.stages:
@@ -173,6 +242,19 @@ class FieldSnapshot:
             if "strongest" in sources:
                 figures |= field_pictures.draw_patch_sheet(folder, stage, image, degree)
         return figures
+
+    def _measure_with_noise(
+        self, network: nn.Module, dataset: FixationImages, checkpoint: str
+    ) -> dict[str, NoiseFields]:
+        """Measure all units with noise; keep the first checkpoint's blocks."""
+        if not self.noise.sources:
+            return {}
+        count = min(NATURAL_IMAGES, len(dataset))
+        images = torch.stack([self._image(dataset, i) for i in range(count)]) / 255
+        measured = self.noise.measure(network, images, self.geometry)
+        first = {f"{stage}/{self.sources[0]}": units for stage, units in self.units.items()}
+        self.noise.store_start(measured, first, save=checkpoint.startswith("epoch="))
+        return measured
 
     def _map_fields(
         self,
@@ -199,7 +281,7 @@ class FieldSnapshot:
             images = torch.stack([self._image(dataset, i) for i in ids]) / 255
         local = patches.copy()
         local[..., 0] = np.where(patches[..., 0] < 0, -1, np.searchsorted(ids, patches[..., 0]))
-        window, method = self.options.window, self.options.method
+        window, method = self.options.window, self.options.patch_method
         fields = map_receptive_fields(
             network, layer, images, local, units, geometry, window, method
         )
@@ -240,6 +322,9 @@ class FieldSnapshot:
 
     def _metadata(self, network: nn.Module) -> dict[str, Any]:
         return asdict(self.options) | {
+            "sources": self.sources,
+            "noise_sources": self.noise.sources,
+            "patch_method": self.options.patch_method,
             "units": self.units,
             "stages": {
                 stage: {**asdict(of), "sigma": profile.checkerboard_sigma(of.stride[0])}

@@ -31,10 +31,11 @@ class WatchReceptiveFields(pl.Callback):
     Files: `fields/epoch=NNN.npz` (or `fields/test.npz`); one figure per stage and source; at the
     end each stage's evolution, radial profiles and strongest patches.
 
-    Log keys (medians over a stage's units, except `dead` and `cka_to_start`):
+    Log keys (medians over a stage's watched units, but for the first and the last two):
 
-    - `rf/conv4/correlation`: with the field of epoch 0, on the first source, both smoothed by a
-      quarter of the stride.
+    - `rf/conv4/reliability`: of all units that respond, on the first source (reverse correlation).
+    - `rf/conv4/correlation`: with the field of epoch 0, on the first source. Of gradients: both
+      smoothed by a quarter of the stride. Of reverse correlation: corrected for noise.
     - `rf/conv4/extent`: pixels.
     - `rf/conv4/csi`, `rf/conv4/k`: centre-surround index and ratio of surround to centre volume
       (`deepsal.rf.measures`).

@@ -6,6 +6,8 @@ from typing import Any
 from deepsal.vocabulary import MEASURES, STAGES
 
 PATCH_SOURCES = ("centred", "strongest")
+NOISE_SOURCES = {"natural": "noise on images", "grey": "noise on grey"}
+"""Sources that are measured with noise, and titles of their panels."""
 TRAINING_KEYS = {
     "loss": ("train/loss", "val/loss"),
     "NSS": ("train/nss", "val/nss"),
@@ -73,16 +75,23 @@ def _score_panels(panels: Any) -> list[Any]:
 
 def _field_panels(panels: Any, stages: Sequence[str], sources: Sequence[str]) -> list[Any]:
     strongest = "strongest" in sources
+    unknown = {"dead"} if not strongest else set()
+    unknown |= set() if sources[0] in NOISE_SOURCES else {"reliability"}
     kinds = [kind for kind in FIGURE_KINDS if kind != "patches" or strongest]
     grids = [
-        _media_panel(panels, f"{stage}: {source} patches", [f"rf/{stage}/{source}"], HALF_WIDTH)
+        _media_panel(
+            panels,
+            f"{stage}: {NOISE_SOURCES.get(source, f'{source} patches')}",
+            [f"rf/{stage}/{source}"],
+            HALF_WIDTH,
+        )
         for stage in stages
         for source in sources
     ]
     curves = [
         panels.LinePlot(title=title, x="epoch", y=[f"rf/{stage}/{measure}" for stage in stages])
         for measure, title in MEASURE_LABELS.items()
-        if measure != "dead" or strongest
+        if measure not in unknown
     ]
     ends = [
         _media_panel(

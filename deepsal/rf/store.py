@@ -74,6 +74,7 @@ class StoredNoiseFields:
         return np.asarray(rows @ self.field @ columns.T, np.float32)
 
 
+StoredFields = ReceptiveFields | StoredNoiseFields
 NOISE_ARRAYS = ("field", "stderr", "units", "reliability")
 
 
@@ -90,6 +91,11 @@ class FieldEvolution(NamedTuple):
     checkpoints: list[str]
     reliability: NDArray[np.float64]
     pairs: list[int]
+
+    def select(self, count: int) -> "FieldEvolution":
+        """Return the first units only."""
+        field, units, reliability = self.field[:, :count], self.units[:count], self.reliability
+        return self._replace(field=field, units=units, reliability=reliability[:, :count])
 
 
 def stored_noise_fields(
@@ -119,7 +125,7 @@ def stored_noise_fields(
 
 def save_fields(
     path: Path,
-    fields: Mapping[str, ReceptiveFields | StoredNoiseFields],
+    fields: Mapping[str, StoredFields],
     description: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
@@ -211,23 +217,31 @@ def load_evolution(
     if unknown := [unit for unit in channels if unit not in stored]:
         raise ValueError(f"{files[0]} has no units {unknown} of {entry}; it has {stored}")
     rows = [stored.index(unit) for unit in channels]
-    field, reliability, pairs = [], [], []
+    reliability, pairs = [], []
+    field: list[NDArray[np.float32]] = []
     for file in files:
         fields = _load(file, entry)
         if fields.units.tolist() != stored or fields.field.shape != first.field.shape:
             raise ValueError(f"{file} holds other units or windows of {entry} than {files[0]}")
+        field.append(field_at_pixels(fields, channels))
         if isinstance(fields, StoredNoiseFields):
-            field.append(fields.select(channels).at_pixels())
             reliability.append(fields.reliability[rows])
             pairs.append(fields.pairs)
         else:
-            field.append(fields.field[rows])
             reliability.append(np.full(len(rows), np.nan))
             pairs.append(0)
     stems = [file.stem for file in files]
     return FieldEvolution(
         np.stack(field), np.asarray(channels), stems, np.stack(reliability), pairs
     )
+
+
+def field_at_pixels(fields: StoredFields, units: Sequence[int]) -> NDArray[np.float32]:
+    """Return the fields of some units, which are stored, with a sample per pixel, (U, 3, H, W)."""
+    if isinstance(fields, StoredNoiseFields):
+        return fields.select(units).at_pixels()
+    stored = fields.units.tolist()
+    return fields.field[[stored.index(unit) for unit in units]]
 
 
 def field_files(folder: Path) -> list[Path]:
@@ -255,6 +269,12 @@ def load_description(path: Path) -> dict[str, Any]:
         return description
 
 
+def watched_units(description: Mapping[str, Any], stage: str) -> list[int] | None:
+    """Return a stage's watched units by a file's description; None: all that are stored."""
+    units: list[int] | None = description.get("units", {}).get(stage)
+    return units
+
+
 def weights_fingerprint(network: nn.Module) -> str:
     """Return the SHA-256 of a network's parameters and buffers with their names.
 
@@ -272,7 +292,7 @@ def weights_fingerprint(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _members(fields: ReceptiveFields | StoredNoiseFields) -> dict[str, NDArray[Any]]:
+def _members(fields: StoredFields) -> dict[str, NDArray[Any]]:
     """Return the arrays of an entry in a file."""
     if isinstance(fields, ReceptiveFields):
         return {member: getattr(fields, member) for member in FIELD_MEMBERS}
@@ -293,7 +313,7 @@ def _members(fields: ReceptiveFields | StoredNoiseFields) -> dict[str, NDArray[A
     }
 
 
-def _load(path: Path, entry: str) -> ReceptiveFields | StoredNoiseFields:
+def _load(path: Path, entry: str) -> StoredFields:
     with np.load(path) as file:
         if f"{entry}/field" not in file:
             raise ValueError(f"{path} has no fields {entry!r}; it has {entry_names(path)}")

@@ -7,6 +7,7 @@ import torch
 
 from deepsal.callbacks.field_snapshot import FieldSnapshot, WatchOptions
 from deepsal.rf import map_receptive_fields, measure_geometry, store
+from deepsal.rf.mapping.reverse_correlation import reverse_correlation
 from deepsal.rf.patches import centred_patches
 from tests.conftest import NoTrace, datamodule, task
 
@@ -43,6 +44,44 @@ def test_a_snapshot_stores_the_fields_that_the_library_maps_and_how(
     assert description["method"] == "gradient"
     assert description["weights"] == store.weights_fingerprint(network)
     assert description["stages"]["conv3"]["size"] == [15, 15]
+
+
+def test_fields_measured_with_noise_are_those_of_the_library(
+    tmp_path: Path, leaves_no_trace: NoTrace
+) -> None:
+    network, images = task().network, datamodule().images["val"]
+    snapshot = snapshot_of(tmp_path, method="reverse_correlation", pairs=16)
+    with leaves_no_trace(network):
+        numbers, _ = snapshot(network, images, snapshot.empty_recorder(), "epoch=000", {})
+    background = torch.stack([images[i].image for i in range(len(images))])
+    layers = ["backbone.conv1", "backbone.conv3"]
+    for source, of in (("natural", (background * 255).round() / 255), ("grey", 0.5)):
+        expected = reverse_correlation(network, layers, (64, 96), of, pairs=16, window=33)
+        for stage in ("conv1", "conv3"):
+            stored = store.load_noise_fields(snapshot.fields_file("epoch=000"), f"{stage}/{source}")
+            measured = expected[f"backbone.{stage}"]
+            assert (stored.cell, stored.pairs) == (measured.cell, measured.pairs)
+            assert np.allclose(stored.field, measured.field, atol=1e-3 * measured.field.max())
+            if source == "natural":
+                assert numbers[f"rf/{stage}/reliability"] == measured.median
+    about = store.load_description(snapshot.fields_file("epoch=000"))
+    assert about["sources"] == ["natural", "grey", "strongest"]
+    assert about["method"] == "reverse_correlation"
+
+
+def test_a_resumed_run_repeats_the_first_checkpoints_noise(tmp_path: Path) -> None:
+    network, images = task().network, datamodule().images["val"]
+    options = {"method": "reverse_correlation", "pairs": 64}
+    first = snapshot_of(tmp_path, **options)
+    first(network, images, first.empty_recorder(), "epoch=000", {})
+    again = snapshot_of(tmp_path, **options | {"pairs": 8, "target": 0.1})
+    numbers, _ = again(network, images, again.empty_recorder(), "epoch=001", {})
+    one, two = (
+        store.load_noise_fields(again.fields_file(f"epoch=00{i}"), "conv3/grey") for i in (0, 1)
+    )
+    assert (one.cell, one.pairs) == (two.cell, two.pairs)
+    assert np.allclose(one.field, two.field, atol=1e-3 * one.field.max())
+    assert numbers["rf/conv1/correlation"] == pytest.approx(1)
 
 
 def test_the_first_units_are_as_many_as_a_stage_has(tmp_path: Path) -> None:

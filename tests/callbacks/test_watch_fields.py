@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,15 @@ def watch(folder: Path) -> WatchReceptiveFields:
     return WatchReceptiveFields(folder, 2, stages=STAGES, units=4, patches=2, window=33)
 
 
-def test_looking_does_not_change_what_is_seen(tmp_path: Path) -> None:
+def watch_with_noise(folder: Path) -> WatchReceptiveFields:
+    options = {"stages": STAGES, "units": 4, "patches": 2, "window": 33, "pairs": 64}
+    return WatchReceptiveFields(folder, 2, method="reverse_correlation", **options)
+
+
+@pytest.mark.parametrize("watch", [watch, watch_with_noise])
+def test_looking_does_not_change_what_is_seen(
+    watch: Callable[[Path], WatchReceptiveFields], tmp_path: Path
+) -> None:
     alone = fit_with(tmp_path / "alone", [])
     draw_alone = torch.rand(1), np.random.rand()
     seen = fit_with(
@@ -78,6 +87,37 @@ def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_
     assert table["rf/conv5/cka_to_start"].dropna().tolist()[-1] < 1
     assert table["rf/conv3/csi"].dropna().between(0, 1).sum() == 3
     assert module.network.training
+
+
+def test_with_reverse_correlation_every_field_has_its_reliability(tmp_path: Path) -> None:
+    fit_with(tmp_path, [watch_with_noise(tmp_path)])
+    files = store.field_files(tmp_path / "fields")
+    assert [file.name for file in files] == [f"epoch={e:03d}.npz" for e in (0, 2, 3)]
+    assert sorted(store.entry_names(files[0])) == sorted(
+        f"{s}/{kind}" for s in STAGES for kind in ("natural", "grey", "strongest")
+    )
+    table = pd.read_csv(tmp_path / "metrics.csv")
+    for stage in STAGES:
+        logged = table[f"rf/{stage}/reliability"].dropna().tolist()
+        assert len(logged) == 3
+        for source in ("natural", "grey"):
+            all_files = [store.load_noise_fields(file, f"{stage}/{source}") for file in files]
+            assert len({(f.cell, f.pairs, f.step, f.origin) for f in all_files}) == 1
+            assert all_files[0].units.tolist() == list(range({"conv1": 4}.get(stage, 8)))
+            first, last = all_files[0].field, all_files[-1].field
+            frozen = np.allclose(first, last, atol=1e-3 * first.max())
+            assert frozen == (stage == "conv1"), "the same noise at every checkpoint"
+        final = store.load_noise_fields(files[-1], f"{stage}/natural")
+        assert logged[-1] == pytest.approx(np.nanmedian(final.reliability))
+        for kind in ("natural", "grey", "strongest"):
+            folder = tmp_path / "figures" / "fields" / f"{stage}-{kind}"
+            assert (folder / "epoch=003.png").is_file()
+        for kind in ("evolution", "profile", "patches"):
+            assert (tmp_path / "figures" / "fields" / f"{stage}-{kind}.png").is_file()
+    assert table["rf/conv1/correlation"].dropna().tolist() == pytest.approx([1] * 3)
+    moved = table["rf/conv3/correlation"].dropna().tolist()
+    assert moved[0] == pytest.approx(1)
+    assert moved[-1] < 1
 
 
 def test_the_top_patches_are_those_of_the_trained_network(tmp_path: Path) -> None:
@@ -218,6 +258,13 @@ def test_a_sanity_check_before_the_training_is_not_watched(tmp_path: Path) -> No
     [
         ({"stages": ["conv7"]}, r"rf.stages.*conv7.*conv1"),
         ({"sources": ["bottomk"]}, r"rf.sources.*bottomk.*strongest"),
+        ({"sources": ["natural"]}, r"natural.*rf.method=gradient.*centred"),
+        (
+            {"method": "reverse_correlation", "sources": ["centred"]},
+            r"must start with.*natural.*rf.method=gradient",
+        ),
+        ({"target": 1.0}, r"rf.target=1.0"),
+        ({"pairs": 7}, r"rf.pairs=7.*8 or more"),
         ({"units": [3, 99]}, r"conv1 has units 0 … 3"),
         ({"units": [-1]}, r"conv1 has units 0 … 3"),
         ({"units": 0}, r"rf.units=0"),

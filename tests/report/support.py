@@ -84,6 +84,57 @@ def write_two_checkpoints(folder: Path, sources: tuple[str, ...], dead: bool = F
         store.save_fields(file, entries, about, field_arrays("conv4", fields, start))
 
 
+def noise_fields(scale: float) -> store.StoredNoiseFields:
+    """Return fields of five units: reliable, less so, not, not at all, and silent."""
+    field = np.random.default_rng(0).normal(size=(5, 3, 9, 9)).astype(np.float32)
+    field[:, :, 3:6, 3:6] += scale
+    field[4] = 0
+    return store.StoredNoiseFields(
+        field,
+        stderr=np.full_like(field, 0.1),
+        units=np.arange(5),
+        reliability=np.array([0.97, 0.8, 0.4, -0.02, np.nan]),
+        cell=4,
+        step=2,
+        origin=(-8, -8),
+        pairs=512,
+        positions=9,
+        amplitude=0.05,
+        gain=(1.0, 1.0, 1.0),
+        background="images",
+        stopped="budget",
+        whole=True,
+    )
+
+
+def write_noise_checkpoints(folder: Path, stages: tuple[str, ...] = ("conv4",)) -> None:
+    """Write fields of four watched units at epochs 0 and 6, measured with noise."""
+    units, start = [0, 1, 2, 3], noise_fields(1.0)
+    for epoch, fields in ((0, start), (6, noise_fields(3.0))):
+        watched = store.field_at_pixels(fields, units)
+        measures = field_change_measures(watched, store.field_at_pixels(start, units), GEOMETRY)
+        measures |= {"reliability": fields.reliability[:4], "correlation": np.full(4, np.nan)}
+        entries: dict[str, store.StoredFields] = {}
+        arrays: dict[str, Any] = {}
+        for stage in stages:
+            entries |= {f"{stage}/{source}": fields for source in ("natural", "grey")}
+            entries[f"{stage}/strongest"] = random_fields(1.0)
+            arrays |= field_arrays(stage, random_fields(1.0), random_fields(1.0), epoch)
+            arrays |= {f"{stage}/measure/{name}": values for name, values in measures.items()}
+        about = {
+            "method": "reverse_correlation",
+            "patch_method": "gradient",
+            "patches": 2,
+            "target": 0.9,
+            "sources": ["natural", "grey", "strongest"],
+            "noise_sources": ["natural", "grey"],
+            "units": dict.fromkeys(stages, units),
+            "stages": dict.fromkeys(stages, STAGE),
+        }
+        file = folder / "fields" / f"epoch={epoch:03d}.npz"
+        store.save_fields(file, entries, {**about, "epoch": epoch, "step": 30 * epoch}, arrays)
+
+
 def write_metrics(folder: Path, steps: int = 30, epochs: int = 2) -> None:
     """Write `metrics.csv` of a training with so many steps per epoch."""
     rows: list[dict[str, float]] = [{"epoch": 0, "step": 0, "rf/conv1/cka_to_start": 1.0}]

@@ -104,6 +104,12 @@ def test_what_is_not_watched_has_no_panel() -> None:
     ]
 
 
+def test_fields_measured_with_noise_have_a_panel_of_their_reliability() -> None:
+    panels = dashboard(["conv4"], ["natural", "grey"])["Receptive fields"]
+    assert {"rf/conv4/natural", "rf/conv4/grey", "rf/conv4/reliability"} <= {*keys(panels)}
+    assert not [key for key in keys(dashboard()["Receptive fields"]) if "reliability" in key]
+
+
 def test_the_sweeps_options_are_in_the_configuration() -> None:
     top = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())
     groups = {key for default in top["defaults"] if isinstance(default, dict) for key in default}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.box import SIMPLE
@@ -71,7 +71,8 @@ class FieldChange(NamedTuple):
     """Change of a stage's fields through training, as medians over units.
 
     correlation: with epoch 0 · extent: pixels at epoch 0 and at the end · dead_share: share of
-    units without a strongest patch at the end; None where the run did not record such patches.
+    units without a strongest patch at the end; None where the run did not record such patches ·
+    reliability: at the end, of all stored units that respond; None where it is unknown.
     """
 
     stage: str
@@ -79,6 +80,7 @@ class FieldChange(NamedTuple):
     correlation: float
     extent: tuple[float, float]
     dead_share: float | None
+    reliability: float | None
 
 
 def field_changes(folder: Path) -> list[FieldChange]:
@@ -90,9 +92,7 @@ def field_changes(folder: Path) -> list[FieldChange]:
     if not files:
         return []
     stored = store.load_description(files[-1])
-    return [
-        _stage_change(files[0], files[-1], stage, stored["sources"]) for stage in stored["stages"]
-    ]
+    return [_stage_change(files[0], files[-1], stage, stored) for stage in stored["stages"]]
 
 
 def field_table(folder: Path) -> Table | None:
@@ -102,27 +102,43 @@ def field_table(folder: Path) -> Table | None:
         return None
     stored = store.load_description(field_files(folder)[-1])
     source, epoch = stored["sources"][0], stored["epoch"]
+    measured = source in stored.get("noise_sources", ())
+    kind = {"natural": "images", "grey": "(noise)"}[source] if measured else "patches"
     table = Table(
-        title=f"Receptive fields on {source} patches, epoch 0 → {epoch}, medians",
+        title=f"Receptive fields on {source} {kind}, epoch 0 → {epoch}, medians",
         box=SIMPLE,
         title_style="bold",
         title_justify="left",
-        caption="Fields from conv3 on are not reliable: see README.md",
+        caption="–: not determined, because reliability is below .3"
+        if measured
+        else "Fields from conv3 on are not reliable: see README.md",
         caption_justify="left",
     )
-    columns = ["stage", "units", "correlation with epoch 0", "extent (px)"]
+    columns = ["stage", "units", *(["reliability"] if measured else [])]
+    columns += ["correlation with epoch 0", "extent (px)"]
     columns += ["dead"] if "strongest" in stored["sources"] else []
     for column in columns:
         table.add_column(column, justify="left" if column == "stage" else "right")
-    for stage, units, correlation, (before, after), dead in changes:
-        cells = [stage, str(units), f"{correlation:.2f}", f"{before:.1f} → {after:.1f}"]
-        table.add_row(*cells, *([] if dead is None else [f"{dead:.0%}"]))
+    for stage, units, correlation, (before, after), dead, reliability in changes:
+        table.add_row(
+            *(stage, str(units), *([_number(reliability, 2)] if reliability is not None else [])),
+            *(_number(correlation, 2), f"{_number(before, 1)} → {_number(after, 1)}"),
+            *([] if dead is None else [f"{dead:.0%}"]),
+        )
     return table
 
 
-def _stage_change(first: Path, last: Path, stage: str, sources: list[str]) -> FieldChange:
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else "–"
+
+
+def _stage_change(first: Path, last: Path, stage: str, stored: Mapping[str, Any]) -> FieldChange:
     before, after = (store.load_stage_arrays(file, f"{stage}/measure") for file in (first, last))
-    dead_share = None
+    dead_share = reliability = None
+    sources = stored["sources"]
+    if sources[0] in stored.get("noise_sources", ()):
+        fields = store.load_noise_fields(last, f"{stage}/{sources[0]}")
+        reliability = finite_median(fields.reliability)
     if "strongest" in sources:
         dead_share = float(np.mean(store.load_fields(last, f"{stage}/strongest").count == 0))
     return FieldChange(
@@ -131,4 +147,5 @@ def _stage_change(first: Path, last: Path, stage: str, sources: list[str]) -> Fi
         finite_median(after["correlation"]),
         (finite_median(before["extent"]), finite_median(after["extent"])),
         dead_share,
+        reliability,
     )

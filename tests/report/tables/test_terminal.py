@@ -8,7 +8,7 @@ from deepsal.metrics.scoring import DEFAULT_SCORES
 from deepsal.report.tables import terminal
 from deepsal.runs import score_files
 from deepsal.vocabulary import TARGET_SCORES
-from tests.report.support import write_two_checkpoints
+from tests.report.support import write_noise_checkpoints, write_two_checkpoints
 
 
 def printed(folder: Path) -> str:
@@ -61,6 +61,17 @@ def test_a_search_for_targets_has_a_table_of_its_own(tmp_path: Path) -> None:
     for word in ("Search for the target", "GSI↑", "search↓", "12.50", "100.00"):
         assert word in text
     assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 80
+
+
+def test_reliability_is_a_column_where_it_is_known(tmp_path: Path) -> None:
+    write_noise_checkpoints(tmp_path)
+    text = printed(tmp_path)
+    for words in ("on natural images, epoch 0 → 6", "reliability", "0.60", "–", "dead", "below .3"):
+        assert words in text
+    assert "see README.md" not in text
+    assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 80
+    (change,) = terminal.field_changes(tmp_path)
+    assert change.reliability == pytest.approx(0.6), "of the units that respond"
 
 
 def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:

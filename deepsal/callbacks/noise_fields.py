@@ -1,0 +1,152 @@
+"""Fields of a run's stages measured with the same noise at every checkpoint, and their change.
+
+Letters in shapes: U watched units, h and w samples of a field, N images of H × W pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deepsal.rf import store
+from deepsal.rf.geometry import FieldGeometry
+from deepsal.rf.mapping.reverse_correlation import (
+    MID_GREY,
+    MeasuredSampling,
+    NoiseFields,
+    reverse_correlation,
+)
+from deepsal.rf.measures.profile import FloatArray
+from deepsal.rf.measures.reliability import MIN_RELIABILITY, corrected_similarity
+
+REVERSE_CORRELATION = "reverse_correlation"
+NOISE_SOURCES = ("natural", "grey")
+"""Backgrounds of the noise: the first validation images, and grey."""
+NATURAL_IMAGES = 64
+"""Number of images that are backgrounds."""
+
+
+class PairedNoiseMapper:
+    """Measures stages with noise at checkpoints; the first one decides on cells and pairs.
+
+    Equal noise at all checkpoints: what differs between two fields is the network.
+
+    Args:
+        folder: holds the stored fields. The blocks of the first checkpoint go to `blocks.npz`.
+        sources: of `NOISE_SOURCES`.
+        target: median reliability at which a stage stops.
+        pairs: largest number of pairs of noise images per stage and source.
+        window: side of a field, pixels.
+    """
+
+    def __init__(
+        self, folder: Path, sources: Sequence[str], target: float, pairs: int, window: int
+    ) -> None:
+        self.blocks_file = folder / "blocks.npz"
+        self.sources, self.target, self.pairs, self.window = sources, target, pairs, window
+        self.sampling: dict[str, MeasuredSampling] = {}
+        self.start_blocks: dict[str, NDArray[np.float32]] = {}
+
+    def resume(self, first: Path, stages: Sequence[str]) -> None:
+        """Load the first checkpoint of a resumed run.
+
+        Args:
+            first: its file of fields.
+            stages: that were measured.
+        """
+        for entry in (f"{stage}/{source}" for stage in stages for source in self.sources):
+            self.sampling[entry] = store.load_noise_fields(first, entry)
+        with np.load(self.blocks_file) as file:
+            self.start_blocks = {entry: file[entry] for entry in file.files}
+
+    def measure(
+        self,
+        network: nn.Module,
+        images: Float[Tensor, "N 3 H W"],
+        geometry: Mapping[str, FieldGeometry],
+    ) -> dict[str, NoiseFields]:
+        """Measure all units of all stages on each background.
+
+        Args:
+            network: has the stages in its `backbone`.
+            images: backgrounds of the source `natural`, values 0 to 1.
+            geometry: of each stage.
+
+        Returns:
+            `{"conv4/natural": fields}`.
+        """
+        layers = {f"backbone.{stage}": stage for stage in geometry}
+        fields: dict[str, NoiseFields] = {}
+        for source in self.sources:
+            repeat = {
+                layer: self.sampling[f"{stage}/{source}"]
+                for layer, stage in layers.items()
+                if f"{stage}/{source}" in self.sampling
+            }
+            measured = reverse_correlation(
+                network,
+                [*layers],
+                (images.shape[2], images.shape[3]),
+                images if source == "natural" else MID_GREY,
+                target=self.target,
+                pairs=self.pairs,
+                window=self.window,
+                known={layer: geometry[stage] for layer, stage in layers.items()},
+                repeat=repeat or None,
+            )
+            fields |= {f"{stage}/{source}": measured[layer] for layer, stage in layers.items()}
+        for entry, of in fields.items():
+            self.sampling.setdefault(entry, of)
+        return fields
+
+    def store_start(
+        self, fields: Mapping[str, NoiseFields], units: Mapping[str, Sequence[int]], save: bool
+    ) -> None:
+        """Keep the blocks of watched units, unless an earlier checkpoint's are kept.
+
+        Args:
+            fields: of the first checkpoint.
+            units: watched units of each entry.
+            save: write them to the file, too.
+        """
+        if not self.start_blocks:
+            self.start_blocks = {entry: fields[entry].blocks[:, of] for entry, of in units.items()}
+            if save:
+                store.save_arrays(self.blocks_file, self.start_blocks)
+
+    def change_measures(
+        self,
+        entry: str,
+        fields: NoiseFields,
+        units: Sequence[int],
+        measures: Mapping[str, FloatArray],
+    ) -> dict[str, FloatArray]:
+        """Add reliability, and the correlation with the first field corrected for noise.
+
+        Args:
+            entry: such as `conv4/natural`.
+            fields: of this checkpoint.
+            units: U watched units.
+            measures: `{measure: (U,)}` of the fields of these units.
+
+        Returns:
+            `{measure: (U,)}`: `reliability`; `correlation`, corrected for noise, with its standard
+            error `correlation_error` and as measured, `correlation_raw` (see `corrected_similarity`
+            in `deepsal.rf.measures.reliability`); and the other measures. All but the reliability
+            and the raw correlation are NaN where the reliability is below .3: not determined.
+        """
+        reliability = fields.reliability[list(units)]
+        raw, corrected, _ = corrected_similarity(
+            self.start_blocks[entry], fields.blocks[:, list(units)]
+        )
+        determined = reliability >= MIN_RELIABILITY
+        return {
+            **{name: np.where(determined, of, np.nan) for name, of in measures.items()},
+            "reliability": reliability,
+            "correlation": corrected.value,
+            "correlation_error": corrected.error,
+            "correlation_raw": raw.value,
+        }

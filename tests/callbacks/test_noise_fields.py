@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deepsal.callbacks.noise_fields import PairedNoiseMapper
+from deepsal.rf.geometry import measure_geometry
+
+
+class OneStage(nn.Module):
+    """A backbone of one linear stage of four units, of which the last one is silent."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.backbone = nn.ModuleDict({"conv1": nn.Conv2d(3, 4, 5, bias=False)})
+        self.backbone.get_parameter("conv1.weight").data[3] = 0
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.backbone["conv1"](image)
+        return result
+
+
+def test_reliable_change_is_measured_and_unreliable_units_are_not_determined(
+    tmp_path: Path,
+) -> None:
+    before, after, images = OneStage(0), OneStage(0), torch.full((8, 3, 32, 32), 0.5)
+    after.backbone.get_parameter("conv1.weight").data[0].neg_()
+    mapper = PairedNoiseMapper(tmp_path, ["natural"], target=0.9, pairs=64, window=9)
+    geometry, entry = {"conv1": measure_geometry(before, "backbone.conv1")}, "conv1/natural"
+    first = mapper.measure(before, images, geometry)
+    mapper.store_start(first, {entry: [0, 1, 3]}, save=True)
+    second = mapper.measure(after, images, geometry)
+    mapper.store_start(second, {entry: [0, 1, 3]}, save=True)
+    measures = mapper.change_measures(entry, second[entry], [0, 1, 3], {"k": np.ones(3)})
+    assert measures["correlation"][:2] == pytest.approx([-1, 1], abs=1e-3)
+    assert measures["correlation_raw"][:2] == pytest.approx([-1, 1], abs=1e-3)
+    assert (measures["correlation_error"][:2] < 0.01).all()
+    assert measures["reliability"][:2].min() > 0.9
+    assert measures["k"][:2].tolist() == [1, 1]
+    assert all(np.isnan(values[2]) for values in measures.values()), "a silent unit"
+    assert first[entry].cell == second[entry].cell
+    assert first[entry].pairs == second[entry].pairs
