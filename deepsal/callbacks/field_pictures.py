@@ -43,11 +43,18 @@ def draw_field_grids(
     figures = {}
     for name, of_stage in fields.items():
         stage, source = name.split("/")
-        title = f"{stage}, {_checkpoint_title(file.stem)}: {_patch_caption(description, source)}"
+        title = f"{stage}, {_checkpoint_title(file.stem)}: "
+        reliability = None
         sigma = description["stages"][stage]["sigma"]
         units = store.watched_units(description, stage) or of_stage.units.tolist()
         field = store.field_at_pixels(of_stage, units)
-        figure = grid.draw_field_grid(field, units, title, sigma, degree)
+        if isinstance(of_stage, store.StoredNoiseFields):
+            of_units = of_stage.select(units).reliability
+            reliability = grid.FieldReliability(of_units, of_stage.pairs, description["target"])
+            title += _noise_caption(source, of_stage.pairs)
+        else:
+            title += f"{_patch_caption(description, source)}, reliability unknown"
+        figure = grid.draw_field_grid(field, units, title, sigma, degree, reliability)
         figures[f"rf/{name}"] = _save_png(figure, folder, f"{stage}-{source}/{file.stem}")
     return figures
 
@@ -71,14 +78,21 @@ def draw_field_evolution(
     units = store.watched_units(description, stage)
     evolution = store.load_evolution(folder / "fields", name, units).select(STRIP_UNITS)
     units = evolution.units.tolist()
-    sigma, caption = description["stages"][stage]["sigma"], _patch_caption(description, source)
+    sigma, pairs = description["stages"][stage]["sigma"], evolution.pairs[-1]
+    reliability = at_end = None
+    if pairs:
+        reliability = grid.FieldReliability(evolution.reliability, pairs, description["target"])
+        at_end = reliability._replace(value=evolution.reliability[-1])
+        caption = _noise_caption(source, pairs)
+    else:
+        caption = f"{_patch_caption(description, source)}, reliability unknown"
     headings = [_checkpoint_title(checkpoint) for checkpoint in evolution.checkpoints]
     strips = sheets.draw_evolution_sheet(
-        evolution.field, units, headings, f"{stage}: {caption}", sigma, degree
+        evolution.field, units, headings, f"{stage}: {caption}", sigma, degree, reliability
     )
     radius, means = profile.radial_profile(profile.smooth_field(evolution.field[-1], sigma))
     title = f"{stage}, {headings[-1]}: {caption}"
-    lines = sheets.draw_profile_sheet(means, radius, units, title, degree)
+    lines = sheets.draw_profile_sheet(means, radius, units, title, degree, at_end)
     return {
         f"rf/{stage}/evolution": _save_png(strips, folder, f"{stage}-evolution"),
         f"rf/{stage}/profile": _save_png(lines, folder, f"{stage}-profile"),
@@ -142,7 +156,13 @@ def _save_thumbnails(crops: NDArray[np.uint8], file: Path) -> None:
 
 
 def _patch_caption(description: Mapping[str, object], source: str) -> str:
-    return f"{description['method']}, {description['patches']} {source} patches"
+    method = description.get("patch_method", description["method"])
+    return f"{method}, {description['patches']} {source} patches"
+
+
+def _noise_caption(source: str, pairs: int) -> str:
+    background = {"natural": "natural images", "grey": "grey"}[source]
+    return f"reverse correlation on {background}, {pairs:,} pairs of noise images"
 
 
 def _checkpoint_title(checkpoint: str) -> str:

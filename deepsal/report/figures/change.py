@@ -28,13 +28,23 @@ def draw_field_change(folder: Path, title: str) -> Path | None:
         return None
     first, last = (store.load_description(file) for file in (files[0], files[-1]))
     smooth = {stage: details["sigma"] for stage, details in last["stages"].items()}
-    before, after = (
-        {stage: store.load_fields(f, f"{stage}/{last['sources'][0]}").field for stage in smooth}
-        for f in (files[0], files[-1])
-    )
+    ends, source = [files[0], files[-1]], last["sources"][0]
+    fields = {
+        stage: store.load_evolution(
+            folder / "fields", f"{stage}/{source}", store.watched_units(last, stage), ends
+        )
+        for stage in smooth
+    }
+    before, after = ({stage: of.field[i] for stage, of in fields.items()} for i in (0, 1))
+    reliability = None
+    if all(of.pairs[-1] for of in fields.values()):
+        reliability = {
+            stage: grid.FieldReliability(of.reliability, of.pairs[-1], last["target"])
+            for stage, of in fields.items()
+        }
     labels = (f"epoch {first['epoch']}", f"epoch {last['epoch']}")
     units = min(MAX_UNITS, *(len(field) for field in after.values()))
-    figure = grid.draw_field_change(before, after, labels, title, smooth, units)
+    figure = grid.draw_field_change(before, after, labels, title, smooth, units, reliability)
     file = folder / "figures" / "change.png"
     with atomic.replace_file(file) as temporary:
         temporary.write_bytes(grid.png_bytes(figure))

@@ -82,18 +82,27 @@ def run_figures(folder: Path, stages: Sequence[StageFields]) -> Iterator[tuple[s
         stages: its fields.
     """
     for stage in stages:
-        fields = store.load_evolution(folder / "fields", f"{stage.name}/{stage.source}").field
+        entry = f"{stage.name}/{stage.source}"
+        fields = store.load_evolution(folder / "fields", entry, stage.units).field
+        of, strip, last_row = stage.reliability, None, None
         title = f"{stage.name}, epoch {stage.epochs[-1]}"
-        unit_grid = grid.draw_field_grid(fields[-1], stage.units, title, stage.sigma)
+        if of is not None:
+            last_row = of._replace(value=of.value[-1])
+        unit_grid = grid.draw_field_grid(
+            fields[-1], stage.units, title, stage.sigma, reliability=last_row
+        )
         yield f"{stage.name}-grid", _scale_to_paper(unit_grid)
         last = len(stage.epochs) - 1
         columns = np.linspace(0, last, min(EVOLUTION_CHECKPOINTS, last + 1)).round().astype(int)
+        if of is not None:
+            strip = of._replace(value=of.value[columns, :EVOLUTION_UNITS])
         evolution = sheets.draw_evolution_sheet(
             fields[columns, :EVOLUTION_UNITS],
             stage.units[:EVOLUTION_UNITS],
             [f"epoch {stage.epochs[column]}" for column in columns],
             stage.name,
             stage.sigma,
+            reliability=strip,
         )
         yield f"{stage.name}-evolution", _scale_to_paper(evolution)
         yield f"{stage.name}-profile", draw_radial_profiles(stage)

@@ -149,6 +149,25 @@ def stage_as_json(stage: StageFields, cell_side: int) -> dict[str, Any]:
         "size_tuning": _scaled_curves(stage.size_tuning.radius, stage.size_tuning.curves),
         "measures": {key: _json_numbers(values, 4) for key, values in stage.measures.items()},
         "patches": webp_data_uri(stage.patches) if stage.patches else None,
+        "reliability": _reliability_as_json(stage),
+    }
+
+
+def _reliability_as_json(stage: StageFields) -> dict[str, Any] | None:
+    """Return the reliability of each field, (T, U): short, in words, and whether it is faded."""
+    of = stage.reliability
+    if of is None:
+        return None
+    indices = [[(t, u) for u in range(len(stage.units))] for t in range(len(stage.epochs))]
+    warnings = [[of.warning(*at).replace("\n", " ") for at in row] for row in indices]
+    captions = [[of.caption(*at) for at in row] for row in indices]
+    return {
+        "short": [[caption.removeprefix("reliability ") for caption in row] for row in captions],
+        "words": [
+            [f"{w} ({c})" if w else c for w, c in zip(*both, strict=True)]
+            for both in zip(warnings, captions, strict=True)
+        ],
+        "faded": [[bool(warning) for warning in row] for row in warnings],
     }
 
 

@@ -7,7 +7,7 @@ import io
 import textwrap
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from deepsal.rf.measures.profile import luminance_field, smooth_field
+from deepsal.rf.measures.reliability import pairs_needed
 
 SHOWN_SHARE = 0.98
 SIGN_LEGEND = "red + / blue −"
@@ -31,6 +32,59 @@ SIGNED_COLOURS = np.rint(
 ).astype(np.uint8)
 LABEL_SIZE = 5.6
 """Font size of labels and notes, points."""
+MIN_SHOWN_RELIABILITY = 0.5
+"""Fields of a lower reliability are drawn faded, with a warning."""
+FADED_SHARE = 0.3
+"""Part of the colour that a faded tile keeps."""
+COUNTABLE_PAIRS = 10**6
+"""Larger numbers of pairs that are needed are not stated: they are not known so well."""
+
+
+class FieldReliability(NamedTuple):
+    """Reliability of the fields of a figure, and the effort for it.
+
+    value: of each tile, NaN for a unit that does not respond · pairs: of noise images · target:
+    the reliability for which the needed pairs are stated.
+    """
+
+    value: NDArray[np.float64]
+    pairs: int
+    target: float = 0.9
+
+    def caption(self, *index: int) -> str:
+        """Return the text under a tile.
+
+        >>> FieldReliability(np.array([0.934, -0.02, 0.999, np.nan]), 64).caption(0)
+        'reliability .93'
+        """
+        value = float(self.value[index])
+        if np.isnan(value):
+            return "no response"
+        return f"reliability {format_share(value)}"
+
+    def warning(self, *index: int) -> str:
+        """Return the text across a tile whose field is not reliable, else "".
+
+        >>> FieldReliability(np.array([0.2]), 512, 0.9).warning(0).splitlines()
+        ['unreliable:', '512 pairs;', 'about 18,000', 'needed']
+        """
+        value = float(self.value[index])
+        if not value < MIN_SHOWN_RELIABILITY:
+            return ""
+        needed = float(pairs_needed(np.array(value), self.pairs, self.target))
+        if needed > COUNTABLE_PAIRS:
+            return f"unreliable:\n{self.pairs:,} pairs;\nmany more\nneeded"
+        return f"unreliable:\n{self.pairs:,} pairs;\nabout {float(f'{needed:.2g}'):,.0f}\nneeded"
+
+
+def format_share(value: float) -> str:
+    """Return a number of at most 1 with two decimals, rounded down above .99.
+
+    >>> [format_share(value) for value in (0.934, -0.02, 0.999, 1.0)]
+    ['.93', '-.02', '.99', '1.00']
+    """
+    rounded = f"{min(value, 0.99) if value < 1 else value:.2f}"
+    return rounded.replace("0.", ".", 1)
 
 
 def draw_field_grid(
@@ -39,6 +93,7 @@ def draw_field_grid(
     title: str,
     smooth: float = 0.0,
     pixels_per_degree: float | None = None,
+    reliability: FieldReliability | None = None,
 ) -> Figure:
     """Draw the luminance fields of many units as one grid.
 
@@ -51,16 +106,19 @@ def draw_field_grid(
         title: method, stage, checkpoint.
         smooth: Gaussian blur before drawing, standard deviation in pixels; stated in the note.
         pixels_per_degree: of visual angle; None if unknown.
+        reliability: of the U fields, written under the panels; a field below .5 is faded. None: it
+            is unknown.
     """
     maps = smooth_field(luminance_field(field), smooth)
     side = display_side(maps)
     columns = int(np.ceil(np.sqrt(len(maps))))
     note = f"panel {side} px, each its own scale, {SIGN_LEGEND}{smoothing_note(smooth)}"
-    board = TileBoard((-(-len(maps) // columns), columns), TILE_SIDE, LABEL_HEIGHT, title, note)
+    shape, below = (-(-len(maps) // columns), columns), caption_height(reliability)
+    board = TileBoard(shape, TILE_SIDE, LABEL_HEIGHT, title, note, below=below)
     tiles = field_tiles(maps, side)
     for i, (unit, tile, dead) in enumerate(zip(units, tiles, dead_units(maps), strict=True)):
         row, column = divmod(i, columns)
-        board.place_tile(row, column, tile, "dead" if dead else "")
+        board.place_field(row, column, tile, bool(dead), reliability, i)
         board.write_text(board.left[column] + TILE_SIDE // 2, board.top[row] - 3, str(unit))
     board.draw_scale_bar(board.left[0], board.bottom + 10, side, pixels_per_degree)
     return board.to_figure()
@@ -73,6 +131,7 @@ def draw_field_change(
     title: str,
     smooth: Mapping[str, float],
     units: int = 12,
+    reliability: Mapping[str, FieldReliability] | None = None,
 ) -> Figure:
     """Draw the same units of every stage at two checkpoints, one row above the other.
 
@@ -83,23 +142,28 @@ def draw_field_change(
         title: what was trained on what.
         smooth: Gaussian blur per stage, standard deviation in pixels.
         units: number of units of each stage to draw, the first ones.
+        reliability: of the fields of each stage, (2, U), before and after; None: it is unknown.
     """
     note = f"signed fields, {SIGN_LEGEND}, each panel its own scale, smoothed by stride/4"
-    above, size = [LABEL_HEIGHT, TILE_GAP] * len(before), 72
-    board = TileBoard((2 * len(before), units), size, above, title, note, left=150)
+    above, size, below = [LABEL_HEIGHT, TILE_GAP] * len(before), 72, 0
+    if reliability is not None:
+        above, below = [TILE_GAP] * 2 * len(before), LINE_HEIGHT
+    board = TileBoard((2 * len(before), units), size, above, title, note, left=150, below=below)
     for i, stage in enumerate(before):
+        of_stage = None if reliability is None else reliability[stage]
         maps = [
             smooth_field(luminance_field(field[stage]), smooth[stage]) for field in (before, after)
         ]
         side = max(display_side(m) for m in maps)
-        for row, label, fields in zip((2 * i, 2 * i + 1), labels, maps, strict=True):
+        for time, (label, fields) in enumerate(zip(labels, maps, strict=True)):
+            row = 2 * i + time
             tiles = zip(field_tiles(fields[:units], side, size), dead_units(fields), strict=False)
             for column, (tile, dead) in enumerate(tiles):
-                board.place_tile(row, column, tile, "dead" if dead else "")
+                board.place_field(row, column, tile, bool(dead), of_stage, time, column)
             board.write_text(
                 board.left[0] - 6, board.top[row] + size // 2, label, "right", "center"
             )
-        middle = board.top[2 * i + 1] - TILE_GAP // 2
+        middle = board.top[2 * i + 1] - (TILE_GAP + below) // 2
         board.write_text(PAGE_MARGIN, middle - 18, stage, "left", "center", "black")
         board.write_text(PAGE_MARGIN, middle, f"panel {side} px", "left", "center")
         board.draw_scale_bar(PAGE_MARGIN, middle + 18, side)
@@ -119,6 +183,7 @@ class TileBoard:
         title: at the top, broken into lines if it is too long; so is the note at the bottom.
         note: the scale and the meaning of the colours.
         left: space left of the first column.
+        below: space under each row.
 
     Attributes:
         left, top: start of the columns and the rows.
@@ -133,6 +198,7 @@ class TileBoard:
         title: str,
         note: str,
         left: int = PAGE_MARGIN,
+        below: int = 0,
     ) -> None:
         rows, columns = shape
         content = left + columns * (size + TILE_GAP) - TILE_GAP + PAGE_MARGIN
@@ -142,8 +208,9 @@ class TileBoard:
         self.size = size
         self.left = [left + (width - content) // 2 + i * (size + TILE_GAP) for i in range(columns)]
         spaces = np.cumsum(np.broadcast_to(above, rows))
-        self.top = [4 + 17 * lines + int(space) + i * size for i, space in enumerate(spaces)]
-        self.bottom = self.top[-1] + size
+        start, height = 4 + 17 * lines, size + below
+        self.top = [start + int(space) + i * height for i, space in enumerate(spaces)]
+        self.bottom = self.top[-1] + size + below
         height = self.bottom + 26 + LINE_HEIGHT * foot
         self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
         self.figure.suptitle(title, fontsize=7, y=1 - 4 / height, va="top")
@@ -159,6 +226,34 @@ class TileBoard:
         if text:
             middle = self.size // 2
             self.write_text(left + middle, top + middle, text, "center", "center")
+
+    def place_field(
+        self,
+        row: int,
+        column: int,
+        tile: NDArray[np.uint8],
+        dead: bool,
+        reliability: FieldReliability | None,
+        *index: int,
+    ) -> None:
+        """Place the tile of a field, faded if it is not reliable, with its reliability under it.
+
+        Args:
+            row: of the board.
+            column: of the board.
+            tile: (size, size, 3).
+            dead: whether the unit has no field.
+            reliability: of the fields of the figure; None: it is unknown.
+            index: of this field in it.
+        """
+        if dead or reliability is None:
+            self.place_tile(row, column, tile, "dead" if dead else "")
+            return
+        if warning := reliability.warning(*index):
+            tile = (255 - FADED_SHARE * (255 - tile.astype(np.float32))).astype(np.uint8)
+        self.place_tile(row, column, tile, warning)
+        x, y = self.left[column] + self.size // 2, self.top[row] + self.size + LINE_HEIGHT - 3
+        self.write_text(x, y, reliability.caption(*index))
 
     def write_text(
         self,
@@ -189,6 +284,11 @@ class TileBoard:
         extent = (0, width, height, 0)
         self.axes.imshow(self.pixels, interpolation="none", aspect="auto", extent=extent)
         return self.figure
+
+
+def caption_height(reliability: FieldReliability | None) -> int:
+    """Return the space that a tile's reliability takes."""
+    return 0 if reliability is None else LINE_HEIGHT
 
 
 def field_tiles(

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from deepsal.rf.measures.profile import luminance_field, smooth_field
 from deepsal.rf.plot.grid import (
     DPI,
+    FADED_SHARE,
     LINE_HEIGHT,
     MISSING_GREY,
     SIGN_LEGEND,
     TILE_GAP,
     TILE_SIDE,
+    FieldReliability,
     TileBoard,
+    caption_height,
     dead_units,
     display_side,
     field_tiles,
@@ -36,6 +39,7 @@ def draw_evolution_sheet(
     title: str,
     smooth: float = 0.0,
     pixels_per_degree: float | None = None,
+    reliability: FieldReliability | None = None,
 ) -> Figure:
     """Draw the luminance fields of units (rows) through training (columns).
 
@@ -49,13 +53,19 @@ def draw_evolution_sheet(
         title: method and stage.
         smooth: Gaussian blur before drawing, standard deviation in pixels; stated in the note.
         pixels_per_degree: of visual angle; None if unknown.
+        reliability: of the fields, (T, U), written under the panels; a field below .5 is faded.
+            None: it is unknown.
     """
     maps = np.stack([smooth_field(luminance_field(field), smooth) for field in fields], 1)
     side = max(display_side(maps[:, t]) for t in range(len(fields)))
     tiles = field_tiles(maps, side, scale_axes=(1, 2, 3))
     note = f"panel {side} px, one scale per row, {SIGN_LEGEND}{smoothing_note(smooth)}"
-    dead = dead_units(maps)
-    return _draw_unit_rows(tiles, dead, units, checkpoints, title, note, side, pixels_per_degree)
+    dead, turned = dead_units(maps), None
+    if reliability is not None:
+        turned = reliability._replace(value=reliability.value.T)
+    return _draw_unit_rows(
+        tiles, dead, units, checkpoints, title, note, side, pixels_per_degree, turned
+    )
 
 
 def draw_patch_sheet(
@@ -100,6 +110,7 @@ def draw_profile_sheet(
     units: Sequence[int],
     title: str,
     pixels_per_degree: float | None = None,
+    reliability: FieldReliability | None = None,
 ) -> Figure:
     """Draw radial profiles, each divided by its largest |value|.
 
@@ -111,6 +122,8 @@ def draw_profile_sheet(
         units: U channel numbers.
         title: method, stage, checkpoint.
         pixels_per_degree: of visual angle, which adds axes in degrees; None if unknown.
+        reliability: of the U fields, written on the axes of units; a profile of a field below .5 is
+            faded. None: it is unknown.
     """
     largest = np.abs(profile).max(1, keepdims=True)
     scaled = profile / np.where(largest == 0, 1, largest)
@@ -126,8 +139,10 @@ def draw_profile_sheet(
     if panels < len(units):
         _draw_profile_quartiles(axes[0], radius, scaled)
     else:
-        for axis, unit, values in zip(axes, units, scaled, strict=True):
-            _draw_unit_profile(axis, radius, values, unit)
+        for i, (axis, unit, values) in enumerate(zip(axes, units, scaled, strict=True)):
+            caption = f"\n{reliability.caption(i)}" if reliability is not None else ""
+            faded = reliability is not None and bool(reliability.warning(i))
+            _draw_unit_profile(axis, radius, values, f"unit {unit}{caption}", faded)
     for axis in axes[-columns:]:
         axis.tick_params(labelbottom=True)
     if pixels_per_degree is not None:
@@ -149,18 +164,21 @@ def draw_profile_sheet(
 
 
 def _draw_unit_profile(
-    axis: Axes, radius: NDArray[np.float64], values: NDArray[np.float64], unit: int
+    axis: Axes, radius: NDArray[np.float64], values: NDArray[np.float64], label: str, faded: bool
 ) -> None:
-    axis.text(0.97, 0.95, f"unit {unit}", transform=axis.transAxes, ha="right", va="top", size=5.5)
+    axis.text(0.97, 0.95, label, transform=axis.transAxes, ha="right", va="top", size=5.5)
     if not np.isfinite(values).all():
         axis.set_facecolor((MISSING_GREY / 255,) * 3)
         axis.text(0.5, 0.3, "dead", transform=axis.transAxes, ha="center", size=5.5)
         return
+    strength = FADED_SHARE if faded else 1.0
+    if faded:
+        axis.text(0.5, 0.1, "unreliable", transform=axis.transAxes, ha="center", size=5.5)
     for sign, colour in ((1, POSITIVE_RED), (-1, NEGATIVE_BLUE)):
-        where = sign * values > 0
-        axis.fill_between(radius, values, where=where, interpolate=True, color=colour, linewidth=0)
+        area = axis.fill_between(radius, values, where=sign * values > 0, interpolate=True)
+        area.set(color=colour, alpha=strength, linewidth=0)
     axis.axhline(0, color="0.5", linewidth=0.6)
-    axis.plot(radius, values, color="black", linewidth=0.8)
+    axis.plot(radius, values, color="black", linewidth=0.8, alpha=strength)
 
 
 def _draw_profile_quartiles(
@@ -190,19 +208,21 @@ def _draw_unit_rows(
     note: str,
     side: int,
     pixels_per_degree: float | None,
+    reliability: FieldReliability | None = None,
 ) -> Figure:
     """Draw tiles (U, K, size, size, 3), a row per numbered unit, under headings."""
     count, columns, size = tiles.shape[:3]
     wrapped = [textwrap.wrap(heading, size // 6) for heading in headings]
     above = [LINE_HEIGHT * max(map(len, wrapped)) + 6] + [TILE_GAP] * (count - 1)
-    board = TileBoard((count, columns), size, above, title, note, left=54)
+    below = caption_height(reliability)
+    board = TileBoard((count, columns), size, above, title, note, left=54, below=below)
     for row, unit in zip(range(count), units, strict=True):
         board.write_text(
             board.left[0] - 6, board.top[row] + size // 2, str(unit), "right", "center"
         )
         for column in range(columns):
-            text = "dead" if dead[row, column] else ""
-            board.place_tile(row, column, tiles[row, column], text)
+            tile, without = tiles[row, column], bool(dead[row, column])
+            board.place_field(row, column, tile, without, reliability, row, column)
     for left, lines in zip(board.left, wrapped, strict=True):
         for i, line in enumerate(reversed(lines)):
             board.write_text(left + size // 2, board.top[0] - 4 - LINE_HEIGHT * i, line)

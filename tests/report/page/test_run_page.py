@@ -6,7 +6,7 @@ import pytest
 
 from deepsal.report.page import run_page
 from deepsal.runs import score_files
-from tests.report.support import HOSTILE_NAME, write_run
+from tests.report.support import HOSTILE_NAME, write_noise_checkpoints, write_run
 
 
 def test_one_file_shows_everything_and_asks_for_nothing(tmp_path: Path) -> None:
@@ -88,3 +88,22 @@ def test_baselines_scored_alike_are_rows_below_the_run(tmp_path: Path) -> None:
     assert "AUC-Borji" not in text, "nobody was scored by it"
     with pytest.raises(ValueError, match="b was not scored as"):
         run_page.write_run_page(folder, [tmp_path / "runs" / "b"])
+
+
+def test_fields_measured_with_noise_have_their_reliability(tmp_path: Path) -> None:
+    write_noise_checkpoints(tmp_path)
+    text = run_page.write_run_page(tmp_path).read_text()
+    section = text.split('id="fields"')[1].split("</section>")[0]
+    assert "noise on natural images" in section
+    assert "A field below .5 is faded" in section
+    assert "not reliable from conv3 on" not in section
+    assert "512 pairs of noise images" in section
+    match = re.search(r'id="data">(.*?)</script>', text, re.S)
+    assert match
+    (stage,) = json.loads(match.group(1))["stages"]
+    assert stage["units"] == [0, 1, 2, 3], "the watched ones"
+    of = stage["reliability"]
+    assert of["short"] == [[".97", ".80", ".40", "-.02"]] * 2
+    assert of["faded"] == [[False, False, True, True]] * 2
+    assert of["words"][0][2] == "unreliable: 512 pairs; about 6,900 needed (reliability .40)"
+    assert stage["measures"]["reliability"][1] == [0.97, 0.8, 0.4, -0.02]

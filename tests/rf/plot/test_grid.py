@@ -9,10 +9,12 @@ from scipy.ndimage import find_objects, gaussian_filter, label
 
 from deepsal.rf.plot.grid import (
     DPI,
+    FADED_SHARE,
     LABEL_HEIGHT,
     MISSING_GREY,
     SIGNED_COLOURS,
     TILE_SIDE,
+    FieldReliability,
     display_side,
     draw_field_change,
     draw_field_grid,
@@ -247,3 +249,23 @@ def test_a_change_has_a_bar_per_stage() -> None:
     )
     lengths = [right - left for _, _, left, right in boxes(of(0, picture(figure)))]
     assert lengths == [round(2 / 7 * 72), round(10 / 41 * 72)]
+
+
+def test_reliability_is_under_each_field_and_an_unreliable_one_is_faded() -> None:
+    fields = np.repeat(spot(), 4, 0)
+    fields[3] = 0
+    reliability = FieldReliability(np.array([0.97, 0.2, -0.1, np.nan]), pairs=512, target=0.9)
+    figure = draw_field_grid(fields, [0, 1, 2, 3], "conv4", reliability=reliability)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    for words in (
+        "reliability .97",
+        "unreliable:\n512 pairs;\nabout 18,000\nneeded",
+        "unreliable:\n512 pairs;\nmany more\nneeded",
+        "reliability -.10",
+        "no response",
+    ):
+        assert texts.count(words) == 1
+    seen = np.asarray(figure.axes[0].images[0].get_array())
+    faded = (255 - FADED_SHARE * (255 - RED.astype(np.float32))).astype(np.uint8)
+    assert len(boxes(of(RED, seen))) == 1
+    assert len(boxes(of(faded, seen))) == 2

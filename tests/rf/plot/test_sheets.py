@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from deepsal.rf.plot import sheets
-from deepsal.rf.plot.grid import MISSING_GREY, SIGNED_COLOURS, TILE_SIDE
+from deepsal.rf.plot.grid import MISSING_GREY, SIGNED_COLOURS, TILE_SIDE, FieldReliability
 from tests.rf.plot.support import labels, picture, sheet_tiles
 
 RED, WHITE = SIGNED_COLOURS[254], SIGNED_COLOURS[127]
@@ -216,3 +216,27 @@ def test_all_dead_is_said() -> None:
     figure = sheets.draw_profile_sheet(np.full((20, 9), np.nan), RADIUS, list(range(20)), "conv1")
     assert [text.get_text() for text in figure.axes[0].texts] == ["all dead"]
     picture(figure)
+
+
+def test_reliability_is_stated_for_every_checkpoint_and_profile() -> None:
+    reliability = FieldReliability(np.array([[0.9], [0.1]]), pairs=64, target=0.9)
+    fields = growing(np.ones((2, 1), np.float32))
+    figure = sheets.draw_evolution_sheet(
+        fields, [3], ["epoch 0", "epoch 2"], "conv1", reliability=reliability
+    )
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    for words in (
+        "reliability .90",
+        "reliability .10",
+        "unreliable:\n64 pairs;\nabout 5,200\nneeded",
+    ):
+        assert texts.count(words) == 1
+    lines = sheets.draw_profile_sheet(
+        np.repeat(DOG[None], 2, 0),
+        RADIUS,
+        [3, 5],
+        "conv1",
+        reliability=reliability._replace(value=np.array([0.9, 0.1])),
+    )
+    texts = [text.get_text() for axis in lines.axes for text in axis.texts]
+    assert texts == ["unit 3\nreliability .90", "unit 5\nreliability .10", "unreliable"]

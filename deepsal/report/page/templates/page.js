@@ -16,10 +16,11 @@ function paint(canvas, stage, unit, checkpoint) {
   const image = pixels(stage, checkpoint, unit), d = image.data;
   const largest = Math.max(...of.peak.map((row) => row[unit] ?? 0), 1e-30);
   const gain = state.shared ? (peak ?? 0) / largest : 1;
+  const strength = of.reliability?.faded[checkpoint][unit] ? 0.3 : 1;
   for (let i = 0; i < d.length; i += 4) {
     const c = peak === null ? dead : null;
     const at3 = 3 * Math.round(127 + gain * Math.max(-127, Math.min(127, d[i] - 128)));
-    for (let j = 0; j < 3; j++) d[i + j] = c ? c[j] : data.colours[at3 + j];
+    for (let j = 0; j < 3; j++) d[i + j] = c ? c[j] : 255 - strength * (255 - data.colours[at3 + j]);
     d[i + 3] = 255;
   }
   if (canvas.width !== of.cell) canvas.width = canvas.height = of.cell;
@@ -38,6 +39,10 @@ function show(checkpoint, announce) {
   for (const button of document.querySelectorAll(".unit")) {
     const { stage, unit } = button.dataset;
     paint(button.firstElementChild, +stage, +unit, state.now);
+    const { units, reliability } = data.stages[stage];
+    if (!reliability) continue;
+    button.lastElementChild.textContent = `${units[unit]} · ${reliability.short[state.now][unit]}`;
+    button.setAttribute("aria-label", `${data.stages[stage].name}, unit ${units[unit]}, ${reliability.words[state.now][unit]}`);
   }
   const epoch = +name.split(" ")[1];
   for (const chart of document.querySelectorAll("[data-scale]")) {
@@ -124,6 +129,10 @@ function drawPatches(of, unit) {
   canvas.setAttribute("aria-label", `the ${Math.round(canvas.width / side)} image patches with the strongest responses of unit ${of.units[unit]}`);
 }
 
+function reliabilityWords(of, unit, checkpoint) {
+  return of.reliability ? of.reliability.words[checkpoint][unit] : "reliability unknown";
+}
+
 function fill() {
   const { stage, unit } = state.open, of = data.stages[stage], name = `${of.name}, unit ${of.units[unit]}`;
   at("panel-h").textContent = name;
@@ -132,7 +141,7 @@ function fill() {
   at("large").setAttribute("aria-label", `receptive field of ${name}, ${data.checkpoints[state.now]}`);
   at("then").setAttribute("aria-label", `receptive field of ${name}, ${data.checkpoints[0]}`);
   at("large-note").textContent = of.peak[state.now][unit] === null ? "Dead: no patch excites this unit."
-    : `${of.side} × ${of.side} px of the image, ${state.shared ? "one scale through training" : "each field has its own scale"}.`;
+    : `${of.side} × ${of.side} px of the image, ${state.shared ? "one scale through training" : "each field has its own scale"}. Now: ${reliabilityWords(of, unit, state.now)}. Before: ${reliabilityWords(of, unit, 0)}.`;
   drawCurve("profile", of.profile, unit, "distance from the centre, px", false);
   drawCurve("sizes", of.size_tuning, unit, "radius of a disk on grey, px", true);
   drawMeasures(of, unit);
