@@ -52,6 +52,7 @@ def draw_field_grids(
             of_units = of_stage.select(units).reliability
             reliability = grid.FieldReliability(of_units, of_stage.pairs, description["target"])
             title += _noise_caption(source, of_stage.pairs)
+            title += "" if of_stage.whole else ", the part of the field in a window"
         else:
             title += f"{_patch_caption(description, source)}, reliability unknown"
         figure = grid.draw_field_grid(field, units, title, sigma, degree, reliability)

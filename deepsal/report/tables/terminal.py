@@ -113,6 +113,7 @@ def field_table(folder: Path) -> Table | None:
         if measured
         else "Fields from conv3 on are not reliable: see README.md",
         caption_justify="left",
+        pad_edge=False,
     )
     columns = ["stage", "units", *(["reliability"] if measured else [])]
     columns += ["correlation with epoch 0", "extent (px)"]

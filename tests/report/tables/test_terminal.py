@@ -66,7 +66,10 @@ def test_a_search_for_targets_has_a_table_of_its_own(tmp_path: Path) -> None:
 def test_reliability_is_a_column_where_it_is_known(tmp_path: Path) -> None:
     write_noise_checkpoints(tmp_path)
     text = printed(tmp_path)
-    for words in ("on natural images, epoch 0 → 6", "reliability", "0.60", "–", "dead", "below .3"):
+    for words in (
+        *("on natural images, epoch 0 → 6", "reliability", "correlation with epoch 0"),
+        *("0.60", "–", "dead", "below .3"),
+    ):
         assert words in text
     assert "see README.md" not in text
     assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 80
