@@ -72,7 +72,7 @@ def main() -> None:
     tables = {part: arguments.to / f"{part}.csv" for part in PARTS}
     if {*arguments.part} & {*PARTS}:
         network = build_backbone("tf_efficientnet_lite0", "efficientnet_lite0").eval()
-        splits = SaliencyDataModule(osie(arguments.data), SIZE).images
+        splits = SaliencyDataModule(osie(arguments.data), SIZE, flip=0).images
         samples = [splits[split] for split in ("train", "val")]
         images = torch.stack([part[i].image for part in samples for i in range(len(part))])
     for part in [part for part in PARTS if part in arguments.part]:

@@ -40,7 +40,7 @@ def run(only: str) -> Iterator[Row]:
 def _images(size: tuple[int, int]) -> Tensor:
     data_dir = os.environ.get("DEEPSAL_DATA")
     data = osie(data_dir) if data_dir else popout_dataset((IMAGE_COUNT, 0, 0), size=size)
-    samples = SaliencyDataModule(data, size).images["train"]
+    samples = SaliencyDataModule(data, size, flip=0).images["train"]
     return torch.stack([samples[i].image for i in range(IMAGE_COUNT)])
 
 
