@@ -33,9 +33,9 @@ DISPLAY_METHODS = {"wrapped": render_wrapped, "clipped": render_clipped, "scaled
 def main() -> None:
     """Read the two networks, measure their patterns and draw them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--before", required=True)
-    parser.add_argument("--after", type=Path, required=True)
-    parser.add_argument("--to", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--before", required=True, help="weights before tuning: a file")
+    parser.add_argument("--after", type=Path, required=True, help="a checkpoint after tuning")
+    parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
     arguments = parser.parse_args()
     before = build_backbone("vgg16", arguments.before).eval()
     after = backbone_from_checkpoint(before, arguments.after)

@@ -73,8 +73,8 @@ def draw_study(table: pd.DataFrame) -> Figure:
 def main() -> None:
     """Collect the table, draw the figure and write both."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path, help="the study's folder of runs")
-    parser.add_argument("--to", type=Path, default=Path(__file__).parent)
+    parser.add_argument("runs", type=Path, help="folder of the study, with its run folders")
+    parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
     arguments = parser.parse_args()
     table = collect_study_table(arguments.runs)
     arguments.to.mkdir(parents=True, exist_ok=True)

@@ -69,9 +69,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("data_dir", type=Path)
-    parser.add_argument("--to", type=Path, default=Path(__file__).parent)
+    parser.add_argument("runs", type=Path, help="folder of the study, with its run folders")
+    parser.add_argument("data_dir", type=Path, help="folder that holds osie/")
+    parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
     arguments = parser.parse_args()
     network = build_backbone("efficientnet_lite0", "efficientnet_lite0", "tf_efficientnet_lite0")
     start = {key: value.clone() for key, value in network.state_dict().items()}

@@ -33,8 +33,8 @@ NOISE_GRAINS = (0.0, 1.5)
 def main() -> None:
     """Measure all shapes, write the table and the figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--units", type=int, default=60)
-    parser.add_argument("--to", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--units", type=int, default=60, help="per cell")
+    parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
     arguments = parser.parse_args()
     table = pd.DataFrame(recovery_rows(arguments.units))
     table.to_csv(arguments.to / "expected.csv", index=False, float_format="%.4g")

@@ -23,9 +23,10 @@ from deepsal.runs.claims import ClaimEvaluation
 def main() -> None:
     """Decide the claims on the runs of a study, print the table and write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("study", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--to", type=Path, default=Path(__file__).parent / "expected.csv")
+    parser.add_argument("study", type=Path, help="folder of the study, with its run folders")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds osie/")
+    default = Path(__file__).parent / "expected.csv"
+    parser.add_argument("--to", type=Path, default=default, help="output file (.csv)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     jobs = sorted(file.parent.parent for file in arguments.study.glob("*/checkpoints/best.ckpt"))

@@ -31,8 +31,9 @@ WINDOW_SIDE = 129
 def main() -> None:
     """Measure EfficientNet-Lite0 with ImageNet weights on validation images of OSIE."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--to", type=Path, default=Path(__file__).parent / "reliability.csv")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds osie/")
+    default = Path(__file__).parent / "reliability.csv"
+    parser.add_argument("--to", type=Path, default=default, help="output file (.csv)")
     arguments = parser.parse_args()
     network = build_backbone("tf_efficientnet_lite0", "efficientnet_lite0").eval()
     samples = SaliencyDataModule(osie(arguments.data)).images["val"]
