@@ -105,7 +105,7 @@ def shaded_tables(runs: Sequence[RunSummary], labels: Sequence[str]) -> list[Sha
             if measure in run.fields
         ]
         title = f"{label[:1].upper()}{label[1:]}, median over units at the end"
-        tables.append(_shade_table(title, "run, by backbone and depth", stages, cells))
+        tables.append(_shade_table(title, "run", stages, cells))
     return [table for table in tables if any(cell for _, row in table.rows for cell in row)]
 
 
