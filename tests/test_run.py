@@ -149,9 +149,9 @@ def test_a_verdict_on_a_run_is_the_same_after_it_and_later(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["rf.stages=[conv8]"], r"rf.stages has \['conv8'\]; the choices are"),
+        (["rf.stages=[conv8]"], r"rf\.stages: conv8 is none of conv1, conv2"),
         (["metric=val/bleu"], r"the choices are \['val/loss'"),
-        (["do=[train]"], r"the steps are \['fit', 'test', 'claims', 'export'\]"),
+        (["do=[train]"], "the choices are fit, test, claims, export"),
         (["backbone.weights=missing.pth"], "missing.pth does not exist"),
         (["ckpt=missing.ckpt"], "missing.ckpt"),
     ],

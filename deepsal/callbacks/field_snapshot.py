@@ -86,7 +86,8 @@ class WatchOptions:
         ):
             if unknown := [value for value in values if value not in choices]:
                 at = f" with rf.method={self.method}" if option == "sources" else ""
-                raise ValueError(f"rf.{option} has {unknown}; the choices{at} are {list(choices)}")
+                names = ", ".join(map(str, unknown))
+                raise ValueError(f"rf.{option}{at}: {names} is none of {', '.join(choices)}")
         if noise and self.all_sources[0] not in noise:
             raise ValueError(
                 f"rf.sources={self.all_sources} with rf.method={self.method} must start with one "

@@ -49,7 +49,10 @@ def timm_stages(network: nn.Module, ends: Sequence[str], name: str) -> list[nn.M
     if len(cuts) == 4:
         cuts = [cuts[0] - 1, *cuts]
     if len(cuts) != 5 or cuts != sorted({*cuts} - {0}):
-        raise ValueError(f"{name} cannot be cut into conv1 … conv5: timm names the ends {ends}")
+        raise ValueError(
+            f"{name} cannot be cut into conv1 … conv5: it must be a chain of stages, each "
+            f"with half the resolution of the last; timm lists the stages {ends}"
+        )
     modules = [module for _, module in chain]
     starts = (0, *cuts[:-1])
     stages: list[nn.Module] = [

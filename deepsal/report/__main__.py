@@ -118,6 +118,8 @@ def main(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] not in commands and (folder := Path(arguments[0])).is_dir():
         arguments = ["page" if run_folders.is_run_folder(folder) else "sweep", *arguments]
     try:
+        if arguments and arguments[0] not in commands and "/" in arguments[0]:
+            raise FileNotFoundError(f"{arguments[0]} is no folder")
         app([*arguments], prog_name="python -m deepsal.report")
     except SystemExit as end:
         return int(end.code or 0)

@@ -65,7 +65,9 @@ def resume_point(folder: Path, overrides: Sequence[str] = ()) -> ResumePoint | N
         raise ValueError(f"a resumed run keeps its configuration; leave out {' '.join(overrides)}")
     file = folder / "config.yaml"
     if not file.is_file():
-        raise FileNotFoundError(f"resume={folder}: no config.yaml there; give a run's folder")
+        raise FileNotFoundError(
+            f"resume={folder}: not a run folder (it has no config.yaml); set resume=RUN_FOLDER"
+        )
     config = read_config(file)
     if run_folder.outcome_if_done(folder, file.read_text()):
         print(f"{folder} is done already")  # noqa: T201

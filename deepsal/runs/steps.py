@@ -63,10 +63,13 @@ def prepare_run(steps: Sequence[str], seed: int) -> None:
     """Check the steps, silence Lightning's notes, and seed every generator.
 
     Raises:
-        ValueError: an unknown step; the message lists the choices.
+        ValueError: an unknown step, or steps that are not a list.
     """
+    if isinstance(steps, str):
+        raise ValueError(f"do={steps} is not a list; set do=[{steps}]")
     if unknown := [step for step in steps if step not in RUN_STEPS]:
-        raise ValueError(f"do={unknown}: the steps are {list(RUN_STEPS)}")
+        choices = ", ".join(RUN_STEPS)
+        raise ValueError(f"do=[{', '.join(unknown)}]: no such step; the choices are {choices}")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     pl.seed_everything(seed, workers=True, verbose=False)

@@ -38,7 +38,8 @@ def allowed_targets(node: Any, path: str) -> Any:
         ImportError: a package that a target imports is not installed.
     """
     if node == "???":
-        raise ValueError(f"{path} is missing; set {path}=VALUE")
+        option = path.removeprefix("task.") if path.startswith("task.network.") else path
+        raise ValueError(f"{option} is missing; set {option}=VALUE")
     if isinstance(node, list):
         return [allowed_targets(value, f"{path}[{i}]") for i, value in enumerate(node)]
     if not isinstance(node, dict):

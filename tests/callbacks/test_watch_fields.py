@@ -258,7 +258,7 @@ def test_a_sanity_check_before_the_training_is_not_watched(tmp_path: Path) -> No
     [
         ({"stages": ["conv7"]}, r"rf.stages.*conv7.*conv1"),
         ({"sources": ["bottomk"]}, r"rf.sources.*bottomk.*strongest"),
-        ({"sources": ["natural"]}, r"natural.*rf.method=gradient.*centred"),
+        ({"sources": ["natural"]}, r"rf.method=gradient.*natural.*centred"),
         (
             {"method": "reverse_correlation", "sources": ["centred"]},
             r"must start with.*natural.*rf.method=gradient",

@@ -49,4 +49,4 @@ def test_plain_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
     first, second, third = capsys.readouterr().err.splitlines()
     assert first == "ValueError: rf.units=99"
     assert second.endswith("keeps its configuration; leave out seed=1")
-    assert third.endswith("no config.yaml there; give a run's folder")
+    assert third.endswith("not a run folder (it has no config.yaml); set resume=RUN_FOLDER")

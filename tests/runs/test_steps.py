@@ -8,7 +8,7 @@ from deepsal.runs import steps
 
 def test_an_unknown_step_lists_the_choices_before_anything_is_seeded() -> None:
     torch.manual_seed(1)
-    with pytest.raises(ValueError, match=r"\['train'\]: the steps are \['fit', 'test'"):
+    with pytest.raises(ValueError, match=r"\[train\]: no such step; the choices are fit, test"):
         steps.prepare_run(["fit", "train"], 0)
     assert torch.initial_seed() == 1
 
@@ -37,3 +37,8 @@ def test_begin_silences_lightnings_notes_but_not_its_warnings() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.INFO)
     steps.prepare_run([], 0)
     assert logger.getEffectiveLevel() == logging.WARNING
+
+
+def test_a_step_that_is_not_in_a_list_is_an_error_with_the_option_to_set() -> None:
+    with pytest.raises(ValueError, match=r"do=claims is not a list; set do=\[claims\]"):
+        steps.prepare_run("claims", 0)
