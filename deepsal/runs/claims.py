@@ -110,8 +110,8 @@ def verdict_table(rows: Sequence[ClaimRow]) -> Table:
     table = Table(title="The claims", box=SIMPLE, title_style="bold", title_justify="left")
     table.padding = 0
     table.pad_edge = False
-    for column in ("", "stage", "measure", "[95 %]", "n", "against", ""):
-        right = column in ("[95 %]", "n")
+    for column in ("", "stage", "measure", "effect [95 %]", "n", "against", ""):
+        right = column in ("effect [95 %]", "n")
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
     for row in (row for row in rows if row.reference or row.outcome):
         reference = f"{row.reference_estimate:.2f} {row.reference}" if row.reference else ""
