@@ -18,7 +18,7 @@ from tests.bench import fields
 from tests.bench.harness import ROOT
 from tests.bench.pipeline import Size, pipeline_rate, step_rate
 
-SHARE = re.compile(r"receptive fields took (\d+) s, (\d+) % of the training's time")
+SHARE = re.compile(r"receptive fields took (\d+) s, (\d+) % of the training time")
 
 
 LONGEST = 240

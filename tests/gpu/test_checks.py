@@ -59,7 +59,7 @@ def test_a_training_without_fields_is_a_failed_check(
 ) -> None:
     for said, passed in (
         ("", False),
-        ("receptive fields took 5 s, 20 % of the training's time", True),
+        ("receptive fields took 5 s, 20 % of the training time", True),
     ):
         done = subprocess.CompletedProcess([], 0, said, "")
         monkeypatch.setattr(checks_of_gpu, "run", lambda *given, done=done: done)
