@@ -38,7 +38,7 @@ def print_summary(folder: Path, console: Console | None = None) -> None:
     if (folder / "scores.json").is_file():
         console.print(score_table(folder))
         if set(TARGET_SCORES) & set(score_files.read_scores(folder)["scores"]["run"]):
-            console.print(score_table(folder, TARGET_SCORES, "Search for the target"))
+            console.print(score_table(folder, TARGET_SCORES, "Search for the target, same images"))
     if table := field_table(folder):
         console.print(table)
     console.print(f"Everything is in {folder}", soft_wrap=True)
@@ -47,12 +47,12 @@ def print_summary(folder: Path, console: Console | None = None) -> None:
             console.print(f"  {output:17} {name}")
 
 
-def score_table(
-    folder: Path, entries: Mapping[str, ScoreEntry] = SCORES, title: str = "Test scores"
-) -> Table:
+def score_table(folder: Path, entries: Mapping[str, ScoreEntry] = SCORES, title: str = "") -> Table:
     """Return the mean scores of a run and its baselines, ± half a 95 % interval over images."""
     summary = score_files.read_scores(folder)
-    title = f"{title}, {summary['dataset']}, {summary['images']} images at their own size"
+    title = title or (
+        f"Test scores, {summary['dataset']}, {summary['images']} images at their own size"
+    )
     table = Table(title=title, box=SIMPLE, title_style="bold", title_justify="left", pad_edge=False)
     table.add_column("")
     table.padding = (0, 0, 0, 1)
