@@ -99,8 +99,8 @@ def workspace_command(
     ] = [*STAGES],  # noqa: B006  typer reads the default and does not change it
     sources: Annotated[
         list[str],
-        typer.Option(help="A patch source that the runs watch. Repeat for more."),
-    ] = [*wandb_workspace.PATCH_SOURCES],  # noqa: B006
+        typer.Option(help="A kind of fields that the runs watch (rf.sources). Repeat for more."),
+    ] = [*wandb_workspace.FIELD_SOURCES],  # noqa: B006
 ) -> None:
     """Create a W&B dashboard; needs the extra dashboard and a W&B login."""
     workspace = wandb_workspace.build_workspace(project, entity, stages, sources)

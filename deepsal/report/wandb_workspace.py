@@ -5,7 +5,7 @@ from typing import Any
 
 from deepsal.vocabulary import MEASURES, STAGES
 
-PATCH_SOURCES = ("centred", "strongest")
+FIELD_SOURCES = ("natural", "grey", "strongest")
 NOISE_SOURCES = {"natural": "noise on images", "grey": "noise on grey"}
 """Sources that are measured with noise, and titles of their panels."""
 TRAINING_KEYS = {
@@ -25,7 +25,7 @@ def build_workspace(
     project: str,
     entity: str,
     stages: Sequence[str] = STAGES,
-    sources: Sequence[str] = PATCH_SOURCES,
+    sources: Sequence[str] = FIELD_SOURCES,
     name: str = "deepsal",
 ) -> Any:
     """Return the dashboard of a project, unsaved; its panels show what `rf=standard` logs.
@@ -37,7 +37,7 @@ def build_workspace(
         project: W&B project.
         entity: W&B user or team.
         stages: stages that the runs watch.
-        sources: patch sources that the runs watch; `strongest` adds panels of the strongest
+        sources: kinds of fields that the runs watch; `strongest` adds panels of the strongest
             patches and of dead units.
         name: of the saved view.
 

@@ -1,11 +1,12 @@
 """Measure the reliability of reverse correlation, side by side with gradients.
 
-python experiments/reliability/measure.py --data FOLDER [--part PART …]
+python experiments/reliability/measure.py --data FOLDER [--part PART …] [--vgg16 FILE --to FOLDER]
 
-EfficientNet-Lite0 with ImageNet weights, OSIE at 192x256. Each part writes one table, PART.csv:
-`reach` (default search until a target), `curve` (reliability against pairs), `gradients` and
-`amplitude` (mean gradients, and reverse correlation against them), `retest` (measures of fields
-from two seeds). The figure needs `curve` and `amplitude`. Times are of the process's CPU.
+EfficientNet-Lite0 with ImageNet weights, or VGG16 with those of a file; OSIE at 192x256. Each part
+writes one table, PART.csv: `reach` (default search until a target), `curve` (reliability against
+pairs), `gradients` and `amplitude` (mean gradients, and reverse correlation against them), `retest`
+(measures of fields from two seeds). The figure needs `curve` and `amplitude`. Times are of the
+process's CPU.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import STAGES, build_backbone
 from deepsal.rf import fit_field_models, map_receptive_fields, measure_geometry
+from deepsal.rf.mapping.cell_noise import cell_sizes
 from deepsal.rf.mapping.field_sampling import field_sampling
 from deepsal.rf.mapping.reverse_correlation import (
     GREY_AMPLITUDE,
@@ -66,12 +68,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--part", nargs="+", default=[*PARTS, "figure"])
+    parser.add_argument(
+        "--vgg16", metavar="FILE", help="weights; for the parts reach and amplitude"
+    )
     parser.add_argument("--to", type=Path, default=Path(__file__).parent)
     parser.add_argument("--figure", type=Path, default=FIGURE)
     arguments = parser.parse_args()
     tables = {part: arguments.to / f"{part}.csv" for part in PARTS}
     if {*arguments.part} & {*PARTS}:
-        network = build_backbone("tf_efficientnet_lite0", "efficientnet_lite0").eval()
+        if arguments.vgg16:
+            network = build_backbone("vgg16", arguments.vgg16).eval()
+        else:
+            network = build_backbone("tf_efficientnet_lite0", "efficientnet_lite0").eval()
         splits = SaliencyDataModule(osie(arguments.data), SIZE, flip=0).images
         samples = [splits[split] for split in ("train", "val")]
         images = torch.stack([part[i].image for part in samples for i in range(len(part))])
@@ -155,7 +163,8 @@ def curve_rows(network: nn.Module, images: Tensor) -> Iterator[dict[str, Any]]:
 def gradient_rows(network: nn.Module, images: Tensor) -> Iterator[dict[str, Any]]:
     """Yield the reliability and the price of mean gradients, averaged over the noise's cells."""
     for layer in STAGES:
-        like = _measure(network, layer, images, IMAGE_AMPLITUDE, BLOCKS)
+        cell = CELLS["images"][layer]
+        like = _measure(network, layer, images, IMAGE_AMPLITUDE, BLOCKS, cell)
         patches = GRADIENT_PATCHES[layer]
         blocks, seconds = _gradient_blocks(network, layer, like, images)
         reliability = float(np.nanmedian(split_half_reliability(blocks)))
@@ -174,9 +183,9 @@ def gradient_rows(network: nn.Module, images: Tensor) -> Iterator[dict[str, Any]
 def amplitude_rows(network: nn.Module, images: Tensor) -> Iterator[dict[str, Any]]:
     """Yield the agreement of reverse correlation with mean gradients on other images."""
     for layer, pairs in AMPLITUDE_PAIRS.items():
-        gradient = None
+        gradient, cell = None, cell_sizes(measure_geometry(network, layer), SIZE)[0]
         for amplitude in AMPLITUDES:
-            fields = _measure(network, layer, images, amplitude, pairs)
+            fields = _measure(network, layer, images, amplitude, pairs, cell)
             if gradient is None:
                 gradient, _ = _gradient_blocks(network, layer, fields, images)
             blocks = fields.blocks[:, : gradient.shape[1]]
@@ -357,7 +366,7 @@ def _gradient_blocks(
 
 
 def _measure(
-    network: nn.Module, layer: str, images: Tensor, amplitude: float, pairs: int
+    network: nn.Module, layer: str, images: Tensor, amplitude: float, pairs: int, cell: int
 ) -> NoiseFields:
     return reverse_correlation(
         network,
@@ -367,7 +376,7 @@ def _measure(
         amplitude=amplitude,
         target=UNREACHABLE,
         pairs=pairs,
-        cells={layer: [CELLS["images"][layer]]},
+        cells={layer: [cell]},
     )[layer]
 
 

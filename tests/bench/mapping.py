@@ -24,7 +24,7 @@ TARGET = 0.9
 IMAGE_COUNT = 344
 GRADIENTS = {"conv2": (24, 128), "conv3": (40, 128), "conv4": (8, 64)}
 """Units and patches per unit of our gradients; what all units need is extrapolated."""
-WHITE_NOISE_PATCHES = {"conv2": 64, "conv3": 64, "conv4": 32}
+WHITE_NOISE_PATCHES = {"conv2": 64, "conv3": 64, "conv4": 16}
 LOOPED_UNITS, LOOPED_PATCHES = 4, 8
 
 
