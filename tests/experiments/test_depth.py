@@ -23,8 +23,8 @@ def test_the_tiny_study_runs_and_becomes_a_table_and_a_figure(tmp_path: Path) ->
     table = pd.read_csv(tmp_path / "expected.csv")
     assert table["depth"].tolist() == ["none", "all"]
     frozen, tuned = table.to_dict("records")
-    assert frozen["conv5"] == 1
-    assert tuned["conv5"] < 1
+    assert frozen["conv2"] == 1
+    assert tuned["conv2"] < 1
     with Image.open(tmp_path / "figure.png") as picture:
         assert picture.size[0] > 1000
 
