@@ -1,6 +1,6 @@
 """Page of a run: one HTML file with all results, which needs no server and no network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from deepsal.rf.claims.rules import CLAIM_STATEMENTS
 from deepsal.rf.claims.verdict import WITHDRAWAL_NOTE
 from deepsal.rf.plot.grid import SIGNED_COLOURS
 from deepsal.runs import score_files
-from deepsal.vocabulary import MEASURES, SCORES, TARGET_SCORES
+from deepsal.vocabulary import MEASURES, SCORES, TARGET_SCORES, ScoreEntry
 
 MAX_PAGE_BYTES = 8 * 10**6
 """Largest size of a page; the pictures of units shrink until it fits."""
@@ -61,11 +61,7 @@ def write_run_page(folder: Path, baseline_runs: Sequence[Path] = ()) -> Path:
     parts = {
         "header": read_header(folder),
         "scores": summary,
-        "score_entries": {
-            score: entry
-            for score, entry in {**SCORES, **TARGET_SCORES}.items()
-            if summary and score in summary["scores"]["run"]
-        },
+        "score_tables": _score_tables(summary["scores"]["run"]) if summary else {},
         "curves": training_charts(folder),
         "gallery": read_gallery(folder),
         "verdict": read_json(folder / "verdict.json").get("rows", []),
@@ -80,6 +76,13 @@ def write_run_page(folder: Path, baseline_runs: Sequence[Path] = ()) -> Path:
         if len(text.encode()) <= MAX_PAGE_BYTES:
             break
     return atomic.write_text(folder / "report.html", text)
+
+
+def _score_tables(run: Mapping[str, Any]) -> dict[str, dict[str, ScoreEntry]]:
+    """Return the scores of a run, per table and title."""
+    tables = {"of the prediction": SCORES, "of the search for the target": TARGET_SCORES}
+    present = {t: {k: v for k, v in entries.items() if k in run} for t, entries in tables.items()}
+    return {title: entries for title, entries in present.items() if entries}
 
 
 def baseline_scores(folder: Path, baseline_runs: Sequence[Path] = ()) -> dict[str, Any]:
