@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import torch
 
-from deepsal.data import SaliencyDataset, osie, popout_dataset
+from deepsal.data import SaliencyDataModule, SaliencyDataset, osie, popout_dataset
+from deepsal.models import STAGES, build_backbone
+from deepsal.rf import reverse_correlation
 from tests.bench import fields
 from tests.bench.harness import ROOT
 from tests.bench.pipeline import Size, pipeline_rate, step_rate
@@ -54,8 +56,9 @@ class Setting(NamedTuple):
 
     options: of all runs · watching: of those that extract fields · data: of the watched training ·
     pipelines: backbone, size and batch of `images` images, with the share of the step's rate that
-    is good enough, percent · bars: rows of `tests.bench.fields`, with the ratio that is good
-    enough · watching_bar: the fields' share of a training that is good enough, percent.
+    is good enough, percent · noise: backbone, weights, size and pairs of the reverse correlation ·
+    bars: rows of `tests.bench.fields`, with the ratio that is good enough · watching_bar: the
+    fields' share of a training that is good enough, percent.
     """
 
     device: str
@@ -63,6 +66,7 @@ class Setting(NamedTuple):
     watching: list[str]
     data: list[str]
     pipelines: list[tuple[str, Size, int]]
+    noise: tuple[str, str | None, Size, int]
     images: int
     pipeline_bar: float
     bars: Mapping[str, float]
@@ -85,7 +89,8 @@ def on_gpu() -> Setting:
     arrays = ["data=popout", "data.dataset.images=[500,100,100]"]
     data = ["data=osie"] if os.environ.get("DEEPSAL_DATA") else arrays
     pipelines = [("vgg16", (480, 640), 16), ("tf_efficientnet_lite0", (480, 640), 32)]
-    return Setting("cuda", [], [], data, pipelines, 480, 85.0, BARS, 25.0)
+    noise = ("tf_efficientnet_lite0", "efficientnet_lite0", (480, 640), 2048)
+    return Setting("cuda", [], [], data, pipelines, noise, 480, 85.0, BARS, 25.0)
 
 
 def small() -> Setting:
@@ -94,7 +99,8 @@ def small() -> Setting:
     options += ["data.dataset.images=[8,4,2]", "data.batch_size=4"]
     watching = ["rf.stages=[conv1]", "rf.units=2", "rf.patches=1"]
     pipelines = [("resnet18", (64, 64), 4)]
-    return Setting("cpu", options, watching, ["data=popout"], pipelines, 16, 0.0, {}, None)
+    noise = ("resnet18", None, (64, 64), 8)
+    return Setting("cpu", options, watching, ["data=popout"], pipelines, noise, 16, 0.0, {}, None)
 
 
 def every(setting: Setting, folder: Path) -> Iterator[Check]:
@@ -115,6 +121,7 @@ def every(setting: Setting, folder: Path) -> Iterator[Check]:
         yield from survived(row, partial(mapped, row, setting.bars[row], setting.device))
     for backbone, size, batch in setting.pipelines:
         yield from survived(backbone, partial(pipeline, backbone, size, batch, setting))
+    yield from survived("reverse correlation", partial(reversely_correlated, setting))
     yield resumed(folder / "killed", [*demo, "rf=none"])
     for name, option in (
         ("float32", "trainer.precision=32-true"),
@@ -179,6 +186,21 @@ def mapped(row: str, at_least: float, device: str) -> Iterator[Check]:
             yield Check(f"{row}, ratio", timed["ratio"], at_least)
             apart = timed["max_rel_diff_float64"]
             yield Check(f"{row}, float64 difference", apart, at_most=1e-5)
+
+
+def reversely_correlated(setting: Setting) -> Iterator[Check]:
+    """Measure the fields of all units of all stages with noise on images: reliability, seconds."""
+    name, weights, size, pairs = setting.noise
+    network = build_backbone(name, weights).eval().to(setting.device)
+    samples = SaliencyDataModule(images(setting.images, size), size, flip=0).images["train"]
+    background = torch.stack([samples[i].image for i in range(len(samples))])
+    began = time.monotonic()
+    measured = reverse_correlation(network, STAGES, size, background, pairs=pairs)
+    seconds, title = time.monotonic() - began, f"noise/{name}/{size[0]}x{size[1]}"
+    yield Check(f"{title}, all units of all stages, s", seconds)
+    for stage in STAGES:
+        fields = measured[stage]
+        yield Check(f"{title}/{stage}, reliability, {fields.pairs} pairs", fields.median)
 
 
 def pipeline(backbone: str, size: Size, batch: int, setting: Setting) -> Iterator[Check]:

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models import vgg16
 
 from deepsal.callbacks import WatchReceptiveFields
-from deepsal.rf import map_receptive_fields, measure_geometry, store
+from deepsal.rf import map_receptive_fields, measure_geometry, reverse_correlation, store
 from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.mapping.align import AlignedFieldSum
 from deepsal.rf.mapping.gradient_fields import FieldExtraction
@@ -35,6 +35,18 @@ def test_fields_are_those_of_the_processor(engine: str) -> None:
     )
     assert np.abs(here.field - there.field).max() <= 1e-5 * np.abs(here.field).max()
     assert np.allclose(here.activation, there.activation, rtol=1e-5, atol=1e-6)
+
+
+def test_fields_from_noise_are_those_of_the_processor() -> None:
+    network = backbone().eval()
+    here = reverse_correlation(network, ["conv1", "conv3"], (64, 96), IMAGES, pairs=64)
+    there = reverse_correlation(
+        network.cuda(), ["conv1", "conv3"], (64, 96), IMAGES, pairs=64, repeat=here
+    )
+    for stage, fields in here.items():
+        difference = np.abs(fields.field - there[stage].field).max()
+        assert difference <= 1e-4 * np.abs(fields.field).max()
+        assert np.allclose(fields.reliability, there[stage].reliability, atol=1e-3)
 
 
 def test_geometry_is_that_of_the_processor() -> None:
