@@ -12,6 +12,7 @@ from typing_extensions import override
 from deepsal.data.augment import RandomAugmentation
 from deepsal.data.batch import Batch
 from deepsal.data.cache import DatasetCache
+from deepsal.data.control_targets import CONTROLLED_SPLITS, control_dataset
 from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.device_cache import DeviceImages, choose_device_cache, free_memory
 from deepsal.data.resumable_loader import DeviceLoader, EpochSampler, default_worker_count, run_seed
@@ -46,6 +47,9 @@ class SaliencyDataModule(pl.LightningDataModule):
         device_cache: store the decoded training and validation images on the device. True requires
             it and False forbids it. None does so on a GPU if flips are the only augmentation and
             half of its free memory is enough. Samples are bit for bit the same.
+        control: other targets for the training and validation images, for a control training:
+            `shuffled_fixations` or `other_task`, see `control_dataset`. Test images keep their
+            fixations.
 
     Attributes:
         batches_to_skip: batches of the first epoch that an interrupted run has used; the next
@@ -67,6 +71,7 @@ class SaliencyDataModule(pl.LightningDataModule):
         test: SaliencyDataset | None = None,
         val_batch_size: int | None = None,
         device_cache: bool | None = None,
+        control: str | None = None,
     ) -> None:
         super().__init__()
         self.dataset = dataset
@@ -79,6 +84,9 @@ class SaliencyDataModule(pl.LightningDataModule):
         self.batches_to_skip = 0
         height, width = size
         cache = DatasetCache(cache_dir, cache_gib)
+        sources = dict.fromkeys(dataset.splits, dataset) | {"test": test or dataset}
+        if control is not None:
+            sources |= dict.fromkeys(CONTROLLED_SPLITS, control_dataset(dataset, control))
         self.images = {
             split: SaliencyImages(
                 source,
@@ -88,9 +96,7 @@ class SaliencyDataModule(pl.LightningDataModule):
                 own_resolution=split == "test",
                 cache=cache,
             )
-            for split, source in (
-                dict.fromkeys(dataset.splits, dataset) | {"test": test or dataset}
-            ).items()
+            for split, source in sources.items()
         }
 
     def train_dataloader(self) -> DeviceLoader:
