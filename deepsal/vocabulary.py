@@ -50,5 +50,7 @@ MEASURES = {
     "extent": "extent, px",
 }
 """Measures of fields through training and their labels."""
+CHECKPOINT_RECORD = "run"
+"""Entry of a checkpoint with the configuration, the data set and the code of its training."""
 PREEMPTION_SIGNAL = SIGUSR2
 """Signal that submitit has Slurm send to a job before its time is up."""

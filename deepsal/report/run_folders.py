@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pandas as pd
 import yaml
 
+from deepsal.runs.paths import flat_options
 from deepsal.vocabulary import DEPTHS, MEASURES
 
 REDUNDANT_OPTIONS = (
@@ -44,6 +45,15 @@ def read_options(folder: Path) -> dict[str, Any]:
     file = folder / "config.yaml"
     options = yaml.safe_load(file.read_text()) if file.is_file() else None
     return options if isinstance(options, dict) else {}
+
+
+def describe_checkpoint(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a run; of one that only tested a checkpoint, those of its training."""
+    trained = options.get("trained")
+    if not trained:
+        return options
+    described = {"seed": trained["seed"], "trained": {"dataset": trained["dataset"]}}
+    return {**options, **described, "ckpt": None}
 
 
 def read_status(folder: Path) -> str:
@@ -133,7 +143,7 @@ def read_run(folder: Path, root: Path) -> RunSummary:
     """
     status = read_status(folder)
     has_page = (folder / "report.html").is_file() or status == "done"
-    options = _flatten(read_options(folder))
+    options = flat_options(describe_checkpoint(read_options(folder)))
     return RunSummary(
         name=_relative_path(folder, root),
         page=quote(_relative_path(folder / "report.html", root)) if has_page else None,
@@ -197,15 +207,6 @@ def _last_field_measures(folder: Path) -> dict[str, dict[str, float]]:
 def _describes_run(key: str, value: Any, folder: Path) -> bool:
     own = key in ("name", "output_dir") or folder.name in str(value)
     return not own and not key.startswith(REDUNDANT_OPTIONS)
-
-
-def _flatten(node: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {path: node}
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flatten(value, f"{path}.{key}" if path else str(key))
-    return flat
 
 
 def _relative_path(path: Path, root: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepsal.atomic import write_text
+from deepsal.runs.paths import differing_options
 from deepsal.runs.process import is_first_rank
 
 TRAINING_OUTPUTS = ("fields", "figures", "checkpoints")
@@ -58,21 +59,31 @@ def check_folder_writable(folder: Path) -> None:
 
 
 def refuse_used_folder(folder: Path, steps: Sequence[str]) -> None:
-    """Refuse to train in a folder that holds another training, whose files would be mixed.
+    """Refuse a folder that holds a training, whose files or record a new run would replace.
 
     Args:
         folder: the run folder.
-        steps: of the run; only `fit` is refused.
+        steps: of the run; without `fit`, a folder with fields or figures alone is not refused.
 
     Raises:
         FileExistsError: the folder holds outputs of a training.
     """
+    if "fit" not in steps and holds_checkpoints(folder):
+        raise FileExistsError(
+            f"{folder} holds a training, whose record would be replaced; "
+            "set hydra.run.dir to another folder"
+        )
     outputs = [name for name in TRAINING_OUTPUTS if any(folder.glob(f"{name}/[!.]*"))]
     if "fit" in steps and outputs:
         raise FileExistsError(
             f"{folder} holds a training ({', '.join(outputs)}); resume={folder} resumes it; "
             "for a new one set another hydra.run.dir, or remove this folder"
         )
+
+
+def holds_checkpoints(folder: Path) -> bool:
+    """Return whether a folder holds checkpoints of a training."""
+    return any(folder.glob("checkpoints/[!.]*"))
 
 
 def begin_run(folder: Path, config: str, steps: Sequence[str], prepare: Callable[[], None]) -> None:
@@ -107,16 +118,20 @@ def remove_training_outputs(folder: Path) -> None:
 
 def mark_done(folder: Path, score: float | None) -> None:
     """Write the marker `done`: the score and the hash of the configuration it belongs to."""
-    config = (folder / "config.yaml").read_text()
+    config = (folder / "config.yaml").read_text(encoding="utf-8")
     marker = {"config": _config_hash(config), "score": score}
     write_text(folder / "done", json.dumps(marker) + "\n")
 
 
 def outcome_if_done(folder: Path, config: str, name: str = "") -> JobOutcome | None:
-    """Return the outcome of a folder that is done with this configuration, otherwise None."""
+    """Return the outcome of a folder that is done with this configuration, otherwise None.
+
+    The folder may have been moved; see `paths.differing_options`.
+    """
     try:
         marker = json.loads((folder / "done").read_text())
-        valid = marker["config"] == _config_hash(config)
+        written = (folder / "config.yaml").read_text(encoding="utf-8")
+        valid = marker["config"] == _config_hash(written) and not differing_options(written, config)
         return JobOutcome(name, "skipped", marker["score"], "done before") if valid else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,6 +1,7 @@
 """Resuming of a run: its configuration and its newest undamaged checkpoint."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from deepsal.runs import folder as run_folder
+from deepsal.runs.paths import moved_paths
 from deepsal.runs.process import PLAIN_ERRORS, is_first_rank
 
 
@@ -50,7 +52,8 @@ def resume_point(folder: Path, overrides: Sequence[str] = ()) -> ResumePoint | N
     """Return what a run needs to be resumed, or None if it is done.
 
     Damaged checkpoints are named on the terminal. Where none is left, the outputs of the training
-    are removed, because it starts again.
+    are removed, because it starts again. If the folder was moved or copied, paths in its
+    configuration follow it, and the original is not changed.
 
     Args:
         folder: the run folder.
@@ -69,7 +72,7 @@ def resume_point(folder: Path, overrides: Sequence[str] = ()) -> ResumePoint | N
             f"resume={folder}: not a run folder (it has no config.yaml); set resume=RUN_FOLDER"
         )
     config = read_config(file)
-    if run_folder.outcome_if_done(folder, file.read_text()):
+    if run_folder.outcome_if_done(folder, file.read_text(encoding="utf-8")):
         print(f"{folder} is done already")  # noqa: T201
         return None
     from deepsal.training.checkpoints import newest_checkpoint  # imports torch
@@ -80,7 +83,24 @@ def resume_point(folder: Path, overrides: Sequence[str] = ()) -> ResumePoint | N
             print(f"{path} is damaged and not used")  # noqa: T201
         if newest is None:
             run_folder.remove_training_outputs(folder)
-    return ResumePoint({**config, "output_dir": str(folder)}, newest)
+    return ResumePoint(follow_folder(config, folder), newest)
+
+
+def follow_folder(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the configuration of a run folder that may have been moved or copied.
+
+    A copy gets a W&B run of its own. Where the folder of the data does not exist, `DEEPSAL_DATA`
+    replaces it.
+    """
+    moves, before = {}, Path(config.get("output_dir", folder))
+    if before != folder:
+        moves[str(before)] = str(folder)
+        if is_first_rank() and (before / "wandb_id").is_file():
+            (folder / "wandb_id").unlink(missing_ok=True)
+    data_dir, other = config.get("data_dir"), os.environ.get("DEEPSAL_DATA")
+    if data_dir and other and not Path(data_dir).is_dir():
+        moves[data_dir] = other
+    return {**moved_paths(config, moves), "output_dir": str(folder)}
 
 
 def read_config(file: Path) -> dict[str, Any]:

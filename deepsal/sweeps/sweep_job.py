@@ -14,6 +14,7 @@ from typing import Any
 
 from deepsal.runs import folder as run_folder
 from deepsal.runs.folder import PREEMPTED_EXIT_CODE, JobOutcome
+from deepsal.runs.paths import differing_options
 from deepsal.runs.process import is_first_rank, job_environment
 from deepsal.sweeps import gpu_locks, optuna_search
 from deepsal.vocabulary import PREEMPTION_SIGNAL
@@ -94,8 +95,9 @@ def run_if_not_done(
     if outcome := run_folder.outcome_if_done(folder, config, name):
         return outcome
     if is_first_rank():
-        if file.is_file() and file.read_text() != config:
-            reason = "the folder holds another configuration; set another hydra.sweep.dir"
+        if differing := file.is_file() and differing_options(file.read_text("utf-8"), config):
+            options = ", ".join(differing[:3])
+            reason = f"the folder holds another configuration ({options}); set hydra.sweep.dir"
             return JobOutcome(name, "failed", reason=reason)
         try:
             prepare()
@@ -103,7 +105,7 @@ def run_if_not_done(
         except OSError as error:
             return JobOutcome(name, "failed", reason=f"{type(error).__name__}: {error}")
     end = time.monotonic() + patience
-    while not (file.is_file() and file.read_text() == config):
+    while not (file.is_file() and file.read_text("utf-8") == config):
         if time.monotonic() > end:
             return JobOutcome(name, "failed", reason=f"the first rank has not written {file}")
         time.sleep(0.5)

@@ -3,6 +3,7 @@
 import os
 import random
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from typing_extensions import override
 
 from deepsal.atomic import replace_file
 from deepsal.training.csv_log import MetricsCsvLogger
-from deepsal.vocabulary import VALIDATION_METRICS
+from deepsal.vocabulary import CHECKPOINT_RECORD, VALIDATION_METRICS
 
 
 def best_checkpoint(folder: str | Path, metric: str) -> ModelCheckpoint:
@@ -31,7 +32,7 @@ def best_checkpoint(folder: str | Path, metric: str) -> ModelCheckpoint:
     choices = [f"val/{score}" for score in VALIDATION_METRICS]
     if metric not in choices:
         raise ValueError(f"metric={metric}: the choices are {choices}")
-    return BestCheckpoint(
+    return RunCheckpoint(
         Path(folder) / "checkpoints",
         filename="best",
         monitor=metric,
@@ -40,16 +41,27 @@ def best_checkpoint(folder: str | Path, metric: str) -> ModelCheckpoint:
     )
 
 
-class BestCheckpoint(ModelCheckpoint):
-    """Lightning's `ModelCheckpoint`, which also restores the newest score in a resumed run."""
+class RunCheckpoint(ModelCheckpoint):
+    """Lightning's `ModelCheckpoint`, which a resumed run restores whole, also in another folder.
+
+    Lightning restores no score if the folder has another path, and does not restore the newest one.
+    """
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "") / Path(path).name) if path else ""
+
+        files = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {key: here(state_dict[key]) for key in files}
+        models = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(
+            {**state_dict, **moved, "best_k_models": models, "dirpath": self.dirpath}
+        )
         self.current_score = state_dict["current_score"]
 
 
-class LastCheckpoint(ModelCheckpoint):
+class LastCheckpoint(RunCheckpoint):
     """Callback that saves the end of the newest whole epoch, to resume from bit for bit.
 
     The file is `checkpoints/last.ckpt`. It also holds the random states of every rank (Python,
@@ -128,7 +140,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Writing `last.ckpt` renames the file before it to `last.previous.ckpt`. Whenever the process
     dies, one of the two can be loaded.
+
+    Args:
+        record: what each checkpoint states about its training, in the entry `CHECKPOINT_RECORD`;
+            plain values, which `torch.load(weights_only=True)` accepts.
     """
+
+    def __init__(self, record: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.entry = {CHECKPOINT_RECORD: dict(record)} if record else {}
 
     @override
     def save_checkpoint(
@@ -138,7 +158,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replace_file(path) as temporary:
             with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
+                torch.save({**checkpoint, **self.entry}, file)
                 file.flush()
                 os.fsync(file.fileno())
             if path.name == "last.ckpt" and is_whole_checkpoint(path):

@@ -8,6 +8,7 @@ import pytest
 
 from deepsal.runs import folder as run_folder
 from deepsal.runs.folder import JobOutcome
+from deepsal.runs.paths import as_text
 from deepsal.training.preemption import RunPreempted
 
 
@@ -24,6 +25,18 @@ def test_a_job_is_finished_only_with_the_configuration_it_ran_with(tmp_path: Pat
     assert run_folder.outcome_if_done(tmp_path, "seed: 1\n") is None
 
 
+def test_a_job_that_was_moved_is_finished_and_one_of_other_options_is_not(tmp_path: Path) -> None:
+    def config(folder: Path, data_dir: str, cache_dir: str, seed: int = 0) -> str:
+        data = {"dataset": {"data_dir": f"{data_dir}/osie"}, "cache_dir": cache_dir}
+        places = {"output_dir": str(folder), "data_dir": data_dir, "data": data}
+        return as_text({**places, "rf": {"folder": str(folder)}, "seed": seed})
+
+    text = config(tmp_path / "cluster", "/scratch/data", "/scratch/cache")
+    run_folder.mark_done(with_config(tmp_path, text), 0.5)
+    assert run_folder.outcome_if_done(tmp_path, config(tmp_path / "home", "/data", "~/cache"))
+    assert not run_folder.outcome_if_done(tmp_path, config(tmp_path, "/data", "~/cache", seed=1))
+
+
 def test_a_training_that_starts_again_leaves_the_tables(tmp_path: Path) -> None:
     for name in run_folder.TRAINING_OUTPUTS[:-1]:
         (tmp_path / name / "deep").mkdir(parents=True)
@@ -36,7 +49,8 @@ def test_a_training_does_not_mix_with_another(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     run_folder.refuse_used_folder(tmp_path, ["fit", "test"])  # nothing came of it
     (tmp_path / "checkpoints" / "last.ckpt").touch()
-    run_folder.refuse_used_folder(tmp_path, ["test"])
+    with pytest.raises(FileExistsError, match="whose record would be replaced; set "):
+        run_folder.refuse_used_folder(tmp_path, ["test"])
     with pytest.raises(FileExistsError, match=r"holds a training \(checkpoints\); resume=.*other"):
         run_folder.refuse_used_folder(tmp_path, ["fit", "test"])
 

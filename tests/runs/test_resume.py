@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,34 @@ def test_a_run_without_a_checkpoint_starts_again(tmp_path: Path) -> None:
     point = resume_point(tmp_path)
     assert point == ({"seed": 3, "output_dir": str(tmp_path)}, None)
     assert not (tmp_path / "fields").exists()
+
+
+def test_a_run_that_was_copied_uses_its_own_folder_and_the_data_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, copy = tmp_path / "run", tmp_path / "run-copy"
+    original.mkdir()
+    places = {"output_dir": str(original), "rf": {"folder": f"{original}/fields"}}
+    run_in(original, **places, data_dir="/cluster/data", data={"path": "/cluster/data/osie"})
+    (original / "wandb_id").write_text("abc")
+    shutil.copytree(original, copy)
+    monkeypatch.setenv("DEEPSAL_DATA", str(tmp_path))
+    point = resume_point(copy)
+    assert point
+    assert point.config == {
+        "output_dir": str(copy),
+        "rf": {"folder": f"{copy}/fields"},
+        "data_dir": str(tmp_path),
+        "data": {"path": f"{tmp_path}/osie"},
+    }
+    assert not (copy / "wandb_id").exists()
+    assert (original / "wandb_id").read_text() == "abc"
+
+
+def test_a_run_that_was_moved_keeps_its_dashboard(tmp_path: Path) -> None:
+    (run_in(tmp_path, output_dir=str(tmp_path / "gone")) / "wandb_id").write_text("abc")
+    assert resume_point(tmp_path) == ({"output_dir": str(tmp_path)}, None)
+    assert (tmp_path / "wandb_id").read_text() == "abc"
 
 
 def test_a_done_run_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,8 +27,17 @@ def nothing() -> None: ...
 def test_a_job_in_a_folder_of_another_configuration_does_not_touch_it(tmp_path: Path) -> None:
     with_config(tmp_path, "seed: 1\n")
     job = sweep_job.run_if_not_done(tmp_path, "seed: 0\n", nothing, lambda: pytest.fail("it ran"))
-    assert "another configuration" in job.reason
+    assert "holds another configuration (seed)" in job.reason
     assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_job_that_was_moved_is_run_with_the_paths_of_its_new_folder(tmp_path: Path) -> None:
+    here = f"output_dir: {tmp_path}\ndata_dir: /home/data\nseed: 0\n"
+    with_config(tmp_path, "output_dir: /cluster/0-a\ndata_dir: /scratch\nseed: 0\n")
+    (tmp_path / "status").write_text("failed: on purpose\n")
+    job = sweep_job.run_if_not_done(tmp_path, here, nothing, lambda: 1)
+    assert job.reason == "on purpose"
+    assert (tmp_path / "config.yaml").read_text() == here
 
 
 def test_a_done_job_is_not_prepared_again(tmp_path: Path) -> None:

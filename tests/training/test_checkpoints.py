@@ -1,4 +1,6 @@
 import random
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from deepsal.training.checkpoints import (
     random_state,
     restore_random_state,
 )
+from deepsal.vocabulary import CHECKPOINT_RECORD
 from tests.training.support import fit_or_resume, fit_with
 
 
@@ -118,6 +121,38 @@ def test_a_checkpoint_cut_inside_an_epoch_by_an_older_version_says_how_to_contin
         ValueError, match=rf"older version.* remove {file} and run the same command"
     ):
         fit_or_resume(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.parametrize("move", [shutil.copytree, shutil.move])
+def test_a_copied_or_moved_run_resumes_with_its_best_score_and_changes_nothing_else(
+    move: Callable[[Path, Path], object], tmp_path: Path
+) -> None:
+    whole, original, moved = (tmp_path / name for name in ("whole", "original", "moved"))
+    fit_or_resume(whole)
+    with pytest.raises(FloatingPointError):
+        fit_or_resume(original, Crash(5, "on_train_batch_end"))
+    move(original, moved)
+    before = {file: file.read_bytes() for file in original.rglob("*") if file.is_file()}
+    fit_or_resume(moved)
+    assert {file: file.read_bytes() for file in original.rglob("*") if file.is_file()} == before
+    for name in ("best", "last"):
+        first, second = (
+            torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+            for folder in (whole, moved)
+        )
+        assert all(torch.equal(first["state_dict"][k], v) for k, v in second["state_dict"].items())
+        for one, other in zip(*(c["callbacks"].values() for c in (first, second)), strict=True):
+            assert one["best_model_score"] == other["best_model_score"]
+            expected = one["best_model_path"].replace("whole", "moved")
+            assert name == "best" or other["best_model_path"] == expected
+
+
+def test_a_checkpoint_states_its_training(tmp_path: Path) -> None:
+    record = {"config": {"seed": 3, "optim": {"lr": 0.1}}, "dataset": "OSIE", "commit": None}
+    AtomicCheckpointIO(record).save_checkpoint({"number": 0}, tmp_path / "a.ckpt")
+    stored = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert stored == {"number": 0, CHECKPOINT_RECORD: record}
 
 
 def test_a_torn_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:

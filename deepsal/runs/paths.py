@@ -1,0 +1,126 @@
+"""Paths in a configuration: absolute from the start, and moved together with the run folder."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PATH_OPTIONS = ("ckpt", "weights", "path", "images", "data_dir", "cache_dir", "controls")
+"""Last names of the options that are paths."""
+CHECKPOINT_OPTIONS = ("ckpt", "weights")
+"""Those that may also be a run folder, or (`weights`) a name."""
+PLACES = ("output_dir", "data_dir")
+"""Folders of a machine that many options lie in."""
+
+
+def checkpoint_file(path: Path) -> Path:
+    """Return the best checkpoint of a run folder, and any other path as it is.
+
+    Raises:
+        FileNotFoundError: the folder has no `checkpoints/best.ckpt`.
+    """
+    if not path.is_dir():
+        return path
+    file = path / "checkpoints" / "best.ckpt"
+    if not file.is_file():
+        raise FileNotFoundError(f"{path} has no checkpoints/best.ckpt; set ckpt=FILE")
+    return file
+
+
+def absolute_paths(config: Any) -> dict[str, Any]:
+    """Return a configuration in which no path depends on the current folder.
+
+    A run folder that is given as a checkpoint becomes the file of its best checkpoint.
+
+    Args:
+        config: plain values; see `PATH_OPTIONS`.
+    """
+    return dict(_map_texts(config, absolute_path))
+
+
+def absolute_path(option: str, value: str) -> str:
+    """Return the absolute path of an option's value; a value that is no path is returned as it is.
+
+    >>> absolute_path("backbone.name", "vgg16"), absolute_path("data_dir", "/data/")
+    ('vgg16', '/data')
+    """
+    name, path = option.rpartition(".")[2], Path(value)
+    if name not in PATH_OPTIONS or value.startswith("~"):
+        return value
+    if name in CHECKPOINT_OPTIONS:
+        path = checkpoint_file(path)
+    return str(path.absolute()) if name != "weights" or path.is_file() else value
+
+
+def moved_paths(config: Mapping[str, Any], moves: Mapping[str, str]) -> dict[str, Any]:
+    """Return a configuration whose paths follow folders that were moved.
+
+    Args:
+        config: plain values.
+        moves: `{old folder: new folder}`, absolute.
+
+    >>> moved_paths({"a": "/old/x", "b": ["/older", 3]}, {"/old": "/new"})
+    {'a': '/new/x', 'b': ['/older', 3]}
+    """
+    ordered = sorted(moves.items(), key=lambda move: -len(move[0]))
+
+    def move(_option: str, value: str) -> str:
+        for old, new in ordered:
+            if f"{value}/".startswith(f"{old.rstrip('/')}/"):
+                return f"{new}{value[len(old.rstrip('/')) :]}"
+        return value
+
+    return dict(_map_texts(config, move))
+
+
+def differing_options(one: str, other: str) -> list[str]:
+    """Return the options in which two texts of `config.yaml` differ.
+
+    The run folder, the folder of the data and the cache are left out, because they differ between
+    machines.
+    """
+    try:
+        first, second = (flat_options(_without_places(yaml.safe_load(t))) for t in (one, other))
+    except yaml.YAMLError:
+        return ["config.yaml is damaged"]
+    return [key for key in {**first, **second} if first.get(key, ...) != second.get(key, ...)]
+
+
+def as_text(config: Mapping[str, Any]) -> str:
+    """Return the text of `config.yaml`."""
+    return str(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+
+def flat_options(node: Any, path: str = "") -> dict[str, Any]:
+    """Return the options of a configuration by their dotted names.
+
+    >>> flat_options({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': [2]}
+    """
+    if not isinstance(node, dict):
+        return {path: node}
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= flat_options(value, f"{path}.{key}" if path else str(key))
+    return flat
+
+
+def _without_places(config: Any) -> Any:
+    """Return a configuration without the folders of a machine: run, data and cache."""
+    if not isinstance(config, dict):
+        return config
+    data = config.get("data")
+    cache = {"data": {**data, "cache_dir": None}} if isinstance(data, dict) else {}
+    places = {str(Path(config[key]).absolute()): f"<{key}>" for key in PLACES if config.get(key)}
+    return moved_paths(absolute_paths({**config, **cache}), places)
+
+
+def _map_texts(node: Any, change: Callable[[str, str], str], option: str = "") -> Any:
+    """Return plain values with every text changed; `change` gets the dotted option and the text."""
+    if isinstance(node, Mapping):
+        start = f"{option}." if option else ""
+        return {key: _map_texts(value, change, f"{start}{key}") for key, value in node.items()}
+    if isinstance(node, list):
+        return [_map_texts(value, change, option) for value in node]
+    return change(option, node) if isinstance(node, str) else node

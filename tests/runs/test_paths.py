@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from deepsal.runs import paths
+
+
+def test_no_path_depends_on_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.pt").touch()
+    (tmp_path / "kl").mkdir()  # a folder that is named like a loss is no path
+    relative = {
+        "data_dir": "data",
+        "data": {"dataset": {"path": "set"}, "cache_dir": "~/cache"},
+        "backbone": {"name": "kl", "weights": "w.pt"},
+        "other": {"weights": "IMAGENET1K_V1"},
+        "network": {"path": "maps"},
+        "export": {"images": "photos"},
+        "claims": {"controls": ["a", "b"]},
+        "loss": {"name": "kl"},
+        "images": [8, 4, 4],
+    }
+    assert paths.absolute_paths(relative) == {
+        "data_dir": f"{tmp_path}/data",
+        "data": {"dataset": {"path": f"{tmp_path}/set"}, "cache_dir": "~/cache"},
+        "backbone": {"name": "kl", "weights": f"{tmp_path}/w.pt"},
+        "other": {"weights": "IMAGENET1K_V1"},
+        "network": {"path": f"{tmp_path}/maps"},
+        "export": {"images": f"{tmp_path}/photos"},
+        "claims": {"controls": [f"{tmp_path}/a", f"{tmp_path}/b"]},
+        "loss": {"name": "kl"},
+        "images": [8, 4, 4],
+    }
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
+    run = {"ckpt": str(tmp_path), "backbone": {"weights": str(tmp_path)}}
+    with pytest.raises(FileNotFoundError, match=r"no checkpoints/best\.ckpt; set ckpt=FILE"):
+        paths.absolute_paths(run)
+    (tmp_path / "checkpoints").mkdir()
+    (best := tmp_path / "checkpoints" / "best.ckpt").touch()
+    assert paths.absolute_paths(run) == {"ckpt": str(best), "backbone": {"weights": str(best)}}
+
+
+def test_only_whole_names_of_folders_move_and_the_inner_folder_first() -> None:
+    config = {
+        "a": "/runs/1",
+        "b": "/runs/1/x",
+        "c": "/runs/10",
+        "d": ["/runs/2"],
+        "e": "in /runs/1",
+    }
+    assert paths.moved_paths(config, {"/runs": "/r", "/runs/1": "/one"}) == {
+        "a": "/one",
+        "b": "/one/x",
+        "c": "/r/10",
+        "d": ["/r/2"],
+        "e": "in /runs/1",
+    }
+
+
+def test_configurations_of_two_machines_differ_in_their_options_only() -> None:
+    def text(home: str, **options: object) -> str:
+        data = {"cache_dir": f"{home}/cache", "dataset": {"data_dir": f"{home}/data/osie"}}
+        run = {"output_dir": f"{home}/runs/0-a", "trainer": {"root": f"{home}/runs/0-a"}}
+        return paths.as_text({**run, "data_dir": f"{home}/data", "data": data, **options})
+
+    assert paths.differing_options(text("/cluster"), text("/home/me")) == []
+    assert paths.differing_options(text("/a", seed=0), text("/b", seed=1, lr=0.1)) == ["seed", "lr"]
+    assert paths.differing_options("seed: [1", text("/b")) == ["config.yaml is damaged"]
