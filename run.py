@@ -1,13 +1,6 @@
-"""Command line of deepsal: compose a configuration, build its objects, run its steps.
+"""Command line of deepsal: compose a configuration, build its objects, run its steps."""
 
-python run.py                                        VGG16 on OSIE
-python run.py -m backbone=vgg16,resnet50 finetune=conv5,conv4,all
-python run.py resume=runs/…/…                        resume a run that ended before it was done
-python run.py --help                                 every option
-
-Only functions that run a job import torch, so that the command line answers at once.
-"""
-
+# Only functions that run a job import torch, so that the command line answers at once.
 import sys
 from functools import partial
 from pathlib import Path
@@ -22,12 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from deepsal.report import automatic
-from deepsal.runs import process, provenance, resume, targets
+from deepsal.runs import paths, process, provenance, resume, targets, trained
 from deepsal.runs.folder import JobOutcome, begin_run
 from deepsal.sweeps import gpu_locks, job_table, optuna_search, sweep_job
 from deepsal.training.precision import fastest_precision
 
-for function in (fastest_precision, optuna_search.optuna_direction, optuna_search.optuna_storage):
+for function in (fastest_precision, trained.run_name, *optuna_search.RESOLVERS):
     OmegaConf.register_new_resolver(function.__name__, function, replace=True)
 
 
@@ -53,14 +46,15 @@ def start_run(config: DictConfig, outcomes: list[JobOutcome]) -> float | None:
     """Start a run that Hydra composed; a job of a sweep appends its outcome to `outcomes`."""
     folder, job = Path(config.output_dir), HydraConfig.get()
     prepare = partial(provenance.prepare_folder, folder, Path(__file__), job.overrides.task)
+    for option in trained.checkpoint_options(plain_values(config), job.overrides.task).items():
+        OmegaConf.update(config, *option, merge=False, force_add=True)
     if job.mode == RunMode.RUN:
-        plain: Any = OmegaConf.to_container(config, resolve=True)
-        begin_run(folder, OmegaConf.to_yaml(config, resolve=True), config.do, prepare)
-        return run_in_folder(plain, folder)
+        begin_run(folder, paths.as_text(plain_values(config)), config.do, prepare)
+        return run_in_folder(plain_values(config), folder)
     if sweep_job.is_submitit_job("local"):
         gpu_locks.restore_visible_devices()
     keep_written_precision(config, folder / "config.yaml")
-    text, trainer = OmegaConf.to_yaml(config, resolve=True), config.trainer
+    text, trainer = paths.as_text(plain_values(config)), config.trainer
     devices = (trainer.accelerator, trainer.devices)
     grace = job.launcher.get("signal_delay_s", 60) / 2
     outcome = sweep_job.run_sweep_job(folder, text, Path(__file__), prepare, devices, grace)
@@ -68,6 +62,11 @@ def start_run(config: DictConfig, outcomes: list[JobOutcome]) -> float | None:
         outcomes.append(outcome)
         automatic.report_sweep(Path(job.sweep.dir))
     return outcome.score
+
+
+def plain_values(config: DictConfig) -> dict[str, Any]:
+    """Return the resolved values of a configuration, with absolute paths."""
+    return paths.absolute_paths(OmegaConf.to_container(config, resolve=True))
 
 
 def keep_written_precision(config: DictConfig, written: Path) -> None:

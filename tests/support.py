@@ -13,7 +13,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 import run
-from deepsal.runs import steps
+from deepsal.runs import steps, trained
 from deepsal.runs.resume import resume_run
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +31,10 @@ TINY += ["+trainer.strategy=ddp"]
 
 def composed(folder: Path, *overrides: str) -> DictConfig:
     """Return the configuration of a run in this folder; Hydra must be initialised."""
-    return compose("config", [*overrides, f"output_dir={folder}"])
+    config = compose("config", [*overrides, f"output_dir={folder}"])
+    for option in trained.checkpoint_options(run.plain_values(config), overrides).items():
+        OmegaConf.update(config, *option, merge=False, force_add=True)
+    return config
 
 
 def write_config(folder: Path, *overrides: str) -> DictConfig:
@@ -43,8 +46,7 @@ def write_config(folder: Path, *overrides: str) -> DictConfig:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """Return a configuration as plain values."""
-    values: Any = OmegaConf.to_container(config, resolve=True)
-    return dict(values)
+    return run.plain_values(config)
 
 
 def built(folder: Path, *overrides: str) -> dict[str, Any]:

@@ -18,7 +18,15 @@ from deepsal.models.stages import (
     timm_stages,
     vgg_stages,
 )
-from deepsal.models.weights import IMAGENET_MEAN_STD, OFFLINE_CHOICES, copy_weights, load_weights
+from deepsal.models.weights import (
+    IMAGENET_MEAN_STD,
+    OFFLINE_CHOICES,
+    RUN_PREFIX,
+    copy_weights,
+    load_matching_state,
+    load_run_weights,
+    load_weights,
+)
 from deepsal.vocabulary import STAGES
 
 
@@ -95,8 +103,9 @@ def build_backbone(name: str, weights: str | None, model: str | None = None) -> 
 
     Args:
         name: alexnet, vgg16, vgg19, resnet18, resnet50, or any timm model that is a chain.
-        weights: a torchvision enum name (`IMAGENET1K_V1`), null (random), a file,
-            `efficientnet_lite0` (packaged, no download), or `timm` (timm's own weights).
+        weights: a torchvision enum name (`IMAGENET1K_V1`), null (random), a file (also the
+            checkpoint of a run), `efficientnet_lite0` (packaged, no download), or `timm` (timm's
+            own weights).
         model: name of the network in its library; None for `name`.
 
     Raises:
@@ -118,8 +127,12 @@ def build_backbone(name: str, weights: str | None, model: str | None = None) -> 
     else:
         choices = [*VGG_STAGE_ENDS, *RESNET_NAMES]
         raise ValueError(f"no backbone {model!r}; the choices are {choices} and timm's models")
-    copy_weights(network, stages, loaded)
-    return Backbone(stages, loaded.mean, loaded.std, name)
+    if not loaded.of_stages:
+        copy_weights(network, stages, loaded)
+    backbone = Backbone(stages, loaded.mean, loaded.std, name)
+    if loaded.of_stages and loaded.state:
+        load_matching_state(backbone, loaded.state, f"{weights} holds no run of {name}")
+    return backbone
 
 
 def backbone_from_checkpoint(start: Backbone, checkpoint: str | Path) -> Backbone:
@@ -129,14 +142,8 @@ def backbone_from_checkpoint(start: Backbone, checkpoint: str | Path) -> Backbon
         FileNotFoundError: no such file.
         ValueError: the file holds no backbone of this kind.
     """
-    prefix = "network.backbone."
-    saved = torch.load(checkpoint, weights_only=True, map_location="cpu").get("state_dict", {})
-    state = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
     copy = deepcopy(start)
-    try:
-        copy.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{checkpoint} holds no run of {start.name}: {error}") from error
+    load_run_weights(copy, checkpoint, RUN_PREFIX, start.name)
     return copy.eval()
 
 

@@ -23,11 +23,16 @@ OFFLINE_CHOICES = (
 )
 
 
+RUN_PREFIX = "network.backbone."
+"""Start of the keys of a backbone in the checkpoint of a run."""
+
+
 class BackboneWeights(NamedTuple):
     """A state dict and the input that it was trained on.
 
     source: for messages · state: None for the random initialisation · mean, std: of the images, per
-    channel · match_by_position: the keys are another library's, so entries match by position.
+    channel · match_by_position: the keys are another library's, so entries match by position ·
+    of_stages: the keys are those of a `Backbone`, because a run of deepsal saved them.
     """
 
     source: str
@@ -35,6 +40,7 @@ class BackboneWeights(NamedTuple):
     mean: Sequence[float] = IMAGENET_MEAN_STD[0]
     std: Sequence[float] = IMAGENET_MEAN_STD[1]
     match_by_position: bool = False
+    of_stages: bool = False
 
 
 def load_weights(name: str, weights: str | None) -> BackboneWeights:
@@ -42,8 +48,9 @@ def load_weights(name: str, weights: str | None) -> BackboneWeights:
 
     Args:
         name: of the network in its library.
-        weights: null; `efficientnet_lite0` (packaged); a file, either a PyTorch state dict or a
-            Keras HDF5 VGG16 (`.h5`); or the name of a torchvision weights enum.
+        weights: null; `efficientnet_lite0` (packaged); a file, either a PyTorch state dict, a
+            checkpoint of a run or a Keras HDF5 VGG16 (`.h5`); or the name of a torchvision weights
+            enum.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -65,7 +72,9 @@ def load_weights(name: str, weights: str | None) -> BackboneWeights:
     if file.suffix in {".h5", ".hdf5"}:
         return read_keras_vgg16(file)
     if file.suffix or file.is_file():
-        return BackboneWeights(weights, _read_state_dict(file))
+        state = _read_state_dict(file)
+        trunk = {k.removeprefix(RUN_PREFIX): v for k, v in state.items() if RUN_PREFIX in k}
+        return BackboneWeights(weights, trunk or state, of_stages=bool(trunk))
     return BackboneWeights(weights, _torchvision_state_dict(name, weights))
 
 
@@ -98,6 +107,49 @@ def copy_weights(network: nn.Module, stages: Sequence[nn.Module], weights: Backb
     network.load_state_dict({**own, **state})
 
 
+def load_run_weights(
+    module: nn.Module, checkpoint: str | Path, prefix: str = "", name: str = "this network"
+) -> None:
+    """Load the weights of a run's checkpoint, and nothing else of it, into a module.
+
+    Args:
+        module: a `SaliencyTask`, or the part of it that `prefix` names.
+        checkpoint: the file.
+        prefix: start of the keys of the module's entries.
+        name: of the network, for messages.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no checkpoint, or is one of another network.
+    """
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"the checkpoint {checkpoint} does not exist; set ckpt=FILE")
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        saved = saved.get("state_dict", {})
+    except Exception as error:  # torch raises a dozen types for a file that is no checkpoint
+        raise ValueError(f"{checkpoint} is not a checkpoint: {_first_line(error)}") from error
+    state = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
+    load_matching_state(module, state, f"{checkpoint} holds no run of {name}")
+
+
+def load_matching_state(module: nn.Module, state: Mapping[str, Tensor], problem: str) -> None:
+    """Load a state dict whose keys and shapes are those of a module.
+
+    Raises:
+        ValueError: they differ; the message begins with `problem` and counts what differs.
+    """
+    own = module.state_dict()
+    wrong = {
+        "missing": [key for key in own if key not in state],
+        "surplus": [key for key in state if key not in own],
+        "of another shape": [k for k in own if k in state and state[k].shape != own[k].shape],
+    }
+    if details := [f"{len(keys)} {kind} ({keys[0]} …)" for kind, keys in wrong.items() if keys]:
+        raise ValueError(f"{problem}: entries {', '.join(details)}")
+    module.load_state_dict(state)
+
+
 def read_keras_vgg16(file: Path) -> BackboneWeights:
     """Read the VGG16 trunk of a Keras HDF5 file (`block1…5`, kernels HWIO, input BGR minus mean).
 
@@ -127,6 +179,10 @@ def read_keras_vgg16(file: Path) -> BackboneWeights:
     return BackboneWeights(str(file), state, mean, [1 / 255] * 3)
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
 def _keras_block(store: h5py.File, block: int) -> list[tuple[Tensor, Tensor]]:
     layers = store[f"block{block}/layers"]
     names = sorted((n for n in layers if n.startswith("conv2d")), key=lambda n: (len(n), n))
@@ -151,7 +207,9 @@ def _read_state_dict(file: Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types for a file that is no checkpoint
-        raise ValueError(f"{file} is not a PyTorch state dict: {error}") from error
+        raise ValueError(f"{file} is not a PyTorch state dict: {_first_line(error)}") from error
+    if isinstance(state, dict) and any(RUN_PREFIX in key for key in state.get("state_dict", ())):
+        state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{file} holds no plain state dict (names to tensors)")
     return state

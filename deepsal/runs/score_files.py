@@ -17,6 +17,7 @@ def write_scores(
     dataset: str,
     protocol: str = "tuebingen",
     maps: str = "density",
+    trained_on: str | None = None,
 ) -> None:
     """Write `scores.csv` and `scores.json` atomically.
 
@@ -26,6 +27,7 @@ def write_scores(
         dataset: name of the data set and its release.
         protocol: of the scores' definitions, `tuebingen` or `mit`.
         maps: `density` or `optimal`.
+        trained_on: name of the data set that the network was trained on; None for a baseline.
     """
     table = pd.DataFrame(rows)
     means: dict[str, dict[str, Any]] = {}
@@ -35,6 +37,7 @@ def write_scores(
         means.setdefault(model or "run", {})[score] = interval.as_mean()
     summary = {
         "dataset": dataset,
+        "trained_on": trained_on,
         "images": len(table),
         "resolution": "own",
         "protocol": protocol,

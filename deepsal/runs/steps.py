@@ -4,21 +4,26 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from deepsal.models import backbone_from_checkpoint
+from deepsal.models import Backbone, Baseline, backbone_from_checkpoint
+from deepsal.models.weights import RUN_PREFIX, load_run_weights
 from deepsal.rf.memory import is_out_of_memory
 from deepsal.runs import claims, score_files
 from deepsal.runs.folder import mark_done, recorded_status
 from deepsal.runs.process import is_first_rank
+from deepsal.runs.provenance import read_commit
+from deepsal.runs.trained import is_untrained
 from deepsal.training.checkpoints import AtomicCheckpointIO, gather_from_ranks
 from deepsal.training.precision import check_accelerator, check_precision
 from deepsal.training.wandb_log import WeightsAndBiases, log_numbers
 
+LOG = logging.getLogger(__name__)
 RUN_STEPS = ("fit", "test", "claims", "export")
 OUT_OF_MEMORY_ADVICE = (
     "the GPU has too little memory for a training step; "
@@ -53,7 +58,14 @@ def execute_run(
         check_accelerator(accelerator)
         if last is None:  # a resumed run keeps its precision, also where it is slow
             check_precision(precision, accelerator)
-        score = run_steps(with_trainer(build()), config, folder, last)
+        objects = build()
+        record = {
+            "config": dict(config),
+            "dataset": objects["data"].dataset.name,
+            "commit": read_commit(folder),
+            "version": version("deepsal"),
+        }
+        score = run_steps(with_trainer(objects, record), config, folder, last)
         if is_first_rank():
             mark_done(folder, score)
     return score
@@ -75,10 +87,17 @@ def prepare_run(steps: Sequence[str], seed: int) -> None:
     pl.seed_everything(seed, workers=True, verbose=False)
 
 
-def with_trainer(objects: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the objects of a run with the trainer built from its callbacks and loggers."""
+def with_trainer(
+    objects: Mapping[str, Any], record: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the objects of a run with the trainer built from its callbacks and loggers.
+
+    Args:
+        objects: of the run.
+        record: see `AtomicCheckpointIO`.
+    """
     build_trainer = objects["trainer"]
-    plugins = [AtomicCheckpointIO(), *build_trainer.keywords.pop("plugins", [])]
+    plugins = [AtomicCheckpointIO(record), *build_trainer.keywords.pop("plugins", [])]
     callbacks = [callback for callback in objects["callbacks"].values() if callback]
     loggers = [*objects["logger"].values()]
     trainer = build_trainer(callbacks=callbacks, logger=loggers, plugins=plugins)
@@ -92,13 +111,15 @@ def run_steps(
 
     Args:
         objects: task, data, trainer, claims and export.
-        config: plain values: `do`, `ckpt`, and all that the loggers record.
+        config: plain values: `do`; `ckpt`: the checkpoint that a training starts from, with a new
+            optimiser and schedule, or that is tested, measured or exported; and all that the
+            loggers record.
         folder: the run folder.
         last: the checkpoint of this run that the training resumes from.
     """
     task, data, trainer = objects["task"], objects["data"], objects["trainer"]
     steps, score, ckpt = config["do"], None, config["ckpt"]
-    before = deepcopy(task.network.backbone) if "claims" in steps else None
+    before, training_set = load_start(task, config, data.dataset.name)
     wandb = [logger for logger in trainer.loggers if isinstance(logger, WeightsAndBiases)]
     for logger in wandb:
         logger.log_hyperparams(dict(config))
@@ -106,27 +127,25 @@ def run_steps(
     try:
         if "fit" in steps:
             with out_of_memory_advice():
-                trainer.fit(task, data, ckpt_path=last or ckpt, weights_only=True)
-            score, ckpt = trainer.checkpoint_callback.best_model_score.item(), "best"
+                trainer.fit(task, data, ckpt_path=last, weights_only=True)
+            score = trainer.checkpoint_callback.best_model_score.item()
+            ckpt = trainer.checkpoint_callback.best_model_path
+            load_run_weights(task, ckpt)
         if "test" in steps:
-            trainer.test(task, data, ckpt_path=ckpt, weights_only=True, verbose=False)
+            trainer.test(task, data, verbose=False)
             rows = gather_rows(task.test_rows, len(data.images["test"]), trainer.world_size)
             if trainer.is_global_zero:
+                definitions = task.score.protocol, task.score.maps
                 dataset = data.images["test"].dataset.name
-                score_files.write_scores(
-                    folder, rows, dataset, task.score.protocol, task.score.maps
-                )
+                score_files.write_scores(folder, rows, dataset, *definitions, training_set)
             score = trainer.callback_metrics["test/nss"].item() if score is None else score
-        best = trainer.checkpoint_callback.best_model_path or config["ckpt"]
         if before and trainer.is_global_zero:
-            after = backbone_from_checkpoint(before, best) if best else before
+            after = backbone_from_checkpoint(before, ckpt) if ckpt else before
             networks = [n.to(trainer.strategy.root_device) for n in (before, after)]
             rows = objects["claims"](networks[0], networks[1:], data.images["val"])
             log_numbers(trainer, claims.logged_effects(rows))
             claims.print_verdict(rows)
         if "export" in steps and trainer.is_global_zero:
-            if best:
-                task.load_state_dict(torch.load(best, "cpu", weights_only=True)["state_dict"])
             task.to(trainer.strategy.root_device)  # the device that the test ran on
             path = objects["export"](task.predictor(data.dataset), data.images["test"])
             print(f"predictions are in {path}")  # noqa: T201
@@ -135,6 +154,36 @@ def run_steps(
         for logger in wandb:
             logger.close(exit_code=int(failed))
     return score
+
+
+def load_start(
+    task: Any, config: Mapping[str, Any], dataset: str
+) -> tuple[Backbone | None, str | None]:
+    """Load the weights of `ckpt`: those that a training starts from, or those of the other steps.
+
+    Args:
+        task: its network is changed.
+        config: plain values.
+        dataset: name of the data set of this run.
+
+    Returns:
+        The backbone before training, for the claims; and the data set that the network is trained
+        on: None for a baseline, `nothing` for a network that is not trained.
+    """
+    steps, ckpt, trained = config["do"], config["ckpt"], config.get("trained") or {}
+    if "fit" in steps and ckpt:
+        load_run_weights(task, ckpt)
+    before = deepcopy(task.network.backbone) if "claims" in steps else None
+    if before and (start := trained.get("start")):
+        load_run_weights(before, start, RUN_PREFIX, before.name)
+    if "fit" not in steps and ckpt:
+        load_run_weights(task, ckpt)
+    if isinstance(task.network, Baseline):
+        return before, None
+    if is_untrained(ckpt, steps):
+        LOG.warning("the network is not trained; set ckpt=FILE, ckpt=RUN_FOLDER or do=[fit,test]")
+        return before, "nothing"
+    return before, trained.get("dataset", dataset)
 
 
 @contextmanager

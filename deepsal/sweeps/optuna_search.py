@@ -28,6 +28,10 @@ def optuna_storage(folder: str) -> str:
     return f"sqlite:///{folder}/optuna.db"
 
 
+RESOLVERS = (optuna_direction, optuna_storage)
+"""Functions that configurations call by their names."""
+
+
 def trial_folder_prefix(arguments: Sequence[str]) -> str:
     """Return the prefix of the trials' folders: a resumed search counts its jobs from 0 again.
 

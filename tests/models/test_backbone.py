@@ -149,6 +149,17 @@ def test_a_copy_takes_the_weights_of_a_run(tmp_path: Path) -> None:
     assert not torch.equal(start.eval()(image)["conv5"], other(image)["conv5"])
 
 
+def test_a_backbone_starts_from_the_checkpoint_of_a_run(tmp_path: Path) -> None:
+    other = build_backbone("resnet18", None)
+    other.get_buffer("mean").fill_(0.25)
+    saved = {f"network.backbone.{key}": value for key, value in other.state_dict().items()}
+    torch.save({"state_dict": {**saved, "network.decoder.x": torch.ones(1)}}, tmp_path / "a.ckpt")
+    loaded = build_backbone("resnet18", str(tmp_path / "a.ckpt")).state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in other.state_dict().items())
+    with pytest.raises(ValueError, match=r"a\.ckpt holds no run of alexnet: entries \d+ missing"):
+        build_backbone("alexnet", str(tmp_path / "a.ckpt"))
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {"network.backbone.mean": torch.ones(1)}}, tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match=r"a\.ckpt holds no run of toy"):

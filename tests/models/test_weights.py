@@ -22,6 +22,7 @@ from deepsal.models.weights import (
     IMAGENET_MEAN_STD,
     BackboneWeights,
     copy_weights,
+    load_run_weights,
     load_weights,
     read_keras_vgg16,
 )
@@ -76,6 +77,27 @@ def test_a_checkpoint_that_is_no_plain_state_dict_is_refused(
     torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(ValueError, match=r"last\.ckpt holds no plain state dict"):
         load_weights("vgg16", str(tmp_path / "last.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"state_dict": {"a": torch.ones(1)}}, r"holds no run of x: entries 1 missing \(0\.weight"),
+        (b"<html>", "is not a checkpoint: "),
+        (None, "does not exist; set ckpt=FILE"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_one_line(
+    content: object, problem: str, tmp_path: Path
+) -> None:
+    file, network = tmp_path / "a.ckpt", nn.Sequential(nn.Linear(2, 1, bias=False))
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content:
+        torch.save(content, file)
+    with pytest.raises((ValueError, OSError), match=problem) as raised:
+        load_run_weights(network, file, name="x")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_pickle_of_a_module_is_not_run_but_refused(tmp_path: Path) -> None:

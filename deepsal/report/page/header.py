@@ -30,9 +30,11 @@ def _run_facts(
         options = config.get(group)
         return options.get(key) if isinstance(options, dict) else None
 
+    trained = config.get("trained") or {}
     weights, size = option("backbone", "weights"), option("data", "size")
     weights_name = "pre-trained" if weights == option("backbone") else weights
     start, commit = provenance.get("started"), str(provenance.get("commit") or "")[:12]
+    started_from = config.get("ckpt") if "fit" in (config.get("do") or ()) else trained.get("start")
     hardware = [*(provenance.get("gpus") or []), provenance.get("processor")]
     hardware += [f"{provenance['cores']} cores"] if "cores" in provenance else []
     software = [f"{key} {provenance[key]}" for key in ("python", "torch") if key in provenance]
@@ -41,11 +43,16 @@ def _run_facts(
         "depth": option("finetune"),
         "decoder": option("decoder"),
         "loss": option("loss"),
+        "checkpoint": trained.get("checkpoint"),
+        "started from": started_from,
+        "trained on": trained.get("dataset"),
+        "trained with commit": str(trained.get("commit") or "")[:12],
         "data": option("data"),
+        "tested on": option("tested"),
         "image size": " × ".join(map(str, size)) + " px" if isinstance(size, list) else None,
-        "epochs": option("trainer", "max_epochs"),
+        "epochs": trained.get("epochs", option("trainer", "max_epochs")),
         "precision": option("trainer", "precision"),
-        "seed": config.get("seed"),
+        "seed": trained.get("seed", config.get("seed")),
         "steps": ", ".join(map(str, config.get("do") or [])),
         "started": f"{start[:16].replace('T', ' ')} UTC" if isinstance(start, str) else None,
         "duration": run_duration(folder),

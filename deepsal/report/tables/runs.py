@@ -42,8 +42,8 @@ def compare_runs(folders: Sequence[Path]) -> RunComparison:
         FileNotFoundError: a folder has no scores.
         ValueError: the runs were scored on other images or data, or by another protocol.
     """
-    labels = _folder_labels(folders)
     summaries, tables = zip(*map(read_tested_run, folders), strict=True)
+    labels = _run_labels(folders, [summary.get("trained_on") for summary in summaries])
     first, images = summaries[0], tables[0].index
     for label, summary, table in zip(labels, summaries, tables, strict=True):
         if key := differing_condition(first, summary):
@@ -130,12 +130,18 @@ def is_among_best(comparison: RunComparison, score: str, label: str) -> bool:
     return run["mean"] == best["mean"] or p >= SIGNIFICANCE_LEVEL
 
 
-def _folder_labels(folders: Sequence[Path]) -> list[str]:
+def _run_labels(folders: Sequence[Path], training_sets: Sequence[str | None]) -> list[str]:
+    """Return the names of run folders, with the sets they were trained on where these differ."""
     paths = [folder.resolve() for folder in folders]
     names = [path.name for path in paths]
     if len(set(paths)) < len(paths):
         raise ValueError("a run folder is named twice")
-    return names if len(set(names)) == len(names) else [f"{p.parent.name}/{p.name}" for p in paths]
+    if len(set(names)) < len(names):
+        names = [f"{path.parent.name}/{path.name}" for path in paths]
+    if len({*training_sets} - {None}) < 2:
+        return names
+    pairs = zip(names, training_sets, strict=True)
+    return [f"{name} (trained on {used})" if used else name for name, used in pairs]
 
 
 def _table_header(summary: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ def compare_over_seeds(folders: Sequence[Path]) -> RunComparison:
 
 def _seed_group_labels(groups: Sequence[Sequence[str]]) -> list[str]:
     """Name each group after its first run, without its seed and, where still unique, its number."""
-    names = [re.sub(r"-s\d+$", "", runs[0]) for runs in groups]
+    names = [re.sub(r"-s\d+(?= \(|$)", "", runs[0]) for runs in groups]
     short = [re.sub(r"^\d+-", "", name) for name in names]
     counts = [f"{len(runs)} seed{'s' if len(runs) > 1 else ''}" for runs in groups]
     unique = short if len(set(short)) == len(short) else names

@@ -54,6 +54,8 @@ def score_table(folder: Path, entries: Mapping[str, ScoreEntry] = SCORES, title:
         f"Test scores, {summary['dataset']}, {summary['images']} images at their own size"
     )
     table = Table(title=title, box=SIMPLE, title_style="bold", title_justify="left", pad_edge=False)
+    if summary.get("trained_on") not in (None, summary["dataset"]):
+        table.caption, table.caption_justify = f"trained on {summary['trained_on']}", "left"
     table.add_column("")
     table.padding = (0, 0, 0, 1)
     scores = [score for score in entries if score in summary["scores"]["run"]]
