@@ -79,7 +79,7 @@ def write_two_checkpoints(folder: Path, sources: tuple[str, ...], dead: bool = F
     start = random_fields(0.0)
     for epoch, fields in ((0, start), (6, random_fields(40.0, dead))):
         entries = {f"conv4/{source}": fields for source in sources}
-        about = {"epoch": epoch, "stages": {"conv4": {"sigma": 2.0}}, "sources": sources}
+        about = {"epoch": epoch, "step": epoch, "stages": {"conv4": STAGE}, "sources": sources}
         file = folder / "fields" / f"epoch={epoch:03d}.npz"
         store.save_fields(file, entries, about, field_arrays("conv4", fields, start))
 

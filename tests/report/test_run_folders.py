@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,16 @@ def test_a_run_that_logged_nothing_has_an_empty_table(metrics: str | None, tmp_p
     if metrics is not None:
         (tmp_path / "metrics.csv").write_text(metrics)
     assert run_folders.read_metrics_csv(tmp_path).empty
+
+
+def test_a_test_of_a_checkpoint_has_the_seed_and_the_data_set_of_its_training(
+    tmp_path: Path,
+) -> None:
+    write_run(tmp_path / "run")
+    trained = {"checkpoint": "/x/best.ckpt", "name": "a", "seed": 3, "dataset": "OSIE"}
+    with (tmp_path / "run" / "config.yaml").open("a") as file:
+        file.write(f"seed: 7\nckpt: /x/best.ckpt\ntrained: {json.dumps(trained)}\n")
+    options = run_folders.read_run(tmp_path / "run", tmp_path).options
+    assert options["seed"] == 3
+    assert options["trained.dataset"] == "OSIE"
+    assert "/x/best.ckpt" not in options.values()

@@ -40,6 +40,26 @@ def test_a_header_has_the_facts_of_its_run(tmp_path: Path) -> None:
     assert "max_epochs: 6" in header.options
 
 
+def test_a_header_of_a_test_describes_the_checkpoint(tmp_path: Path) -> None:
+    trained = {"checkpoint": "/x/best.ckpt", "seed": 3, "epochs": 9, "dataset": "OSIE"}
+    trained |= {"commit": "0123456789abcdef", "start": "/y/best.ckpt"}
+    config = CONFIG.replace("seed: 3", "seed: 7").replace("[fit, test]", "[test]")
+    tested = "ckpt: /x/best.ckpt\ntested: {name: nus_scene}\n"
+    (tmp_path / "config.yaml").write_text(f"{config}{tested}trained: {json.dumps(trained)}\n")
+    facts = dict(read_header(tmp_path).facts)
+    assert (facts["seed"], facts["epochs"]) == ("3", "9")
+    assert (facts["trained on"], facts["tested on"]) == ("OSIE", "nus_scene")
+    assert (facts["checkpoint"], facts["started from"]) == ("/x/best.ckpt", "/y/best.ckpt")
+    assert facts["trained with commit"] == "0123456789ab"
+
+
+def test_a_header_of_a_training_states_the_checkpoint_it_started_from(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"{CONFIG}ckpt: /y/best.ckpt\n")
+    facts = dict(read_header(tmp_path).facts)
+    assert facts["started from"] == "/y/best.ckpt"
+    assert "checkpoint" not in facts
+
+
 def test_a_folder_without_a_description_has_its_name_only(tmp_path: Path) -> None:
     header = read_header(tmp_path)
     assert (header.name, header.status, header.options) == (tmp_path.name, "unknown", "")

@@ -84,3 +84,13 @@ def test_a_folder_of_runs_stands_for_the_tested_ones(tmp_path: Path) -> None:
     assert runs.find_tested_runs(tmp_path) == folders
     assert runs.find_tested_runs(folders[0]) == folders[:1]
     assert runs.find_tested_runs(tmp_path / "untested") == [tmp_path / "untested"]
+
+
+def test_runs_that_were_trained_on_different_sets_are_named_after_them(tmp_path: Path) -> None:
+    folders = [write_tested_run(tmp_path / f"x-s{i}", 0.1, i) for i in range(3)]
+    assert runs.compare_runs(folders).runs == ["x-s0", "x-s1", "x-s2"]
+    for folder, name in zip(folders, ("OSIE", "NUS scenes", None), strict=True):
+        summary = {**json.loads((folder / "scores.json").read_text()), "trained_on": name}
+        (folder / "scores.json").write_text(json.dumps(summary))
+    labels = ["x-s0 (trained on OSIE)", "x-s1 (trained on NUS scenes)", "x-s2"]
+    assert runs.compare_runs(folders).runs == labels
