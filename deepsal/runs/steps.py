@@ -61,7 +61,7 @@ def execute_run(
         objects = build()
         record = {
             "config": dict(config),
-            "dataset": objects["data"].dataset.name,
+            "dataset": name_training_set(config, objects["data"].dataset.name),
             "commit": read_commit(folder),
             "version": version("deepsal"),
         }
@@ -119,7 +119,7 @@ def run_steps(
     """
     task, data, trainer = objects["task"], objects["data"], objects["trainer"]
     steps, score, ckpt = config["do"], None, config["ckpt"]
-    before, training_set = load_start(task, config, data.dataset.name)
+    before, training_set = load_start(task, config, data.dataset.name, last)
     wandb = [logger for logger in trainer.loggers if isinstance(logger, WeightsAndBiases)]
     for logger in wandb:
         logger.log_hyperparams(dict(config))
@@ -157,7 +157,7 @@ def run_steps(
 
 
 def load_start(
-    task: Any, config: Mapping[str, Any], dataset: str
+    task: Any, config: Mapping[str, Any], dataset: str, last: Path | None = None
 ) -> tuple[Backbone | None, str | None]:
     """Load the weights of `ckpt`: those that a training starts from, or those of the other steps.
 
@@ -165,13 +165,14 @@ def load_start(
         task: its network is changed.
         config: plain values.
         dataset: name of the data set of this run.
+        last: the checkpoint of this run that the training resumes from, which has all weights.
 
     Returns:
         The backbone before training, for the claims; and the data set that the network is trained
         on: None for a baseline, `nothing` for a network that is not trained.
     """
     steps, ckpt, trained = config["do"], config["ckpt"], config.get("trained") or {}
-    if "fit" in steps and ckpt:
+    if "fit" in steps and ckpt and (last is None or "claims" in steps):
         load_run_weights(task, ckpt)
     before = deepcopy(task.network.backbone) if "claims" in steps else None
     if before and (start := trained.get("start")):
@@ -183,7 +184,17 @@ def load_start(
     if is_untrained(ckpt, steps):
         LOG.warning("the network is not trained; set ckpt=FILE, ckpt=RUN_FOLDER or do=[fit,test]")
         return before, "nothing"
-    return before, trained.get("dataset", dataset)
+    return before, trained.get("dataset") or name_training_set(config, dataset)
+
+
+def name_training_set(config: Mapping[str, Any], dataset: str) -> str:
+    """Return the name of what a run trains on: its data set, and the control if it has one.
+
+    >>> name_training_set({"control": "other_task"}, "OSIE")
+    'OSIE, control other_task'
+    """
+    control = config.get("control")
+    return f"{dataset}, control {control}" if control else dataset
 
 
 @contextmanager

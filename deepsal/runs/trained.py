@@ -15,7 +15,7 @@ from deepsal.vocabulary import CHECKPOINT_RECORD
 
 ARCHITECTURE = ("network", "backbone", "decoder")
 """Groups of options that a new training from the checkpoint's weights shares with it."""
-TRAINING = ("finetune", "loss", "optim", "metric")
+TRAINING = ("finetune", "loss", "optim", "metric", "control")
 """Options that describe how the checkpoint was trained; a test or an export cannot change them."""
 LOADING = ("cache_dir", "cache_gib", "num_workers", "device_cache", "val_batch_size")
 """Options of `data` that depend on the machine."""
@@ -105,13 +105,21 @@ def refuse_contradictions(ckpt: str, config: Mapping[str, Any], given: Mapping[s
 
 
 def run_name(
-    ckpt: str | None, steps: Sequence[str], backbone: str, finetune: str, loss: str, seed: int
+    ckpt: str | None,
+    steps: Sequence[str],
+    backbone: str,
+    finetune: str,
+    loss: str,
+    control: str | None,
+    seed: int,
 ) -> str:
     """Return the name of a run: its checkpoint's, or one of what it trains.
 
-    >>> run_name(None, ["fit", "test"], "vgg16", "all", "kl", 0)
+    >>> run_name(None, ["fit", "test"], "vgg16", "all", "kl", None, 0)
     'vgg16-all-kl-s0'
-    >>> run_name(None, ["test"], "vgg16", "all", "kl", 0)
+    >>> run_name(None, ["fit", "test"], "vgg16", "all", "kl", "other_task", 0)
+    'vgg16-all-kl-other_task-s0'
+    >>> run_name(None, ["test"], "vgg16", "all", "kl", None, 0)
     'vgg16-untrained-s0'
     """
     file = Path(ckpt) if ckpt else None
@@ -124,7 +132,7 @@ def run_name(
     if is_untrained(ckpt, steps):
         return f"{backbone}-untrained-s{seed}"
     backbone = record["config"]["backbone"]["name"] if record else backbone
-    return f"{backbone}-{finetune}-{loss}-s{seed}"
+    return "-".join([backbone, finetune, loss, *([control] if control else []), f"s{seed}"])
 
 
 def is_untrained(ckpt: str | None, steps: Collection[str]) -> bool:

@@ -154,7 +154,7 @@ def test_a_checkpoint_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_run_is_named_after_its_checkpoint(checkpoint: Path) -> None:
-    own = ("vgg16", "conv5", "sam", 1)
+    own = ("vgg16", "conv5", "sam", None, 1)
     for folder in (str(checkpoint), str(checkpoint.parents[1])):
         assert trained.run_name(folder, ["test"], *own) == "resnet18-all-kl-s3"
         assert trained.run_name(folder, ["fit", "test"], *own) == "resnet18-conv5-sam-s1"
