@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepsal.atomic import write_text
-from deepsal.runs.paths import differing_options
+from deepsal.runs.paths import differing_keys
 from deepsal.runs.process import is_first_rank
 
 TRAINING_OUTPUTS = ("fields", "figures", "checkpoints")
@@ -126,12 +126,12 @@ def mark_done(folder: Path, score: float | None) -> None:
 def outcome_if_done(folder: Path, config: str, name: str = "") -> JobOutcome | None:
     """Return the outcome of a folder that is done with this configuration, otherwise None.
 
-    The folder may have been moved; see `paths.differing_options`.
+    The folder may have been moved; see `paths.differing_keys`.
     """
     try:
         marker = json.loads((folder / "done").read_text())
         written = (folder / "config.yaml").read_text(encoding="utf-8")
-        valid = marker["config"] == _config_hash(written) and not differing_options(written, config)
+        valid = marker["config"] == _config_hash(written) and not differing_keys(written, config)
         return JobOutcome(name, "skipped", marker["score"], "done before") if valid else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

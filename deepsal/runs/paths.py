@@ -74,7 +74,7 @@ def moved_paths(config: Mapping[str, Any], moves: Mapping[str, str]) -> dict[str
     return dict(_map_texts(config, move))
 
 
-def differing_options(one: str, other: str) -> list[str]:
+def differing_keys(one: str, other: str) -> list[str]:
     """Return the options in which two texts of `config.yaml` differ.
 
     The run folder, the folder of the data and the cache are left out, because they differ between

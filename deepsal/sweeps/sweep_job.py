@@ -14,7 +14,7 @@ from typing import Any
 
 from deepsal.runs import folder as run_folder
 from deepsal.runs.folder import PREEMPTED_EXIT_CODE, JobOutcome
-from deepsal.runs.paths import differing_options
+from deepsal.runs.paths import differing_keys
 from deepsal.runs.process import is_first_rank, job_environment
 from deepsal.sweeps import gpu_locks, optuna_search
 from deepsal.vocabulary import PREEMPTION_SIGNAL
@@ -95,7 +95,7 @@ def run_if_not_done(
     if outcome := run_folder.outcome_if_done(folder, config, name):
         return outcome
     if is_first_rank():
-        if differing := file.is_file() and differing_options(file.read_text("utf-8"), config):
+        if differing := file.is_file() and differing_keys(file.read_text("utf-8"), config):
             options = ", ".join(differing[:3])
             reason = f"the folder holds another configuration ({options}); set hydra.sweep.dir"
             return JobOutcome(name, "failed", reason=reason)

@@ -67,6 +67,6 @@ def test_configurations_of_two_machines_differ_in_their_options_only() -> None:
         run = {"output_dir": f"{home}/runs/0-a", "trainer": {"root": f"{home}/runs/0-a"}}
         return paths.as_text({**run, "data_dir": f"{home}/data", "data": data, **options})
 
-    assert paths.differing_options(text("/cluster"), text("/home/me")) == []
-    assert paths.differing_options(text("/a", seed=0), text("/b", seed=1, lr=0.1)) == ["seed", "lr"]
-    assert paths.differing_options("seed: [1", text("/b")) == ["config.yaml is damaged"]
+    assert paths.differing_keys(text("/cluster"), text("/home/me")) == []
+    assert paths.differing_keys(text("/a", seed=0), text("/b", seed=1, lr=0.1)) == ["seed", "lr"]
+    assert paths.differing_keys("seed: [1", text("/b")) == ["config.yaml is damaged"]
