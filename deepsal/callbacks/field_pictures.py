@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deepsal.atomic import replace_file
 from deepsal.rf import store
+from deepsal.rf.mapping.noise_fields import StoredNoiseFields
 from deepsal.rf.measures import profile
 from deepsal.rf.plot import grid, sheets
 
@@ -48,7 +49,7 @@ def draw_field_grids(
         sigma = description["stages"][stage]["sigma"]
         units = store.watched_units(description, stage) or of_stage.units.tolist()
         field = store.field_at_pixels(of_stage, units)
-        if isinstance(of_stage, store.StoredNoiseFields):
+        if isinstance(of_stage, StoredNoiseFields):
             of_units = of_stage.select(units).reliability
             reliability = grid.FieldReliability(of_units, of_stage.pairs, description["target"])
             title += _noise_caption(source, of_stage.pairs)

@@ -26,7 +26,7 @@ from deepsal.rf.hooks import unit_numbers
 from deepsal.rf.mapping.cell_noise import BLOCK_COUNT
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
 from deepsal.rf.mapping.methods import FIELD_METHODS
-from deepsal.rf.mapping.reverse_correlation import NoiseFields
+from deepsal.rf.mapping.noise_fields import NoiseFields, stored_noise_fields
 from deepsal.rf.measures import profile
 from deepsal.rf.measures.similarity import linear_cka, sample_activations
 from deepsal.rf.measures.summary import field_change_measures
@@ -198,7 +198,7 @@ class FieldSnapshot:
             self.geometry = {s: measure_geometry(network, f"backbone.{s}") for s in stages}
         measured = self._measure_with_noise(network, images, checkpoint)
         watched = {entry: self.units[entry.partition("/")[0]] for entry in measured}
-        fields: dict[str, store.StoredFields] = {**store.stored_noise_fields(measured, watched)}
+        fields: dict[str, store.StoredFields] = {**stored_noise_fields(measured, watched)}
         for stage in stages:
             for source in sources:
                 if source not in self.noise.sources:

@@ -13,12 +13,8 @@ from torch import Tensor, nn
 
 from deepsal.rf import store
 from deepsal.rf.geometry import FieldGeometry
-from deepsal.rf.mapping.reverse_correlation import (
-    MID_GREY,
-    MeasuredSampling,
-    NoiseFields,
-    reverse_correlation,
-)
+from deepsal.rf.mapping.noise_fields import NoiseFields, NoiseMeasurement
+from deepsal.rf.mapping.reverse_correlation import MID_GREY, reverse_correlation
 from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.measures.reliability import MIN_RELIABILITY, corrected_similarity
 
@@ -47,7 +43,7 @@ class PairedNoiseMapper:
     ) -> None:
         self.blocks_file = folder / "blocks.npz"
         self.sources, self.target, self.pairs, self.window = sources, target, pairs, window
-        self.sampling: dict[str, MeasuredSampling] = {}
+        self.sampling: dict[str, NoiseMeasurement] = {}
         self.start_blocks: dict[str, NDArray[np.float32]] = {}
 
     def resume(self, first: Path, stages: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from deepsal.rf.geometry import measure_geometry as measure_geometry
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields as ReceptiveFields
 from deepsal.rf.mapping.gradient_fields import map_receptive_fields as map_receptive_fields
 from deepsal.rf.mapping.methods import FIELD_METHODS as FIELD_METHODS
-from deepsal.rf.mapping.reverse_correlation import NoiseFields as NoiseFields
+from deepsal.rf.mapping.noise_fields import NoiseFields as NoiseFields
 from deepsal.rf.mapping.reverse_correlation import reverse_correlation as reverse_correlation
 from deepsal.rf.measures.fit import fit_field_models as fit_field_models
 from deepsal.rf.measures.fit import is_centre_surround as is_centre_surround

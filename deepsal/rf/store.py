@@ -16,66 +16,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepsal.atomic import replace_file
-from deepsal.rf.mapping.cell_search import StopReason
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields
-from deepsal.rf.mapping.reverse_correlation import NoiseFields
+from deepsal.rf.mapping.noise_fields import NOISE_ARRAYS, StoredNoiseFields
 
 FIELD_MEMBERS = tuple(member.name for member in dataclasses.fields(ReceptiveFields))
 """Arrays of an entry; a file may hold others, which are ignored."""
-NOISE_FIELD_BYTES = 64 * 2**20
-"""Largest size of the fields measured with noise in one file for which all units are stored."""
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredNoiseFields:
-    """Fields measured with noise, in the form that a file holds: without the blocks.
-
-    In the file, `field` and `stderr` are float16 in parts of the unit's largest value. A value
-    that is read differs from the measured one by at most 1/2048 of it, or 3e-8 of the largest.
-
-    field, stderr: float32 (U, 3, h, w) · units: (U,) channels · reliability: (U,). The others are
-    those of `deepsal.rf.mapping.reverse_correlation.NoiseFields`.
-    """
-
-    field: NDArray[np.float32]
-    stderr: NDArray[np.float32]
-    units: NDArray[np.int64]
-    reliability: NDArray[np.float64]
-    cell: int
-    step: int
-    origin: tuple[int, int]
-    pairs: int
-    positions: int
-    amplitude: float
-    gain: tuple[float, float, float]
-    background: str
-    stopped: StopReason
-    whole: bool
-
-    def select(self, units: Sequence[int]) -> "StoredNoiseFields":
-        """Return the fields of some units, in this order.
-
-        Raises:
-            ValueError: a unit is not stored.
-        """
-        stored = self.units.tolist()
-        if missing := [unit for unit in units if unit not in stored]:
-            raise ValueError(f"no fields of the units {missing} are stored, only of {stored}")
-        rows = [stored.index(unit) for unit in units]
-        arrays = {name: getattr(self, name)[rows] for name in NOISE_ARRAYS}
-        return dataclasses.replace(self, **arrays)
-
-    def at_pixels(self) -> NDArray[np.float32]:
-        """Return the field at every pixel between the first and the last sample, (U, 3, H, W).
-
-        Linear between samples, as the noise's cells have blurred it.
-        """
-        rows, columns = (_interpolation(n, self.step) for n in self.field.shape[2:])
-        return np.asarray(rows @ self.field @ columns.T, np.float32)
-
 
 StoredFields = ReceptiveFields | StoredNoiseFields
-NOISE_ARRAYS = ("field", "stderr", "units", "reliability")
 
 
 class FieldEvolution(NamedTuple):
@@ -96,31 +43,6 @@ class FieldEvolution(NamedTuple):
         """Return the first units only."""
         field, units, reliability = self.field[:, :count], self.units[:count], self.reliability
         return self._replace(field=field, units=units, reliability=reliability[:, :count])
-
-
-def stored_noise_fields(
-    fields: Mapping[str, NoiseFields],
-    watched: Mapping[str, Sequence[int]],
-    limit: int = NOISE_FIELD_BYTES,
-) -> dict[str, StoredNoiseFields]:
-    """Return measured fields in the form that a file holds.
-
-    Args:
-        fields: `{"conv4/natural": fields}`.
-        watched: `{"conv4/natural": units}`; only these are stored if all units exceed the limit.
-        limit: bytes of all entries together.
-    """
-    names = [m.name for m in dataclasses.fields(StoredNoiseFields)]
-    stored = {
-        entry: StoredNoiseFields(
-            **{name: getattr(of, name) for name in names if name != "stderr"},
-            stderr=of.stderr.astype(np.float32),
-        )
-        for entry, of in fields.items()
-    }
-    if sum(2 * 2 * of.field.size for of in stored.values()) > limit:
-        return {entry: of.select(watched[entry]) for entry, of in stored.items()}
-    return stored
 
 
 def save_fields(
@@ -321,19 +243,7 @@ def _load(path: Path, entry: str) -> StoredFields:
             members = {member: file[f"{entry}/{member}"] for member in FIELD_MEMBERS}
             return ReceptiveFields(**members)
         numbers, scale = json.loads(str(file[f"{entry}/sampling"])), file[f"{entry}/scale"]
-        field, stderr = (
-            file[f"{entry}/{member}"].astype(np.float32) * scale for member in ("field", "stderr")
-        )
-        units, reliability = (file[f"{entry}/{member}"] for member in ("units", "reliability"))
+        arrays = {member: file[f"{entry}/{member}"] for member in NOISE_ARRAYS}
+        arrays |= {name: arrays[name].astype(np.float32) * scale for name in ("field", "stderr")}
         numbers |= {name: tuple(numbers[name]) for name in ("origin", "gain")}
-        return StoredNoiseFields(field, stderr, units, reliability, **numbers)
-
-
-def _interpolation(samples: int, step: int) -> NDArray[np.float32]:
-    """Return the weights of samples at each pixel between the first and the last, (P, samples).
-
-    >>> _interpolation(2, 2).tolist()
-    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
-    """
-    distance = np.abs(np.arange((samples - 1) * step + 1)[:, None] / step - np.arange(samples))
-    return np.asarray(np.maximum(0, 1 - distance), np.float32)
+        return StoredNoiseFields(**arrays, **numbers)

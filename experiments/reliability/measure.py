@@ -28,11 +28,11 @@ from deepsal.models import STAGES, build_backbone
 from deepsal.rf import fit_field_models, map_receptive_fields, measure_geometry
 from deepsal.rf.mapping.cell_noise import cell_sizes
 from deepsal.rf.mapping.field_sampling import field_sampling
+from deepsal.rf.mapping.noise_fields import NoiseFields
 from deepsal.rf.mapping.reverse_correlation import (
     GREY_AMPLITUDE,
     IMAGE_AMPLITUDE,
     MID_GREY,
-    NoiseFields,
     reverse_correlation,
 )
 from deepsal.rf.measures.centre import locate_centre

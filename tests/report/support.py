@@ -10,6 +10,7 @@ import pandas as pd
 from deepsal.rf import store
 from deepsal.rf.geometry import FieldGeometry
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields
+from deepsal.rf.mapping.noise_fields import StoredNoiseFields
 from deepsal.rf.measures.summary import field_change_measures
 from deepsal.runs import score_files
 
@@ -84,13 +85,13 @@ def write_two_checkpoints(folder: Path, sources: tuple[str, ...], dead: bool = F
         store.save_fields(file, entries, about, field_arrays("conv4", fields, start))
 
 
-def noise_fields(scale: float) -> store.StoredNoiseFields:
+def noise_fields(scale: float) -> StoredNoiseFields:
     """Return fields of five units: reliable, less so, not, not at all, and silent."""
     field = np.random.default_rng(0).normal(size=(5, 3, 9, 9)).astype(np.float32)
     field[:, :, 3:6, 3:6] += scale
     field[4] = 0
-    return store.StoredNoiseFields(
-        field,
+    return StoredNoiseFields(
+        field=field,
         stderr=np.full_like(field, 0.1),
         units=np.arange(5),
         reliability=np.array([0.97, 0.8, 0.4, -0.02, np.nan]),

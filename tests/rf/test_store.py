@@ -12,7 +12,8 @@ from torch import nn
 
 from deepsal.rf import store
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields
-from deepsal.rf.mapping.reverse_correlation import NoiseFields, reverse_correlation
+from deepsal.rf.mapping.noise_fields import NOISE_ARRAYS, NoiseFields, stored_noise_fields
+from deepsal.rf.mapping.reverse_correlation import reverse_correlation
 from tests.conftest import arrays_equal, backbone
 
 
@@ -41,7 +42,7 @@ def measured(pairs: int = 64, seed: int = 0) -> NoiseFields:
 
 def test_fields_measured_with_noise_are_stored_with_a_stated_error(tmp_path: Path) -> None:
     file, fields = tmp_path / "epoch=000.npz", measured()
-    stored = store.stored_noise_fields({"conv4/natural": fields}, {"conv4/natural": [1]})
+    stored = stored_noise_fields({"conv4/natural": fields}, {"conv4/natural": [1]})
     store.save_fields(file, {**stored, "conv4/strongest": some(0)}, {})
     assert store.entry_names(file) == ["conv4/natural", "conv4/strongest"]
     read = store.load_noise_fields(file, "conv4/natural")
@@ -51,7 +52,7 @@ def test_fields_measured_with_noise_are_stored_with_a_stated_error(tmp_path: Pat
         assert (np.abs(getattr(read, name) - exact) <= np.abs(exact) / 2048 + 3e-8 * largest).all()
     for name in ("units", "reliability"):
         assert np.array_equal(getattr(read, name), getattr(fields, name), equal_nan=True)
-    numbers = (m.name for m in dataclasses.fields(read) if m.name not in store.NOISE_ARRAYS)
+    numbers = (m.name for m in dataclasses.fields(read) if m.name not in NOISE_ARRAYS)
     assert all(getattr(read, name) == getattr(fields, name) for name in numbers)
     assert arrays_equal(store.load_fields(file, "conv4/strongest").field, some(0).field)
     with pytest.raises(ValueError, match="load_noise_fields"):
@@ -60,24 +61,12 @@ def test_fields_measured_with_noise_are_stored_with_a_stated_error(tmp_path: Pat
         store.load_noise_fields(file, "conv4/strongest")
 
 
-def test_beyond_the_size_limit_only_watched_units_are_stored() -> None:
-    fields, entry = measured(), "conv4/natural"
-    size = 4 * fields.field.size
-    for limit, units in ((size, [0, 1, 2]), (size - 1, [2, 0])):
-        stored = store.stored_noise_fields({entry: fields}, {entry: [2, 0]}, limit)[entry]
-        assert stored.units.tolist() == units
-        assert np.array_equal(stored.field, fields.field[units])
-        assert np.array_equal(stored.reliability, fields.reliability[units], equal_nan=True)
-    with pytest.raises(ValueError, match=r"units \[9\] are stored"):
-        store.stored_noise_fields({entry: fields}, {entry: [9]}, 0)
-
-
 def test_an_evolution_of_noise_fields_has_a_sample_per_pixel_and_its_reliability(
     tmp_path: Path,
 ) -> None:
     both = [measured(pairs) for pairs in (16, 32)]
     for epoch, fields in enumerate(both):
-        stored = store.stored_noise_fields({"conv4/grey": fields}, {})
+        stored = stored_noise_fields({"conv4/grey": fields}, {})
         store.save_fields(tmp_path / f"epoch={epoch:03d}.npz", stored, {})
     evolution = store.load_evolution(tmp_path, "conv4/grey", [1, 0])
     step, side = both[0].step, both[0].field.shape[-1]

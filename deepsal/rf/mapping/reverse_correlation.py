@@ -13,14 +13,11 @@ Letters in shapes: U units (channels), h and w samples of a field, N images, H a
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.rf.geometry import FieldGeometry, measure_geometry
@@ -30,84 +27,12 @@ from deepsal.rf.mapping.cell_search import CellSearch, StopReason, add_rounds
 from deepsal.rf.mapping.field_sampling import POSITION_CHOICES, field_sampling
 from deepsal.rf.mapping.layer_responses import LayerResponses, full_precision_copy
 from deepsal.rf.mapping.noise_correlation import CorrelationSums, NoisePresentation
-from deepsal.rf.measures.reliability import split_half_reliability, standard_error
-from deepsal.statistics import finite_median
+from deepsal.rf.mapping.noise_fields import NoiseFields, NoiseMeasurement
+from deepsal.rf.measures.reliability import split_half_reliability
 
 MID_GREY = 0.5
 GREY_AMPLITUDE, IMAGE_AMPLITUDE = 0.2, 0.05
 """Default amplitudes."""
-
-
-@dataclass(frozen=True)
-class NoiseFields:
-    """Receptive fields of all units of one layer, measured with noise.
-
-    Sample (i, j) of the field of the unit at row v and column u of the layer's map lies at the
-    image's pixel (v·stride + origin + i·step, u·stride + origin + j·step), strides and origins of
-    the two axes.
-    """
-
-    field: NDArray[np.float32]
-    """(U, 3, h, w): mean ∂z/∂pixel of red, green and blue, z the unit before its rectifier.
-
-    It is blurred by the noise's grain: each sample is an average with triangular weights that reach
-    one cell to each side.
-    """
-    blocks: NDArray[np.float32]
-    """(8, U, 3, h, w): the same from eight independent samples; `field` is their mean."""
-    units: NDArray[np.int64]
-    """(U,): channels."""
-    reliability: NDArray[np.float64]
-    """(U,): expected correlation with a second measurement like this one; NaN for a silent unit."""
-    cell: int
-    """Side of a noise cell in pixels."""
-    step: int
-    """Pixels between samples."""
-    origin: tuple[int, int]
-    """Pixel of sample (0, 0) of the unit (0, 0)."""
-    geometry: FieldGeometry
-    """Of the layer."""
-    pairs: int
-    """Pairs of noise images x + n, x − n."""
-    positions: int
-    """Positions averaged in each pair."""
-    amplitude: float
-    """Standard deviation of the noise of one colour, in units of the image, before clipping."""
-    gain: tuple[float, float, float]
-    """Part of the noise of red, green and blue that clipping left; fields are corrected for it."""
-    background: str
-    """`grey` or `images`."""
-    stopped: StopReason
-    """Why: the target was reached, the budget was spent, or no unit responded."""
-    whole: bool
-    """Whether fields are whole: false where the image cuts them, or `window` does."""
-
-    @property
-    def stderr(self) -> NDArray[np.float64]:
-        """Standard error of `field` from the blocks, (U, 3, h, w)."""
-        return standard_error(self.blocks)
-
-    @property
-    def median(self) -> float:
-        """Median reliability of the units that respond; NaN if none does."""
-        return finite_median(self.reliability)
-
-
-@runtime_checkable
-class MeasuredSampling(Protocol):
-    """An earlier measurement of a layer that can be repeated: `NoiseFields`, or stored ones."""
-
-    @property
-    def cell(self) -> int:
-        """Side of a noise cell in pixels."""
-
-    @property
-    def pairs(self) -> int:
-        """Pairs of noise images."""
-
-    @property
-    def stopped(self) -> StopReason:
-        """Reason for its end."""
 
 
 def reverse_correlation(
@@ -126,7 +51,7 @@ def reverse_correlation(
     opponent: float = 1.0,
     limits: tuple[float, float] | None = (0.0, 1.0),
     known: Mapping[str, FieldGeometry] | None = None,
-    repeat: Mapping[str, MeasuredSampling] | None = None,
+    repeat: Mapping[str, NoiseMeasurement] | None = None,
 ) -> dict[str, NoiseFields]:
     """Measure the fields of all units of layers until they are reliable.
 

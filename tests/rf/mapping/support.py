@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsal.rf.mapping.reverse_correlation import NoiseFields, reverse_correlation
+from deepsal.rf.mapping.noise_fields import NoiseFields
+from deepsal.rf.mapping.reverse_correlation import reverse_correlation
 from tests.conftest import backbone
 
 SIDE = 48
