@@ -28,6 +28,8 @@ PARAMETER_COUNTS = 5, 7, 8
 WINDOW_IN_BLOBS = 20
 MIN_AICC_GAIN, MIN_SURROUND_Z = 6, 2
 MIN_VOLUME_RATIO, MAX_VOLUME_RATIO = 0.1, 1.5
+LARGEST_VOLUME_RATIO = 10
+"""Larger |k| are no ratios of a surround to a centre: the centre of such a fit is a residual."""
 UNITS_PER_CHUNK = 16
 
 
@@ -53,7 +55,8 @@ class FieldFits:
     """(U, 3): R² of the same fit on `test_field`; NaN without a `test_field`."""
     k: FloatArray
     """(U,): volume ratio As σs² / (Ac σc²): 0 no surround, 1 balanced, < 0 a skirt. It is about .9
-    for Gabors and noise too: read it for units that are `is_centre_surround` only."""
+    for Gabors and noise too: read it for units that are `is_centre_surround` only. NaN beyond ±10:
+    the fit has no centre."""
     surround_z: FloatArray
     """(U,): sign(k) over the standard error of log |k|, that is k over its own, by propagation of
     the covariance (JᵀJ)⁻¹ SSE / (n − 7), n effective."""
@@ -216,6 +219,7 @@ def _fit_chunk(field: Field | FloatArray, test_field: Field | FloatArray | None)
             for success, convert, fit in zip(converged.T, in_pixels, fits, strict=True)
         )
         k = dog[:, 2] * dog[:, 3] ** 2 / (dog[:, 0] * dog[:, 1] ** 2)
+        k = np.where(np.abs(k) <= LARGEST_VOLUME_RATIO, k, np.nan)
         z = np.sign(k) / np.sqrt(_log_k_variance(fits[1]) * sse[:, 1] / np.maximum(n - 7, 0))
     aicc, r2, held_out = (
         np.where(converged, score, np.nan) for score in (aicc, _r2(sse, data, mask), held_out)

@@ -161,3 +161,14 @@ def test_colour_and_luminance_fields_fit_alike_and_nothing_fits_nothing() -> Non
     assert fit_field_models(colour[:0]).dog.shape == (0, 7)
     with pytest.raises(ValueError, match="test_field must have the shape of field"):
         fit_field_models(colour, colour[:2])
+
+
+@pytest.mark.parametrize("spike", [0.1, 0.3])
+def test_a_fit_without_a_centre_has_no_k(spike: float) -> None:
+    at = np.arange(61) - 30.0
+    square = at[:, None] ** 2 + at**2
+    w = np.exp(-square / 128) + spike * np.exp(-square / 8)
+    fits = fit_field_models(w + np.random.default_rng(0).normal(0, 0.003, (4, 61, 61)))
+    assert fits.converged[:, 1].all()
+    assert np.isnan(fits.k).all(), "the wide blob has 50 times the volume of the speck, or more"
+    assert not is_centre_surround(fits).any()
