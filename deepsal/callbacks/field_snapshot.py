@@ -28,6 +28,7 @@ from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fi
 from deepsal.rf.mapping.methods import FIELD_METHODS
 from deepsal.rf.mapping.noise_fields import NoiseFields, stored_noise_fields
 from deepsal.rf.measures import profile
+from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.measures.similarity import linear_cka, sample_activations
 from deepsal.rf.measures.summary import field_change_measures
 from deepsal.rf.patches import StrongestPatchRecorder, blank_image, centred_patches, noise_images
@@ -37,7 +38,10 @@ from deepsal.statistics import finite_median
 from deepsal.vocabulary import STAGES
 
 PATCH_SOURCES = ("centred", "strongest", "blank", "noise")
-LOGGED_MEASURES = ("correlation", "extent", "csi", "k")
+LOGGED_MEASURES = (
+    *(name for of in ("correlation", "extent", "csi", "k") for name in (of, f"{of}_error")),
+    "correlation_ceiling",
+)
 """Measures whose median over watched units is logged. All are stored, unit by unit."""
 CKA_IMAGES = 16
 """Number of images on which activations are compared with those of the first snapshot."""
@@ -207,22 +211,10 @@ class FieldSnapshot:
         arrays = self._disk_responses(network, images)
         numbers: dict[str, float] = {}
         for stage in stages:
-            entry, units = f"{stage}/{sources[0]}", self.units[stage]
-            current = store.field_at_pixels(fields[entry], units)
-            start = self.start_fields.setdefault(stage, current)
-            measures = field_change_measures(current, start, self.geometry[stage])
-            if entry in measured:
-                of = measured[entry]
-                measures = self.noise.change_measures(entry, of, units, measures)
-                numbers[f"rf/{stage}/reliability"] = of.median
+            measures, of_stage = self._measure_stage(stage, fields, measured)
             arrays |= {f"{stage}/measure/{name}": values for name, values in measures.items()}
-            if f"{stage}/strongest" in fields:
-                strongest = fields[f"{stage}/strongest"]
-                assert isinstance(strongest, ReceptiveFields)
-                numbers[f"rf/{stage}/dead"] = float(np.mean(strongest.count == 0))
+            numbers |= {f"rf/{stage}/{name}": number for name, number in of_stage.items()}
             suppression = surround_suppression_index(arrays[f"{stage}/disks"])
-            for name in LOGGED_MEASURES:
-                numbers[f"rf/{stage}/{name}"] = finite_median(measures[name])
             numbers[f"rf/{stage}/ssi"] = finite_median(suppression)
         if checkpoint.startswith("epoch="):
             numbers |= self._cka_to_start(network, images)
@@ -256,6 +248,30 @@ class FieldSnapshot:
         first = {f"{stage}/{self.sources[0]}": units for stage, units in self.units.items()}
         self.noise.store_start(measured, first, save=checkpoint.startswith("epoch="))
         return measured
+
+    def _measure_stage(
+        self,
+        stage: str,
+        fields: Mapping[str, store.StoredFields],
+        measured: Mapping[str, NoiseFields],
+    ) -> tuple[dict[str, FloatArray], dict[str, float]]:
+        """Return the measures of a stage's watched units, and the numbers to log."""
+        entry, units = f"{stage}/{self.sources[0]}", self.units[stage]
+        current = store.field_at_pixels(fields[entry], units)
+        start = self.start_fields.setdefault(stage, current)
+        numbers: dict[str, float] = {}
+        if entry in measured:
+            measures = self.noise.change_measures(entry, measured[entry], units)
+            numbers["reliability"] = measured[entry].median
+        else:
+            measures = field_change_measures(current, start, self.geometry[stage])
+        if strongest := fields.get(f"{stage}/strongest"):
+            assert isinstance(strongest, ReceptiveFields)
+            numbers["dead"] = float(np.mean(strongest.count == 0))
+        for name in LOGGED_MEASURES:
+            if name in measures:
+                numbers[name] = finite_median(measures[name])
+        return measures, numbers
 
     def _map_fields(
         self,

@@ -4,6 +4,7 @@ Letters in shapes: U watched units, h and w samples of a field, N images of H ×
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,15 @@ from torch import Tensor, nn
 
 from deepsal.rf import store
 from deepsal.rf.geometry import FieldGeometry
-from deepsal.rf.mapping.noise_fields import NoiseFields, NoiseMeasurement
+from deepsal.rf.mapping.noise_fields import (
+    NoiseFields,
+    NoiseMeasurement,
+    interpolate_to_pixels,
+)
 from deepsal.rf.mapping.reverse_correlation import MID_GREY, reverse_correlation
 from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.measures.reliability import MIN_RELIABILITY, corrected_similarity
+from deepsal.rf.measures.summary import measures_with_errors, watched_measures
 
 REVERSE_CORRELATION = "reverse_correlation"
 NOISE_SOURCES = ("natural", "grey")
@@ -114,30 +120,32 @@ class PairedNoiseMapper:
                 store.save_arrays(self.blocks_file, self.start_blocks)
 
     def change_measures(
-        self,
-        entry: str,
-        fields: NoiseFields,
-        units: Sequence[int],
-        measures: Mapping[str, FloatArray],
+        self, entry: str, fields: NoiseFields, units: Sequence[int]
     ) -> dict[str, FloatArray]:
-        """Add reliability, and the correlation with the first field corrected for noise.
+        """Measure fields, and their correlation with the first field corrected for noise.
+
+        The models that give k are fitted nine times per unit for its error: about 1 s per 16 units
+        of a stage on one core, 20 s for all 320 of a deep stage. So only watched units are
+        measured.
 
         Args:
             entry: such as `conv4/natural`.
             fields: of this checkpoint.
             units: U watched units.
-            measures: `{measure: (U,)}` of the fields of these units.
 
         Returns:
             `{measure: (U,)}`: `reliability`; `correlation`, corrected for noise, with its standard
-            error `correlation_error` and as measured, `correlation_raw` (see `corrected_similarity`
-            in `deepsal.rf.measures.reliability`); and the other measures. All but the reliability
-            and the raw correlation are NaN where the reliability is below .3: not determined.
+            error `correlation_error`, as measured, `correlation_raw`, and the noise ceiling of
+            that, `correlation_ceiling` (see `corrected_similarity` in
+            `deepsal.rf.measures.reliability`); and the other measures with error and bias, such as
+            `extent_error` and `extent_bias` (see `measures_with_errors` in
+            `deepsal.rf.measures.summary`). Where the reliability is below .3 all but
+            the first and the last two of the correlations are NaN: not determined.
         """
-        reliability = fields.reliability[list(units)]
-        raw, corrected, _ = corrected_similarity(
-            self.start_blocks[entry], fields.blocks[:, list(units)]
-        )
+        reliability, blocks = fields.reliability[list(units)], fields.blocks[:, list(units)]
+        raw, corrected, ceiling = corrected_similarity(self.start_blocks[entry], blocks)
+        measure = partial(watched_measures, geometry=fields.geometry)
+        measures = measures_with_errors(interpolate_to_pixels(blocks, fields.step), measure)
         determined = reliability >= MIN_RELIABILITY
         return {
             **{name: np.where(determined, of, np.nan) for name, of in measures.items()},
@@ -145,4 +153,5 @@ class PairedNoiseMapper:
             "correlation": corrected.value,
             "correlation_error": corrected.error,
             "correlation_raw": raw.value,
+            "correlation_ceiling": ceiling,
         }

@@ -34,12 +34,18 @@ def test_reliable_change_is_measured_and_unreliable_units_are_not_determined(
     mapper.store_start(first, {entry: [0, 1, 3]}, save=True)
     second = mapper.measure(after, images, geometry)
     mapper.store_start(second, {entry: [0, 1, 3]}, save=True)
-    measures = mapper.change_measures(entry, second[entry], [0, 1, 3], {"k": np.ones(3)})
+    measures = mapper.change_measures(entry, second[entry], [0, 1, 3])
     assert measures["correlation"][:2] == pytest.approx([-1, 1], abs=1e-3)
     assert measures["correlation_raw"][:2] == pytest.approx([-1, 1], abs=1e-3)
     assert (measures["correlation_error"][:2] < 0.01).all()
     assert measures["reliability"][:2].min() > 0.9
-    assert measures["k"][:2].tolist() == [1, 1]
+    assert measures["correlation_ceiling"][:2] == pytest.approx(
+        measures["reliability"][:2], abs=0.05
+    )
+    for name in ("extent", "csi", "anisotropy", "polarity"):
+        assert np.isfinite(measures[name][:2]).all()
+        assert (measures[f"{name}_error"][:2] >= 0).all()
+    assert measures.keys() >= {"k", "k_error", "k_bias"}
     assert all(np.isnan(values[2]) for values in measures.values()), "a silent unit"
     assert first[entry].cell == second[entry].cell
     assert first[entry].pairs == second[entry].pairs

@@ -31,6 +31,7 @@ UNIT_MEASURES = {
     "surround": "surround index",
     "radius": "preferred disk, radius in px",
     "anisotropy": "anisotropy",
+    "polarity": "polarity, 1 ON or −1 OFF",
     "centre_surround": "centre-surround by the rule",
 }
 """Labels of the measures in a unit's panel."""
@@ -150,7 +151,11 @@ def stage_as_json(stage: StageFields, cell_side: int) -> dict[str, Any]:
         "peak": _json_numbers(stage.peak, 4),
         "profile": _scaled_curves(stage.profile_radius, stage.profile),
         "size_tuning": _scaled_curves(stage.size_tuning.radius, stage.size_tuning.curves),
-        "measures": {key: _json_numbers(values, 4) for key, values in stage.measures.items()},
+        "measures": {
+            key: _json_numbers(values, 4)
+            for key, values in stage.measures.items()
+            if key.removesuffix("_error") in UNIT_MEASURES and key != "centre_surround_error"
+        },
         "patches": webp_data_uri(stage.patches) if stage.patches else None,
         "reliability": _reliability_as_json(stage),
     }

@@ -72,7 +72,8 @@ def score_table(folder: Path, entries: Mapping[str, ScoreEntry] = SCORES, title:
 class FieldChange(NamedTuple):
     """Change of a stage's fields through training, as medians over units.
 
-    correlation: with epoch 0 · extent: pixels at epoch 0 and at the end · dead_share: share of
+    correlation: with epoch 0 · extent: pixels at epoch 0 and at the end · correlation_error,
+    extent_error: standard errors of a unit's, NaN where they are unknown · dead_share: share of
     units without a strongest patch at the end; None where the run did not record such patches ·
     reliability: at the end, of all stored units that respond; None where it is unknown.
     """
@@ -80,7 +81,9 @@ class FieldChange(NamedTuple):
     stage: str
     units: int
     correlation: float
+    correlation_error: float
     extent: tuple[float, float]
+    extent_error: tuple[float, float]
     dead_share: float | None
     reliability: float | None
 
@@ -111,7 +114,8 @@ def field_table(folder: Path) -> Table | None:
         box=SIMPLE,
         title_style="bold",
         title_justify="left",
-        caption="–: not determined, because reliability is below .3"
+        caption="±: median standard error of a unit\n"
+        "–: not determined, because reliability is below .3"
         if measured
         else "Fields from conv3 on are not reliable: see README.md",
         caption_justify="left",
@@ -122,17 +126,21 @@ def field_table(folder: Path) -> Table | None:
     columns += ["dead"] if "strongest" in stored["sources"] else []
     for column in columns:
         table.add_column(column, justify="left" if column == "stage" else "right")
-    for stage, units, correlation, (before, after), dead, reliability in changes:
+    for of in changes:
+        before, after = (_number(*each, 1) for each in zip(of.extent, of.extent_error, strict=True))
         table.add_row(
-            *(stage, str(units), *([_number(reliability, 2)] if reliability is not None else [])),
-            *(_number(correlation, 2), f"{_number(before, 1)} → {_number(after, 1)}"),
-            *([] if dead is None else [f"{dead:.0%}"]),
+            *(of.stage, str(of.units)),
+            *([] if of.reliability is None else [_number(of.reliability, np.nan, 2)]),
+            *(_number(of.correlation, of.correlation_error, 2), f"{before} → {after}"),
+            *([] if of.dead_share is None else [f"{of.dead_share:.0%}"]),
         )
     return table
 
 
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else "–"
+def _number(value: float, error: float, digits: int) -> str:
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:.{digits}f}{f' ± {error:.{digits}f}' if np.isfinite(error) else ''}"
 
 
 def _stage_change(first: Path, last: Path, stage: str, stored: Mapping[str, Any]) -> FieldChange:
@@ -148,7 +156,14 @@ def _stage_change(first: Path, last: Path, stage: str, stored: Mapping[str, Any]
         stage,
         len(after["correlation"]),
         finite_median(after["correlation"]),
+        _median_error(after, "correlation"),
         (finite_median(before["extent"]), finite_median(after["extent"])),
+        (_median_error(before, "extent"), _median_error(after, "extent")),
         dead_share,
         reliability,
     )
+
+
+def _median_error(measures: Mapping[str, Any], name: str) -> float:
+    """Return the median over units of a measure's standard error; NaN where it has none."""
+    return finite_median(measures.get(f"{name}_error", np.array([np.nan])))

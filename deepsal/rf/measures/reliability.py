@@ -122,6 +122,23 @@ def jackknife_error(without: NDArray[np.floating]) -> FloatArray:
     return np.asarray(np.sqrt((count - 1) / count * np.square(deviation).sum(0)))
 
 
+def jackknife_bias(value: NDArray[np.floating], without: NDArray[np.floating]) -> FloatArray:
+    """Return the bias of any number that is computed from a mean field, by the jackknife.
+
+    (J − 1) (mean θ_j − θ); Quenouille 1956, "Notes on bias in estimation". θ minus it is free of
+    the part of the bias that falls as 1/J.
+
+    Args:
+        value: (...), θ, computed from all blocks.
+        without: (J, ...), θ_j, as of `jackknife_error`.
+
+    >>> blocks = np.array([[1.0], [2.0], [6.0]])
+    >>> jackknife_bias(blocks.mean(0) ** 2, leave_one_out_means(blocks) ** 2).round(2).tolist()
+    [2.33]
+    """
+    return np.asarray((len(without) - 1) * (without.mean(0) - value))
+
+
 def leave_one_out_means(blocks: NDArray[np.floating]) -> FloatArray:
     """Return the mean of all blocks but the j-th for each j, (J, ...) from (J, ...).
 

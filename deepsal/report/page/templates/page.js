@@ -115,7 +115,10 @@ function drawMeasures(of, unit) {
     head.scope = "row";
     head.textContent = data.measures[key];
     row.append(head);
-    for (const checkpoint of [0, state.now]) row.insertCell().textContent = number(of.measures[key][checkpoint][unit], key);
+    for (const checkpoint of [0, state.now]) {
+      const value = of.measures[key][checkpoint][unit], error = of.measures[`${key}_error`]?.[checkpoint][unit];
+      row.insertCell().textContent = number(value, key) + (value === null || error === null || error === undefined ? "" : ` ± ${number(error, "error")}`);
+    }
   }
 }
 
