@@ -45,17 +45,20 @@ def draw_field_grids(
     for name, of_stage in fields.items():
         stage, source = name.split("/")
         title = f"{stage}, {_checkpoint_title(file.stem)}: "
-        reliability = None
         sigma = description["stages"][stage]["sigma"]
         units = store.watched_units(description, stage) or of_stage.units.tolist()
         field = store.field_at_pixels(of_stage, units)
-        if isinstance(of_stage, StoredNoiseFields):
-            of_units = of_stage.select(units).reliability
-            reliability = grid.FieldReliability(of_units, of_stage.pairs, description["target"])
-            title += _noise_caption(source, of_stage.pairs)
-            title += "" if of_stage.whole else ", the part of the field in a window"
-        else:
-            title += f"{_patch_caption(description, source)}, reliability unknown"
+        rows = [of_stage.units.tolist().index(unit) for unit in units]
+        samples, name_of_samples = store.sample_count(of_stage)
+        reliability = grid.FieldReliability(
+            of_stage.reliability[rows],
+            samples,
+            store.target_reliability(description),
+            name_of_samples,
+        )
+        title += _caption(description, source, samples, name_of_samples)
+        if isinstance(of_stage, StoredNoiseFields) and not of_stage.whole:
+            title += ", the part of the field in a window"
         figure = grid.draw_field_grid(field, units, title, sigma, degree, reliability)
         figures[f"rf/{name}"] = _save_png(figure, folder, f"{stage}-{source}/{file.stem}")
     return figures
@@ -80,14 +83,12 @@ def draw_field_evolution(
     units = store.watched_units(description, stage)
     evolution = store.load_evolution(folder / "fields", name, units).select(STRIP_UNITS)
     units = evolution.units.tolist()
-    sigma, pairs = description["stages"][stage]["sigma"], evolution.pairs[-1]
-    reliability = at_end = None
-    if pairs:
-        reliability = grid.FieldReliability(evolution.reliability, pairs, description["target"])
-        at_end = reliability._replace(value=evolution.reliability[-1])
-        caption = _noise_caption(source, pairs)
-    else:
-        caption = f"{_patch_caption(description, source)}, reliability unknown"
+    sigma, samples = description["stages"][stage]["sigma"], evolution.samples
+    reliability = grid.FieldReliability(
+        evolution.reliability, samples, store.target_reliability(description), evolution.sample_name
+    )
+    at_end = reliability._replace(value=evolution.reliability[-1])
+    caption = _caption(description, source, samples, evolution.sample_name)
     headings = [_checkpoint_title(checkpoint) for checkpoint in evolution.checkpoints]
     strips = sheets.draw_evolution_sheet(
         evolution.field, units, headings, f"{stage}: {caption}", sigma, degree, reliability
@@ -106,7 +107,8 @@ def draw_patch_sheet(
 ) -> dict[str, Path]:
     """Draw the patches that a stage's first units respond to most at the last checkpoint.
 
-    Also writes thumbnails of all units' patches, a row per unit, to
+    Where fields are stored patch by patch, each patch is followed by the gradient there: what the
+    unit saw, and what it used. Also writes thumbnails of all units' patches, a row per unit, to
     `figures/fields/conv4-patches.webp`.
 
     Args:
@@ -134,7 +136,10 @@ def draw_patch_sheet(
     outline = (size[0], size[1]) if size else (height, width)
     title = f"{stage}, {_checkpoint_title(file.stem)}: strongest patches"
     units = fields.units[first].tolist()
-    figure = sheets.draw_patch_sheet(crops[first], outline, units, title, present[first], degree)
+    fields_there = fields.field[first] if fields.field.ndim == 5 else None
+    figure = sheets.draw_patch_sheet(
+        crops[first], outline, units, title, present[first], degree, fields_there
+    )
     return {f"rf/{stage}/patches": _save_png(figure, folder, f"{stage}-patches")}
 
 
@@ -157,14 +162,12 @@ def _save_thumbnails(crops: NDArray[np.uint8], file: Path) -> None:
         sheet.save(partial, "WEBP", quality=80)
 
 
-def _patch_caption(description: Mapping[str, object], source: str) -> str:
+def _caption(description: Mapping[str, object], source: str, samples: int, sample_name: str) -> str:
+    if sample_name == "pairs":
+        background = {"natural": "natural images", "grey": "grey"}[source]
+        return f"reverse correlation on {background}, {samples:,} pairs of noise images"
     method = description.get("patch_method", description["method"])
-    return f"{method}, {description['patches']} {source} patches"
-
-
-def _noise_caption(source: str, pairs: int) -> str:
-    background = {"natural": "natural images", "grey": "grey"}[source]
-    return f"reverse correlation on {background}, {pairs:,} pairs of noise images"
+    return f"{method}, {f'{samples} {source} patches' if samples > 1 else f'one {source} patch'}"
 
 
 def _checkpoint_title(checkpoint: str) -> str:

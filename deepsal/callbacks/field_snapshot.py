@@ -56,7 +56,8 @@ class WatchOptions:
         units: the first so many channels of each stage, or their numbers.
         patches: patches per unit and source of patches.
         sources: kinds of fields. Changes are measured on the first one. Of `reverse_correlation`:
-            `natural` and `grey`, noise on validation images and on grey. Of patches: `centred`, the
+            `natural` and `grey`, noise on validation images and on grey. Of patches, with
+            `reverse_correlation` one field per patch, else their mean: `centred`, the
             first validation images, with the unit in the middle, the same at every checkpoint;
             `strongest`, the validation images that the unit responds to most at this checkpoint;
             `blank`, a grey image; `noise`, white noise. None: `natural`, `grey` and `strongest`, or
@@ -260,11 +261,13 @@ class FieldSnapshot:
         current = store.field_at_pixels(fields[entry], units)
         start = self.start_fields.setdefault(stage, current)
         numbers: dict[str, float] = {}
+        of_all = measured.get(entry, fields[entry]).reliability
+        numbers["reliability"] = finite_median(of_all)
         if entry in measured:
             measures = self.noise.change_measures(entry, measured[entry], units)
-            numbers["reliability"] = measured[entry].median
         else:
             measures = field_change_measures(current, start, self.geometry[stage])
+            measures["reliability"] = of_all
         if strongest := fields.get(f"{stage}/strongest"):
             assert isinstance(strongest, ReceptiveFields)
             numbers["dead"] = float(np.mean(strongest.count == 0))
@@ -298,9 +301,16 @@ class FieldSnapshot:
             images = torch.stack([self._image(dataset, i) for i in ids]) / 255
         local = patches.copy()
         local[..., 0] = np.where(patches[..., 0] < 0, -1, np.searchsorted(ids, patches[..., 0]))
-        window, method = self.options.window, self.options.patch_method
         fields = map_receptive_fields(
-            network, layer, images, local, units, geometry, window, method
+            network,
+            layer,
+            images,
+            local,
+            units,
+            geometry,
+            self.options.window,
+            self.options.patch_method,
+            average=not self.noise.sources,  # else that is what noise measures, and better
         )
         return replace(fields, patches=patches)
 

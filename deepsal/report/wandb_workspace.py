@@ -16,6 +16,14 @@ TRAINING_KEYS = {
 }
 TEST_KEYS = ("test/nss", "test/cc", "test/kl", "test/sim", "test/auc", "test/sauc", "test/ig")
 MEASURE_LABELS = {**MEASURES, "dead": "dead units"}
+ERROR_LABELS = {
+    "correlation_ceiling": "noise ceiling of the correlation as measured",
+    **{
+        f"{measure}_error": f"{MEASURES[measure]}, standard error of a unit"
+        for measure in ("correlation", "extent", "csi", "k")
+    },
+}
+"""Measures of fields that are measured with noise."""
 FIGURE_KINDS = ("evolution", "profile", "patches")
 SWEEP_OPTIONS = ("backbone.name", "finetune.name", "loss.name", "seed")
 FULL_WIDTH, PANEL_HEIGHT, HALF_WIDTH = 24, 10, 12
@@ -76,7 +84,6 @@ def _score_panels(panels: Any) -> list[Any]:
 def _field_panels(panels: Any, stages: Sequence[str], sources: Sequence[str]) -> list[Any]:
     strongest = "strongest" in sources
     unknown = {"dead"} if not strongest else set()
-    unknown |= set() if sources[0] in NOISE_SOURCES else {"reliability"}
     kinds = [kind for kind in FIGURE_KINDS if kind != "patches" or strongest]
     grids = [
         _media_panel(
@@ -88,9 +95,10 @@ def _field_panels(panels: Any, stages: Sequence[str], sources: Sequence[str]) ->
         for stage in stages
         for source in sources
     ]
+    labels = {**MEASURE_LABELS, **(ERROR_LABELS if sources[0] in NOISE_SOURCES else {})}
     curves = [
         panels.LinePlot(title=title, x="epoch", y=[f"rf/{stage}/{measure}" for stage in stages])
-        for measure, title in MEASURE_LABELS.items()
+        for measure, title in labels.items()
         if measure not in unknown
     ]
     ends = [

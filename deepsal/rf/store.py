@@ -29,15 +29,16 @@ class FieldEvolution(NamedTuple):
     """Fields of some units of one layer at T checkpoints, in order.
 
     field: float32 (T, U, 3, h, w), a sample per pixel · units: (U,) channels · checkpoints: T file
-    stems · reliability: (T, U), NaN where it is unknown, as of gradients · pairs: T numbers of
-    pairs of noise images, 0 of gradients.
+    stems · reliability: (T, U), NaN for a silent unit or where it is unknown · samples: number of
+    `sample_name` at the last checkpoint · sample_name: "pairs" of noise images, or "patches".
     """
 
     field: NDArray[np.float32]
     units: NDArray[np.int64]
     checkpoints: list[str]
     reliability: NDArray[np.float64]
-    pairs: list[int]
+    samples: int
+    sample_name: str
 
     def select(self, count: int) -> "FieldEvolution":
         """Return the first units only."""
@@ -139,31 +140,41 @@ def load_evolution(
     if unknown := [unit for unit in channels if unit not in stored]:
         raise ValueError(f"{files[0]} has no units {unknown} of {entry}; it has {stored}")
     rows = [stored.index(unit) for unit in channels]
-    reliability, pairs = [], []
+    reliability: list[NDArray[np.float64]] = []
     field: list[NDArray[np.float32]] = []
     for file in files:
         fields = _load(file, entry)
         if fields.units.tolist() != stored or fields.field.shape != first.field.shape:
             raise ValueError(f"{file} holds other units or windows of {entry} than {files[0]}")
         field.append(field_at_pixels(fields, channels))
-        if isinstance(fields, StoredNoiseFields):
-            reliability.append(fields.reliability[rows])
-            pairs.append(fields.pairs)
-        else:
-            reliability.append(np.full(len(rows), np.nan))
-            pairs.append(0)
+        reliability.append(fields.reliability[rows])
     stems = [file.stem for file in files]
     return FieldEvolution(
-        np.stack(field), np.asarray(channels), stems, np.stack(reliability), pairs
+        np.stack(field),
+        np.asarray(channels),
+        stems,
+        np.stack(reliability),
+        *sample_count(fields),
     )
 
 
 def field_at_pixels(fields: StoredFields, units: Sequence[int]) -> NDArray[np.float32]:
-    """Return the fields of some units, which are stored, with a sample per pixel, (U, 3, H, W)."""
+    """Return the fields of some units, which are stored, with a sample per pixel, (U, 3, H, W).
+
+    Of fields on each patch, those on the first patch are returned, for `strongest` the strongest.
+    """
     if isinstance(fields, StoredNoiseFields):
         return fields.select(units).at_pixels()
     stored = fields.units.tolist()
-    return fields.field[[stored.index(unit) for unit in units]]
+    field = fields.field[:, 0] if fields.field.ndim == 5 else fields.field
+    return field[[stored.index(unit) for unit in units]]
+
+
+def sample_count(fields: StoredFields) -> tuple[int, str]:
+    """Return from how many samples fields were measured, and of what: "pairs" or "patches"."""
+    if isinstance(fields, StoredNoiseFields):
+        return fields.pairs, "pairs"
+    return (1 if fields.field.ndim == 5 else fields.patches.shape[1]), "patches"
 
 
 def field_files(folder: Path) -> list[Path]:
@@ -195,6 +206,11 @@ def watched_units(description: Mapping[str, Any], stage: str) -> list[int] | Non
     """Return a stage's watched units by a file's description; None: all that are stored."""
     units: list[int] | None = description.get("units", {}).get(stage)
     return units
+
+
+def target_reliability(description: Mapping[str, Any]) -> float:
+    """Return the reliability for which the needed samples are stated; earlier files have none."""
+    return float(description.get("target", 0.9))
 
 
 def weights_fingerprint(network: nn.Module) -> str:
@@ -240,8 +256,10 @@ def _load(path: Path, entry: str) -> StoredFields:
         if f"{entry}/field" not in file:
             raise ValueError(f"{path} has no fields {entry!r}; it has {entry_names(path)}")
         if f"{entry}/sampling" not in file:
-            members = {member: file[f"{entry}/{member}"] for member in FIELD_MEMBERS}
-            return ReceptiveFields(**members)
+            stored = [member for member in FIELD_MEMBERS if f"{entry}/{member}" in file]
+            members = {member: file[f"{entry}/{member}"] for member in stored}
+            unknown = np.full(len(members["units"]), np.nan)  # in files of earlier versions
+            return ReceptiveFields(**{"reliability": unknown} | members)
         numbers, scale = json.loads(str(file[f"{entry}/sampling"])), file[f"{entry}/scale"]
         arrays = {member: file[f"{entry}/{member}"] for member in NOISE_ARRAYS}
         arrays |= {name: arrays[name].astype(np.float32) * scale for name in ("field", "stderr")}

@@ -21,12 +21,13 @@ def small_fields(scale: float) -> ReceptiveFields:
         centre=np.array([[[20, 30], [1, 1]], [[20, 30], [np.nan, np.nan]]], dtype=np.float32),
         activation=np.ones((2, 2), dtype=np.float32),
         count=np.array([2, 1]),
+        reliability=np.array([0.9, np.nan]),
     )
 
 
 def save_epochs(folder: Path) -> None:
     stages = {"conv4": {"sigma": 1.0, "size": [9, 9]}}
-    about = {"method": "gradient", "patches": 2, "stages": stages}
+    about = {"method": "gradient", "target": 0.9, "stages": stages}
     for epoch in (0, 2):
         file = folder / "fields" / f"epoch={epoch:03d}.npz"
         store.save_fields(

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from captum.attr import NeuronGradient
 
 from deepsal.callbacks.field_snapshot import FieldSnapshot, WatchOptions
 from deepsal.rf import map_receptive_fields, measure_geometry, store
@@ -67,6 +68,33 @@ def test_fields_measured_with_noise_are_those_of_the_library(
     about = store.load_description(snapshot.fields_file("epoch=000"))
     assert about["sources"] == ["natural", "grey", "strongest"]
     assert about["method"] == "reverse_correlation"
+
+
+def test_with_noise_each_strongest_patch_has_its_captum_gradient(tmp_path: Path) -> None:
+    network, images = task().network, datamodule().images["val"]
+    snapshot = snapshot_of(tmp_path, method="reverse_correlation", pairs=16)
+    recorder, whole = snapshot.empty_recorder(), torch.stack([image.image for image in images])  # type: ignore[attr-defined]
+    whole = (whole * 255).round() / 255
+    with torch.no_grad(), recorder.record_from(network.eval()):
+        recorder.announce_images(range(len(whole)))
+        network(whole)
+    numbers, figures = snapshot(network, images, recorder, "epoch=000", {})
+    fields = store.load_fields(snapshot.fields_file("epoch=000"), "conv3/strongest")
+    assert fields.field.shape == (3, 2, 3, 15, 15)
+    relu = network.backbone.get_submodule("conv3.2")
+    engine = NeuronGradient(lambda image: network.backbone(image)["conv3"], relu)
+    for unit, k in np.ndindex(3, 2):
+        i, row, column = fields.patches[unit, k].tolist()
+        image = whole[i : i + 1].clone().requires_grad_()
+        gradient = engine.attribute(image, (unit, row, column), attribute_to_neuron_input=True)
+        padded = np.pad(gradient[0].numpy(), ((0, 0), (64, 64), (64, 64)))
+        top, left = (64 + round(float(at) - 7) for at in fields.centre[unit, k])
+        there = padded[:, top : top + 15, left : left + 15]
+        assert np.abs(fields.field[unit, k] - there).max() <= 1e-5 * np.abs(there).max()
+    assert np.isnan(fields.reliability).all(), "one patch says nothing about others"
+    assert numbers["rf/conv3/dead"] == 0
+    assert figures["rf/conv3/strongest"].is_file()
+    assert [*snapshot.draw_summary_figures(images)][-1] == "rf/conv3/patches"
 
 
 def test_a_resumed_run_repeats_the_first_checkpoints_noise(tmp_path: Path) -> None:

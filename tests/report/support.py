@@ -42,6 +42,7 @@ def random_fields(scale: float, dead: bool = False) -> ReceptiveFields:
         centre=np.zeros((4, 2, 2), dtype=np.float32),
         activation=np.zeros((4, 2), dtype=np.float32),
         count=count,
+        reliability=np.where(count, [0.95, 0.8, 0.2, np.nan], np.nan),
     )
 
 

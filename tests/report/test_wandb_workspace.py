@@ -106,14 +106,11 @@ def test_what_is_not_watched_has_no_panel() -> None:
     ]
 
 
-def test_fields_measured_with_noise_have_a_panel_of_their_reliability() -> None:
-    panels = dashboard(["conv4"], ["natural", "grey"])["Receptive fields"]
-    assert {"rf/conv4/natural", "rf/conv4/grey", "rf/conv4/reliability"} <= {*keys(panels)}
-    assert not [
-        key
-        for key in keys(dashboard(["conv4"], ["centred"])["Receptive fields"])
-        if "reliability" in key
-    ]
+@pytest.mark.parametrize("sources", [["natural", "grey"], ["centred"]])
+def test_fields_have_a_panel_of_their_reliability(sources: list[str]) -> None:
+    panels = dashboard(["conv4"], sources)["Receptive fields"]
+    shown = {f"rf/conv4/{source}" for source in sources}
+    assert {*shown, "rf/conv4/reliability"} <= {*keys(panels)}
 
 
 def test_the_sweeps_options_are_in_the_configuration() -> None:

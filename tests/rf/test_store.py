@@ -26,6 +26,7 @@ def some(seed: int) -> ReceptiveFields:
         centre=generator.normal(size=(4, 2, 2)).astype(np.float32),
         activation=generator.normal(size=(4, 2)).astype(np.float32),
         count=np.full(4, 2),
+        reliability=generator.uniform(size=4),
     )
 
 
@@ -72,7 +73,7 @@ def test_an_evolution_of_noise_fields_has_a_sample_per_pixel_and_its_reliability
     step, side = both[0].step, both[0].field.shape[-1]
     assert step == 2
     assert evolution.field.shape == (2, 2, 3, 2 * side - 1, 2 * side - 1)
-    assert evolution.pairs == [16, 32]
+    assert (evolution.samples, evolution.sample_name) == (32, "pairs")
     for row, fields in zip(evolution.field, both, strict=True):
         samples = row[..., ::step, ::step]
         largest = np.abs(fields.field[[1, 0]]).max((1, 2, 3), keepdims=True)
@@ -82,8 +83,8 @@ def test_an_evolution_of_noise_fields_has_a_sample_per_pixel_and_its_reliability
     assert np.array_equal(evolution.reliability[1], both[1].reliability[[1, 0]])
     store.save_fields(tmp_path / "b" / "epoch=000.npz", {"conv4/centred": some(0)}, {})
     gradients = store.load_evolution(tmp_path / "b", "conv4/centred")
-    assert np.isnan(gradients.reliability).all()
-    assert gradients.pairs == [0]
+    assert np.array_equal(gradients.reliability, [some(0).reliability])
+    assert (gradients.samples, gradients.sample_name) == (2, "patches")
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -101,6 +102,18 @@ def test_members_of_earlier_versions_are_ignored(tmp_path: Path) -> None:
     fields = store.load_fields(tmp_path / "a.npz", "conv4/centred")
     assert arrays_equal(fields.field, some(0).field)
     assert list(store.load_stage_arrays(tmp_path / "a.npz", "conv4")) == ["disks"]
+
+
+def test_the_reliability_of_gradients_in_earlier_files_is_unknown(tmp_path: Path) -> None:
+    file = tmp_path / "fields" / "epoch=000.npz"
+    members = {f"conv4/centred/{m}": getattr(some(0), m) for m in store.FIELD_MEMBERS}
+    del members["conv4/centred/reliability"]
+    store.save_fields(file, {}, {}, members)
+    fields = store.load_fields(file, "conv4/centred")
+    assert arrays_equal(fields.field, some(0).field)
+    assert np.isnan(fields.reliability).tolist() == [True] * 4
+    evolution = store.load_evolution(file.parent, "conv4/centred", [3, 1])
+    assert np.isnan(evolution.reliability).tolist() == [[True, True]]
 
 
 def test_an_unknown_entry_lists_those_there_are(tmp_path: Path) -> None:

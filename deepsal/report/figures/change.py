@@ -36,12 +36,11 @@ def draw_field_change(folder: Path, title: str) -> Path | None:
         for stage in smooth
     }
     before, after = ({stage: of.field[i] for stage, of in fields.items()} for i in (0, 1))
-    reliability = None
-    if all(of.pairs[-1] for of in fields.values()):
-        reliability = {
-            stage: grid.FieldReliability(of.reliability, of.pairs[-1], last["target"])
-            for stage, of in fields.items()
-        }
+    target = store.target_reliability(last)
+    reliability = {
+        stage: grid.FieldReliability(of.reliability, of.samples, target, of.sample_name)
+        for stage, of in fields.items()
+    }
     labels = (f"epoch {first['epoch']}", f"epoch {last['epoch']}")
     units = min(MAX_UNITS, *(len(field) for field in after.values()))
     figure = grid.draw_field_change(before, after, labels, title, smooth, units, reliability)

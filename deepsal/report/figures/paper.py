@@ -84,18 +84,16 @@ def run_figures(folder: Path, stages: Sequence[StageFields]) -> Iterator[tuple[s
     for stage in stages:
         entry = f"{stage.name}/{stage.source}"
         fields = store.load_evolution(folder / "fields", entry, stage.units).field
-        of, strip, last_row = stage.reliability, None, None
+        of = stage.reliability
         title = f"{stage.name}, epoch {stage.epochs[-1]}"
-        if of is not None:
-            last_row = of._replace(value=of.value[-1])
+        at_end = of._replace(value=of.value[-1])
         unit_grid = grid.draw_field_grid(
-            fields[-1], stage.units, title, stage.sigma, reliability=last_row
+            fields[-1], stage.units, title, stage.sigma, reliability=at_end
         )
         yield f"{stage.name}-grid", _scale_to_paper(unit_grid)
         last = len(stage.epochs) - 1
         columns = np.linspace(0, last, min(EVOLUTION_CHECKPOINTS, last + 1)).round().astype(int)
-        if of is not None:
-            strip = of._replace(value=of.value[columns, :EVOLUTION_UNITS])
+        strip = of._replace(value=of.value[columns, :EVOLUTION_UNITS])
         evolution = sheets.draw_evolution_sheet(
             fields[columns, :EVOLUTION_UNITS],
             stage.units[:EVOLUTION_UNITS],

@@ -44,7 +44,7 @@ class StageFields(NamedTuple):
     image · picture: uint8 (T, U, c, c), 128 is 0, and 255 and 1 are plus and minus the peak · peak:
     (T, U), NaN for a dead unit · profile_radius: (R,) pixels · profile: (T, U, R) · measures:
     `{name: (T, U)}` · patches: strongest patches as a WebP file with a row per unit, or None ·
-    reliability: of the fields, (T, U), and its pairs of noise images; None: it is unknown.
+    reliability: of the fields, (T, U), and the number of samples.
     """
 
     name: str
@@ -63,7 +63,7 @@ class StageFields(NamedTuple):
     size_tuning: SizeTuning
     measures: dict[str, FloatArray]
     patches: bytes | None
-    reliability: grid.FieldReliability | None
+    reliability: grid.FieldReliability
 
     def medians(self, measure: str) -> list[Interval]:
         """Return the median of a measure over units and its interval at each checkpoint."""
@@ -84,10 +84,12 @@ def _stage_fields(
     source, stage = descriptions[-1]["sources"][0], descriptions[-1]["stages"][name]
     units = store.watched_units(descriptions[-1], name)
     evolution = store.load_evolution(folder / "fields", f"{name}/{source}", units)
-    reliability = None
-    if pairs := evolution.pairs[-1]:
-        target = descriptions[-1]["target"]
-        reliability = grid.FieldReliability(evolution.reliability, pairs, target)
+    reliability = grid.FieldReliability(
+        evolution.reliability,
+        evolution.samples,
+        store.target_reliability(descriptions[-1]),
+        evolution.sample_name,
+    )
     sigma = float(stage["sigma"])
     blurred = [profile.smooth_field(field, sigma) for field in evolution.field]
     maps = np.stack([profile.luminance_field(field) for field in blurred])

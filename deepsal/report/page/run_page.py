@@ -161,11 +161,9 @@ def stage_as_json(stage: StageFields, cell_side: int) -> dict[str, Any]:
     }
 
 
-def _reliability_as_json(stage: StageFields) -> dict[str, Any] | None:
+def _reliability_as_json(stage: StageFields) -> dict[str, Any]:
     """Return the reliability of each field, (T, U): short, in words, and whether it is faded."""
     of = stage.reliability
-    if of is None:
-        return None
     indices = [[(t, u) for u in range(len(stage.units))] for t in range(len(stage.epochs))]
     warnings = [[of.warning(*at).replace("\n", " ") for at in row] for row in indices]
     captions = [[of.caption(*at) for at in row] for row in indices]

@@ -75,7 +75,7 @@ class FieldChange(NamedTuple):
     correlation: with epoch 0 · extent: pixels at epoch 0 and at the end · correlation_error,
     extent_error: standard errors of a unit's, NaN where they are unknown · dead_share: share of
     units without a strongest patch at the end; None where the run did not record such patches ·
-    reliability: at the end, of all stored units that respond; None where it is unknown.
+    reliability: at the end, of all stored units that respond; NaN where it is unknown.
     """
 
     stage: str
@@ -85,7 +85,7 @@ class FieldChange(NamedTuple):
     extent: tuple[float, float]
     extent_error: tuple[float, float]
     dead_share: float | None
-    reliability: float | None
+    reliability: float
 
 
 def field_changes(folder: Path) -> list[FieldChange]:
@@ -117,12 +117,11 @@ def field_table(folder: Path) -> Table | None:
         caption="±: median standard error of a unit\n"
         "–: not determined, because reliability is below .3"
         if measured
-        else "Fields from conv3 on are not reliable: see README.md",
+        else "Means over patches from conv3 on are not reliable: see README.md",
         caption_justify="left",
         pad_edge=False,
     )
-    columns = ["stage", "units", *(["reliability"] if measured else [])]
-    columns += ["correlation with epoch 0", "extent (px)"]
+    columns = ["stage", "units", "reliability", "correlation with epoch 0", "extent (px)"]
     columns += ["dead"] if "strongest" in stored["sources"] else []
     for column in columns:
         table.add_column(column, justify="left" if column == "stage" else "right")
@@ -130,7 +129,7 @@ def field_table(folder: Path) -> Table | None:
         before, after = (_number(*each, 1) for each in zip(of.extent, of.extent_error, strict=True))
         table.add_row(
             *(of.stage, str(of.units)),
-            *([] if of.reliability is None else [_number(of.reliability, np.nan, 2)]),
+            _number(of.reliability, np.nan, 2),
             *(_number(of.correlation, of.correlation_error, 2), f"{before} → {after}"),
             *([] if of.dead_share is None else [f"{of.dead_share:.0%}"]),
         )
@@ -145,11 +144,9 @@ def _number(value: float, error: float, digits: int) -> str:
 
 def _stage_change(first: Path, last: Path, stage: str, stored: Mapping[str, Any]) -> FieldChange:
     before, after = (store.load_stage_arrays(file, f"{stage}/measure") for file in (first, last))
-    dead_share = reliability = None
-    sources = stored["sources"]
-    if sources[0] in stored.get("noise_sources", ()):
-        fields = store.load_noise_fields(last, f"{stage}/{sources[0]}")
-        reliability = finite_median(fields.reliability)
+    dead_share, sources = None, stored["sources"]
+    measured = sources[0] in stored.get("noise_sources", ())
+    load = store.load_noise_fields if measured else store.load_fields
     if "strongest" in sources:
         dead_share = float(np.mean(store.load_fields(last, f"{stage}/strongest").count == 0))
     return FieldChange(
@@ -160,7 +157,7 @@ def _stage_change(first: Path, last: Path, stage: str, stored: Mapping[str, Any]
         (finite_median(before["extent"]), finite_median(after["extent"])),
         (_median_error(before, "extent"), _median_error(after, "extent")),
         dead_share,
-        reliability,
+        finite_median(load(last, f"{stage}/{sources[0]}").reliability),
     )
 
 

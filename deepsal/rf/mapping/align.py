@@ -1,5 +1,7 @@
 """Sum of the fields of many patches, aligned on the units, on the device of the fields."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,10 +21,11 @@ class AlignedFieldSum:
         shape: (units U, patches K).
         window: largest side of a window in pixels; None for the whole field.
         device: of the sums.
+        groups: (U, K), the group of each patch, numbers from 0; None: one group.
 
     Attributes:
         window_sides: height and width (h, w) of the windows.
-        field_sum: (U, 3, h, w).
+        field_sum: (U, G, 3, h, w), a sum per group.
         activation: (U, K), NaN before a patch is added.
     """
 
@@ -33,11 +36,15 @@ class AlignedFieldSum:
         shape: tuple[int, int],
         window: int | None,
         device: torch.device | str = "cpu",
+        groups: IndexArray | None = None,
     ) -> None:
         self.geometry = geometry
         sizes = geometry.size or image_size
         self.window_sides = [min(r, n, window or n) for r, n in zip(sizes, image_size, strict=True)]
-        self.field_sum = torch.zeros(shape[0], 3, *self.window_sides, device=device)
+        self.group_of_patch = np.zeros(shape, np.int64) if groups is None else groups
+        self.groups = torch.from_numpy(self.group_of_patch).to(device)
+        count = int(self.group_of_patch.max(initial=0)) + 1
+        self.field_sum = torch.zeros(shape[0], count, 3, *self.window_sides, device=device)
         self.activation = torch.full(shape, torch.nan, device=device)
 
     def window_origins(self, positions: IndexArray) -> IndexArray:
@@ -87,14 +94,34 @@ class AlignedFieldSum:
         cut = field[sample[:, None, None], :, rows[:, :, None], columns[:, None]].movedim(-1, 1)
         inside = inside_rows[:, None, :, None] & inside_columns[:, None, None]
         # the only sum, and last: a batch that fails for lack of memory has added nothing
-        self.field_sum.index_add_(0, unit, torch.where(inside, cut, 0).float())
+        row = unit * self.field_sum.shape[1] + self.groups[unit, patch]
+        self.field_sum.flatten(0, 1).index_add_(0, row, torch.where(inside, cut, 0).float())
 
     def _window_cells(self, start: Tensor, axis: int, length: int) -> tuple[Tensor, Tensor]:
         """Return the cells of windows along an axis of a box, and whether each lies in the box."""
         cells = start[:, None] + torch.arange(self.window_sides[axis], device=start.device)
         return cells.clamp(0, length - 1), (cells >= 0) & (cells < length)
 
-    def mean_field(self) -> NDArray[np.float32]:
-        """Return the mean over patches, (U, 3, h, w); NaN for a unit without a patch."""
-        count = self.activation.isfinite().sum(1).float()
-        return np.asarray((self.field_sum / count[:, None, None, None]).cpu())
+    def means(self) -> "PatchMeans":
+        """Return means over the patches that were added; the device is read twice."""
+        sums, activation = self.field_sum.cpu().numpy(), self.activation.cpu().numpy()
+        added = np.isfinite(activation)
+        of_group = self.group_of_patch[..., None] == np.arange(sums.shape[1])
+        counts = (of_group & added[..., None]).sum(1, dtype=np.float32)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return PatchMeans(
+                sums.sum(1) / counts.sum(1)[:, None, None, None],
+                sums / counts[..., None, None, None],
+                activation,
+            )
+
+
+class PatchMeans(NamedTuple):
+    """Means over patches, NaN without a patch.
+
+    field: (U, 3, h, w) · groups: (U, G, 3, h, w), over each group · activation: (U, K).
+    """
+
+    field: NDArray[np.float32]
+    groups: NDArray[np.float32]
+    activation: NDArray[np.float32]

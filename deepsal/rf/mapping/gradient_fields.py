@@ -21,6 +21,7 @@ from deepsal.rf.mapping.engine.shared_forward import convolution_input_boxes
 from deepsal.rf.mapping.engine.windowed_gradient import Box
 from deepsal.rf.mapping.methods import BACKWARD_METHODS, FIELD_METHODS, REPEATING_METHODS
 from deepsal.rf.mapping.readout import FieldRequest, UnitReadout
+from deepsal.rf.measures.reliability import split_half_reliability
 from deepsal.rf.memory import batch_size, run_in_batches
 
 
@@ -28,11 +29,14 @@ from deepsal.rf.memory import batch_size, run_in_batches
 class ReceptiveFields:
     """Receptive fields of some units of one layer.
 
-    field: float32 (U, 3, h, w), the mean over patches, aligned on the unit; NaN for a unit without
-    a patch · units: (U,) channels · patches: int (U, K, 3), (image, row, column) of each patch, −1
-    for no patch · centre: float32 (U, K, 2), row and column of the field's centre in the image,
-    pixels · activation: float32 (U, K), before the rectifier, at each patch · count: (U,) patches
-    averaged.
+    field: float32 (U, 3, h, w), the mean over patches, aligned on the unit; or (U, K, 3, h, w), one
+    field per patch; NaN for a unit without a patch, and for no patch · units: (U,) channels ·
+    patches: int (U, K, 3), (image, row, column) of each patch, −1 for no patch · centre: float32
+    (U, K, 2), row and column of the field's centre in the image, pixels · activation: float32
+    (U, K), before the rectifier, at each patch · count: (U,) patches of the unit · reliability:
+    float64 (U,), expected correlation of the mean with one over as many other patches, by
+    `split_half_reliability` of the odd and the even patches; NaN where it is unknown: for fewer
+    than two patches, and for one field per patch.
     """
 
     field: NDArray[np.float32]
@@ -41,6 +45,7 @@ class ReceptiveFields:
     centre: NDArray[np.float32]
     activation: NDArray[np.float32]
     count: NDArray[np.int64]
+    reliability: NDArray[np.float64]
 
 
 def map_receptive_fields(
@@ -55,8 +60,9 @@ def map_receptive_fields(
     samples: int = 32,
     pixels_per_pass: int | None = None,
     engine: str = "auto",
+    average: bool = True,
 ) -> ReceptiveFields:
-    """Map the receptive field of each unit, averaged over its patches.
+    """Map the receptive field of each unit, averaged over its patches, or on each of them.
 
     Each unit is read on the smallest crop in which it computes its value in the whole image; units
     that share a crop share a pass. `gradient`, the default, is the mean signed ∂z/∂image, z being
@@ -84,6 +90,7 @@ def map_receptive_fields(
         engine: of gradients: `windowed` (the least work, in many small operators), `batch` (Captum
             on a plain batch of crops) or `auto`: windowed on a CPU; on a GPU, which may wait for
             the small operators, the faster of both on the first crops.
+        average: over patches; False: one field per patch, what the unit used there.
 
     Raises:
         ValueError: no such layer, unit, method, engine, image or place; a compiled network; a
@@ -104,23 +111,32 @@ def map_receptive_fields(
         device_generator(images.device).manual_seed(0)
         geometry = geometry or measure_geometry(network, name)
         size = images.shape[-2], images.shape[-1]
-        aligned = AlignedFieldSum(geometry, size, patches.shape[:2], window, images.device)
+        groups = _halves(patches) if average else np.indices(patches.shape[:2])[1]
+        aligned = AlignedFieldSum(geometry, size, patches.shape[:2], window, images.device, groups)
         extraction = FieldExtraction(
             network, name, images, units, patches, aligned, method, samples
         )
         extraction.run(pixels_per_pass, engine)
-        activation = aligned.activation.cpu().numpy()
+        means = aligned.means()
     present = patches[..., 0] >= 0
     centre = np.full((*present.shape, 2), np.nan, dtype=np.float32)
     centre[present] = aligned.window_centres(patches[present][:, 1:])
+    unknown = np.full(len(units), np.nan)
+    halved = average and means.groups.shape[1] == 2
     return ReceptiveFields(
-        aligned.mean_field(),
-        np.asarray(units),
-        patches,
-        centre,
-        activation,
-        np.asarray(np.isfinite(activation).sum(1)),
+        field=means.field if average else means.groups,
+        units=np.asarray(units),
+        patches=patches,
+        centre=centre,
+        activation=means.activation,
+        count=np.asarray(np.isfinite(means.activation).sum(1)),
+        reliability=split_half_reliability(means.groups.swapaxes(0, 1)) if halved else unknown,
     )
+
+
+def _halves(patches: NDArray[np.int64]) -> IndexArray:
+    """Return the half of each patch, (U, K): every other one of a unit's patches is in half 1."""
+    return (np.cumsum(patches[..., 0] >= 0, axis=1) + 1) % 2
 
 
 def _validate(images: Tensor, patches: NDArray[np.int64], units: Sequence[int]) -> None:

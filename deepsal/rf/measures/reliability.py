@@ -78,7 +78,7 @@ def pairs_needed(reliability: FloatArray, pairs: int, target: float) -> FloatArr
 
     Args:
         reliability: r of a sample of `pairs`, any shape.
-        pairs: n, its size.
+        pairs: n, its size; patches of gradient fields count alike.
         target: the reliability asked for, between 0 and 1.
 
     Returns:

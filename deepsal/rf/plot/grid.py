@@ -36,20 +36,22 @@ MIN_SHOWN_RELIABILITY = 0.5
 """Fields of a lower reliability are drawn faded, with a warning."""
 FADED_SHARE = 0.3
 """Part of the colour that a faded tile keeps."""
-COUNTABLE_PAIRS = 10**6
-"""Larger numbers of pairs that are needed are not stated: they are not known so well."""
+COUNTABLE_SAMPLES = 10**6
+"""Larger numbers of samples that are needed are not stated: they are not known so well."""
 
 
 class FieldReliability(NamedTuple):
     """Reliability of the fields of a figure, and the effort for it.
 
-    value: of each tile, NaN for a unit that does not respond · pairs: of noise images · target:
-    the reliability for which the needed pairs are stated.
+    value: of each tile, NaN for a unit that does not respond, or of patches where it is unknown ·
+    samples: their number · target: the reliability for which the needed samples are stated ·
+    sample_name: "pairs" of noise images, or "patches".
     """
 
     value: NDArray[np.float64]
-    pairs: int
+    samples: int
     target: float = 0.9
+    sample_name: str = "pairs"
 
     def caption(self, *index: int) -> str:
         """Return the text under a tile.
@@ -59,7 +61,7 @@ class FieldReliability(NamedTuple):
         """
         value = float(self.value[index])
         if np.isnan(value):
-            return "no response"
+            return "no response" if self.sample_name == "pairs" else "reliability unknown"
         return f"reliability {format_share(value)}"
 
     def warning(self, *index: int) -> str:
@@ -71,10 +73,10 @@ class FieldReliability(NamedTuple):
         value = float(self.value[index])
         if not value < MIN_SHOWN_RELIABILITY:
             return ""
-        needed = float(pairs_needed(np.array(value), self.pairs, self.target))
-        if needed > COUNTABLE_PAIRS:
-            return f"unreliable:\n{self.pairs:,} pairs;\nmany more\nneeded"
-        return f"unreliable:\n{self.pairs:,} pairs;\nabout {float(f'{needed:.2g}'):,.0f}\nneeded"
+        needed = float(pairs_needed(np.array(value), self.samples, self.target))
+        number = f"about {float(f'{needed:.2g}'):,.0f}"
+        number = "many more" if needed > COUNTABLE_SAMPLES else number
+        return f"unreliable:\n{self.samples:,} {self.sample_name};\n{number}\nneeded"
 
 
 def format_share(value: float) -> str:

@@ -75,8 +75,11 @@ def draw_patch_sheet(
     title: str,
     present: NDArray[np.bool],
     pixels_per_degree: float | None = None,
+    fields: NDArray[np.float32] | None = None,
 ) -> Figure:
     """Draw the patches to which units (rows) respond most, with their theoretical field in a box.
+
+    Each patch is followed by the field on it, if there is one: what the unit saw and what it used.
 
     Args:
         images: uint8 (U, K, h, w, 3), each centred on the unit's field.
@@ -85,6 +88,7 @@ def draw_patch_sheet(
         title: stage, checkpoint and data set.
         present: (U, K), False for no patch, which is drawn grey.
         pixels_per_degree: of visual angle; None if unknown.
+        fields: float32 (U, K, 3, h, w), aligned on the units; None: patches alone.
     """
     height, width = images.shape[2:4]
     side = max(height, width)
@@ -101,6 +105,13 @@ def draw_patch_sheet(
     note += "" if present.all() else ", grey: no patch"
     headings = [f"patch {k + 1}" for k in range(images.shape[1])]
     dead = np.zeros_like(present)
+    if fields is not None:
+        count = len(images), 2 * images.shape[1]
+        on_patches = field_tiles(fields.mean(2), side)
+        tiles = np.stack([tiles, on_patches], 2).reshape(*count, *tiles.shape[2:])
+        dead = np.stack([dead, ~present], 2).reshape(count)
+        headings = [text for patch in headings for text in (patch, "field on it")]
+        note += f"; fields: each its own scale, {SIGN_LEGEND}"
     return _draw_unit_rows(tiles, dead, units, headings, title, note, side, pixels_per_degree)
 
 

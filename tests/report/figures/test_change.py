@@ -5,7 +5,7 @@ from PIL import Image
 
 from deepsal.report.figures.change import draw_field_change
 from deepsal.rf import store
-from tests.report.support import random_fields, write_noise_checkpoints, write_two_checkpoints
+from tests.report.support import random_fields, write_two_checkpoints
 
 
 def saved(folder: Path, epoch: int, scale: float) -> None:
@@ -41,16 +41,3 @@ def test_the_figure_is_of_the_first_source(source: str, tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     write_two_checkpoints(tmp_path, (source,))
     assert draw_field_change(tmp_path, "toy on pop-out") == tmp_path / "figures" / "change.png"
-
-
-def test_fields_measured_with_noise_have_a_line_for_their_reliability(tmp_path: Path) -> None:
-    write_noise_checkpoints(tmp_path / "a")
-    write_two_checkpoints(tmp_path / "b", ("centred",))
-    heights = []
-    for folder in (tmp_path / "a", tmp_path / "b"):
-        (folder / "figures").mkdir()
-        figure = draw_field_change(folder, "toy on pop-out")
-        assert figure
-        with Image.open(figure) as image:
-            heights.append(image.size[1])
-    assert heights[0] > heights[1]

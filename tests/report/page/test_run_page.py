@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deepsal.report.page import run_page
+from deepsal.report.page import field_data, run_page
 from deepsal.runs import score_files
-from tests.report.support import HOSTILE_NAME, write_noise_checkpoints, write_run
+from tests.report.support import HOSTILE_NAME, write_fields, write_noise_checkpoints, write_run
 
 
 def test_one_file_shows_everything_and_asks_for_nothing(tmp_path: Path) -> None:
@@ -107,3 +107,14 @@ def test_fields_measured_with_noise_have_their_reliability(tmp_path: Path) -> No
     assert of["faded"] == [[False, False, True, True]] * 2
     assert of["words"][0][2] == "unreliable: 512 pairs; about 6,900 needed (reliability .40)"
     assert stage["measures"]["reliability"][1] == [0.97, 0.8, 0.4, -0.02]
+
+
+def test_gradients_have_their_reliability_over_patches(tmp_path: Path) -> None:
+    write_fields(tmp_path, stages=("conv1",), epochs=1)
+    text = run_page.write_run_page(tmp_path).read_text()
+    assert "2 patches</small>" in text
+    (stage,) = field_data.read_stage_fields(tmp_path)
+    of = run_page.stage_as_json(stage, 32)["reliability"]
+    assert of["short"][0] == [".95", ".80", ".20", "unknown"]
+    assert of["faded"][0] == [False, False, True, False]
+    assert of["words"][0][2] == "unreliable: 2 patches; about 72 needed (reliability .20)"

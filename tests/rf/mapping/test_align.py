@@ -30,7 +30,7 @@ def test_answers_are_laid_over_each_other_on_the_unit() -> None:
     add(aligned, 0, value, Box(0, 9, 0, 9), 1.0)
     add(aligned, 1, value, Box(0, 9, 0, 9), 2.0, at=(0, 0))
     first, corner = value[0, 3:6, 4:7], np.pad(value[0, :2, :2], ((1, 0), (1, 0)))
-    assert np.array_equal(aligned.mean_field()[0, 0], (first + corner) / 2)
+    assert np.array_equal(aligned.means().field[0, 0], (first + corner) / 2)
     assert aligned.window_centres(np.array([[4, 5], [0, 0]])).tolist() == [[4, 5], [0, 0]]
     assert aligned.activation.isfinite().tolist() == [[True, True, False]]
 
@@ -68,7 +68,7 @@ def test_an_answer_outside_the_window_or_without_a_cell_adds_nothing() -> None:
     aligned = AlignedFieldSum(GEOMETRY, (9, 9), (1, 2), None)
     add(aligned, 0, np.ones((3, 2, 2), dtype=np.float32), Box(0, 2, 0, 2), 1.0)
     add(aligned, 1, np.ones((3, 0, 0), dtype=np.float32), Box(0, 0, 0, 0), 2.0)
-    assert not aligned.mean_field().any()
+    assert not aligned.means().field.any()
     assert aligned.activation.tolist() == [[1, 2]]
 
 
@@ -80,4 +80,14 @@ def test_global_context_is_laid_over_the_middle_of_a_units_own_cell() -> None:
         np.abs(aligned.window_centres(np.array([[2, 3]]))[0] - [2 * 8 + 3.5, 3 * 8 + 3.5]).max()
         <= 0.5
     )
-    assert aligned.mean_field().all()
+    assert aligned.means().field.all()
+
+
+def test_groups_of_patches_have_means_of_their_own() -> None:
+    groups = np.array([[0, 1, 0]])
+    aligned = AlignedFieldSum(GEOMETRY, (9, 9), (1, 3), None, groups=groups)
+    for patch, value in enumerate((1.0, 2.0, 6.0)):
+        ones = np.full((3, 9, 9), value, dtype=np.float32)
+        add(aligned, patch, ones, Box(0, 9, 0, 9), 1.0)
+    assert aligned.means().groups[0, :, 0, 1, 1].tolist() == [3.5, 2.0]
+    assert aligned.means().field[0, 0, 1, 1] == 3

@@ -16,6 +16,7 @@ from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.mapping import gradient_fields
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
 from deepsal.rf.mapping.methods import FIELD_METHODS
+from deepsal.rf.measures.similarity import field_correlation
 from tests.conftest import NoTrace, arrays_equal, backbone, difference_of_gaussians
 from tests.rf.support import SIDE, Planted, middle
 
@@ -80,6 +81,26 @@ def test_the_centre_is_that_of_the_theoretical_field(window: int | None) -> None
     assert geometry.size is not None
     expected = patches[0, :, 1:] * 8 - np.array(geometry.offset) + (np.array(geometry.size) - 1) / 2
     assert np.abs(fields.centre[0] - expected).max() <= (0.5 if window == 8 else 0)
+
+
+def test_reliability_over_patches_is_the_corrected_correlation_of_their_halves() -> None:
+    network = backbone()
+    images = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    patches = middle(3, 6, (4, 5))
+    patches[1, 1:], patches[2] = -1, -1
+    fields = map_receptive_fields(network, "conv3", images, patches, [0, 1, 2])
+    halves = [
+        map_receptive_fields(network, "conv3", images, patches[:1, start::2], [0]).field
+        for start in (0, 1)
+    ]
+    r = field_correlation(*halves)
+    assert fields.reliability[0] == pytest.approx(float(2 * r[0] / (1 + r[0])), abs=1e-5)
+    assert np.isnan(fields.reliability[1:]).all(), "fewer than two patches"
+    each = map_receptive_fields(network, "conv3", images, patches, [0, 1, 2], average=False)
+    assert each.field.shape == (3, 6, *fields.field.shape[1:])
+    assert np.allclose(each.field[0].mean(0), fields.field[0], atol=1e-6)
+    assert np.isnan(each.field[1, 1:]).all()
+    assert np.isnan(each.reliability).all()
 
 
 def test_a_field_is_the_mean_over_its_patches() -> None:

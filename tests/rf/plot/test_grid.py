@@ -254,7 +254,7 @@ def test_a_change_has_a_bar_per_stage() -> None:
 def test_reliability_is_under_each_field_and_an_unreliable_one_is_faded() -> None:
     fields = np.repeat(spot(), 4, 0)
     fields[3] = 0
-    reliability = FieldReliability(np.array([0.97, 0.2, -0.1, np.nan]), pairs=512, target=0.9)
+    reliability = FieldReliability(np.array([0.97, 0.2, -0.1, np.nan]), samples=512, target=0.9)
     figure = draw_field_grid(fields, [0, 1, 2, 3], "conv4", reliability=reliability)
     texts = [text.get_text() for text in figure.axes[0].texts]
     for words in (

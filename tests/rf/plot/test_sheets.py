@@ -159,6 +159,22 @@ def test_a_missing_patch_is_grey_and_has_no_box() -> None:
     assert {"unit", "4", "9", "patch 1", "patch 3", "20 px = 1°"} <= set(labels(figure))
 
 
+def test_a_patch_is_followed_by_the_field_on_it() -> None:
+    images = np.full((1, 2, 46, 46, 3), 100, np.uint8)
+    fields = np.zeros((1, 2, 3, 9, 9), np.float32)
+    fields[:, 0, :, 4, 4], fields[:, 1] = 1, np.nan
+    present = np.array([[True, False]])
+    figure = sheets.draw_patch_sheet(images, (9, 9), [4], "conv1", present, fields=fields)
+    headings = {"patch 1", "patch 2", "field on it", "dead"}
+    assert headings <= set(labels(figure))
+    tiles = sheet_tiles(figure)
+    middle = TILE_SIDE // 2
+    red, green, blue = tiles[0, 1][middle, middle].astype(int)
+    assert red > green + 50
+    assert red > blue + 50
+    assert (tiles[0, 2] == MISSING_GREY).all()
+
+
 RADIUS = np.arange(9.0)
 DOG = np.exp(-(RADIUS**2) / 4) - 0.4 * np.exp(-(RADIUS**2) / 16)
 
@@ -219,7 +235,7 @@ def test_all_dead_is_said() -> None:
 
 
 def test_reliability_is_stated_for_every_checkpoint_and_profile() -> None:
-    reliability = FieldReliability(np.array([[0.9], [0.1]]), pairs=64, target=0.9)
+    reliability = FieldReliability(np.array([[0.9], [0.1]]), samples=64, target=0.9)
     fields = growing(np.ones((2, 1), np.float32))
     figure = sheets.draw_evolution_sheet(
         fields, [3], ["epoch 0", "epoch 2"], "conv1", reliability=reliability

@@ -16,7 +16,7 @@ function paint(canvas, stage, unit, checkpoint) {
   const image = pixels(stage, checkpoint, unit), d = image.data;
   const largest = Math.max(...of.peak.map((row) => row[unit] ?? 0), 1e-30);
   const gain = state.shared ? (peak ?? 0) / largest : 1;
-  const strength = of.reliability?.faded[checkpoint][unit] ? 0.3 : 1;
+  const strength = of.reliability.faded[checkpoint][unit] ? 0.3 : 1;
   for (let i = 0; i < d.length; i += 4) {
     const c = peak === null ? dead : null;
     const at3 = 3 * Math.round(127 + gain * Math.max(-127, Math.min(127, d[i] - 128)));
@@ -40,7 +40,6 @@ function show(checkpoint, announce) {
     const { stage, unit } = button.dataset;
     paint(button.firstElementChild, +stage, +unit, state.now);
     const { units, reliability } = data.stages[stage];
-    if (!reliability) continue;
     button.lastElementChild.textContent = `${units[unit]} · ${reliability.short[state.now][unit]}`;
     button.setAttribute("aria-label", `${data.stages[stage].name}, unit ${units[unit]}, ${reliability.words[state.now][unit]}`);
   }
@@ -133,7 +132,7 @@ function drawPatches(of, unit) {
 }
 
 function reliabilityWords(of, unit, checkpoint) {
-  return of.reliability ? of.reliability.words[checkpoint][unit] : "reliability unknown";
+  return of.reliability.words[checkpoint][unit];
 }
 
 function fill() {
