@@ -26,6 +26,7 @@ from deepsal.rf.hooks import unit_numbers
 from deepsal.rf.mapping.cell_noise import BLOCK_COUNT
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
 from deepsal.rf.mapping.methods import FIELD_METHODS
+from deepsal.rf.mapping.noise_correlation import NonFiniteResponsesError
 from deepsal.rf.mapping.noise_fields import NoiseFields, stored_noise_fields
 from deepsal.rf.measures import profile
 from deepsal.rf.measures.profile import FloatArray
@@ -197,8 +198,12 @@ class FieldSnapshot:
 
         Returns:
             Medians over units, such as `rf/conv4/extent`, and figures, such as `rf/conv4/centred`.
+
+        Raises:
+            NonFiniteResponsesError: a stage's activations are not finite.
         """
         stages, sources = self.options.stages, self.sources
+        activations = self._sample_activations(network, images)
         if not self.geometry:
             self.geometry = {s: measure_geometry(network, f"backbone.{s}") for s in stages}
         measured = self._measure_with_noise(network, images, checkpoint)
@@ -218,7 +223,7 @@ class FieldSnapshot:
             suppression = surround_suppression_index(arrays[f"{stage}/disks"])
             numbers[f"rf/{stage}/ssi"] = finite_median(suppression)
         if checkpoint.startswith("epoch="):
-            numbers |= self._cka_to_start(network, images)
+            numbers |= self._cka_to_start(activations)
         file = self.fields_file(checkpoint)
         store.save_fields(file, fields, {**self._metadata(network), **metadata}, arrays)
         figures = field_pictures.draw_field_grids(
@@ -333,18 +338,29 @@ class FieldSnapshot:
             arrays[f"{stage}/disks"] = disks[self.units[stage]]
         return arrays
 
-    def _cka_to_start(self, network: nn.Module, dataset: FixationImages) -> dict[str, float]:
-        """Return the CKA of each stage's activations with those of the first snapshot."""
+    def _sample_activations(
+        self, network: nn.Module, dataset: FixationImages
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return samples of each stage's activations on the first images."""
         layers = [f"backbone.{stage}" for stage in self.options.stages]
         images = [self._image(dataset, i) for i in range(min(CKA_IMAGES, len(dataset)))]
         activations = sample_activations(network, layers, torch.stack(images) / 255)
+        for stage, layer in zip(self.options.stages, layers, strict=True):
+            if not np.isfinite(activations[layer]).all():
+                raise NonFiniteResponsesError(f"{stage} gives values that are not finite")
+        return activations
+
+    def _cka_to_start(self, activations: Mapping[str, NDArray[np.float32]]) -> dict[str, float]:
+        """Return the CKA of each stage's activations with those of the first snapshot."""
         first = self.folder / "fields" / "activation.npz"
         if not first.is_file():
             store.save_arrays(first, activations)
         with np.load(first) as start:
             return {
-                f"rf/{stage}/cka_to_start": linear_cka(start[layer], activations[layer])
-                for stage, layer in zip(self.options.stages, layers, strict=True)
+                f"rf/{stage}/cka_to_start": linear_cka(
+                    start[f"backbone.{stage}"], activations[f"backbone.{stage}"]
+                )
+                for stage in self.options.stages
             }
 
     def _metadata(self, network: nn.Module) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from typing_extensions import override
 
 from deepsal.callbacks.field_snapshot import FieldSnapshot, WatchOptions
 from deepsal.data.batch import FixationImages
+from deepsal.rf import store
 from deepsal.rf.hooks import temporary_eval_mode
+from deepsal.rf.mapping.noise_correlation import NonFiniteResponsesError
 from deepsal.rf.memory import is_out_of_memory
 from deepsal.rf.patches import StrongestPatchRecorder
 from deepsal.training.wandb_log import log_figure, log_numbers
@@ -48,8 +50,9 @@ class WatchReceptiveFields(pl.Callback):
     - `rf/conv4/cka_to_start`: CKA of the stage's activations on 16 validation images with those
       of epoch 0.
 
-    If the device runs out of memory, training continues: a warning names the checkpoint that has
-    no fields. If that is the first checkpoint, no later one is mapped.
+    If the device runs out of memory, or a stage's activations are not finite (a training that
+    diverged), the training continues: a warning and `fields/missing.json` name the checkpoint that
+    has no fields, and the reason. If that is the first checkpoint, no later one is mapped.
 
     Args:
         folder: the run folder.
@@ -123,7 +126,7 @@ class WatchReceptiveFields(pl.Callback):
     def _take_snapshot(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int | None
     ) -> bool:
-        """Map, store and log the fields of an epoch (None: of a test); False without memory."""
+        """Map, store and log the fields of an epoch (None: of a test); False where it failed."""
         start = time.monotonic()
         checkpoint = "test" if epoch is None else f"epoch={epoch:03d}"
         metadata = {
@@ -138,16 +141,18 @@ class WatchReceptiveFields(pl.Callback):
             recorder = self._strongest_patches(trainer, pl_module)
             network, images = _saliency_network(pl_module), _validation_images(trainer)
             numbers, figures = self.snapshot(network, images, recorder, checkpoint, metadata)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+        except (MemoryError, RuntimeError, NonFiniteResponsesError) as error:
+            reason = str(error).partition("\n")[0]
+            if is_out_of_memory(error):
+                reason = (
+                    "out of memory; set fewer rf.units or rf.patches, or a smaller rf.window "
+                    f"({reason})"
+                )
+            elif not isinstance(error, NonFiniteResponsesError):
                 raise
-            LOG.warning(
-                "no receptive fields of %s%s: out of memory; set fewer rf.units or rf.patches, or "
-                "a smaller rf.window (%s)",
-                checkpoint,
-                " nor of later ones" if epoch == 0 else "",
-                str(error).partition("\n")[0],
-            )
+            store.mark_missing(self.snapshot.folder / "fields", checkpoint, reason)
+            later = " nor of later ones" if epoch == 0 else ""
+            LOG.warning("no receptive fields of %s%s: %s", checkpoint, later, reason)
         log_numbers(trainer, numbers)
         for key, file in figures.items():
             log_figure(trainer, key, file)

@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from deepsal.atomic import replace_file
+from deepsal.atomic import replace_file, write_text
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields
 from deepsal.rf.mapping.noise_fields import NOISE_ARRAYS, StoredNoiseFields
 
+MISSING_FILE = "missing.json"
+"""Names the checkpoints whose fields could not be mapped."""
 FIELD_MEMBERS = tuple(member.name for member in dataclasses.fields(ReceptiveFields))
 """Arrays of an entry; a file may hold others, which are ignored."""
 
@@ -187,6 +189,27 @@ def field_files(folder: Path) -> list[Path]:
     if not files:
         raise FileNotFoundError(f"{folder} holds no fields (epoch=NNN.npz); run with rf=standard")
     return files
+
+
+def mark_missing(folder: Path, checkpoint: str, reason: str) -> None:
+    """Write into the folder's `missing.json` why a checkpoint has no fields.
+
+    Args:
+        folder: of fields; it is created.
+        checkpoint: such as `epoch=002`.
+        reason: one line.
+    """
+    missing = {**missing_checkpoints(folder), checkpoint: reason}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / MISSING_FILE, json.dumps(missing, indent=1))
+
+
+def missing_checkpoints(folder: Path) -> dict[str, str]:
+    """Return the checkpoints without fields and the reasons; those mapped since are left out."""
+    if not (folder / MISSING_FILE).is_file():
+        return {}
+    missing: dict[str, str] = json.loads((folder / MISSING_FILE).read_text())
+    return {name: of for name, of in missing.items() if not (folder / f"{name}.npz").is_file()}
 
 
 def entry_names(path: Path) -> list[str]:

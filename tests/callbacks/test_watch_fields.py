@@ -306,6 +306,32 @@ def test_without_memory_the_training_goes_on_and_says_what_is_missing(
     assert ("nor of later ones" in caplog.text) == (not left)
 
 
+@pytest.mark.parametrize("watch", [watch, watch_with_noise])
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_network_that_diverges_ends_by_the_rule_of_the_training_and_not_of_the_fields(
+    watch: Callable[[Path], WatchReceptiveFields],
+    epochs: int,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Diverging(pl.Callback):
+        def on_validation_end(self, trainer: object, pl_module: pl.LightningModule) -> None:
+            pl_module.get_parameter("network.backbone.conv3.0.weight").data.fill_(torch.nan)
+
+    watching = watch(tmp_path)
+    watching.every_n_epochs = 1
+    if epochs == 1:
+        fit_with(tmp_path, [Diverging(), watching], epochs=1)
+        assert (tmp_path / "figures" / "fields" / "conv3-evolution.png").is_file()
+    else:
+        with pytest.raises(FloatingPointError, match="loss term kl is nan at epoch 2"):
+            fit_with(tmp_path, [Diverging(), watching], epochs=2)
+    reason = "conv3 gives values that are not finite"
+    assert caplog.text.count("no receptive fields of") == 1
+    assert f"no receptive fields of epoch=001: {reason}" in caplog.text
+    assert store.missing_checkpoints(tmp_path / "fields") == {"epoch=001": reason}
+
+
 def test_another_error_of_a_snapshot_is_not_silenced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

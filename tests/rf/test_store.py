@@ -170,6 +170,14 @@ def test_an_evolution_of_different_units_or_windows_names_the_file(
         store.load_evolution(tmp_path, "conv4/centred")
 
 
+def test_a_checkpoint_without_fields_has_a_reason_until_it_has_fields(tmp_path: Path) -> None:
+    assert store.missing_checkpoints(tmp_path) == {}
+    store.mark_missing(tmp_path / "fields", "epoch=001", "out of memory")
+    store.mark_missing(tmp_path / "fields", "epoch=002", "conv3 gives NaN")
+    store.save_fields(tmp_path / "fields" / "epoch=001.npz", {"conv4/centred": some(0)}, {})
+    assert store.missing_checkpoints(tmp_path / "fields") == {"epoch=002": "conv3 gives NaN"}
+
+
 def test_an_entry_is_read_without_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from deepsal.report.page.rendering import render_template
 from deepsal.report.page.training_curves import logged_at_steps, training_charts
 from deepsal.report.run_folders import read_json, read_options
 from deepsal.report.tables.runs import differing_condition
+from deepsal.rf import store
 from deepsal.rf.claims.rules import CLAIM_STATEMENTS
 from deepsal.rf.claims.verdict import WITHDRAWAL_NOTE
 from deepsal.rf.plot.grid import SIGNED_COLOURS
@@ -69,6 +70,7 @@ def write_run_page(folder: Path, baseline_runs: Sequence[Path] = ()) -> Path:
         "claims": CLAIM_STATEMENTS,
         "withdrawn": WITHDRAWAL_NOTE,
         "stages": stages,
+        "missing_fields": store.missing_checkpoints(folder / "fields"),
         "stage_curves": stage_charts(folder, stages),
     }
     for cell_side in SPRITE_CELL_SIDES:

@@ -97,6 +97,10 @@ class NoisePresentation:
         return images[indices.to(images.device)].to(like)
 
 
+class NonFiniteResponsesError(ValueError):
+    """A layer gives values that are not finite, such as that of a training that diverged."""
+
+
 class CorrelationSums:
     """Noise times response differences of one layer at one cell, summed per block.
 
@@ -165,7 +169,8 @@ class CorrelationSums:
         Samples that lie beyond the image at all positions are 0.
 
         Raises:
-            ValueError: the noise saturates, or the layer's values are not finite.
+            ValueError: the noise saturates.
+            NonFiniteResponsesError: the layer's values are not finite.
         """
         correlation = self.total.double().view(BLOCK_COUNT, *self.shape) / (2 * self.rounds)
         seen = self.at.seen().clamp(min=1).to(correlation) * self.cell**2
@@ -174,7 +179,7 @@ class CorrelationSums:
         field = torch.einsum("buayx,ca->bucyx", correlation, unmix)
         field /= torch.tensor(self.gain_left()).to(field).view(3, 1, 1)
         if not field.isfinite().all():
-            raise ValueError(f"{self.name} gives values that are not finite")
+            raise NonFiniteResponsesError(f"{self.name} gives values that are not finite")
         return np.asarray(field.float().cpu().numpy())
 
     def median_reliability(self) -> float:

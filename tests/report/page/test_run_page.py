@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepsal.report.page import field_data, run_page
+from deepsal.rf import store
 from deepsal.runs import score_files
 from tests.report.support import HOSTILE_NAME, write_fields, write_noise_checkpoints, write_run
 
@@ -118,3 +119,10 @@ def test_gradients_have_their_reliability_over_patches(tmp_path: Path) -> None:
     assert of["short"][0] == [".95", ".80", ".20", "unknown"]
     assert of["faded"][0] == [False, False, True, False]
     assert of["words"][0][2] == "unreliable: 2 patches; about 72 needed (reliability .20)"
+
+
+def test_a_checkpoint_without_fields_is_named_with_the_reason(tmp_path: Path) -> None:
+    write_fields(tmp_path, stages=("conv1",), epochs=1)
+    store.mark_missing(tmp_path / "fields", "epoch=004", "conv3 gives <values>")
+    text = run_page.write_run_page(tmp_path).read_text()
+    assert "<b>No receptive fields of epoch 004:</b> conv3 gives &lt;values&gt;." in text
