@@ -30,6 +30,7 @@ from deepsal.rf.mapping.noise_correlation import NonFiniteResponsesError
 from deepsal.rf.mapping.noise_fields import NoiseFields, stored_noise_fields
 from deepsal.rf.measures import profile
 from deepsal.rf.measures.profile import FloatArray
+from deepsal.rf.measures.reliability import noise_ceiling
 from deepsal.rf.measures.similarity import linear_cka, sample_activations
 from deepsal.rf.measures.summary import field_change_measures
 from deepsal.rf.patches import StrongestPatchRecorder, blank_image, centred_patches, noise_images
@@ -146,6 +147,7 @@ class FieldSnapshot:
         self.units: dict[str, list[int]] = {}
         self.geometry: dict[str, FieldGeometry] = {}
         self.start_fields: dict[str, NDArray[np.float32]] = {}
+        self.start_reliability: dict[str, FloatArray] = {}
         self.image_bytes: dict[int, Tensor] = {}
 
     def choose_units(self, channels: Mapping[str, int]) -> None:
@@ -165,6 +167,7 @@ class FieldSnapshot:
                 entry, units = f"{stage}/{source}", self.units[stage]
                 start = store.load_evolution(first.parent, entry, units, [first])
                 self.start_fields[stage] = start.field[0]
+                self.start_reliability[stage] = start.reliability[0]
             if self.noise.sources:
                 self.noise.resume(first, stages)
 
@@ -273,6 +276,8 @@ class FieldSnapshot:
         else:
             measures = field_change_measures(current, start, self.geometry[stage])
             measures["reliability"] = of_all
+            first = self.start_reliability.setdefault(stage, of_all)
+            measures["correlation_ceiling"] = noise_ceiling(first, of_all)
         if strongest := fields.get(f"{stage}/strongest"):
             assert isinstance(strongest, ReceptiveFields)
             numbers["dead"] = float(np.mean(strongest.count == 0))

@@ -15,15 +15,16 @@ TRAINING_KEYS = {
     "KL": ("train/kl", "val/kl"),
 }
 TEST_KEYS = ("test/nss", "test/cc", "test/kl", "test/sim", "test/auc", "test/sauc", "test/ig")
-MEASURE_LABELS = {**MEASURES, "dead": "dead units"}
-ERROR_LABELS = {
+MEASURE_LABELS = {
+    **MEASURES,
     "correlation_ceiling": "noise ceiling of the correlation as measured",
-    **{
-        f"{measure}_error": f"{MEASURES[measure]}, standard error of a unit"
-        for measure in ("correlation", "extent", "csi", "k")
-    },
+    "dead": "dead units",
 }
-"""Measures of fields that are measured with noise."""
+ERROR_LABELS = {
+    f"{measure}_error": f"{MEASURES[measure]}, standard error of a unit"
+    for measure in ("correlation", "extent", "csi", "k")
+}
+"""Errors of measures of fields that are measured with noise."""
 FIGURE_KINDS = ("evolution", "profile", "patches")
 SWEEP_OPTIONS = ("backbone.name", "finetune.name", "loss.name", "seed")
 FULL_WIDTH, PANEL_HEIGHT, HALF_WIDTH = 24, 10, 12

@@ -116,6 +116,7 @@ def write_noise_checkpoints(folder: Path, stages: tuple[str, ...] = ("conv4",)) 
         watched = store.field_at_pixels(fields, units)
         measures = field_change_measures(watched, store.field_at_pixels(start, units), GEOMETRY)
         measures |= {"reliability": fields.reliability[:4], "correlation": np.full(4, np.nan)}
+        measures |= {"correlation_ceiling": np.full(4, 0.8), "extent_error": np.full(4, 0.25)}
         entries: dict[str, store.StoredFields] = {}
         arrays: dict[str, Any] = {}
         for stage in stages:

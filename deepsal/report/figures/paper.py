@@ -22,6 +22,7 @@ from deepsal.report.run_folders import (
 )
 from deepsal.rf import store
 from deepsal.rf.plot import grid, sheets
+from deepsal.statistics import finite_median
 from deepsal.vocabulary import MEASURES, SCORES
 
 COLUMN_WIDTH, PAGE_WIDTH = 3.25, 6.75
@@ -143,13 +144,21 @@ def draw_radial_profiles(stage: StageFields) -> Figure:
 
 
 def draw_measures_over_training(stages: Sequence[StageFields]) -> Figure:
-    """Draw each measure's median over units with its interval through training."""
+    """Draw each measure's median over units with its interval through training.
+
+    The dotted lines in the first panel are noise ceilings of the correlation as measured.
+    """
     panels = {
         label: {stage.name: [i[:3] for i in stage.medians(measure)] for stage in stages}
         for measure, label in MEASURES.items()
         if measure in stages[0].measures
     }
-    return _draw_panels(panels, stages[0].epochs, "epoch")
+    figure = _draw_panels(panels, stages[0].epochs, "epoch")
+    for stage, colour in zip(stages, cycle(LINE_COLOURS), strict=False):
+        if "correlation_ceiling" in stage.measures:
+            ceiling = [finite_median(of) for of in stage.measures["correlation_ceiling"]]
+            figure.axes[0].plot(stage.epochs, ceiling, ":", color=colour, linewidth=0.8)
+    return figure
 
 
 def draw_scores_by_depth(runs: Sequence[RunSummary], depths: Sequence[str]) -> Figure:

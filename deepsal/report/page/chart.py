@@ -17,13 +17,14 @@ MAX_DOTS = 40
 
 
 class DataLine(NamedTuple):
-    """A line and the intervals of its points, if any; NaN at a point without a value."""
+    """A line, the intervals of its points and its ceiling, if any; NaN at a point without one."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
+    ceiling: Sequence[float] = ()
 
 
 class AxisTick(NamedTuple):
@@ -34,13 +35,14 @@ class AxisTick(NamedTuple):
 
 
 class PixelLine(NamedTuple):
-    """A line in pixels: its points, its intervals (x, low, high), and the position of its name."""
+    """A line in pixels: its points and intervals (x, low, high), its name's place, its ceiling."""
 
     name: str
     points: list[tuple[float, float]]
     intervals: list[tuple[float, float, float]]
     label: tuple[float, float]
     dots: bool
+    ceiling: list[tuple[float, float]]
 
 
 class LineChart(NamedTuple):
@@ -69,7 +71,7 @@ def line_chart(title: str, x_label: str, lines: Sequence[DataLine]) -> LineChart
     ([(46.0, 186.0), (288.0, 12.0)], (46.0, 121.0))
     """
     lines = [DataLine(n.name, *([float(v) for v in part] for part in n[1:])) for n in lines]
-    y = np.concatenate([np.concatenate([n.y, n.low, n.high]) for n in lines] or [np.empty(0)])
+    y = np.array([v for n in lines for v in (*n.y, *n.low, *n.high, *n.ceiling)])
     if not np.isfinite(y).any():
         return None
     x = np.concatenate([np.asarray(line.x, float) for line in lines])
@@ -94,7 +96,11 @@ def line_chart(title: str, x_label: str, lines: Sequence[DataLine]) -> LineChart
             if len(line.low) and np.isfinite(line.low[j])
         ]
         label = (RIGHT + 7, points[-1][1] if points else float(BOTTOM))
-        pixel_lines.append(PixelLine(line.name, points, intervals, label, len(points) < MAX_DOTS))
+        dots = len(points) < MAX_DOTS
+        ceiling = [
+            (at_x(x), at_y(y)) for x, y in zip(line.x, line.ceiling, strict=False) if np.isfinite(y)
+        ]
+        pixel_lines.append(PixelLine(line.name, points, intervals, label, dots, ceiling))
     heights = _spread_labels([line.label[1] for line in pixel_lines])
     return LineChart(
         title,
@@ -145,5 +151,7 @@ def _table_rows(lines: Sequence[DataLine]) -> list[tuple[str, list[str]]]:
         for i, (x, y) in enumerate(zip(line.x, line.y, strict=True)):
             if np.isfinite(y):
                 ends = f" [{line.low[i]:.3g}, {line.high[i]:.3g}]" if len(line.low) else ""
-                rows[x][column] = f"{y:.3g}{'' if 'nan' in ends else ends}"
+                above = f", ceiling {line.ceiling[i]:.3g}" if len(line.ceiling) else ""
+                texts = [text for text in (ends, above) if "nan" not in text]
+                rows[x][column] = f"{y:.3g}{''.join(texts)}"
     return [(f"{x:.3g}", cells) for x, cells in rows.items()]

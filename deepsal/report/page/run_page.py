@@ -21,6 +21,7 @@ from deepsal.rf.claims.rules import CLAIM_STATEMENTS
 from deepsal.rf.claims.verdict import WITHDRAWAL_NOTE
 from deepsal.rf.plot.grid import SIGNED_COLOURS
 from deepsal.runs import score_files
+from deepsal.statistics import finite_median
 from deepsal.vocabulary import MEASURES, SCORES, TARGET_SCORES, ScoreEntry
 
 MAX_PAGE_BYTES = 8 * 10**6
@@ -127,7 +128,10 @@ def stage_charts(folder: Path, stages: Sequence[StageFields]) -> list[LineChart]
         for stage in stages:
             if measure in stage.measures:
                 median, low, high, _ = zip(*stage.medians(measure), strict=True)
-                lines.append(DataLine(stage.name, stage.epochs, median, low, high))
+                ceiling = [
+                    finite_median(values) for values in stage.measures.get(f"{measure}_ceiling", ())
+                ]
+                lines.append(DataLine(stage.name, stage.epochs, median, low, high, ceiling))
             else:
                 logged = logged_at_steps(folder, f"rf/{stage.name}/{measure}", stage.steps)
                 lines.append(DataLine(stage.name, stage.epochs, logged))

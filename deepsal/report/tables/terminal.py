@@ -73,9 +73,9 @@ class FieldChange(NamedTuple):
     """Change of a stage's fields through training, as medians over units.
 
     correlation: with epoch 0 · extent: pixels at epoch 0 and at the end · correlation_error,
-    extent_error: standard errors of a unit's, NaN where they are unknown · dead_share: share of
-    units without a strongest patch at the end; None where the run did not record such patches ·
-    reliability: at the end, of all stored units that respond; NaN where it is unknown.
+    extent_error: standard errors of a unit's at the end, NaN where they are unknown · dead_share:
+    share of units without a strongest patch at the end; None where the run did not record such
+    patches · reliability: at the end, of all stored units that respond; NaN where it is unknown.
     """
 
     stage: str
@@ -83,7 +83,7 @@ class FieldChange(NamedTuple):
     correlation: float
     correlation_error: float
     extent: tuple[float, float]
-    extent_error: tuple[float, float]
+    extent_error: float
     dead_share: float | None
     reliability: float
 
@@ -119,6 +119,7 @@ def field_table(folder: Path) -> Table | None:
         if measured
         else "Means over patches from conv3 on are not reliable: see README.md",
         caption_justify="left",
+        padding=(0, 0),  # eighty columns
         pad_edge=False,
     )
     columns = ["stage", "units", "reliability", "correlation with epoch 0", "extent (px)"]
@@ -126,11 +127,12 @@ def field_table(folder: Path) -> Table | None:
     for column in columns:
         table.add_column(column, justify="left" if column == "stage" else "right")
     for of in changes:
-        before, after = (_number(*each, 1) for each in zip(of.extent, of.extent_error, strict=True))
+        before, after = of.extent
+        extent = f"{_number(before, np.nan, 1)} → {_number(after, of.extent_error, 1)}"
         table.add_row(
             *(of.stage, str(of.units)),
             _number(of.reliability, np.nan, 2),
-            *(_number(of.correlation, of.correlation_error, 2), f"{before} → {after}"),
+            *(_number(of.correlation, of.correlation_error, 2), extent),
             *([] if of.dead_share is None else [f"{of.dead_share:.0%}"]),
         )
     return table
@@ -155,7 +157,7 @@ def _stage_change(first: Path, last: Path, stage: str, stored: Mapping[str, Any]
         finite_median(after["correlation"]),
         _median_error(after, "correlation"),
         (finite_median(before["extent"]), finite_median(after["extent"])),
-        (_median_error(before, "extent"), _median_error(after, "extent")),
+        _median_error(after, "extent"),
         dead_share,
         finite_median(load(last, f"{stage}/{sources[0]}").reliability),
     )

@@ -298,6 +298,7 @@ def field_tiles(
     side: int,
     size: int = TILE_SIDE,
     scale_axes: tuple[int, ...] = (-2, -1),
+    power: float = 1.0,
 ) -> NDArray[np.uint8]:
     """Return the central squares of maps (…, h, w) as colours (…, size, size, 3).
 
@@ -309,12 +310,15 @@ def field_tiles(
         side: of the square.
         size: of the tile.
         scale_axes: the axes over which the largest |w| gets the full colour; by default each map's.
+        power: the colour is the sign of w times so high a power of |w| in parts of the largest.
     """
     dead = dead_units(maps)
     rows, columns = (resampling_matrix(n, side, size) for n in maps.shape[-2:])
     w = rows @ np.where(dead[..., None, None], 0, maps) @ columns.T
     largest = np.abs(w).max(scale_axes, keepdims=True)
     w /= np.where(largest > 0, largest, 1)
+    if power != 1:
+        w = np.sign(w) * np.abs(w) ** np.float32(power)
     colours = np.take(SIGNED_COLOURS, np.rint(127 * (1 + w)).astype(np.uint8), axis=0)
     colours[dead] = MISSING_GREY
     return np.asarray(colours)

@@ -43,7 +43,8 @@ def draw_evolution_sheet(
 ) -> Figure:
     """Draw the luminance fields of units (rows) through training (columns).
 
-    A unit has one scale at all checkpoints, so that its growth shows, and all panels show the same
+    A unit has one scale at all checkpoints, so that its growth shows. Colours go with √|w|, so that
+    a field that grows tenfold starts with a third of the full colour. All panels show the same
     central square.
 
     Args:
@@ -58,8 +59,9 @@ def draw_evolution_sheet(
     """
     maps = np.stack([smooth_field(luminance_field(field), smooth) for field in fields], 1)
     side = max(display_side(maps[:, t]) for t in range(len(fields)))
-    tiles = field_tiles(maps, side, scale_axes=(1, 2, 3))
-    note = f"panel {side} px, one scale per row, {SIGN_LEGEND}{smoothing_note(smooth)}"
+    tiles = field_tiles(maps, side, scale_axes=(1, 2, 3), power=0.5)
+    scale = "one scale per row, colour by √|w|"
+    note = f"panel {side} px, {scale}, {SIGN_LEGEND}{smoothing_note(smooth)}"
     dead, turned = dead_units(maps), None
     if reliability is not None:
         turned = reliability._replace(value=reliability.value.T)

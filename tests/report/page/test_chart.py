@@ -42,3 +42,13 @@ def test_a_single_checkpoint_is_drawn() -> None:
     chart = line_chart("csi", "epoch", [DataLine("conv1", [0], [0.3])])
     assert chart is not None
     assert len(chart.lines[0].points) == 1
+
+
+def test_a_ceiling_is_a_line_on_the_same_axis() -> None:
+    line = DataLine("conv1", [0, 1], [0.5, 0.4], ceiling=[0.9, float("nan")])
+    chart = line_chart("correlation", "epoch", [line])
+    assert chart is not None
+    ((x, y),) = chart.lines[0].ceiling
+    assert x == chart.lines[0].points[0][0]
+    assert TOP <= y < chart.lines[0].points[0][1]
+    assert chart.rows == [("0", ["0.5, ceiling 0.9"]), ("1", ["0.4"])]

@@ -68,7 +68,7 @@ def test_reliability_is_a_column_where_it_is_known(tmp_path: Path) -> None:
     text = printed(tmp_path)
     for words in (
         *("on natural images, epoch 0 → 6", "reliability", "correlation with epoch 0"),
-        *("0.60", "–", "dead", "below .3"),
+        *("0.60", "–", " ± 0.2", "±: median standard error", "dead", "below .3"),
     ):
         assert words in text
     assert "see README.md" not in text

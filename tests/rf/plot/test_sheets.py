@@ -31,9 +31,12 @@ def test_a_unit_has_one_scale_at_all_checkpoints_and_its_own() -> None:
         for place, tile in sheet_tiles(figure).items()
     }
     share = {(0, 0): 1 / 4, (0, 1): -1 / 4, (0, 2): 1, (1, 0): 1 / 4, (1, 1): 1, (1, 2): 3 / 4}
-    expected = {place: SIGNED_COLOURS[round(127 * (1 + s))].tolist() for place, s in share.items()}
+    expected = {
+        place: SIGNED_COLOURS[round(127 * (1 + np.sign(s) * abs(s) ** 0.5))].tolist()
+        for place, s in share.items()
+    }
     assert centres == expected
-    assert "one scale per row" in figure.texts[-1].get_text()
+    assert "one scale per row, colour by √|w|" in figure.texts[-1].get_text()
 
 
 def test_rows_are_units_and_columns_checkpoints() -> None:
@@ -59,6 +62,16 @@ def test_a_unit_that_dies_is_grey_from_then_on_and_keeps_its_scale() -> None:
     assert dead == {(0, 2), (1, 0), (1, 1), (1, 2)}
     assert (tiles[0, 1] == RED).all()
     assert [text.get_text() for text in figure.axes[0].texts].count("dead") == 4
+
+
+def test_a_field_that_grows_does_not_start_white() -> None:
+    gains = np.array([[0.1, 1], [1, 1]], np.float32)
+    tiles = sheet_tiles(sheets.draw_evolution_sheet(growing(gains), [0, 1], ["a", "b"], "conv1"))
+    start, end, constant = (tiles[place][0, 0].astype(int) for place in ((0, 0), (0, 1), (1, 0)))
+    assert (end == RED).all()
+    assert (constant == RED).all(), "each row has a scale of its own"
+    assert (start == SIGNED_COLOURS[round(127 * (1 + 0.1**0.5))]).all()
+    assert start.min() < 230
 
 
 def test_the_shown_side_is_common_and_cuts_no_checkpoint() -> None:
