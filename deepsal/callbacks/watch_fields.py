@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 import torch
 from typing_extensions import override
 
-from deepsal.callbacks.field_snapshot import FieldSnapshot, WatchOptions
+from deepsal.callbacks.field_snapshot import FieldSnapshot
+from deepsal.callbacks.watch_options import WatchOptions
 from deepsal.data.batch import FixationImages
 from deepsal.rf import store
 from deepsal.rf.hooks import temporary_eval_mode
@@ -57,7 +58,7 @@ class WatchReceptiveFields(pl.Callback):
     Args:
         folder: the run folder.
         every_n_epochs: interval between mapped checkpoints; the last epoch is always mapped.
-        options: fields of `deepsal.callbacks.field_snapshot.WatchOptions`.
+        options: fields of `deepsal.callbacks.watch_options.WatchOptions`.
 
     Raises:
         ValueError: an unknown stage, source or method; the message lists the choices.

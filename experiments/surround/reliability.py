@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from deepsal.data import SaliencyDataModule, osie
 from deepsal.models import build_backbone
 from deepsal.rf import map_receptive_fields, measure_geometry
+from deepsal.rf.measures.reliability import spearman_brown
 from deepsal.rf.measures.similarity import field_correlation
 from deepsal.rf.patches import centred_patches
 
@@ -82,7 +83,7 @@ def _median_reliability(fields: NDArray[np.float32], count: int) -> str:
     for _ in range(SPLIT_COUNT):
         halves = np.split(random.permutation(len(fields))[:count], 2)
         r = field_correlation(*(fields[half].mean(0) for half in halves))
-        values.append(2 * r / (1 + r))
+        values.append(spearman_brown(r))
     return f"{np.median(values):.3f}"
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from captum.attr import NeuronGradient
 
-from deepsal.callbacks.field_snapshot import FieldSnapshot, WatchOptions
+from deepsal.callbacks.field_snapshot import FieldSnapshot
+from deepsal.callbacks.watch_options import WatchOptions
 from deepsal.rf import map_receptive_fields, measure_geometry, store
 from deepsal.rf.mapping.reverse_correlation import reverse_correlation
 from deepsal.rf.patches import centred_patches

@@ -256,22 +256,12 @@ def test_a_sanity_check_before_the_training_is_not_watched(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stages": ["conv7"]}, r"rf.stages.*conv7.*conv1"),
-        ({"sources": ["bottomk"]}, r"rf.sources.*bottomk.*strongest"),
-        ({"sources": ["natural"]}, r"rf.method=gradient.*natural.*centred"),
-        (
-            {"method": "reverse_correlation", "sources": ["centred"]},
-            r"must start with.*natural.*rf.method=gradient",
-        ),
-        ({"target": 1.0}, r"rf.target=1.0"),
-        ({"pairs": 7}, r"rf.pairs=7.*8 or more"),
         ({"units": [3, 99]}, r"conv1 has units 0 … 3"),
         ({"units": [-1]}, r"conv1 has units 0 … 3"),
         ({"units": 0}, r"rf.units=0"),
-        ({"method": "magic"}, r"magic.*gradient"),
     ],
 )
-def test_bad_options_say_what_would_be_right(
+def test_units_that_a_stage_does_not_have_are_named(
     options: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
