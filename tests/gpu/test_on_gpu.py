@@ -14,7 +14,7 @@ from deepsal.callbacks import WatchReceptiveFields
 from deepsal.rf import map_receptive_fields, measure_geometry, reverse_correlation, store
 from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.mapping.align import AlignedFieldSum
-from deepsal.rf.mapping.gradient_fields import FieldExtraction
+from deepsal.rf.mapping.field_extraction import FieldExtraction
 from deepsal.rf.mapping.methods import FIELD_METHODS
 from deepsal.rf.mapping.readout import FieldBatch, FieldRequest, UnitReadout
 from deepsal.rf.patches import centred_patches
