@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from deepsal.callbacks.field_snapshot import PATCH_SOURCES
+from deepsal.callbacks.watch_options import PATCH_SOURCES
 from deepsal.report import automatic
 from tests.report.support import write_two_checkpoints
 
