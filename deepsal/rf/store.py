@@ -57,7 +57,7 @@ def save_fields(
     """Write fields under names such as `conv4/centred`, with a JSON description, atomically.
 
     The file is not compressed: deflating such numbers saves a tenth of the space and takes longer
-    than computing them.
+    than computing them. A gradient per patch is float16 in parts of the patch's largest value.
 
     Args:
         path: the `.npz` file; its folder is created.
@@ -256,22 +256,28 @@ def weights_fingerprint(network: nn.Module) -> str:
 def _members(fields: StoredFields) -> dict[str, NDArray[Any]]:
     """Return the arrays of an entry in a file."""
     if isinstance(fields, ReceptiveFields):
-        return {member: getattr(fields, member) for member in FIELD_MEMBERS}
+        members = {member: getattr(fields, member) for member in FIELD_MEMBERS}
+        if fields.field.ndim == 5:  # a gradient per patch: many, and none is averaged
+            members |= _half_precision({"field": fields.field})
+        return members
     numbers = {
         member.name: getattr(fields, member.name)
         for member in dataclasses.fields(fields)
         if member.name not in NOISE_ARRAYS
     }
-    largest = np.maximum(np.abs(fields.field), fields.stderr).max((1, 2, 3), keepdims=True)
-    scale = np.where(largest > 0, largest, 1).astype(np.float32)
     return {
-        "field": (fields.field / scale).astype(np.float16),
-        "stderr": (fields.stderr / scale).astype(np.float16),
-        "scale": scale,
+        **_half_precision({"field": fields.field, "stderr": fields.stderr}),
         "units": fields.units,
         "reliability": fields.reliability,
         "sampling": np.array(json.dumps(numbers)),
     }
+
+
+def _half_precision(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+    """Return arrays (..., 3, h, w) as float16 in parts of the largest value, and this `scale`."""
+    largest = np.max([np.abs(a).max((-3, -2, -1), keepdims=True) for a in arrays.values()], 0)
+    scale = np.where(largest > 0, largest, 1).astype(np.float32)
+    return {"scale": scale} | {name: (a / scale).astype(np.float16) for name, a in arrays.items()}
 
 
 def _load(path: Path, entry: str) -> StoredFields:
@@ -281,6 +287,8 @@ def _load(path: Path, entry: str) -> StoredFields:
         if f"{entry}/sampling" not in file:
             stored = [member for member in FIELD_MEMBERS if f"{entry}/{member}" in file]
             members = {member: file[f"{entry}/{member}"] for member in stored}
+            if f"{entry}/scale" in file:
+                members["field"] = members["field"].astype(np.float32) * file[f"{entry}/scale"]
             unknown = np.full(len(members["units"]), np.nan)  # in files of earlier versions
             return ReceptiveFields(**{"reliability": unknown} | members)
         numbers, scale = json.loads(str(file[f"{entry}/sampling"])), file[f"{entry}/scale"]

@@ -91,7 +91,7 @@ def test_with_noise_each_strongest_patch_has_its_captum_gradient(tmp_path: Path)
         padded = np.pad(gradient[0].numpy(), ((0, 0), (64, 64), (64, 64)))
         top, left = (64 + round(float(at) - 7) for at in fields.centre[unit, k])
         there = padded[:, top : top + 15, left : left + 15]
-        assert np.abs(fields.field[unit, k] - there).max() <= 1e-5 * np.abs(there).max()
+        assert np.abs(fields.field[unit, k] - there).max() <= np.abs(there).max() / 2000  # float16
     assert np.isnan(fields.reliability).all(), "one patch says nothing about others"
     assert numbers["rf/conv3/dead"] == 0
     assert figures["rf/conv3/strongest"].is_file()

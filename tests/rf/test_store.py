@@ -96,6 +96,22 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert all(arrays_equal(getattr(fields, m), getattr(expected, m)) for m in store.FIELD_MEMBERS)
 
 
+def test_a_gradient_per_patch_is_stored_within_a_thousandth_of_its_largest_value(
+    tmp_path: Path,
+) -> None:
+    random = np.random.default_rng(0)
+    size = random.uniform(1e-6, 1e6, (2, 2, 1, 1, 1))
+    field = (size * random.normal(size=(2, 2, 3, 5, 5))).astype(np.float32)
+    field[1, 1] = np.nan  # no such patch
+    store.save_fields(
+        tmp_path / "a.npz", {"conv4/strongest": dataclasses.replace(some(0), field=field)}, {}
+    )
+    stored = store.load_fields(tmp_path / "a.npz", "conv4/strongest").field
+    largest = np.abs(field).max((2, 3, 4), keepdims=True)
+    assert np.nanmax(np.abs(stored - field) / largest) <= 1 / 2048
+    assert np.isnan(stored[1, 1]).all()
+
+
 def test_members_of_earlier_versions_are_ignored(tmp_path: Path) -> None:
     older = {"conv4/centred/component": np.zeros((4, 1, 3, 5, 5)), "conv4/disks": np.ones(3)}
     store.save_fields(tmp_path / "a.npz", {"conv4/centred": some(0)}, {}, older)
