@@ -5,8 +5,7 @@ same shape. It returns one value per image, `(B,)`. `fixations` are counts per p
 count); `density` sums to one per image. Half precision is computed in float32, float64 stays
 float64. Definitions follow Bylinskii et al. 2018 (arXiv 1604.03605) as the MIT/Tuebingen benchmark
 computes them today; its older ones are in `deepsal.metrics.mit_benchmark`. For an image
-without a fixation every score that reads the fixations, and EMD, is NaN. KL, CC and SIM then
-compare with a density of zeros and return 0, so they must not be averaged.
+without a fixation, whose counts and density are zeros, every score is NaN.
 """
 
 import math
@@ -35,7 +34,8 @@ def kl(log_density: MapBatch, density: MapBatch) -> ImageScores:
     True
     """
     prediction, truth = at_least_float32(log_density).exp(), at_least_float32(density)
-    return (truth * (KL_EPSILON + truth / (prediction + KL_EPSILON)).log()).sum((-2, -1))
+    divergence = (truth * (KL_EPSILON + truth / (prediction + KL_EPSILON)).log()).sum((-2, -1))
+    return nan_without_mass(divergence, density)
 
 
 def cc(log_density: MapBatch, density: MapBatch) -> ImageScores:
@@ -49,7 +49,8 @@ def cc(log_density: MapBatch, density: MapBatch) -> ImageScores:
     """
     prediction, per_std = _centred_and_inverse_std(_density_times_pixels(log_density))
     truth, per_true_std = _centred_and_inverse_std(at_least_float32(density) * density[0].numel())
-    return (prediction * truth).mean((-2, -1)) * per_std * per_true_std
+    correlation = (prediction * truth).mean((-2, -1)) * per_std * per_true_std
+    return nan_without_mass(correlation, density)
 
 
 def sim(log_density: MapBatch, density: MapBatch) -> ImageScores:
@@ -59,9 +60,8 @@ def sim(log_density: MapBatch, density: MapBatch) -> ImageScores:
     >>> sim(uniform.log(), uniform).item()
     1.0
     """
-    return torch.minimum(at_least_float32(log_density).exp(), at_least_float32(density)).sum(
-        (-2, -1)
-    )
+    common = torch.minimum(at_least_float32(log_density).exp(), at_least_float32(density))
+    return nan_without_mass(common.sum((-2, -1)), density)
 
 
 def nss(log_density: MapBatch, fixations: MapBatch) -> ImageScores:
@@ -169,6 +169,11 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
+def nan_without_mass(scores: ImageScores, density: MapBatch) -> ImageScores:
+    """Return the scores, NaN where the true density is zero everywhere: nothing was fixated."""
+    return scores.masked_fill(density.amax((-2, -1)) <= 0, math.nan)
+
+
 def _image_auc(
     log_density: Float[Tensor, "H W"],
     fixations: Float[Tensor, "H W"],
@@ -242,15 +247,18 @@ def count_below(pixels: Float[Tensor, " N"], values: Float[Tensor, " V"]) -> Flo
 def count_below_by_sorting(
     pixels: Float[Tensor, " N"], values: Float[Tensor, " V"]
 ) -> Int[Tensor, "2 V"]:
-    """Count the pixels that are smaller than, and equal to, each value, by sorting them.
-
-    On a CPU, NumPy sorts float32 many times as fast as torch.
-    """
-    cpu = pixels.device.type == "cpu"
-    ordered = torch.from_numpy(np.sort(pixels.numpy())) if cpu else pixels.sort().values
+    """Count the pixels that are smaller than, and equal to, each value, by sorting them."""
+    ordered = sort_last(pixels)
     values = values.contiguous()
     smaller = torch.searchsorted(ordered, values)
     return torch.stack([smaller, torch.searchsorted(ordered, values, right=True) - smaller])
+
+
+def sort_last(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Sort along the last axis; on a CPU, NumPy sorts float32 many times as fast as torch."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.sort(values.numpy()))
+    return values.sort().values
 
 
 def true_positions(mask: Bool[Tensor, " N"]) -> Int[Tensor, " C"]:

@@ -4,7 +4,7 @@ They follow its MATLAB code (Bylinskii et al. 2018, arXiv 1604.03605). Maps are 
 Fixations are a binary image, so that two fixations on a pixel count once. Signatures and shapes
 follow `deepsal.metrics.functional`; each score takes the log density and exponentiates it first.
 CC and KL are those of `deepsal.metrics.functional`. AUCs of a constant map are 0.5 (up to the
-jitter of `auc_judd`). NSS and the AUCs of an image without a fixation are NaN.
+jitter of `auc_judd`). Every score of an image without a fixation is NaN.
 """
 
 import math
@@ -14,7 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from deepsal.metrics.functional import ImageScores, MapBatch, at_least_float32, count_below
+from deepsal.metrics.functional import (
+    ImageScores,
+    MapBatch,
+    at_least_float32,
+    count_below,
+    nan_without_mass,
+)
 
 JUDD_JITTER = 1e-7
 RANDOM_SPLITS = 100
@@ -48,7 +54,7 @@ def sim_stretched(log_density: MapBatch, density: MapBatch) -> ImageScores:
     one, other = (
         _normalised_density(_stretched(values)) for values in (log_density, density.log())
     )
-    return torch.minimum(one, other).sum((-2, -1))
+    return nan_without_mass(torch.minimum(one, other).sum((-2, -1)), density)
 
 
 def auc_judd(

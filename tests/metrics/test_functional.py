@@ -20,6 +20,7 @@ from deepsal.metrics.functional import (
     sim,
     true_positions,
 )
+from deepsal.metrics.mit_benchmark import sim_stretched
 
 SHAPE = (3, 12, 17)
 
@@ -111,11 +112,16 @@ def test_a_constant_map_scores_chance_with_a_finite_gradient() -> None:
     assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("score", [nss, auc])
+@pytest.mark.parametrize("score", [kl, cc, sim, sim_stretched, nss, auc])
 def test_an_image_without_fixations_has_no_score(score: Callable[[Tensor, Tensor], Tensor]) -> None:
-    f = fixations()
-    f[1] = 0
-    assert score(density().log(), f).isnan().tolist() == [False, True, False]
+    truth, log_density = fixations(), density().log().requires_grad_()
+    truth[1] = 0
+    values = score(log_density, truth)
+    assert values.isnan().tolist() == [False, True, False]
+    if values.requires_grad:
+        assert values[[0, 2]].sum().isfinite()
+        (gradient,) = torch.autograd.grad(values.nansum(), log_density)
+        assert gradient[[0, 2]].isfinite().all()
 
 
 @pytest.mark.parametrize("score", [kl, cc, sim, nss, auc])

@@ -1,8 +1,11 @@
+import resource
+
 import pytest
 import torch
 from torch import Tensor
 
 from deepsal.metrics import functional as f
+from deepsal.metrics import optimal_maps
 from deepsal.metrics.optimal_maps import optimal_map
 
 SIZE, SIGMA = (48, 64), 4.0
@@ -73,3 +76,19 @@ def test_bad_input_is_named() -> None:
         optimal_map("bleu", p, SIGMA)
     with pytest.raises(ValueError, match="baseline"):
         optimal_map("sauc", p, SIGMA)
+
+
+def test_the_map_for_sim_is_the_same_in_bands_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    p, _ = densities()
+    whole = optimal_map("sim", p, SIGMA)
+    monkeypatch.setattr(optimal_maps, "PIXELS_PER_BAND", 5 * optimal_maps.TRUTH_SAMPLES * SIZE[1])
+    assert torch.allclose(optimal_map("sim", p, SIGMA), whole, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_the_map_for_sim_of_a_large_image_takes_little_memory() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    values = torch.rand(1, 1080, 1920, generator=torch.Generator().manual_seed(0))
+    density = values.flatten(1).log_softmax(1).view_as(values)
+    assert optimal_map("sim", density, 7.0).exp().sum().item() == pytest.approx(1, abs=1e-4)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 3 << 20  # KiB
