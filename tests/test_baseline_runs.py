@@ -1,6 +1,7 @@
 """Baselines and exports through run.py."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import torch
 from hydra import initialize_config_dir
 from PIL import Image
 
+from deepsal.callbacks import show_predictions
 from deepsal.models import StoredMaps
 from deepsal.training.task import SaliencyTask
 from tests.support import ROOT, SMALL, built, composed, execute
@@ -63,6 +65,32 @@ def test_exported_predictions_score_as_the_network_that_made_them(tmp_path: Path
     assert first["name"].equals(second["name"])
     for score in SCORES:
         assert first[score].to_numpy() == pytest.approx(second[score].to_numpy(), abs=1e-4)
+
+
+def test_maps_of_the_images_own_shape_are_scored_and_drawn(tmp_path: Path) -> None:
+    tall = [*TINY, "data.dataset.size=[90,60]", "network=maps", "do=[test]"]
+    config = composed(tmp_path, *tall, f"network.path={tmp_path / 'maps'}")
+    (tmp_path / "maps").mkdir()
+    for sample in built(tmp_path, *TINY, "data.dataset.size=[90,60]")["data"].images["test"]:
+        density = (255 * sample.density / sample.density.max()).byte().numpy()
+        Image.fromarray(density).save(tmp_path / "maps" / f"{sample.name}.png")
+    execute(config, tmp_path)
+    assert len(pd.read_csv(tmp_path / "scores.csv")) == 2
+    with np.load(tmp_path / "gallery.npz") as file:
+        assert file["prediction"].shape == file["image"].shape[:3] == (2, 90, 60)
+
+
+@pytest.mark.parametrize("scores", ["[nss,cc]", "[cc]"])
+def test_scores_are_written_before_what_may_fail_after_them(
+    scores: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show_predictions, "write_gallery", lambda *_: 1 / 0)
+    config = composed(tmp_path, *TINY, "network=centre", "do=[test]", f"score.names={scores}")
+    warning = pytest.warns(UserWarning, match=r"no gallery\.npz: ZeroDivisionError")
+    with warning if "nss" in scores else nullcontext():
+        execute(config, tmp_path)
+    assert list(pd.read_csv(tmp_path / "scores.csv"))[:2] == ["name", scores[1:-1].split(",")[0]]
+    assert (tmp_path / "done").is_file()
 
 
 def test_the_network_of_a_checkpoint_is_what_is_exported(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def write_gallery(
     The arrays `image` (n, h, w, 3), `truth` and `prediction` (n, h, w) are uint8; each map is
     divided by its own maximum. `about` is a JSON list of name, rank, NSS and fixations, which are
     (x, y) in fractions of the image. No file is written if no score is finite.
+    Predictions are of the size that was scored.
 
     Args:
         file: the `.npz` file.
@@ -69,7 +70,7 @@ def write_gallery(
         for place in places:
             position, score = scores[place]
             sample = images[position]
-            height, width = sample.image.shape[-2:]
+            height, width = sample.size
             density = predict(sample.image[None], (height, width), [sample.name]).exp()
             size = _shrunk_size(height, width)
             maps["image"].append(_resize_to_uint8(sample.image, size).transpose(1, 2, 0))

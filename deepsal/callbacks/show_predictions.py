@@ -1,5 +1,6 @@
 """Figures of predictions and observed fixations through training."""
 
+import warnings
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -21,7 +22,8 @@ class ShowPredictions(pl.Callback):
     """Callback that draws image, fixations, ground truth and prediction after every epoch.
 
     Writes `figures/predictions/epoch=NNN.png` and logs it as `val/predictions`. After a test,
-    writes `gallery.npz` (`deepsal.callbacks.prediction_gallery`).
+    with NSS, writes `gallery.npz` (`deepsal.callbacks.prediction_gallery`); an error there is a
+    warning.
 
     Args:
         folder: the run folder.
@@ -57,13 +59,16 @@ class ShowPredictions(pl.Callback):
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         rows = getattr(pl_module, "test_rows", [])
-        if not trainer.is_global_zero or not rows:
+        if not trainer.is_global_zero or not rows or "nss" not in rows[0]:
             return
         predict = pl_module.log_density
         assert callable(predict)
         scores = [(i * trainer.world_size, float(row["nss"])) for i, row in enumerate(rows)]
         dataset = trainer.datamodule.images["test"]
-        write_gallery(self.folder / "gallery.npz", predict, dataset, scores)
+        try:
+            write_gallery(self.folder / "gallery.npz", predict, dataset, scores)
+        except Exception as error:  # the scores of the test matter more than its pictures
+            warnings.warn(f"no gallery.npz: {type(error).__name__}: {error}", stacklevel=2)
 
 
 def draw_prediction_panels(samples: list[Sample], prediction: torch.Tensor, title: str) -> Figure:

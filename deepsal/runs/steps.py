@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ def execute_run(
         last: the checkpoint of this run that the training resumes from.
 
     Returns:
-        The score of the run: `metric` of the best epoch, or the NSS of a test alone.
+        The score of the run: `metric` of the best epoch, or the NSS of a test alone, if it has
+        that score.
 
     Raises:
         ValueError: an unknown step, accelerator or precision.
@@ -132,13 +134,10 @@ def run_steps(
             ckpt = trainer.checkpoint_callback.best_model_path
             load_run_weights(task, ckpt)
         if "test" in steps:
+            task.save_test_rows = partial(save_scores, folder, objects, training_set)
             trainer.test(task, data, verbose=False)
-            rows = gather_rows(task.test_rows, len(data.images["test"]), trainer.world_size)
-            if trainer.is_global_zero:
-                definitions = task.score.protocol, task.score.maps
-                dataset = data.images["test"].dataset.name
-                score_files.write_scores(folder, rows, dataset, *definitions, training_set)
-            score = trainer.callback_metrics["test/nss"].item() if score is None else score
+            nss = trainer.callback_metrics.get("test/nss")
+            score = nss.item() if score is None and nss is not None else score
         if before and trainer.is_global_zero:
             after = backbone_from_checkpoint(before, ckpt) if ckpt else before
             networks = [n.to(trainer.strategy.root_device) for n in (before, after)]
@@ -210,6 +209,20 @@ def out_of_memory_advice() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise MemoryError(OUT_OF_MEMORY_ADVICE) from error
+
+
+def save_scores(
+    folder: Path,
+    objects: Mapping[str, Any],
+    trained_on: str | None,
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
+    """Write the test scores of all ranks; every rank calls it with its own rows."""
+    task, images, trainer = objects["task"], objects["data"].images["test"], objects["trainer"]
+    rows = gather_rows(rows, len(images), trainer.world_size)
+    if trainer.is_global_zero:
+        conditions = (images.dataset.name, task.score.protocol, task.score.maps)
+        score_files.write_scores(folder, rows, *conditions, trained_on)
 
 
 def gather_rows(

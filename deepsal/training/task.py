@@ -33,6 +33,7 @@ class SaliencyTask(pl.LightningModule):
     prior. After a test, `test_rows` holds a dict per image: `name`, `nss` …, `centre_nss` …,
     `chance_nss` …. An image with a search target also has the scores of
     `deepsal.metrics.visual_search`; `search` is 100 where 100 fixations miss the target.
+    `save_test_rows`, if it is set, is called with them on every rank as soon as all are scored.
 
     Args:
         network: images (B, 3, h, w) in [0, 1] → log density (B, H, W). A baseline can be tested but
@@ -70,6 +71,7 @@ class SaliencyTask(pl.LightningModule):
         self.score = score or ImageScorer()
         self.val_scores = MeanScores()
         self.test_rows: list[dict[str, Any]] = []
+        self.save_test_rows: Callable[[list[dict[str, Any]]], None] | None = None
         self.baselines: dict[str, nn.Module] = {}
         self.last_step: PendingLossTerms | None = None
         if not isinstance(network, Baseline):
@@ -155,6 +157,12 @@ class SaliencyTask(pl.LightningModule):
         scores = [key for key in rows[0] if key in SCORES]
         means = {f"test/{score}": sum(row[score] for row in rows) / len(rows) for score in scores}
         self.log_dict(means, batch_size=len(rows), sync_dist=True)
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        """Save the scores before any callback draws them."""
+        if self.save_test_rows:
+            self.save_test_rows(self.test_rows)
 
     @override
     def configure_optimizers(self) -> Any:
