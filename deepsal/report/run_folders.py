@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,7 +149,7 @@ def read_run(folder: Path, root: Path) -> RunSummary:
         page=quote(_relative_path(folder / "report.html", root)) if has_page else None,
         status=status,
         duration=run_duration(folder),
-        options={k: v for k, v in options.items() if _describes_run(k, v, folder)},
+        options={k: v for k, v in options.items() if _describes_run(k, v, options)},
         scores=read_json(folder / "scores.json").get("scores", {}).get("run", {}),
         fields=_last_field_measures(folder),
     )
@@ -204,9 +204,11 @@ def _last_field_measures(folder: Path) -> dict[str, dict[str, float]]:
     return fields
 
 
-def _describes_run(key: str, value: Any, folder: Path) -> bool:
-    own = key in ("name", "output_dir") or folder.name in str(value)
-    return not own and not key.startswith(REDUNDANT_OPTIONS)
+def _describes_run(key: str, value: Any, options: Mapping[str, Any]) -> bool:
+    """Return whether an option is the run's own choice, and no path in the folder it began in."""
+    folder = options.get("output_dir")
+    inside = folder is not None and f"{value}/".startswith(f"{folder}/")
+    return key != "name" and not inside and not key.startswith(REDUNDANT_OPTIONS)
 
 
 def _relative_path(path: Path, root: Path) -> str:

@@ -44,3 +44,14 @@ def test_a_test_of_a_checkpoint_has_the_seed_and_the_data_set_of_its_training(
     assert options["seed"] == 3
     assert options["trained.dataset"] == "OSIE"
     assert "/x/best.ckpt" not in options.values()
+
+
+def test_only_paths_in_its_own_folder_are_no_options_of_a_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "0")
+    path = "/before/the/move/0"
+    options = f"output_dir: {path}\nlog: {path}/log\nseed: 0\nlr: 0.03\nother: {path}0\nempty: null"
+    with (tmp_path / "0" / "config.yaml").open("a") as file:
+        file.write(options)
+    (run,) = run_folders.find_runs(tmp_path)
+    kept = {"finetune.name", "backbone.name", "seed", "lr", "other", "empty"}
+    assert set(run.options) == kept

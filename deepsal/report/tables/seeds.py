@@ -23,18 +23,25 @@ def compare_over_seeds(folders: Sequence[Path]) -> RunComparison:
     images, on each image's mean over seeds.
 
     Raises:
-        FileNotFoundError, ValueError: as `compare_runs`.
+        FileNotFoundError, ValueError: as `compare_runs`; ValueError also for two runs that agree
+            in all options and in their seed.
     """
     runs = compare_runs(folders)
-    groups: dict[str, list[int]] = {}
+    groups: dict[str, dict[str, int]] = {}
     for i, folder in enumerate(folders):
         options = read_run(folder, folder.parent).options
         key = str(sorted((k, str(v)) for k, v in options.items() if k != "seed"))
-        groups.setdefault(key, []).append(i)
-    labels = _seed_group_labels([[runs.runs[i] for i in group] for group in groups.values()])
+        first = groups.setdefault(key, {}).setdefault(seed := str(options.get("seed")), i)
+        if first != i:
+            raise ValueError(
+                f"{runs.runs[first]} and {runs.runs[i]} are equal runs with the seed {seed}; "
+                "leave one out"
+            )
+    members = [[*group.values()] for group in groups.values()]
+    labels = _seed_group_labels([[runs.runs[i] for i in group] for group in members])
     tables = [read_tested_run(folder)[1] for folder in folders]
     means, columns = {}, []
-    for label, group in zip(labels, groups.values(), strict=True):
+    for label, group in zip(labels, members, strict=True):
         rows = [runs.means[runs.runs[i]] for i in group]
         means[label] = {
             s: t_interval([row[s]["mean"] for row in rows]).as_mean() for s in runs.best

@@ -34,3 +34,24 @@ def test_one_seed_has_a_mean_and_no_interval(tmp_path: Path) -> None:
     text = markdown_table(comparison)
     assert "nan" not in text
     assert f"{comparison.means['kl (1 seed)']['nss']['mean']:.3f} |" in text
+
+
+@pytest.mark.parametrize("names", [("kl", "sam"), ("a", "l"), ("runs/kl", "runs/sam")])
+def test_a_folder_named_like_an_option_merges_no_methods(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
+    folders = []
+    for loss, seed, name in zip(("kl", "sam"), (0, 1), names, strict=True):
+        run = write_seed_run(tmp_path, loss, 0.1, seed)
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        config = json.loads((run / "config.yaml").read_text())
+        config["output_dir"] = str(tmp_path / name)
+        (run / "config.yaml").write_text(json.dumps(config))
+        folders.append(run.rename(tmp_path / name))
+    assert len(compare_over_seeds(folders).runs) == 2
+
+
+def test_one_run_twice_is_no_second_seed(tmp_path: Path) -> None:
+    folders = [write_seed_run(tmp_path, "kl", 0.1, seed) for seed in (0, 1, 0)]
+    with pytest.raises(ValueError, match=r"0-kl-s0 and 2-kl-s0 are equal runs with the seed 0"):
+        compare_over_seeds(folders)
