@@ -63,7 +63,7 @@ def _installed_gpus() -> list[GPU]:
 
 def cpu_instruction_sets() -> frozenset[str]:
     """Return the instruction sets of the processor, such as `avx2`; on Linux only, else none."""
-    text = CPUINFO_FILE.read_text() if CPUINFO_FILE.is_file() else ""
+    text = CPUINFO_FILE.read_text(encoding="utf-8") if CPUINFO_FILE.is_file() else ""
     flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
     return frozenset(flags[1].split() if flags else ())
 

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "deepsal"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted({file.parent for file in FILES})
 
-BASE = {"vocabulary", "statistics", "atomic", "hardware"}
+BASE = {"vocabulary", "statistics", "atomic", "hardware", "terminal"}
 """Modules that everything may import; they import nothing of deepsal."""
 TYPES = {"data.dataset", "data.batch"}
 """Types of data that every room may name."""

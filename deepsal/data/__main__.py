@@ -13,6 +13,7 @@ from deepsal.data.index import dataset_cards, load_dataset
 from deepsal.data.inspect.check import check_dataset
 from deepsal.data.inspect.contact_sheet import fixation_sheet, save_png, search_array_sheet
 from deepsal.data.popout.popout import TARGET_CONTRASTS, popout_test_arrays
+from deepsal.terminal import print_ascii_where_needed
 
 app = typer.Typer(help="Data sets on disk.", add_completion=False, pretty_exceptions_enable=False)
 
@@ -85,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the command line after the program's name; None for that of the process.
     """
+    print_ascii_where_needed()
     try:
         app(arguments, prog_name="python -m deepsal.data")
     except SystemExit as stop:

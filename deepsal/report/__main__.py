@@ -12,6 +12,7 @@ from deepsal.report import run_folders, wandb_workspace
 from deepsal.report.figures import paper
 from deepsal.report.page import run_page, sweep_page
 from deepsal.report.tables import formats, runs, seeds
+from deepsal.terminal import print_ascii_where_needed
 from deepsal.vocabulary import STAGES
 
 app = typer.Typer(
@@ -114,6 +115,7 @@ def main(arguments: Sequence[str]) -> int:
         arguments: a command and its arguments. A folder alone is short for `page FOLDER`, or for
             `sweep FOLDER` where it is no run folder.
     """
+    print_ascii_where_needed()
     commands = {command.name for command in app.registered_commands}
     if arguments and arguments[0] not in commands and (folder := Path(arguments[0])).is_dir():
         arguments = ["page" if run_folders.is_run_folder(folder) else "sweep", *arguments]

@@ -36,14 +36,14 @@ def is_run_folder(folder: Path) -> bool:
 
 def read_json(file: Path) -> dict[str, Any]:
     """Return the object of a JSON file; {} without the file."""
-    content = json.loads(file.read_text()) if file.is_file() else {}
+    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return content if isinstance(content, dict) else {}
 
 
 def read_options(folder: Path) -> dict[str, Any]:
     """Return a run's `config.yaml`; {} without one."""
     file = folder / "config.yaml"
-    options = yaml.safe_load(file.read_text()) if file.is_file() else None
+    options = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
     return options if isinstance(options, dict) else {}
 
 
@@ -59,7 +59,7 @@ def describe_checkpoint(options: dict[str, Any]) -> dict[str, Any]:
 def read_status(folder: Path) -> str:
     """Return the text of a run's `status`, such as `done` or `failed: …`; `unknown` without one."""
     file = folder / "status"
-    return file.read_text().strip() if file.is_file() else "unknown"
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else "unknown"
 
 
 def read_metrics_csv(folder: Path) -> pd.DataFrame:

@@ -129,7 +129,7 @@ def outcome_if_done(folder: Path, config: str, name: str = "") -> JobOutcome | N
     The folder may have been moved; see `paths.differing_keys`.
     """
     try:
-        marker = json.loads((folder / "done").read_text())
+        marker = json.loads((folder / "done").read_text(encoding="utf-8"))
         written = (folder / "config.yaml").read_text(encoding="utf-8")
         valid = marker["config"] == _config_hash(written) and not differing_keys(written, config)
         return JobOutcome(name, "skipped", marker["score"], "done before") if valid else None
@@ -161,7 +161,7 @@ def outcome_of_exit(folder: Path, config: str, code: int, name: str) -> JobOutco
 def read_status(folder: Path) -> str:
     """Return the text of `status`, "" without one."""
     file = folder / "status"
-    return file.read_text().strip() if file.is_file() else ""
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
 
 def write_status(folder: Path, status: str) -> None:

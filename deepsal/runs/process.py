@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from deepsal.terminal import print_ascii_where_needed
+
 RANK_VARIABLES = (
     "LOCAL_RANK",
     "NODE_RANK",
@@ -81,10 +83,11 @@ def is_first_rank() -> bool:
 
 
 def configure_process() -> None:
-    """Silence warnings that need no action, and keep freed memory in the process.
+    """Silence warnings that need no action, keep freed memory, and print on any terminal.
 
     Page faults of memory that is returned and taken again slow a training on a CPU.
     """
+    print_ascii_where_needed()
     for message in SILENCED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     if sys.platform == "linux":

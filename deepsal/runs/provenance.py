@@ -55,14 +55,14 @@ def write_provenance(folder: Path, code: Path, overrides: Sequence[str]) -> None
         "gpus": [gpu.name for gpu in visible_gpus()],
     }
     packages = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()})
-    (folder / "origin.json").write_text(json.dumps(about, indent=1))
+    (folder / "origin.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     (folder / "requirements.txt").write_text("\n".join(packages) + "\n", encoding="utf-8")
 
 
 def read_commit(folder: Path) -> str | None:
     """Return the commit that a run folder's `origin.json` states; None without one."""
     file = folder / "origin.json"
-    commit = json.loads(file.read_text())["commit"] if file.is_file() else None
+    commit = json.loads(file.read_text(encoding="utf-8"))["commit"] if file.is_file() else None
     return str(commit) if commit else None
 
 
@@ -77,7 +77,7 @@ def _git_output(code: Path, *command: str) -> bytes | None:
 def cpu_name() -> str:
     """Return the CPU's model name."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
+    lines = info.read_text("utf-8", "replace").splitlines() if info.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
 

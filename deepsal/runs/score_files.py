@@ -51,4 +51,4 @@ def write_scores(
 
 def read_scores(folder: Path) -> dict[str, Any]:
     """Return the contents of a run's `scores.json`."""
-    return dict(json.loads((folder / "scores.json").read_text()))
+    return dict(json.loads((folder / "scores.json").read_text(encoding="utf-8")))

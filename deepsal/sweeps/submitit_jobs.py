@@ -121,7 +121,9 @@ def job_name(number: str, overrides: Sequence[str]) -> str:
 def _job_outcome(folder: Path, missing: MissingResult | None, began: float) -> JobOutcome:
     config = folder / "config.yaml"
     if config.is_file() and (
-        outcome := run_folder.outcome_if_done(folder, config.read_text(), folder.name)
+        outcome := run_folder.outcome_if_done(
+            folder, config.read_text(encoding="utf-8"), folder.name
+        )
     ):
         done_before = (folder / "done").stat().st_mtime < began
         return outcome if done_before else outcome._replace(status="done", reason="")

@@ -21,7 +21,7 @@ class CsvRowWriter(ExperimentWriter):
         file = Path(self.metrics_file_path)
         if not file.is_file():
             return []
-        with file.open(newline="") as lines:
+        with file.open(newline="", encoding="utf-8") as lines:
             return list(csv.DictReader(lines))
 
     def truncate(self, row_count: int) -> None:
@@ -37,7 +37,7 @@ class CsvRowWriter(ExperimentWriter):
     def _write(self, rows: list[dict[str, str]]) -> None:
         with (
             replace_file(Path(self.metrics_file_path)) as temporary,
-            temporary.open("w", newline="") as file,
+            temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, self.metrics_keys)
             writer.writeheader()
@@ -51,7 +51,7 @@ class CsvRowWriter(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
         """Read the columns of an existing file, which Lightning's writer would delete."""
         if Path(self.metrics_file_path).is_file():
-            with open(self.metrics_file_path, newline="") as lines:
+            with open(self.metrics_file_path, newline="", encoding="utf-8") as lines:
                 self.metrics_keys = list(next(csv.reader(lines), []))
 
 

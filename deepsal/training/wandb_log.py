@@ -152,8 +152,8 @@ def _has_api_key() -> bool:
 def _run_id(folder: Path) -> str:
     file = folder / "wandb_id"
     if file.is_file():
-        return file.read_text().strip()
+        return file.read_text(encoding="utf-8").strip()
     run_id = token_hex(4)
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(run_id)
+    file.write_text(run_id, encoding="utf-8")
     return run_id

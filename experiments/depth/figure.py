@@ -24,7 +24,7 @@ def collect_study_table(folder: Path) -> pd.DataFrame:
     """Return depth, seed, scores and correlation of fields per stage, a row per finished job."""
     rows = []
     for job in sorted(p.parent for p in folder.glob("*/scores.json")):
-        config = yaml.safe_load((job / ".hydra" / "config.yaml").read_text())
+        config = yaml.safe_load((job / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
         scores = score_files.read_scores(job)["scores"]
         row = {"depth": config["finetune"]["name"], "seed": config["seed"]}
         row |= {score: round(scores["run"][score]["mean"], 4) for score in TEST_SCORES}
@@ -83,7 +83,7 @@ def main() -> None:
     print(
         table.groupby("depth", observed=True)[[*PLOTTED_SCORES, "conv4", "conv5"]].mean().round(3)
     )
-    first = json.loads(next(arguments.runs.glob("*/origin.json")).read_text())
+    first = json.loads(next(arguments.runs.glob("*/origin.json")).read_text(encoding="utf-8"))
     print(f"commit {first['commit']}, {first['processor']}, {first['cores']} cores")
 
 

@@ -34,7 +34,7 @@ def main() -> None:
         raise FileNotFoundError(
             f"{arguments.study} holds no job with checkpoints/best.ckpt; run the study first"
         )
-    config = yaml.safe_load((jobs[0] / "config.yaml").read_text())["backbone"]
+    config = yaml.safe_load((jobs[0] / "config.yaml").read_text(encoding="utf-8"))["backbone"]
     options = {key: config.get(key) for key in ("name", "weights", "model")}
     before = build_backbone(**options).eval()
     after = [backbone_from_checkpoint(before, job / "checkpoints" / "best.ckpt") for job in jobs]

@@ -127,7 +127,11 @@ def file_checksums(name: str) -> dict[str, str]:
     >>> [len(file_checksums(name)) for name in ("osie", "nus_scene", "eyecrowd")]
     [701, 501, 502]
     """
-    lines = (files("deepsal.data") / "registry" / f"{name}.txt").read_text().splitlines()
+    lines = (
+        (files("deepsal.data") / "registry" / f"{name}.txt")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
     return dict(line.rsplit(" ", 1) for line in lines)
 
 

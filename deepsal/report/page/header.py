@@ -18,7 +18,7 @@ class RunHeader(NamedTuple):
 def read_header(folder: Path) -> RunHeader:
     """Read the header of a run; facts that are not stored are left out."""
     config = read_options(folder)
-    text = (folder / "config.yaml").read_text() if config else ""
+    text = (folder / "config.yaml").read_text(encoding="utf-8") if config else ""
     facts = _run_facts(folder, config, read_json(folder / "origin.json"))
     return RunHeader(str(config.get("name", folder.name)), read_status(folder), facts, text)
 

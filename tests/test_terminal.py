@@ -1,0 +1,67 @@
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepsal.terminal import ASCII_SPELLINGS, print_ascii_where_needed, to_ascii
+from tests.support import ROOT
+
+
+def stream(encoding: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "printed"),
+    [
+        ("utf-8", "NSS↑ .5±.1 ─ 日"),
+        ("latin-1", "NSS^ .5±.1 - ?"),
+        ("cp1252", "NSS^ .5±.1 - ?"),
+        ("ascii", "NSS^ .5+-.1 - ?"),
+    ],
+)
+def test_only_signs_that_an_encoding_lacks_are_spelled(
+    encoding: str, printed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = stream(encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    print_ascii_where_needed()
+    out.write("NSS↑ .5±.1 ─ 日")
+    out.flush()
+    buffer = out.buffer
+    assert isinstance(buffer, io.BytesIO)
+    assert buffer.getvalue().decode(encoding) == printed
+
+
+def test_a_stream_that_is_no_text_file_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for other in (None, io.StringIO()):
+        monkeypatch.setattr(sys, "stdout", other)
+        print_ascii_where_needed()
+        assert sys.stdout is other
+
+
+def test_every_spelling_is_ascii() -> None:
+    assert all(spelling.isascii() for spelling in ASCII_SPELLINGS.values())
+    assert to_ascii("résumé ½ ²") == "resume 1?2 2"
+
+
+@pytest.mark.parametrize("locale", ["PYTHONIOENCODING=latin-1", "LC_ALL=C"])
+def test_every_command_line_prints_on_a_terminal_that_is_not_utf_8(
+    locale: str, tmp_path: Path
+) -> None:
+    from tests.report.support import write_run
+
+    name, _, value = locale.partition("=")
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    run = write_run(tmp_path / "é", "ein Lauf für σ")
+    for command in (["deepsal.report", "table", str(run)], ["deepsal.data", "cards"]):
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            env={**os.environ, **plain, name: value},
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
