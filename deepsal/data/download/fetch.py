@@ -1,19 +1,20 @@
 """Download of data sets from their official addresses: complete and verified, or not at all."""
 
 import errno
+import fcntl
 import logging
 import os
 import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 import requests
-from filelock import FileLock
 from pooch.core import retrieve
 from pooch.hashes import file_hash
 from pooch.utils import get_logger
@@ -22,6 +23,9 @@ from rich.progress import Progress
 from deepsal.data.datasets.card import ReleaseArchive, ReleaseSource
 from deepsal.data.download.resumable import ResumableDownloader
 from deepsal.data.index import RELEASE_SOURCES
+
+DEFAULT_DATA_FOLDER = Path("data")
+"""The data folder of a command line without `data_dir`, which the first download creates."""
 
 _logger = logging.getLogger(__name__)
 
@@ -60,9 +64,10 @@ def fetch_dataset(name: str, data_dir: str | Path, mirror: str | None = None) ->
     target = folder / _release_folders(name, source)[0].split("/")[0]
     partial = folder / f".{target.name}.partial"
     get_logger().setLevel("ERROR")
+    created = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{target.name}.lock"):
+        with _locked(folder / f".{target.name}.lock"):
             if source.archives:
                 missing = [a for a in source.archives if not (target / a.contents).exists()]
                 _fetch_archives(missing, target, partial, base)
@@ -81,7 +86,26 @@ def fetch_dataset(name: str, data_dir: str | Path, mirror: str | None = None) ->
     finally:
         if not any(path.is_file() and path.stat().st_size for path in partial.rglob("*")):
             shutil.rmtree(partial, ignore_errors=True)
+        if created and not any(folder.iterdir()):
+            folder.rmdir()
     return target
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Hold a lock file alone, and remove it at the end.
+
+    A process that waited for a lock file that is now removed waits for the new one.
+    """
+    while True:
+        with file.open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if file.exists() and os.path.samestat(os.fstat(lock.fileno()), file.stat()):
+                try:
+                    yield
+                finally:
+                    file.unlink(missing_ok=True)
+                return
 
 
 def fetch_if_missing(name: str, data_dir: str | Path) -> Path:
@@ -90,13 +114,20 @@ def fetch_if_missing(name: str, data_dir: str | Path) -> Path:
     DEEPSAL_OFFLINE=1 forbids the download.
 
     Raises:
-        FileNotFoundError: the data set is not in `data_dir` and cannot be downloaded. The message
-            lists the files to download by hand and the folder for them.
+        FileNotFoundError: `data_dir` does not exist, apart from `DEFAULT_DATA_FOLDER`; or the data
+            set is not in it and cannot be downloaded. The message then lists the files to download
+            by hand and the folder for them.
     """
     folder, source = Path(data_dir).expanduser(), RELEASE_SOURCES[name]
     paths = _release_folders(name, source)
     if any((folder / path).exists() for path in paths):
         return folder
+    if not folder.is_dir() and folder != DEFAULT_DATA_FOLDER:
+        raise FileNotFoundError(
+            f"data_dir={folder} is no folder; set data_dir=FOLDER (or DEEPSAL_DATA) to the folder "
+            f"that holds {paths[0].split('/')[0]}/, or make this one: "
+            f"python -m deepsal.data fetch {name} --to {folder}"
+        )
     cause, reason = None, "DEEPSAL_OFFLINE forbids fetching it"
     if os.environ.get("DEEPSAL_OFFLINE", "0") == "0":
         _logger.warning(f"{name} is not in {folder}: fetching it")

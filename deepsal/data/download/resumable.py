@@ -42,6 +42,10 @@ class ResumableDownloader:
                 self._continue_download(url, part)
                 break
             except CONNECTION_ERRORS as error:
+                if not attempts_left and not _size(part):
+                    raise OSError(
+                        f"{url} cannot be reached; is this machine offline? ({error})"
+                    ) from error
                 if not attempts_left:
                     raise OSError(
                         f"{url} broke off; its first {_size(part)} bytes are stored; fetch again "

@@ -44,7 +44,7 @@ def tree(folder: Path) -> dict[str, int]:
     return {
         str(file.relative_to(folder)): file.stat().st_size
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.suffix != ".lock"
+        if file.is_file()
     }
 
 
@@ -250,7 +250,24 @@ def test_a_set_that_does_not_come_is_one_error_that_says_what_to_do_by_hand(
     command = rf"(?s)no {name} here: .*{why}.*data fetch {name} --to {tmp_path}"
     with pytest.raises(FileNotFoundError, match=rf"{command}.*{hand}.* folder that holds {name}/"):
         fetch_if_missing(name, tmp_path)
-    assert not [path for path in tmp_path.rglob("*") if path.suffix != ".lock"]
+    assert not [*tmp_path.rglob("*")]
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_a_data_folder_that_does_not_exist_is_refused_and_not_made(
+    offline: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPSAL_OFFLINE", offline)
+    monkeypatch.setenv("DEEPSAL_MIRROR", "http://127.0.0.1:1")
+    nowhere = tmp_path / "no" / "where"
+    with pytest.raises(FileNotFoundError, match=rf"data_dir={nowhere} is no folder; set data_dir"):
+        fetch_if_missing("osie", nowhere)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no osie here: it is not in data, and"):
+        fetch_if_missing("osie", "data")
+    with pytest.raises(OSError, match=r"cannot be reached; is this machine offline\?"):
+        fetch_dataset("osie", tmp_path / "new")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_salicon_that_is_there_under_any_of_its_names_is_left_alone(tmp_path: Path) -> None:
