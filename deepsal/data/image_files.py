@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-UNREADABLE_IMAGE_ERRORS = (UnidentifiedImageError, OSError, Image.DecompressionBombError)
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # Pillow refuses 1 MiB of metadata
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -24,8 +24,8 @@ def read_image(path: Path) -> UInt8[Tensor, "3 H W"]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is truncated, no image or huge (above 179 million pixels); the message
-            names it.
+        ValueError: the file is truncated, no image, huge (above 179 million pixels), or its pixels
+            are floating-point or 32-bit numbers, whose white is not known; the message names it.
     """
     with _open_image(path) as image:
         return torch.from_numpy(np.array(_to_rgb(image))).permute(2, 0, 1).contiguous()
@@ -39,11 +39,14 @@ def _open_image(path: Path) -> Iterator[Image.Image]:
             yield image
     except FileNotFoundError:
         raise
-    except UNREADABLE_IMAGE_ERRORS as error:
+    except Exception as error:  # Pillow raises many types for a damaged file
         raise ValueError(f"{path} is not a readable image: {error}") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise ValueError(f"its pixels are {kind} numbers; save it with 8 or 16 bits per channel")
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip
         image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
     if "transparency" in image.info:

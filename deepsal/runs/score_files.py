@@ -52,3 +52,11 @@ def write_scores(
 def read_scores(folder: Path) -> dict[str, Any]:
     """Return the contents of a run's `scores.json`."""
     return dict(json.loads((folder / "scores.json").read_text(encoding="utf-8")))
+
+
+def read_image_scores(folder: Path) -> pd.DataFrame:
+    """Return a run's `scores.csv` by image; NA and null are names of images as any other."""
+    file = folder / "scores.csv"
+    numbers = {column: [""] for column in pd.read_csv(file, nrows=0).columns.drop("name")}
+    table = pd.read_csv(file, dtype={"name": str}, keep_default_na=False, na_values=numbers)
+    return table.set_index("name")

@@ -39,6 +39,7 @@ def allowed_targets(node: Any, path: str) -> Any:
     """
     if node == "???":
         option = path.removeprefix("task.") if path.startswith("task.network.") else path
+        option = option.replace("data.test.", "tested.dataset.")
         raise ValueError(f"{option} is missing; set {option}=VALUE")
     if isinstance(node, list):
         return [allowed_targets(value, f"{path}[{i}]") for i, value in enumerate(node)]

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
+from PIL.PngImagePlugin import PngInfo
 
 from deepsal.data.image_files import image_size, read_image
 
@@ -94,3 +95,27 @@ def test_a_huge_image_is_named(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)
     with pytest.raises(ValueError, match=r"poster\.png is not a readable image: .*2000 pixels"):
         read(file)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"), [(np.float32, "floating-point"), (np.int32, "32-bit"), (np.uint32, "32-bit")]
+)
+def test_pixels_whose_white_is_not_known_are_refused(
+    dtype: type[np.generic], kind: str, tmp_path: Path
+) -> None:
+    Image.fromarray(pixels()[..., 0].astype(dtype)).save(tmp_path / "a.tif")
+    message = rf"a\.tif is not a readable image: its pixels are {kind} numbers; save it with 8 or"
+    with pytest.raises(ValueError, match=message):
+        read_image(tmp_path / "a.tif")
+
+
+def test_large_metadata_are_no_fault_of_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = PngInfo()
+    about.add_text("comment", "x" * (3 << 20), zip=True)
+    Image.fromarray(pixels()).save(tmp_path / "a.png", pnginfo=about)
+    assert np.array_equal(read_image(tmp_path / "a.png").permute(1, 2, 0).numpy(), pixels())
+    monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_CHUNK", 1000)
+    with pytest.raises(ValueError, match=r"a\.png is not a readable image: .*too large"):
+        read_image(tmp_path / "a.png")

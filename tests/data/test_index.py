@@ -30,7 +30,14 @@ def test_every_option_with_files_has_a_card() -> None:
 def test_the_table_of_all_cards_fits_80_columns() -> None:
     lines = str(dataset_cards()).splitlines()
     assert max(map(len, lines)) <= 80
-    assert [line.split()[0] for line in lines[1:]] == [card.name for card in dataset_cards()]
+    names = [card.name for card in dataset_cards()]
+    assert [line.split()[0] for line in lines[1 : len(names) + 1]] == names
+
+
+def test_the_layout_of_every_release_stands_in_the_table() -> None:
+    text = " ".join(str(dataset_cards()).split())
+    assert all(card.layout and card.layout in text for card in dataset_cards())
+    assert all(card.layout.startswith(f"{card.name}/") for card in dataset_cards())
 
 
 @pytest.mark.parametrize("name", [*PUBLISHED_DATASETS])

@@ -34,6 +34,8 @@ def test_a_missing_value_names_its_option() -> None:
         ValueError, match=r"data\.dataset\.path is missing; set data\.dataset\.path="
     ):
         allowed_targets({"dataset": {"path": "???"}}, "data")
+    with pytest.raises(ValueError, match=r"tested\.dataset\.sigma is missing; set tested\.dataset"):
+        allowed_targets({"test": {"sigma": "???"}}, "data")
 
 
 def test_a_target_whose_own_imports_fail_names_the_missing_package(

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import fill
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+
+OFF_IMAGE_LIMIT = 0.02
+"""Share of fixations off their images above which images and fixations do not belong together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,11 @@ class DatasetCard:
         observers: their number.
         viewing_seconds: the time that an image was shown.
         pixels_per_degree: pixels of the stored image per degree of visual angle.
+        layout: the files that the loader reads, under `data_dir`.
+        size: (height, width) of every image.
+        longest_side: of every image in pixels, where they have several sizes.
+        off_image_limit: the largest share of fixations off their images, where sizes are not
+            stated: a release has few of them, a resized copy many.
     """
 
     name: str
@@ -37,6 +46,10 @@ class DatasetCard:
     observers: int | None = None
     viewing_seconds: float | None = None
     pixels_per_degree: float | None = None
+    layout: str = ""
+    size: tuple[int, int] | None = None
+    longest_side: int | None = None
+    off_image_limit: float = OFF_IMAGE_LIMIT
 
 
 class ReleaseArchive(NamedTuple):
@@ -81,7 +94,7 @@ class ReleaseSource(NamedTuple):
 
 
 class CardTable(tuple[DatasetCard, ...]):
-    """Cards that print as a table."""
+    """Cards that print as a table, and the layout of the files of each data set."""
 
     def __str__(self) -> str:
         """Return the table, 80 columns wide."""
@@ -96,7 +109,11 @@ class CardTable(tuple[DatasetCard, ...]):
         console = Console(width=80, color_system=None, highlight=False)
         with console.capture() as captured:
             console.print(table)
-        return captured.get().rstrip()
+        layouts = [f"{card.name:10} {card.layout}" for card in self if card.layout]
+        indent = " " * 11
+        lines = [fill(line, 80, subsequent_indent=indent) for line in layouts]
+        heading = ["", "files under data_dir"] if lines else []
+        return "\n".join([captured.get().rstrip(), *heading, *lines])
 
     __repr__ = __str__
 

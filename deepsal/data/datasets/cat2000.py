@@ -21,6 +21,8 @@ DATASET_CARD = DatasetCard(
     viewing_seconds=5.0,
     sigma=40.0,
     splits="80/10/10 % of each, ours",
+    layout="cat2000/trainSet/Stimuli/CATEGORY/*.jpg cat2000/trainSet/FIXATIONLOCS/CATEGORY/*.mat",
+    size=(1080, 1920),
 )
 # The server has no https; the checksum protects the download.
 TRAIN_ARCHIVE = ReleaseArchive(

@@ -17,6 +17,8 @@ DATASET_CARD = DatasetCard(
     viewing_seconds=5.0,
     sigma=26.0,
     splits="360/40/100, ours",
+    layout="eyecrowd/data/stimuli/*.jpg eyecrowd/data/eye/fixations.mat",
+    size=(768, 1024),
 )
 SOURCES = {
     "eyecrowd": ReleaseSource(

@@ -22,6 +22,8 @@ DATASET_CARD = DatasetCard(
     fixations=424_712,
     sigma=33.0,
     splits="80/10/10 %, ours",
+    layout="figrim/{Fillers,Targets}/CATEGORY/*.jpg figrim/allImages_{fillers,release}.mat",
+    size=(1000, 1000),
 )
 # The server of the images has no https; the checksum protects the download.
 FILLER_ARCHIVE = ReleaseArchive(

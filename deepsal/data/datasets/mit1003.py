@@ -24,6 +24,8 @@ DATASET_CARD = DatasetCard(
     pixels_per_degree=34.0,
     sigma=34.0,
     splits="10 folds, ours",
+    layout="mit1003/ALLSTIMULI/*.jpeg mit1003/DATA/OBSERVER/IMAGE.mat",
+    longest_side=1024,
 )
 IMAGE_ARCHIVE = ReleaseArchive(
     "https://people.csail.mit.edu/tjudd/WherePeopleLook/ALLSTIMULI.zip",

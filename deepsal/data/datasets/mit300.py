@@ -13,6 +13,8 @@ DATASET_CARD = DatasetCard(
     images=300,
     sigma=34.0,
     splits="test only",
+    layout="mit300/BenchmarkIMAGES/*.jpg",
+    longest_side=1024,
 )
 # The server has no https; the checksum protects the download.
 IMAGE_ARCHIVE = ReleaseArchive(

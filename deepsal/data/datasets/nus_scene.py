@@ -21,9 +21,10 @@ DATASET_CARD = DatasetCard(
     images=500,
     fixations=43_894,
     observers=12,
-    viewing_seconds=5.0,
+    viewing_seconds=3.0,
     sigma=8.0,
     splits="360/40/100, ours",
+    layout="nus_scene/data/stimuli/*.jpg nus_scene/data/tidy/fixations.mat",
 )
 SOURCES = {
     "nus_scene": ReleaseSource(
@@ -40,7 +41,7 @@ BLUR_REFERENCE_HEIGHT = 256
 def nus_scene(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset:
     """Read the NUS scenes: `nus_scene/data/stimuli/*.jpg`, `nus_scene/data/tidy/fixations.mat`.
 
-    Images of many sizes, each shown for 5 s as large as a screen of 1920x1080 allows. A cell per
+    Images of many sizes, each shown for 3 s as large as a screen of 1920x1080 allows. A cell per
     image and observer holds rows (y, x, start_s, duration_s); 52 of the 6,000 are empty. The
     release has the fixations in 0 < x ≤ width and 0 < y ≤ height: its coordinates start at the
     image's corner. deepsal's start at the first pixel's centre and are half a pixel less. The blur

@@ -18,6 +18,8 @@ DATASET_CARD = DatasetCard(
     pixels_per_degree=24.0,
     sigma=24.0,
     splits="500/100/100, ours",
+    layout="osie/data/stimuli/*.jpg osie/data/eye/fixations.mat",
+    size=(600, 800),
 )
 SOURCES = {
     "osie": ReleaseSource(

@@ -20,6 +20,7 @@ DATASET_CARD = DatasetCard(
     viewing_seconds=2.0,
     sigma=16.0,
     splits="680/85/85, ours",
+    layout="pascal_s/datasets/imgs/pascal/N.jpg pascal_s/datasets/fixations/pascalFix.mat",
 )
 SALOBJ_ARCHIVE = ReleaseArchive(
     "https://cbs.ic.gatech.edu/salobj/download/salObj.zip",

@@ -140,7 +140,8 @@ def build_dataset(
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
 
     Raises:
-        ValueError: the counts are not those of the release.
+        ValueError: the counts or the sizes are not those of the release, or too many fixations lie
+            off their images.
     """
     total = sum(len(s.fixations) for s in stimuli) + dropped[OFF_IMAGE] + dropped[NOT_A_NUMBER]
     expected = card.images, card.fixations or total
@@ -149,10 +150,48 @@ def build_dataset(
             f"{file} holds {len(stimuli)} images and {total} fixations, the release has "
             f"{expected[0]} and {expected[1]}; fetch it again"
         )
+    check_sizes(card, stimuli)
+    if card.size is None and card.longest_side is None:
+        check_off_image_share(card.title, dropped[OFF_IMAGE], total, card.off_image_limit)
     log_dropped_fixations(card.title, dropped)
     return SaliencyDataset(
         card.title, stimuli, splits, card.sigma, card.pixels_per_degree, dropped=dict(+dropped)
     )
+
+
+def check_sizes(card: DatasetCard, stimuli: Sequence[Stimulus]) -> None:
+    """Compare the sizes of all images with those of the release.
+
+    Raises:
+        ValueError: an image has another size, as in a resized copy; fixations are in pixels of the
+            release's images.
+    """
+    for stimulus in stimuli:
+        height, width = stimulus.size
+        stated = None
+        if card.size is not None and stimulus.size != card.size:
+            stated = f"are {card.size[1]}x{card.size[0]}"
+        elif card.longest_side is not None and max(stimulus.size) != card.longest_side:
+            stated = f"have a longest side of {card.longest_side}"
+        if stated:
+            raise ValueError(
+                f"{card.title}: {stimulus.name} is {width}x{height}, but the images of the release "
+                f"{stated} pixels; this is a resized copy, get the release again"
+            )
+
+
+def check_off_image_share(title: str, off: int, total: int, limit: float, option: str = "") -> None:
+    """Check that most fixations lie on their images.
+
+    Raises:
+        ValueError: their share is above the limit, as in a resized copy of the images.
+    """
+    if off > limit * total:
+        raise ValueError(
+            f"{title}: {off} of {total} fixations ({off / total:.1%}) lie off their images, more "
+            f"than {limit:.0%}: the images are resized, or the coordinates are in another unit or "
+            "exchanged" + (f"; to accept them, set {option}=SHARE" if option else "")
+        )
 
 
 def log_dropped_fixations(title: str, dropped: Counter[str]) -> None:
@@ -167,7 +206,7 @@ def images_only_dataset(
     """Return the images of a benchmark that does not publish its fixations, all of them as test.
 
     Raises:
-        ValueError: their number is not that of the release.
+        ValueError: their number or a size is not that of the release.
     """
     if check_counts and len(images) != card.images:
         raise ValueError(
@@ -177,7 +216,8 @@ def images_only_dataset(
         read_stimulus(image, [], card, Counter(), name)
         for image, name in zip(images, names, strict=True)
     ]
-    splits: dict[str, Sequence[int]] = {"train": [], "val": [], "test": range(len(stimuli))}
+    check_sizes(card, stimuli)
+    splits = splits_by_option("all", len(stimuli))
     return SaliencyDataset(
         card.title, stimuli, splits, card.sigma, card.pixels_per_degree, fixations_hidden=True
     )
@@ -208,6 +248,24 @@ def random_splits(
     order = [position for position in order if position not in always_train]
     train = [*order[test + val :], *always_train]
     return {"train": train, "val": order[test : test + val], "test": order[:test]}
+
+
+def splits_by_option(split: str | None, count: int) -> dict[str, list[int]]:
+    """Return the splits of `count` images that the option `split` demands.
+
+    Args:
+        split: `all`: every image is a test image; None for no demand, `{}`.
+        count: the number of images.
+
+    Raises:
+        ValueError: another choice.
+
+    >>> splits_by_option("all", 2)
+    {'train': [], 'val': [], 'test': [0, 1]}
+    """
+    if split not in (None, "all"):
+        raise ValueError(f"data.dataset.split={split}: the choices are all and null")
+    return {"train": [], "val": [], "test": list(range(count))} if split else {}
 
 
 def read_nus_layout(data_dir: Path, card: DatasetCard) -> tuple[Path, list[Stimulus], Counter[str]]:

@@ -30,6 +30,8 @@ DATASET_CARD = DatasetCard(
     fixations=FIXATION_COUNTS[2017, "fixations"],
     sigma=19.0,
     splits="10,000; val in halves",
+    layout="salicon/images/{train,val}/*.jpg salicon/fixations/{train,val}/*.mat",
+    size=(480, 640),
 )
 GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 IMAGE_ARCHIVE = ReleaseArchive(

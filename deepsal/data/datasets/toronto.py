@@ -20,6 +20,9 @@ DATASET_CARD = DatasetCard(
     viewing_seconds=4.0,
     sigma=21.0,
     splits="80/20/20, ours",
+    layout="toronto/eyetrackingdata/fixdens/origfixdata.mat "
+    '"toronto/eyetrackingdata/fixdens/Original Image Set/N.jpg"',
+    size=(511, 681),
 )
 FIXATION_ARCHIVE = ReleaseArchive(
     "https://www-sop.inria.fr/members/Neil.Bruce/eyetrackingdata.zip",

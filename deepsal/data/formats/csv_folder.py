@@ -10,7 +10,7 @@ from PIL import Image
 
 from deepsal.atomic import replace_file
 from deepsal.data.dataset import SPLIT_NAMES, SaliencyDataset, Stimulus
-from deepsal.data.datasets.reading import random_splits
+from deepsal.data.datasets.reading import random_splits, splits_by_option
 from deepsal.data.image_files import image_size, read_image
 
 TABLE_COLUMNS = {
@@ -20,9 +20,13 @@ TABLE_COLUMNS = {
 }
 OPTIONAL_COLUMNS = {"sigma"}
 NUMERIC_COLUMNS = {"width", "height", "x", "y", *OPTIONAL_COLUMNS}
+NAME_COLUMNS = ("image", "subject", "split")
+"""Columns of texts, in which NA and null are names as any other."""
 
 
-def read_csv_folder(path: str | Path, sigma: float) -> SaliencyDataset:
+def read_csv_folder(
+    path: str | Path, sigma: float | None = None, split: str | None = None
+) -> SaliencyDataset:
     """Read a data set in the CSV layout.
 
     ```
@@ -30,13 +34,15 @@ def read_csv_folder(path: str | Path, sigma: float) -> SaliencyDataset:
     NAME/fixations.csv[.gz] image,subject,index,x,y   0-based pixels of the image as stored
     NAME/splits.csv         image,split               optional: train, val or test
     ```
-    `subject` names the observer. Without `splits.csv` a fixed tenth of the images is validation and
-    another tenth test.
+    `subject` names the observer. `splits.csv` has images of all three splits, or test images alone.
+    Without it a fixed tenth of the images is validation and another tenth test.
 
     Args:
         path: the folder `NAME`.
         sigma: standard deviation of the ground truth's blur in pixels, about 1° of visual angle,
             for an `images.csv` without that column.
+        split: `all`: every image is a test image, whatever `splits.csv` says; None for the splits
+            above.
 
     Raises:
         FileNotFoundError: the folder, a table or an image is missing.
@@ -56,6 +62,11 @@ def read_csv_folder(path: str | Path, sigma: float) -> SaliencyDataset:
     by_image = fixations.groupby("image")
     observers = fixations["subject"].astype("category").cat.codes
     stimuli = []
+    if sigma is None and "sigma" not in images:
+        raise ValueError(
+            f"{root / 'images.csv'} has no column sigma; set data.dataset.sigma=PIXELS, the blur "
+            "of the ground truth, about 1° of visual angle"
+        )
     blurs = images["sigma"].astype(float) if "sigma" in images else [None] * len(images)
     sizes = images[TABLE_COLUMNS["images.csv"]].itertuples(index=False)
     for (name, width, height), blur in zip(sizes, blurs, strict=True):
@@ -70,7 +81,9 @@ def read_csv_folder(path: str | Path, sigma: float) -> SaliencyDataset:
         points = fixations[["x", "y"]].iloc[rows].to_numpy(np.float64)
         who = np.asarray(observers.iloc[rows], dtype=np.int64)
         stimuli.append(Stimulus(name, size, points, who, partial(read_image, file), blur))
-    return SaliencyDataset(root.name, stimuli, _read_splits(root, images["image"]), sigma)
+    splits = splits_by_option(split, len(stimuli)) or _read_splits(root, images["image"])
+    common = float(images["sigma"].median()) if sigma is None else sigma
+    return SaliencyDataset(root.name, stimuli, splits, common)
 
 
 def write_csv_folder(dataset: SaliencyDataset, folder: Path) -> None:
@@ -101,7 +114,9 @@ def _read_table(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing; its columns are {required}")
     try:
-        table = pd.read_csv(file, dtype={"image": str, "subject": str})
+        names = dict.fromkeys(NAME_COLUMNS, str)
+        numbers = {column: [""] for column in ("index", *NUMERIC_COLUMNS)}
+        table = pd.read_csv(file, dtype=names, keep_default_na=False, na_values=numbers)
     except (ValueError, OSError) as error:
         raise ValueError(f"{file} is not a table ({error}); it needs {required}") from error
     if missing := [column for column in required if column not in table]:
@@ -110,7 +125,7 @@ def _read_table(file: Path) -> pd.DataFrame:
         values = table[column]
         if column in NUMERIC_COLUMNS:
             table[column] = pd.to_numeric(values, errors="coerce")
-        if (blank := table[column].isna()).any():
+        if (blank := table[column].isna() | (table[column] == "")).any():
             row = int(np.flatnonzero(blank)[0])
             fault = "is not a number" if column in NUMERIC_COLUMNS else "is empty"
             raise ValueError(f"{file}, line {row + 2}: {column}={values[row]} {fault}")
@@ -126,7 +141,10 @@ def _read_splits(root: Path, images: "pd.Series[str]") -> dict[str, list[int]]:
     file = root / "splits.csv"
     if not file.is_file():
         if len(images) < len(SPLIT_NAMES):
-            raise ValueError(f"{root} has {len(images)} images; train, val and test need one each")
+            raise ValueError(
+                f"{root} has {len(images)} images; train, val and test need one each. To score "
+                "all images as test images, set data.dataset.split=all"
+            )
         return random_splits(len(images), seed=0)
     table = _read_table(file)
     _check_image_names(table["image"], images, file)
@@ -136,8 +154,12 @@ def _read_splits(root: Path, images: "pd.Series[str]") -> dict[str, list[int]]:
     splits: dict[str, list[int]] = {split: [] for split in SPLIT_NAMES}
     for name, split in table[["image", "split"]].itertuples(index=False):
         splits[split].append(position[name])
-    if empty := [split for split, members in splits.items() if not members]:
-        raise ValueError(f"{file} puts no image into {empty}")
+    empty = [split for split, members in splits.items() if not members]
+    if empty not in ([], ["train", "val"]):
+        raise ValueError(
+            f"{file} puts no image into {empty}; it needs images of train, val and test, or of "
+            "test alone"
+        )
     return splits
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus
 from deepsal.data.datasets import reading
+from deepsal.data.datasets.card import OFF_IMAGE_LIMIT
 from deepsal.data.image_files import image_size, read_image
 
 
@@ -30,6 +31,8 @@ def read_pysaliency_hdf5(
     path: str | Path,
     sigma: float,
     pixels_per_degree: float | None = None,
+    split: str | None = None,
+    off_image_limit: float = OFF_IMAGE_LIMIT,
     stimuli: str = "stimuli.hdf5",
     fixations: str = "fixations.hdf5",
 ) -> SaliencyDataset:
@@ -45,13 +48,15 @@ def read_pysaliency_hdf5(
         path: the folder.
         sigma: standard deviation of the ground truth's blur in pixels, about 1° of visual angle.
         pixels_per_degree: pixels of the stored image per degree of visual angle; None if unknown.
+        split: `all`: every image is a test image; None for the random split.
+        off_image_limit: the largest share of fixations off their images.
         stimuli: name of the file of images in the folder.
         fixations: name of the file of fixations in the folder.
 
     Raises:
         FileNotFoundError: a file is missing; the message names the option to set.
-        ValueError: a file of another type, an image of another size than stated, or fixations on
-            images that do not exist.
+        ValueError: a file of another type, an image of another size than stated, pixels that are
+            not uint8 or bool, fixations on images that do not exist, or too many off their images.
     """
     root = Path(path)
     for name in (stimuli, fixations):
@@ -77,8 +82,11 @@ def read_pysaliency_hdf5(
         points_by_observer = [points[observers == person] for person in people]
         points, observers = reading.fixations_on_image(points_by_observer, image.size, dropped)
         viewed.append(Stimulus(image.name, image.size, points, observers, image.read))
+    off, total = dropped[reading.OFF_IMAGE], len(rows.points)
+    option = "data.dataset.off_image_limit"
+    reading.check_off_image_share(root.name, off, total, off_image_limit, option)
     reading.log_dropped_fixations(root.name, dropped)
-    splits = reading.random_splits(len(viewed), seed=0)
+    splits = reading.splits_by_option(split, len(viewed)) or reading.random_splits(len(viewed), 0)
     return SaliencyDataset(
         root.name, viewed, splits, sigma, pixels_per_degree, dropped=dict(+dropped)
     )
@@ -90,10 +98,11 @@ def _read_stimuli(file: Path) -> list[Stimulus]:
     with reading.wrap_read_errors(file, "pysaliency"), h5py.File(file, "r") as content:
         kind, count = _decode_text(content.attrs["type"]), int(content.attrs["size"])
         if kind == "Stimuli":
-            names = [str(i) for i in range(count)]
+            for array in (content[str(i)] for i in range(count)):
+                _check_pixel_type(array)
             return [
                 Stimulus(n, content[n].shape[:2], no_points, nobody, partial(_read_pixels, file, n))
-                for n in names
+                for n in map(str, range(count))
             ]
         if kind != "FileStimuli":
             raise ValueError(f"its type is {kind}, not Stimuli or FileStimuli")
@@ -112,11 +121,24 @@ def _read_stimuli(file: Path) -> list[Stimulus]:
     return stimuli
 
 
+def _check_pixel_type(array: h5py.Dataset) -> None:
+    """Refuse an array of pixels whose white or channels are not known, such as floats."""
+    channels = array.shape[2] if array.ndim == 3 else 1
+    image = array.ndim in (2, 3) and channels in (1, 3, 4)
+    if not image or array.dtype not in (np.uint8, np.bool_):
+        raise ValueError(
+            f"image {array.name} is {array.dtype} {array.shape}; store uint8 with the shape "
+            "(height, width) or (height, width, 3)"
+        )
+
+
 def _read_pixels(file: Path, name: str) -> UInt8[Tensor, "3 H W"]:
     with h5py.File(file, "r") as content:
         pixels = torch.from_numpy(content[name][...])
-    rgb = pixels[..., None].expand(-1, -1, 3) if pixels.ndim == 2 else pixels[..., :3]
-    return rgb.permute(2, 0, 1).contiguous()
+    if pixels.dtype == torch.bool:
+        pixels = 255 * pixels.byte()
+    rgb = pixels.view(*pixels.shape[:2], -1)[..., :3]
+    return rgb.permute(2, 0, 1).expand(3, -1, -1).contiguous()
 
 
 def _read_fixations(file: Path) -> _FixationRows:

@@ -83,7 +83,7 @@ def read_tested_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     for name in ("scores.json", "scores.csv"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}; pass the folder of a tested run")
-    return score_files.read_scores(folder), pd.read_csv(folder / "scores.csv", index_col="name")
+    return score_files.read_scores(folder), score_files.read_image_scores(folder)
 
 
 def differing_condition(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:

@@ -1,25 +1,36 @@
 import logging
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from deepsal.data.datasets.card import DatasetCard
+from deepsal.data.datasets.card import OFF_IMAGE_LIMIT, DatasetCard
 from deepsal.data.datasets.reading import (
     NOT_A_NUMBER,
     OFF_IMAGE,
     build_dataset,
     existing_path,
+    images_only_dataset,
     random_splits,
     read_stimulus,
     wrap_read_errors,
 )
 
 CARD = DatasetCard(
-    name="toy", title="Toy", citation="", images=1, fixations=3, observers=1, sigma=2.0, splits=""
+    name="toy",
+    title="Toy",
+    citation="",
+    images=1,
+    fixations=3,
+    observers=1,
+    sigma=2.0,
+    splits="",
+    off_image_limit=1.0,
 )
 
 
@@ -110,3 +121,35 @@ def test_a_tenth_is_test_another_validation_and_duplicates_are_train() -> None:
         "test": 3,
     }
     assert splits["train"][-2:] == [4, 7]
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        ({"size": (12, 16)}, r"is 8x6, but the images of the release are 16x12 pixels"),
+        ({"longest_side": 16}, r"is 8x6, but the images .* have a longest side of 16 pixels"),
+    ],
+)
+def test_a_resized_copy_is_refused(expected: dict[str, Any], message: str, image: Path) -> None:
+    stimuli = [read_stimulus(image, [np.ones((3, 2))], CARD, Counter())]
+    card = replace(CARD, **expected)
+    for check in (True, False):
+        with pytest.raises(ValueError, match=rf"Toy: ein Bild ä\.png {message}"):
+            build_dataset(card, stimuli, {"train": [0]}, Counter(), image, check)
+    with pytest.raises(ValueError, match=message):
+        images_only_dataset(card, [image], ["ein Bild ä.png"])
+    fitting = replace(CARD, size=(6, 8), longest_side=8)
+    build_dataset(fitting, stimuli, {"train": [0]}, Counter(), image)
+
+
+@pytest.mark.parametrize(("off", "refused"), [(1, False), (2, False), (3, True)])
+def test_more_than_two_percent_off_the_image_are_refused(
+    off: int, refused: bool, image: Path
+) -> None:
+    points, dropped = np.ones((100, 2)), Counter[str]()
+    points[:off] = 9
+    stimuli = [read_stimulus(image, [points], CARD, dropped)]
+    card = replace(CARD, fixations=100, off_image_limit=OFF_IMAGE_LIMIT)
+    message = r"Toy: 3 of 100 fixations \(3\.0%\) lie off their images, more than 2%"
+    with pytest.raises(ValueError, match=message) if refused else nullcontext():
+        build_dataset(card, stimuli, {"train": [0]}, dropped, image)

@@ -59,9 +59,10 @@ class Fake:
         """The module of the loader, which has the loader's name."""
         return import_module(f"deepsal.data.datasets.{self.name}")
 
-    def install(self, monkeypatch: pytest.MonkeyPatch, **counts: int) -> None:
-        """Make the loader expect the counts of the copy, or others."""
-        expected = {"images": self.images, "fixations": self.fixations, **counts}
+    def install(self, monkeypatch: pytest.MonkeyPatch, **counts: Any) -> None:
+        """Make the loader expect the counts of the copy and no size, or others."""
+        small = {"size": None, "longest_side": None, "off_image_limit": 1.0}
+        expected = {"images": self.images, "fixations": self.fixations, **small, **counts}
         monkeypatch.setattr(
             self.module, "DATASET_CARD", replace(self.module.DATASET_CARD, **expected)
         )

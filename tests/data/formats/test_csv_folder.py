@@ -196,12 +196,57 @@ def test_an_empty_split_is_named(root: Path) -> None:
     refuses(root, "splits.csv", "no image", "['test']")
 
 
+def test_test_images_alone_are_a_data_set_to_score(root: Path) -> None:
+    (root / "splits.csv").write_text("image,split\n3.png,test\n1.png,test")
+    assert read_csv_folder(root, 1.0).splits == {"train": [], "val": [], "test": [3, 1]}
+    (root / "splits.csv").write_text("image,split\n3.png,train\n1.png,test")
+    refuses(root, "splits.csv", "no image", "['val']", "train, val and test, or of test alone")
+
+
+@pytest.mark.parametrize("table", ["", "image,split\n3.png,test"])
+def test_all_images_may_be_test_images(table: str, root: Path) -> None:
+    if table:
+        (root / "splits.csv").write_text(table)
+    splits = read_csv_folder(root, 1.0, split="all").splits
+    assert splits == {"train": [], "val": [], "test": [*range(20)]}
+    with pytest.raises(ValueError, match=r"data\.dataset\.split=test: the choices are all and nu"):
+        read_csv_folder(root, 1.0, split="test")
+
+
+def test_a_missing_blur_names_the_option_unless_the_table_has_it(root: Path) -> None:
+    with pytest.raises(ValueError, match=r"no column sigma; set data\.dataset\.sigma=PIXELS"):
+        read_csv_folder(root)
+    lines = (root / "images.csv").read_text().split("\n")
+    rows = [f"{line},{i + 1}" for i, line in enumerate(lines[1:])]
+    (root / "images.csv").write_text("\n".join([f"{lines[0]},sigma", *rows]))
+    data = read_csv_folder(root)
+    assert (data.sigma, data.sigma_of("4.png")) == (10.5, 5.0)
+
+
+@pytest.mark.parametrize("name", ["NA", "null", "None", "nan", "N/A", "-inf", "1e5", "007"])
+def test_a_name_is_never_a_missing_value(name: str, root: Path) -> None:
+    (root / "images" / name).parent.mkdir(exist_ok=True)
+    (root / "images" / "0.png").rename(root / "images" / name)
+    for table in ("images.csv", "fixations.csv"):
+        text = (root / table).read_text().replace("0.png", "@").replace("1@", "10.png")
+        (root / table).write_text(text.replace("@", name).replace("anna", name))
+    (root / "splits.csv").write_text(f"image,split\n{name},test")
+    data = read_csv_folder(root, 1.0)
+    assert data.stimuli[0].name == name
+    assert all(len({*stimulus.observers}) == 2 for stimulus in data.stimuli)
+
+
+def test_an_empty_name_names_file_and_line(root: Path) -> None:
+    replace(root / "fixations.csv", "1.png,anna", "1.png,")
+    refuses(root, "fixations.csv", "line 4", "subject", "is empty")
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_too_few_images_for_three_splits_are_refused(root: Path, count: int) -> None:
     for table, rows in (("images.csv", count), ("fixations.csv", 2 * count)):
         lines = (root / table).read_text().split("\n")
         (root / table).write_text("\n".join(lines[: rows + 1]))
-    refuses(root, "train")
+    refuses(root, "train", "data.dataset.split=all")
 
 
 @pytest.mark.parametrize("row", ["0.png,anna,1,", "0.png,anna,1,,2"])

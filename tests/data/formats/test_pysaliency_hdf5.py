@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -7,9 +8,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepsal.data import SaliencyDataset, read_pysaliency_hdf5
+from deepsal.data import SaliencyDataset
+from deepsal.data.formats import pysaliency_hdf5
 from tests.data.conftest import stays
 
+read_pysaliency_hdf5 = partial(pysaliency_hdf5.read_pysaliency_hdf5, off_image_limit=0.4)
+"""A third of the fixations of the fake files are off their images."""
 COUNT = 12
 SIZES = [(9, 16), (12, 10)]
 
@@ -171,3 +175,54 @@ def test_a_planted_pixel_stays_under_its_fixation_through_crop_flip_and_resize(
     write_files(tmp_path)
     write_fixations(tmp_path, "ScanpathFixations")
     assert stays(read_pysaliency_hdf5(tmp_path, sigma=2.0)) > 1
+
+
+@pytest.mark.parametrize(
+    ("array", "stated"),
+    [
+        (np.zeros((9, 16, 3)), "float64"),
+        (np.zeros((9, 16), np.uint16), "uint16"),
+        (np.zeros((9, 16, 2), np.uint8), r"uint8 \(9, 16, 2\)"),
+        (np.zeros(9, np.uint8), r"uint8 \(9,\)"),
+    ],
+)
+def test_pixels_of_another_kind_are_refused_by_name(
+    array: NDArray[np.generic], stated: str, tmp_path: Path
+) -> None:
+    write_arrays(tmp_path)
+    write_fixations(tmp_path, "Fixations")
+    with h5py.File(tmp_path / "stimuli.hdf5", "a") as file:
+        del file["7"]
+        file.create_dataset("7", data=array)
+    with pytest.raises(ValueError, match=rf"stimuli\.hdf5 .*image /7 is {stated}.*store uint8"):
+        read_pysaliency_hdf5(tmp_path, sigma=2.0)
+
+
+def test_black_and_white_becomes_0_and_255_and_one_channel_grey(tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    write_fixations(tmp_path, "Fixations")
+    with h5py.File(tmp_path / "stimuli.hdf5", "a") as file:
+        for i in (1, 2):
+            del file[str(i)]
+        file.create_dataset("1", data=pixels(1, grey=True) > 0)
+        file.create_dataset("2", data=pixels(2, grey=True)[..., None])
+    is_right(read_pysaliency_hdf5(tmp_path, sigma=2.0))
+    image = read_pysaliency_hdf5(tmp_path, sigma=2.0).stimuli[1].read()
+    assert image.unique().tolist() == [0, 255]
+
+
+def test_many_fixations_off_their_images_are_refused_with_the_option(tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    write_fixations(tmp_path, "Fixations")
+    message = r"12 of 36 fixations \(33\.3%\) lie off .* set data\.dataset\.off_image_limit=SHARE"
+    with pytest.raises(ValueError, match=message):
+        pysaliency_hdf5.read_pysaliency_hdf5(tmp_path, sigma=2.0)
+
+
+def test_all_images_may_be_test_images(tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    write_fixations(tmp_path, "Fixations")
+    splits = read_pysaliency_hdf5(tmp_path, sigma=2.0, split="all").splits
+    assert splits == {"train": [], "val": [], "test": [*range(COUNT)]}
+    with pytest.raises(ValueError, match=r"data\.dataset\.split=test: the choices are all and nu"):
+        read_pysaliency_hdf5(tmp_path, sigma=2.0, split="test")

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import wilcoxon
 
 from deepsal.report.tables import formats, runs
+from deepsal.runs import score_files
 from deepsal.statistics import holm_correction
 from tests.report.support import write_tested_run, write_tested_runs
 
@@ -94,3 +95,16 @@ def test_runs_that_were_trained_on_different_sets_are_named_after_them(tmp_path:
         (folder / "scores.json").write_text(json.dumps(summary))
     labels = ["x-s0 (trained on OSIE)", "x-s1 (trained on NUS scenes)", "x-s2"]
     assert runs.compare_runs(folders).runs == labels
+
+
+def test_images_of_any_name_are_compared(tmp_path: Path) -> None:
+    names = ["NA", "null", "None", "007", "1e5", "", "nan", "-inf"]
+    for run in ("a", "b"):
+        rows = [{"name": n, "nss": i + 0.5, "cc": np.nan} for i, n in enumerate(names)]
+        (tmp_path / run).mkdir()
+        score_files.write_scores(tmp_path / run, rows, "names")
+    table = runs.read_tested_run(tmp_path / "a")[1]
+    assert table.index.tolist() == names
+    assert table["nss"].tolist() == [i + 0.5 for i in range(8)]
+    assert table["cc"].isna().all()
+    assert runs.compare_runs([tmp_path / "a", tmp_path / "b"]).means["a"]["nss"]["count"] == 8
