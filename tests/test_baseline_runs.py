@@ -13,8 +13,11 @@ from hydra import initialize_config_dir
 from PIL import Image
 
 from deepsal.callbacks import show_predictions
+from deepsal.data import popout_dataset, write_csv_folder
 from deepsal.models import StoredMaps
+from deepsal.runs.score_files import read_scores
 from deepsal.training.task import SaliencyTask
+from tests.data.fakes import FAKES
 from tests.support import ROOT, SMALL, built, composed, execute
 
 TINY = [*SMALL, "logger=csv", "rf=none", "trainer.accelerator=cpu"]
@@ -109,9 +112,23 @@ def test_the_network_of_a_checkpoint_is_what_is_exported(tmp_path: Path) -> None
     assert len(list((tmp_path / "predictions").glob("*.png"))) == 3
 
 
+def test_all_images_of_a_folder_are_scored_over_a_prior_that_is_named(tmp_path: Path) -> None:
+    write_csv_folder(popout_dataset((3, 1, 1), size=(40, 60)), tmp_path / "mine")
+    given = ["data=folder", f"data.dataset.path={tmp_path / 'mine'}", "data.dataset.sigma=3"]
+    few = [option for option in TINY if not option.startswith(("data=", "data.dataset"))]
+    chosen = [*few, *given, "data.dataset.split=all", "network=centre", "do=[test]"]
+    execute(composed(tmp_path / "run", *chosen), tmp_path / "run")
+    assert len(pd.read_csv(tmp_path / "run" / "scores.csv")) == 5
+    summary = read_scores(tmp_path / "run")
+    assert summary["ig_over"].startswith("centre prior of 5 other test images of mine, bandwidth")
+    assert summary["settings"]["run"] == summary["settings"]["centre"]
+
+
 @pytest.fixture
-def benchmarks(tmp_path: Path) -> Path:
+def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three images of MIT300, and of CAT2000's test part two of one name."""
+    for name in ("mit300", "cat2000"):
+        FAKES[name].install(monkeypatch)
     names = [f"mit300/BenchmarkIMAGES/i{i}.jpg" for i in range(3)]
     names += [f"cat2000/testSet/Stimuli/{category}/001.jpg" for category in ("Action", "Art")]
     for name in names:

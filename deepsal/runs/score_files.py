@@ -18,6 +18,7 @@ def write_scores(
     protocol: str = "tuebingen",
     maps: str = "density",
     trained_on: str | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write `scores.csv` and `scores.json` atomically.
 
@@ -28,6 +29,7 @@ def write_scores(
         protocol: of the scores' definitions, `tuebingen` or `mit`.
         maps: `density` or `optimal`.
         trained_on: name of the data set that the network was trained on; None for a baseline.
+        settings: what baselines chose, such as the bandwidth of `centre`, over which IG is.
     """
     table = pd.DataFrame(rows)
     means: dict[str, dict[str, Any]] = {}
@@ -42,9 +44,14 @@ def write_scores(
         "resolution": "own",
         "protocol": protocol,
         "maps": maps,
-        "ig_over": "centre prior of the training fixations",
         "scores": means,
+        "settings": settings or {},
     }
+    if centre := (settings or {}).get("centre"):
+        summary["ig_over"] = (
+            f"centre prior of {centre['images']} of {centre['dataset']}, "
+            f"bandwidth {centre['bandwidth']:g}"
+        )
     write_text(folder / "scores.csv", table.to_csv(index=False))
     write_text(folder / "scores.json", json.dumps(summary, indent=1))
 

@@ -221,8 +221,14 @@ def save_scores(
     task, images, trainer = objects["task"], objects["data"].images["test"], objects["trainer"]
     rows = gather_rows(rows, len(images), trainer.world_size)
     if trainer.is_global_zero:
+        baselines = {**task.baselines, "run": task.network}
+        settings = {
+            name: chosen
+            for name, baseline in baselines.items()
+            if isinstance(baseline, Baseline) and (chosen := baseline.settings())
+        }
         conditions = (images.dataset.name, task.score.protocol, task.score.maps)
-        score_files.write_scores(folder, rows, *conditions, trained_on)
+        score_files.write_scores(folder, rows, *conditions, trained_on, settings)
 
 
 def gather_rows(

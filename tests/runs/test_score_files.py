@@ -30,3 +30,12 @@ def test_one_row_per_image_and_means_with_intervals(tmp_path: Path) -> None:
 def test_scores_survive_json(tmp_path: Path) -> None:
     score_files.write_scores(tmp_path, rows(), "OSIE")
     assert json.loads((tmp_path / "scores.json").read_text()) == score_files.read_scores(tmp_path)
+
+
+def test_ig_says_over_which_prior(tmp_path: Path) -> None:
+    centre = {"dataset": "OSIE", "images": "500 training images", "bandwidth": 0.0476}
+    settings: dict[str, dict[str, object]] = {"centre": {**centre}, "run": {"bandwidth": 0.7}}
+    score_files.write_scores(tmp_path, rows(), "OSIE", settings=settings)
+    summary = score_files.read_scores(tmp_path)
+    assert summary["ig_over"] == "centre prior of 500 training images of OSIE, bandwidth 0.0476"
+    assert summary["settings"] == settings

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -48,6 +49,10 @@ class Baseline(nn.Module, ABC):
     def prepare(self, dataset: SaliencyDataset) -> "Baseline":
         """Fit the baseline to a data set, before the first image; return self."""
         return self
+
+    def settings(self) -> dict[str, Any]:
+        """Return what `prepare` chose, and from which images, as plain values; {} for nothing."""
+        return {}
 
     def forward(
         self, image: ImageBatch, size: tuple[int, int] | None = None, name: Sequence[str] = ()

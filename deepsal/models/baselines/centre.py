@@ -1,6 +1,8 @@
 """The centre prior and the uniform density."""
 
+import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -28,9 +30,9 @@ class Centre(Baseline):
 
     It is (1 − u) · Gaussian kernel density + u · uniform of all training fixations, in coordinates
     relative to the image, on a grid of 64x64 cells. For a training image, its own fixations are
-    left out. Where they are None, the bandwidth of the kernel and u are those of
-    `CENTRE_BANDWIDTHS` and `UNIFORM_WEIGHTS` with the largest leave-one-image-out likelihood of the
-    training fixations.
+    left out. A data set without training images gives those on its other test images. Where they
+    are None, the bandwidth of the kernel and u are those of `CENTRE_BANDWIDTHS` and
+    `UNIFORM_WEIGHTS` with the largest leave-one-image-out likelihood of these fixations.
 
     Args:
         bandwidth: standard deviation of the kernel as a fraction of each side.
@@ -47,15 +49,19 @@ class Centre(Baseline):
         self.bandwidth = bandwidth
         self.uniform_weight = uniform_weight
         self.rows: dict[str, int] = {}
+        self.source: dict[str, str] = {}
 
     @override
     def prepare(self, dataset: SaliencyDataset) -> "Centre":
-        stimuli = [dataset.stimuli[i] for i in dataset.splits["train"]]
-        if not stimuli:
+        split = "train" if dataset.splits["train"] else "test"
+        stimuli = [dataset.stimuli[i] for i in dataset.splits[split]]
+        if len(stimuli) < (1 if split == "train" else 2) or dataset.fixations_hidden:
             raise ValueError(
                 "the centre prior needs training fixations, and this data set has none; "
                 "take those of another set: data=osie data@tested=NAME"
             )
+        kind = "training images" if split == "train" else "other test images"
+        self.source = {"dataset": dataset.name, "images": f"{len(stimuli)} {kind}"}
         self.rows = {stimulus.name: row for row, stimulus in enumerate(stimuli)}
         self.counts = torch.stack([self._cells(s) for s in stimuli])
         if self.bandwidth is None or self.uniform_weight is None:
@@ -63,6 +69,13 @@ class Centre(Baseline):
         blur = self._kernel(self.bandwidth)
         self.blurred_counts = blur @ self.counts.sum(0) @ blur
         return self
+
+    @override
+    def settings(self) -> dict[str, Any]:
+        """Return data set, images, bandwidth, weight, and a checksum of the fixations."""
+        fixations = f"{zlib.crc32(self.counts.sum(0).numpy().tobytes()):08x}"
+        chosen = {"bandwidth": self.bandwidth, "uniform_weight": self.uniform_weight}
+        return {**self.source, **chosen, "fixations": fixations}
 
     def density_grid(self, name: str | None = None) -> Float[Tensor, "G G"]:
         """Return the density on the grid, without the image of that name; it sums to one."""

@@ -1,6 +1,7 @@
 """The human ceiling: fixations of people predicted from those of other people."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -53,6 +54,12 @@ class HumanCeiling(Baseline):
             train = [dataset.stimuli[i] for i in dataset.splits["train"]][:MAX_TRAINING_IMAGES]
             self.bandwidth, self.centre_weight = self._fit_parameters(train)
         return self
+
+    @override
+    def settings(self) -> dict[str, Any]:
+        """Return bandwidth and weight, and the settings of the centre prior that is mixed in."""
+        chosen = {"bandwidth": self.bandwidth, "centre_weight": self.centre_weight}
+        return {**chosen, "centre": self.centre_prior.settings()}
 
     @override
     def predict(self, image: ImageBatch, size: tuple[int, int], name: Sequence[str]) -> MapBatch:
@@ -167,7 +174,10 @@ class HumanCeiling(Baseline):
                 mixed = (1 - weights) * density[:, None] + weights * centre[:, None]
                 likelihood[b] += mixed.log().sum(0)
         if not likelihood.any():
-            raise ValueError("no training image was seen by two people; a ceiling takes two")
+            raise ValueError(
+                "no training image was seen by two people; a ceiling takes two. Without training "
+                "images set network.bandwidth and network.centre_weight"
+            )
         best = divmod(int(likelihood.argmax()), len(weights))
         return bandwidths[best[0]], choices[best[1]]
 

@@ -36,7 +36,8 @@ def compare_runs(folders: Sequence[Path]) -> RunComparison:
     """Read run folders and test every pair of runs, image by image.
 
     The test is Wilcoxon's signed-rank test on `scores.csv`, Holm-adjusted over the pairs within
-    each score. p is NaN where too few images differ.
+    each score. p is NaN where too few images differ. IG is left out of runs that were scored over
+    different centre priors.
 
     Raises:
         FileNotFoundError: a folder has no scores.
@@ -54,13 +55,15 @@ def compare_runs(folders: Sequence[Path]) -> RunComparison:
         if set(table.index) != set(images):
             raise ValueError(f"{labels[0]} and {label} were scored on different images")
     rows = [summary["scores"]["run"] for summary in summaries]
-    scores = [score for score in SCORES if all(score in row for row in rows)]
+    priors = {str(summary.get("settings", {}).get("centre")) for summary in summaries}
+    compared = [score for score in SCORES if score != "ig" or len(priors) == 1]
+    scores = [score for score in compared if all(score in row for row in rows)]
     means = dict(zip(labels, rows, strict=True))
     best = {score: best_run(score, means) for score in scores}
     means |= _baseline_rows(labels, summaries)
     ordered = [table.loc[images] for table in tables]
     return RunComparison(
-        _table_header(first),
+        _table_header(first, one_prior=len(priors) == 1),
         labels,
         {label: {score: row[score] for score in scores} for label, row in means.items()},
         best,
@@ -144,12 +147,14 @@ def _run_labels(folders: Sequence[Path], training_sets: Sequence[str | None]) ->
     return [f"{name} (trained on {used})" if used else name for name, used in pairs]
 
 
-def _table_header(summary: Mapping[str, Any]) -> str:
+def _table_header(summary: Mapping[str, Any], one_prior: bool) -> str:
     protocol, maps = summary.get("protocol", "tuebingen"), summary.get("maps", "density")
-    baseline = summary.get("ig_over")
+    prior = f"; IG in bit over the {over}" if (over := summary.get("ig_over")) else ""
+    if not one_prior:
+        prior = "; no IG, because it is over another centre prior in each run"
     return (
         f"{summary['dataset']}, {summary['images']} test images at their own size; protocol "
-        f"{protocol}, maps: {maps}{f'; IG in bit over the {baseline}' if baseline else ''}; "
+        f"{protocol}, maps: {maps}{prior}; "
         "mean ± half a 95 % bootstrap interval over images"
     )
 

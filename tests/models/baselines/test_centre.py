@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +114,30 @@ def test_a_narrow_or_wide_kernel_gives_a_density_as_well(bandwidth: float, side:
     log_density = around(0.1, 0.1, bandwidth)(torch.rand(1, 3, side, side))
     assert not log_density.isnan().any()
     assert log_density.double().exp().sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_without_training_images_the_other_test_images_are_the_prior() -> None:
+    data = dataset(np.random.default_rng(0).normal(0.5, 0.1, (200, 2)), images=4)
+    alone = replace(data, splits={"train": [], "val": [], "test": range(4)})
+    centre = Centre().prepare(alone)
+    assert centre.settings()["images"] == "4 other test images"
+    others = Centre(centre.bandwidth, centre.uniform_weight).prepare(
+        replace(data, splits={"train": [1, 2, 3], "val": [], "test": []})
+    )
+    assert torch.allclose(centre.density_grid("0"), others.density_grid())
+    with pytest.raises(ValueError, match="needs training fixations"):
+        Centre().prepare(replace(data, splits={"train": [], "val": [], "test": [0]}))
+
+
+def test_settings_name_data_bandwidth_and_fixations() -> None:
+    points = np.random.default_rng(0).normal(0.5, 0.1, (200, 2))
+    one, other = (Centre(0.05, 0.01).prepare(dataset(p)) for p in (points, points[1:]))
+    assert one.settings() | {"fixations": ""} == {
+        "dataset": "planted",
+        "images": "20 training images",
+        "bandwidth": 0.05,
+        "uniform_weight": 0.01,
+        "fixations": "",
+    }
+    assert one.settings() == Centre(0.05, 0.01).prepare(dataset(points)).settings()
+    assert one.settings()["fixations"] != other.settings()["fixations"]

@@ -53,7 +53,7 @@ def test_folders_of_one_name_get_different_labels_and_old_runs_can_be_read(tmp_p
     ]
     for folder in folders:
         about = json.loads((folder / "scores.json").read_text())
-        del about["protocol"], about["maps"], about["ig_over"]
+        del about["protocol"], about["maps"], about["settings"]
         (folder / "scores.json").write_text(json.dumps(about))
     assert runs.compare_runs(folders).runs == ["mon/x", "tue/x"]
 
@@ -108,3 +108,18 @@ def test_images_of_any_name_are_compared(tmp_path: Path) -> None:
     assert table["nss"].tolist() == [i + 0.5 for i in range(8)]
     assert table["cc"].isna().all()
     assert runs.compare_runs([tmp_path / "a", tmp_path / "b"]).means["a"]["nss"]["count"] == 8
+
+
+def test_ig_over_different_priors_is_not_compared(tmp_path: Path) -> None:
+    prior = {"dataset": "OSIE", "images": "500 training images", "bandwidth": 0.05}
+    for run, fixations in (("a", "1"), ("b", "1"), ("c", "2")):
+        rows = [{"name": str(i), "nss": 1.0, "ig": 0.5 * i} for i in range(8)]
+        (tmp_path / run).mkdir()
+        settings = {"centre": {**prior, "fixations": fixations}}
+        score_files.write_scores(tmp_path / run, rows, "OSIE", settings=settings)
+    same = runs.compare_runs([tmp_path / "a", tmp_path / "b"])
+    assert "IG in bit over the centre prior of 500 training images of OSIE" in same.header
+    assert [*same.best] == ["nss", "ig"]
+    other = runs.compare_runs([tmp_path / "a", tmp_path / "c"])
+    assert [*other.best] == ["nss"]
+    assert "no IG, because it is over another centre prior in each run" in other.header
