@@ -83,6 +83,24 @@ def test_maps_of_the_images_own_shape_are_scored_and_drawn(tmp_path: Path) -> No
         assert file["prediction"].shape == file["image"].shape[:3] == (2, 90, 60)
 
 
+def test_maps_of_a_part_of_the_images_are_scored_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "maps").mkdir()
+    maps = [*TINY, "network=maps", f"network.path={tmp_path / 'maps'}", "do=[test]"]
+    name = built(tmp_path, *TINY)["data"].images["test"][1].name
+    run = tmp_path / "run"
+    with pytest.raises(FileNotFoundError, match="has no map for any of 2 test images of pop-out"):
+        execute(composed(run, *maps, "network.missing=skip"), run)
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / f"maps/{name}.png")
+    with pytest.raises(FileNotFoundError, match=r"set network\.missing=skip"):
+        execute(composed(run, *maps), run)
+    execute(composed(run, *maps, "network.missing=skip"), run)
+    assert pd.read_csv(run / "scores.csv")["name"].tolist() == [name]
+    assert (read_scores(run)["images"], read_scores(run)["left_out"]) == (1, 1)
+    assert "1 of 2 test images have no map and are left out" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("scores", ["[nss,cc]", "[cc]"])
 def test_scores_are_written_before_what_may_fail_after_them(
     scores: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -114,9 +132,10 @@ def test_the_network_of_a_checkpoint_is_what_is_exported(tmp_path: Path) -> None
 
 def test_all_images_of_a_folder_are_scored_over_a_prior_that_is_named(tmp_path: Path) -> None:
     write_csv_folder(popout_dataset((3, 1, 1), size=(40, 60)), tmp_path / "mine")
-    given = ["data=folder", f"data.dataset.path={tmp_path / 'mine'}", "data.dataset.sigma=3"]
+    given = ["data=folder", f"data.dataset.path={tmp_path / 'mine'}", "data.dataset.sigma=3.0"]
     few = [option for option in TINY if not option.startswith(("data=", "data.dataset"))]
     chosen = [*few, *given, "data.dataset.split=all", "network=centre", "do=[test]"]
+    chosen += ["trainer.limit_test_batches=1.0"]
     execute(composed(tmp_path / "run", *chosen), tmp_path / "run")
     assert len(pd.read_csv(tmp_path / "run" / "scores.csv")) == 5
     summary = read_scores(tmp_path / "run")

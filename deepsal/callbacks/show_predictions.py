@@ -59,11 +59,13 @@ class ShowPredictions(pl.Callback):
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         rows = getattr(pl_module, "test_rows", [])
-        if not trainer.is_global_zero or not rows or "nss" not in rows[0]:
+        scores = [
+            (i * trainer.world_size, row["nss"]) for i, row in enumerate(rows) if "nss" in row
+        ]
+        if not trainer.is_global_zero or not scores:
             return
         predict = pl_module.log_density
         assert callable(predict)
-        scores = [(i * trainer.world_size, float(row["nss"])) for i, row in enumerate(rows)]
         dataset = trainer.datamodule.images["test"]
         try:
             write_gallery(self.folder / "gallery.npz", predict, dataset, scores)

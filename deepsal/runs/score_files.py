@@ -19,6 +19,7 @@ def write_scores(
     maps: str = "density",
     trained_on: str | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    left_out: int = 0,
 ) -> None:
     """Write `scores.csv` and `scores.json` atomically.
 
@@ -30,6 +31,7 @@ def write_scores(
         maps: `density` or `optimal`.
         trained_on: name of the data set that the network was trained on; None for a baseline.
         settings: what baselines chose, such as the bandwidth of `centre`, over which IG is.
+        left_out: number of test images that were not scored, as they have no stored map.
     """
     table = pd.DataFrame(rows)
     means: dict[str, dict[str, Any]] = {}
@@ -41,6 +43,7 @@ def write_scores(
         "dataset": dataset,
         "trained_on": trained_on,
         "images": len(table),
+        "left_out": left_out,
         "resolution": "own",
         "protocol": protocol,
         "maps": maps,

@@ -220,6 +220,12 @@ def save_scores(
     """Write the test scores of all ranks; every rank calls it with its own rows."""
     task, images, trainer = objects["task"], objects["data"].images["test"], objects["trainer"]
     rows = gather_rows(rows, len(images), trainer.world_size)
+    scored = [row for row in rows if len(row) > 1]
+    if not scored:
+        raise FileNotFoundError(
+            f"{task.network.path} has no map for any of {len(rows)} test images of "
+            f"{images.dataset.name}; set network.path, or the data set they were made for"
+        )
     if trainer.is_global_zero:
         baselines = {**task.baselines, "run": task.network}
         settings = {
@@ -228,7 +234,10 @@ def save_scores(
             if isinstance(baseline, Baseline) and (chosen := baseline.settings())
         }
         conditions = (images.dataset.name, task.score.protocol, task.score.maps)
-        score_files.write_scores(folder, rows, *conditions, trained_on, settings)
+        left_out = len(rows) - len(scored)
+        if left_out:
+            print(f"{left_out} of {len(rows)} test images have no map and are left out")  # noqa: T201
+        score_files.write_scores(folder, scored, *conditions, trained_on, settings, left_out)
 
 
 def gather_rows(

@@ -32,8 +32,9 @@ class SaliencyTask(pl.LightningModule):
     AUC is computed against fixations on other test images, information gain against the centre
     prior. After a test, `test_rows` holds a dict per image: `name`, `nss` …, `centre_nss` …,
     `chance_nss` …. An image with a search target also has the scores of
-    `deepsal.metrics.visual_search`; `search` is 100 where 100 fixations miss the target.
-    `save_test_rows`, if it is set, is called with them on every rank as soon as all are scored.
+    `deepsal.metrics.visual_search`; `search` is 100 where 100 fixations miss the target. An image
+    that the baseline skips has its name only. `save_test_rows`, if it is set, is called with them
+    on every rank as soon as all are scored.
 
     Args:
         network: images (B, 3, h, w) in [0, 1] → log density (B, H, W). A baseline can be tested but
@@ -140,6 +141,9 @@ class SaliencyTask(pl.LightningModule):
 
     def _score_test_batch(self, batch: Batch) -> None:
         rows: list[dict[str, Any]] = [{"name": name} for name in batch.name]
+        if isinstance(self.network, Baseline) and self.network.skips(batch.name[0]):
+            self.test_rows += rows
+            return
         truth = GroundTruth(
             batch.density,
             batch.fixations,

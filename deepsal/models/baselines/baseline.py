@@ -54,6 +54,10 @@ class Baseline(nn.Module, ABC):
         """Return what `prepare` chose, and from which images, as plain values; {} for nothing."""
         return {}
 
+    def skips(self, name: str) -> bool:
+        """Return whether a test leaves an image out, because the baseline has nothing for it."""
+        return False
+
     def forward(
         self, image: ImageBatch, size: tuple[int, int] | None = None, name: Sequence[str] = ()
     ) -> MapBatch:

@@ -1,6 +1,7 @@
 """Stored saliency maps as a baseline, so that the output of any published model can be scored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -24,6 +25,10 @@ FLOAT_FLOOR = 1e-7
 """The floor of a floating-point map, as a fraction of its maximum."""
 SHAPE_TOLERANCE = 0.02
 """Relative difference that a map's shape may have from its image's; one pixel is always allowed."""
+GREY_TOLERANCE = 3
+"""Levels of 255 by which the channels of a grey map may differ, as in a JPEG file."""
+MISSING_CHOICES = ("error", "skip")
+SKIP_ADVICE = "; to leave such images out, set network.missing=skip"
 
 
 class StoredMaps(Baseline):
@@ -40,6 +45,8 @@ class StoredMaps(Baseline):
 
     Args:
         path: the folder or the file.
+        missing: `error`: every image needs a map; `skip`: a test leaves the images without one out
+            and counts them.
 
     Raises:
         FileNotFoundError: there is nothing at `path`, or no map for an image.
@@ -47,9 +54,14 @@ class StoredMaps(Baseline):
             everywhere, or has not the image's shape; the message names the file.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, missing: str = "error") -> None:
         super().__init__()
+        if missing not in MISSING_CHOICES:
+            raise ValueError(
+                f"network.missing={missing}: the choices are {' and '.join(MISSING_CHOICES)}"
+            )
         self.path = Path(path)
+        self.missing = missing
         if not self.path.exists():
             raise FileNotFoundError(
                 f"no maps here: {self.path} does not exist; set network.path to a folder of maps "
@@ -63,16 +75,30 @@ class StoredMaps(Baseline):
         read = self._hdf5_log_density if self.path.is_file() else self._folder_map
         return torch.cat([read(n, size) for n in name]).to(image.device)
 
-    def _folder_map(self, name: str, size: tuple[int, int]) -> MapBatch:
+    @override
+    def skips(self, name: str) -> bool:
+        if self.missing == "error":
+            return False
+        if self.path.is_file():
+            with self._open_hdf5() as file:
+                return name not in file
+        return not any(file.is_file() for file in self._candidates(name))
+
+    def _candidates(self, name: str) -> list[Path]:
+        """Return the files that may hold an image's map, in a folder of maps."""
         stems = dict.fromkeys([name, str(Path(name).with_suffix(""))])
         named = [
             self.path / f"{s}{suffix}" for s in stems for suffix in ("", *IMAGE_SUFFIXES, ".npy")
         ]
-        files = [f for f in dict.fromkeys(named) if f.suffix in (*IMAGE_SUFFIXES, ".npy")]
+        return [f for f in dict.fromkeys(named) if f.suffix in (*IMAGE_SUFFIXES, ".npy")]
+
+    def _folder_map(self, name: str, size: tuple[int, int]) -> MapBatch:
+        files = self._candidates(name)
         present = [f for f in files if f.is_file()]
         if not present:
             raise FileNotFoundError(
                 f"{self.path} has no map for {name}: none of {', '.join(f.name for f in files)}"
+                f"{SKIP_ADVICE}"
             )
         if len(present) > 1:
             raise ValueError(f"{name} has two maps, {present[0]} and {present[1]}; remove one")
@@ -85,14 +111,19 @@ class StoredMaps(Baseline):
         floor = FLOAT_FLOOR if file.suffix == ".npy" else EIGHT_BIT_FLOOR
         return to_log_density(saliency, size, floor)
 
-    def _hdf5_log_density(self, name: str, size: tuple[int, int]) -> MapBatch:
+    @contextmanager
+    def _open_hdf5(self) -> Iterator[h5py.File]:
         try:
             with h5py.File(self.path) as file:
-                values = np.asarray(file[name], dtype=np.float32) if name in file else None
+                yield file
         except OSError as error:
             raise ValueError(f"{self.path} is no HDF5 file: {error}") from error
+
+    def _hdf5_log_density(self, name: str, size: tuple[int, int]) -> MapBatch:
+        with self._open_hdf5() as file:
+            values = np.asarray(file[name], dtype=np.float32) if name in file else None
         if values is None:
-            raise FileNotFoundError(f"{self.path} has no map for {name}")
+            raise FileNotFoundError(f"{self.path} has no map for {name}{SKIP_ADVICE}")
         x = _check_map(torch.from_numpy(values), f"{self.path}, {name}", size)
         if x.shape[-2:] != size:
             x = interpolate(x[:, None], size, mode="bilinear")[:, 0]
@@ -104,12 +135,20 @@ def _read_map(file: Path) -> Tensor:
         if file.suffix == ".npy":
             return torch.from_numpy(np.load(file, allow_pickle=False).astype(np.float32))
         with Image.open(file) as image:
-            values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+            plain = image.mode in ("1", "L", "F", "RGB") or image.mode.startswith("I")
+            values = np.asarray(image if plain else image.convert("RGB"))
     except (UnidentifiedImageError, OSError, ValueError, EOFError) as error:
         raise ValueError(f"{file} is not a readable map: {error}") from error
-    if values.ndim == 3 and not (values[..., :3] == values[..., :1]).all():
-        raise ValueError(f"{file} is coloured; a saliency map has one grey value per pixel")
-    return torch.from_numpy((values[..., 0] if values.ndim == 3 else values).astype(np.float32))
+    if values.ndim == 3:
+        levels = values.astype(np.float32)
+        if np.ptp(levels, axis=2).max() > GREY_TOLERANCE:
+            raise ValueError(
+                f"{file} is coloured; a saliency map has one grey value per pixel. Store the "
+                "values themselves, not a coloured drawing of them; a picture that only looks "
+                "grey becomes so by PIL.Image.open(FILE).convert('L').save(FILE)"
+            )
+        values = levels.mean(2)
+    return torch.from_numpy(values.astype(np.float32))
 
 
 def _check_map(values: Tensor, where: Path | str, size: tuple[int, int]) -> MapBatch:

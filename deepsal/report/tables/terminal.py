@@ -50,8 +50,9 @@ def print_summary(folder: Path, console: Console | None = None) -> None:
 def score_table(folder: Path, entries: Mapping[str, ScoreEntry] = SCORES, title: str = "") -> Table:
     """Return the mean scores of a run and its baselines, ± half a 95 % interval over images."""
     summary = score_files.read_scores(folder)
+    left_out = f" ({number} without a map left out)" if (number := summary.get("left_out")) else ""
     title = title or (
-        f"Test scores, {summary['dataset']}, {summary['images']} images at their own size"
+        f"Test scores, {summary['dataset']}, {summary['images']} images{left_out} at their own size"
     )
     table = Table(title=title, box=SIMPLE, title_style="bold", title_justify="left", pad_edge=False)
     if summary.get("trained_on") not in (None, summary["dataset"]):

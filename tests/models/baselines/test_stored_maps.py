@@ -120,3 +120,47 @@ def test_a_missing_folder_or_name_says_what_to_set(tmp_path: Path) -> None:
         StoredMaps(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="name="):
         StoredMaps(tmp_path)(IMAGE, SIZE)
+    with pytest.raises(FileNotFoundError, match=r"has no map for a: .*set network\.missing=skip"):
+        StoredMaps(tmp_path)(IMAGE, SIZE, ["a"])
+    with pytest.raises(ValueError, match=r"network\.missing=no: the choices are error and skip"):
+        StoredMaps(tmp_path, missing="no")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".npy", ".hdf5"])
+def test_images_without_a_map_are_skipped_on_demand_only(
+    suffix: str, saliency: Tensor, tmp_path: Path
+) -> None:
+    if suffix == ".hdf5":
+        with h5py.File(tmp_path / "maps.hdf5", "w") as file:
+            file["a"] = saliency[0].numpy()
+    elif suffix == ".npy":
+        np.save(tmp_path / "a.npy", saliency[0].numpy())
+    else:
+        write(tmp_path / f"a{suffix}", saliency)
+    path = tmp_path / "maps.hdf5" if suffix == ".hdf5" else tmp_path
+    names = ("a", "b")
+    assert [StoredMaps(path, missing="skip").skips(name) for name in names] == [False, True]
+    assert [StoredMaps(path).skips(name) for name in names] == [False, False]
+
+
+@pytest.mark.parametrize(("levels", "read"), [(0, True), (3, True), (4, False)])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colours_that_differ_by_three_levels_are_grey(
+    mode: str, levels: int, read: bool, tmp_path: Path
+) -> None:
+    grey = np.random.default_rng(0).integers(9, 240, SIZE, np.uint8)
+    pixels = np.stack([grey, grey + np.uint8(levels), grey], axis=2)
+    Image.fromarray(pixels).convert(mode).save(tmp_path / "a.png")
+    if not read:
+        with pytest.raises(ValueError, match=r"a\.png is coloured.*convert\('L'\)"):
+            StoredMaps(tmp_path)(IMAGE, SIZE, ["a"])
+        return
+    density = StoredMaps(tmp_path)(IMAGE, SIZE, ["a"]).exp()[0]
+    assert np.corrcoef(density.flatten(), grey.flatten())[0, 1] > 0.9999
+
+
+def test_grey_with_transparency_is_grey(saliency: Tensor, tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(9, 240, SIZE, np.uint8)
+    Image.fromarray(grey).convert("LA").save(tmp_path / "a.png")
+    density = StoredMaps(tmp_path)(IMAGE, SIZE, ["a"]).exp()[0]
+    assert np.corrcoef(density.flatten(), grey.flatten())[0, 1] > 0.9999
