@@ -91,22 +91,22 @@ def bootstrap_interval(
 def bootstrap_mean_interval(values: NDArray[np.float64], seed: int = 0) -> Interval:
     """Return the mean over images with its 95 % bootstrap percentile interval.
 
-    Unlike `bootstrap_interval`, it has ends for any number of values from one on.
+    Unlike `bootstrap_interval`, it has ends for any number of values from two on.
 
     Args:
         values: (n,), one score per image; values that are not finite are left out.
         seed: seed of the 2000 resamples.
 
     Returns:
-        The mean of all finite values and its interval; NaN without values.
+        The mean of all finite values, NaN without one, and its interval, NaN without two.
 
     >>> bootstrap_mean_interval(np.ones(10))
     Interval(estimate=1.0, low=1.0, high=1.0, count=10)
     """
     finite = values[np.isfinite(values)]
     count = len(finite)
-    if not count:
-        return Interval(np.nan, np.nan, np.nan, 0)
+    if count < 2:
+        return Interval(float(finite.mean()) if count else np.nan, np.nan, np.nan, count)
     drawn = np.random.default_rng(seed).integers(count, size=(BOOTSTRAP_RESAMPLES, count))
     low, high = np.percentile(finite[drawn].mean(1), (2.5, 97.5))
     return Interval(float(finite.mean()), float(low), float(high), count)

@@ -1,5 +1,6 @@
 """Command line for data sets: `python -m deepsal.data cards | fetch | check | sheet | export`."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,9 +93,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     except (ValueError, OSError) as error:
-        typer.echo(error, err=True)
+        typer.echo(_with_own_options(str(error)), err=True)
         return 1
     return 0
+
+
+def _with_own_options(message: str) -> str:
+    """Replace the options of run.py in an error by those of this command line.
+
+    >>> _with_own_options("no OSIE here; set data_dir=FOLDER (or DEEPSAL_DATA) to the folder")
+    'no OSIE here; set --data FOLDER (or DEEPSAL_DATA) to the folder'
+    """
+    message = re.sub(
+        r", or use data=popout, which needs no files|; data=popout needs .*", "", message
+    )
+    return message.replace("data_dir=", "--data ")
 
 
 if __name__ == "__main__":

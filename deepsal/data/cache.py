@@ -127,7 +127,7 @@ class DatasetCache:
     """
 
     def __init__(self, folder: str | Path | None = None, max_gib: float = 20.0) -> None:
-        self.folder = Path(folder).expanduser() if folder is not None else None
+        self.folder = _expanded_folder(folder) if folder is not None else None
         self.max_gib = max_gib
         self.records: dict[object, SharedRecords | None] = {}
 
@@ -186,6 +186,19 @@ class DatasetCache:
             else:
                 _remove_oldest_files(file, int(self.max_gib * 2**30) - needed)
         return SharedRecords(count, shape, dtype, file)
+
+
+def _expanded_folder(folder: str | Path) -> Path | None:
+    """Return a folder with ~ expanded, or None, with a warning, for a user without a home."""
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        warnings.warn(
+            f"{folder} is no folder here ({error}): decoded images are not stored for other runs; "
+            "set data.cache_dir=FOLDER, or data.cache_dir=null",
+            stacklevel=2,
+        )
+        return None
 
 
 def _pixel_fingerprint(stimulus: Stimulus) -> tuple[Any, ...] | None:

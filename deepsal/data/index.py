@@ -18,6 +18,7 @@ from deepsal.data.datasets import (
 )
 from deepsal.data.datasets.card import CardTable, DatasetCard, ReleaseSource
 from deepsal.data.formats.csv_folder import read_csv_folder
+from deepsal.data.popout.popout import popout_dataset
 
 PUBLISHED_DATASETS: dict[str, tuple[DatasetCard, Callable[[Path], SaliencyDataset]]] = {
     "osie": (osie.DATASET_CARD, osie.osie),
@@ -56,7 +57,7 @@ def dataset_cards() -> CardTable:
 
 
 def load_dataset(name: str, data_dir: Path) -> SaliencyDataset:
-    """Return a published data set or a folder in the CSV layout.
+    """Return a published data set, the generated `popout`, or a folder in the CSV layout.
 
     Args:
         name: of the data set or of the folder.
@@ -67,9 +68,11 @@ def load_dataset(name: str, data_dir: Path) -> SaliencyDataset:
     """
     if name in PUBLISHED_DATASETS:
         return PUBLISHED_DATASETS[name][1](data_dir)
+    if name == "popout":
+        return popout_dataset()
     if (data_dir / name / "images.csv").is_file():
         return read_csv_folder(data_dir / name, sigma=1.0)
     raise ValueError(
-        f"no data set {name!r}: the choices are {[*PUBLISHED_DATASETS]} "
+        f"no data set {name!r}: the choices are {[*PUBLISHED_DATASETS, 'popout']} "
         f"and the folders of {data_dir} that hold an images.csv"
     )

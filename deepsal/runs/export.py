@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 from deepsal.atomic import replace_file
 from deepsal.data.batch import FixationImages
 from deepsal.data.image_files import read_image
+from deepsal.training.progress import lines_of_progress
 from deepsal.training.task import DensityPredictor
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -64,7 +65,12 @@ class PredictionExport:
             raise FileExistsError(f"{self.path} exists; set export.path to a new name")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write = write_hdf5 if self.path.suffix in HDF5_SUFFIXES else write_png_folder
-        inputs = self._samples(images) if self.images is None else self._read(self.images)
+        if self.images is None:
+            inputs, total = self._samples(images), len(images)
+        else:
+            files = list_image_files(self.images)
+            inputs, total = self._read(files), len(files)
+        inputs = lines_of_progress(inputs, "export", total)
         with replace_file(self.path) as partial:
             write(partial, (ImagePrediction(n, predict(i[None], s, [n])[0]) for i, n, s in inputs))
         return self.path
@@ -75,14 +81,23 @@ class PredictionExport:
             sample = images[index]
             yield sample.image, sample.name, sample.size
 
-    def _read(self, folder: Path) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
-        files = sorted(f for f in folder.glob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
-        if not files:
-            raise ValueError(f"export.images={folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    def _read(self, files: Sequence[Path]) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
         for file in files:
             image = read_image(file)
             small = v2.functional.resize(image, list(self.size), antialias=True) / 255
             yield small, file.name, (image.shape[1], image.shape[2])
+
+
+def list_image_files(folder: Path) -> list[Path]:
+    """Return the images of a folder in order.
+
+    Raises:
+        ValueError: it has none.
+    """
+    files = sorted(f for f in folder.glob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise ValueError(f"export.images={folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    return files
 
 
 def write_hdf5(path: Path, predictions: Iterable[ImagePrediction]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deepsal.runs.folder import JobOutcome
@@ -33,6 +34,6 @@ def print_job_table(jobs: Sequence[JobOutcome], metric: str, console: Console | 
     table.add_column("reason", overflow="fold")
     for job in jobs:
         score = "" if job.score is None else f"{job.score:.4f}"
-        table.add_row(job.name, job.status, score, job.reason.replace("[", r"\["))
+        table.add_row(escape(job.name), job.status, score, escape(job.reason))
     console.print(table)
     return int(any(job.status == "failed" for job in jobs))

@@ -1,19 +1,40 @@
-"""Progress of a training in the terminal: bars, or a line per epoch."""
+"""Progress in the terminal: bars, or a line per epoch and per half minute."""
 
 import sys
 import time
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 from typing_extensions import override
 
+Item = TypeVar("Item")
+
+LINE_SECONDS = 30.0
+"""Time between two lines of progress of a step that has no epochs."""
 PRINTED_METRICS = ("train/loss", "val/loss", "val/nss", "val/cc", "val/kl")
 
 
 def progress_bar() -> ProgressBar:
     """Return progress bars for a terminal, or one line per epoch for a log file or pipe."""
     return LazyRichProgressBar(leave=True) if sys.stdout.isatty() else EpochLines()
+
+
+def lines_of_progress(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
+    """Yield items, and print every half minute how many of them are done.
+
+    Args:
+        items: of a long step.
+        label: of the step, such as "export".
+        total: the number of items.
+    """
+    start = last = time.monotonic()
+    for done, item in enumerate(items):
+        if (now := time.monotonic()) - last >= LINE_SECONDS:
+            last = now
+            print(f"{label} {done}/{total} images  {now - start:.0f} s", flush=True)  # noqa: T201
+        yield item
 
 
 class LazyRichProgressBar(RichProgressBar):
@@ -51,7 +72,10 @@ class LazyRichProgressBar(RichProgressBar):
 
 
 class EpochLines(ProgressBar):
-    """Progress as one line per epoch: losses, validation scores, seconds and images per second."""
+    """Progress as lines: one per epoch, and one per half minute of a test.
+
+    The line of an epoch has losses, validation scores, seconds and images per second.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,6 +87,24 @@ class EpochLines(ProgressBar):
     def disable(self) -> None:
         """Print nothing; Lightning calls this on every rank but the first."""
         self.silent = True
+
+    @override
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_test_start(trainer, pl_module)
+        total = int(sum(trainer.num_test_batches))
+        self.test_batches = lines_of_progress(range(total + 1), "test", total)
+
+    @override
+    def on_test_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not self.silent:
+            next(self.test_batches, None)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

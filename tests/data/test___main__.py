@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def test_export_says_how_to_use_what_it_wrote(
     assert len(read_csv_folder(root / "copy", 1.0).stimuli) == 5
 
 
+def test_generated_arrays_are_checked_and_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = partial(popout_dataset, (3, 1, 1), size=(24, 32))
+    monkeypatch.setattr("deepsal.data.index.popout_dataset", small)
+    assert main(["check", "popout"]) == 0
+    assert main(["export", "popout", "--to", str(tmp_path / "copy")]) == 0
+    assert "data.dataset.sigma=1" in capsys.readouterr().out
+    assert len(read_csv_folder(tmp_path / "copy", 1.0).stimuli) == 5
+
+
 @pytest.mark.parametrize("name", ["arrays", "popout"])
 def test_a_sheet_is_drawn(root: Path, name: str) -> None:
     assert main(["sheet", name, "--data", str(root), "--to", str(root / "a.png")]) == 0
@@ -47,7 +59,11 @@ def test_a_sheet_is_drawn(root: Path, name: str) -> None:
 
 def test_a_missing_data_set_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "osie", "--data", str(root)]) == 1
-    assert capsys.readouterr().err.startswith("no OSIE here: ")
+    message = capsys.readouterr().err
+    assert message.startswith("no OSIE here: ")
+    assert "set --data FOLDER" in message
+    assert "data_dir" not in message
+    assert "data=" not in message
 
 
 def test_an_unknown_release_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

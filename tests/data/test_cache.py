@@ -152,3 +152,14 @@ def test_a_set_larger_than_the_bound_is_kept_in_memory_and_said(tmp_path: Path) 
     with pytest.warns(UserWarning, match=r"6 images need .* GiB, but data\.cache_gib=1e-06"):
         stored = samples(data, tmp_path / "cache", gib=1e-6)
     assert equal(stored, samples(data, None))
+
+
+def test_a_user_without_a_home_gets_a_warning_with_the_option(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.warns(UserWarning, match=r"no folder here .*set data\.cache_dir=FOLDER"):
+        assert DatasetCache("~/.cache/deepsal").folder is None

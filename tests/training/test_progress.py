@@ -1,4 +1,5 @@
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,9 @@ import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 
+from deepsal.training import progress
 from deepsal.training.progress import EpochLines, LazyRichProgressBar, progress_bar
+from tests.conftest import datamodule, task
 from tests.training.support import fit_with
 
 
@@ -39,3 +42,32 @@ def test_one_line_per_epoch_with_scores_and_throughput(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
     assert all("val/nss" in line and line.endswith("images/s") for line in lines)
+
+
+def test_a_long_step_prints_a_line_every_half_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = count(0.0, 12.0)
+    monkeypatch.setattr("deepsal.training.progress.time.monotonic", lambda: next(clock))
+    assert list(progress.lines_of_progress("abcdef", "export", 6)) == list("abcdef")
+    assert capsys.readouterr().out == "export 2/6 images  36 s\nexport 5/6 images  72 s\n"
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_test_prints_lines_off_a_terminal(
+    silent: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    lines = EpochLines()
+    if silent:
+        monkeypatch.setattr(lines, "enable", lines.disable)
+        lines.disable()
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[lines]
+    )
+    trainer.test(task(), datamodule((8, 3, 3)), verbose=False)
+    starts = [line.split(" images")[0] for line in capsys.readouterr().out.splitlines()]
+    assert starts == ([] if silent else ["test 0/3", "test 1/3", "test 2/3"])

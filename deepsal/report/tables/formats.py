@@ -54,7 +54,7 @@ def print_comparison(comparison: RunComparison, console: Console) -> None:
             result.add_row(escape(label), *cells)
         return result
 
-    console.print(comparison.header)
+    console.print(comparison.header, markup=False)
     console.print(table(_mean_rows(comparison, "[bold]{}[/]", compact=True)))
     if len(comparison.runs) > 1:
         console.print(f"{BOLD_NOTE}\n\n{TESTS_NOTE}")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deepsal.report.run_folders import field_files
@@ -41,7 +42,7 @@ def print_summary(folder: Path, console: Console | None = None) -> None:
             console.print(score_table(folder, TARGET_SCORES, "Search for the target, same images"))
     if table := field_table(folder):
         console.print(table)
-    console.print(f"Everything is in {folder}", soft_wrap=True)
+    console.print(f"Everything is in {folder}", soft_wrap=True, markup=False)
     for output, name in OUTPUTS.items():
         if (folder / name).exists():
             console.print(f"  {output:17} {name}")
@@ -54,9 +55,11 @@ def score_table(folder: Path, entries: Mapping[str, ScoreEntry] = SCORES, title:
     title = title or (
         f"Test scores, {summary['dataset']}, {summary['images']} images{left_out} at their own size"
     )
-    table = Table(title=title, box=SIMPLE, title_style="bold", title_justify="left", pad_edge=False)
+    table = Table(
+        title=escape(title), box=SIMPLE, title_style="bold", title_justify="left", pad_edge=False
+    )
     if summary.get("trained_on") not in (None, summary["dataset"]):
-        table.caption, table.caption_justify = f"trained on {summary['trained_on']}", "left"
+        table.caption, table.caption_justify = escape(f"trained on {summary['trained_on']}"), "left"
     table.add_column("")
     table.padding = (0, 0, 0, 1)
     scores = [score for score in entries if score in summary["scores"]["run"]]
