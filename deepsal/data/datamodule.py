@@ -51,6 +51,9 @@ class SaliencyDataModule(pl.LightningDataModule):
             `shuffled_fixations` or `other_task`, see `control_dataset`. Test images keep their
             fixations.
 
+    Raises:
+        ValueError: an option out of range; the message names it.
+
     Attributes:
         batches_to_skip: batches of the first epoch that an interrupted run has used; the next
             training loader leaves them out.
@@ -74,6 +77,7 @@ class SaliencyDataModule(pl.LightningDataModule):
         control: str | None = None,
     ) -> None:
         super().__init__()
+        check_options(size, batch_size, val_batch_size, num_workers)
         self.dataset = dataset
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size or 2 * batch_size
@@ -179,3 +183,20 @@ class SaliencyDataModule(pl.LightningDataModule):
         if self.uses_device_cache and split not in self.device_images:
             self.device_images[split] = DeviceImages(self.images[split], device, workers)
         return self.device_images.get(split, self.images[split])
+
+
+def check_options(
+    size: Any, batch_size: int, val_batch_size: int | None, num_workers: int | None
+) -> None:
+    """Check the options that would otherwise fail in the first epoch, or change it in silence.
+
+    Raises:
+        ValueError: one is out of range, or `size` is no pair; the message names the option.
+    """
+    pair = isinstance(size, list | tuple) and len(size) == 2
+    if not pair or not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(f"data.size={size}: set [HEIGHT,WIDTH], two positive numbers of pixels")
+    counts = {"batch_size": (batch_size, 1), "val_batch_size": (val_batch_size, 1)}
+    for option, (value, least) in {**counts, "num_workers": (num_workers, 0)}.items():
+        if value is not None and value < least:
+            raise ValueError(f"data.{option}={value}: the least is {least}")

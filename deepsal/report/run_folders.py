@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,9 @@ REDUNDANT_OPTIONS = (
     "network.decoder.",
 )
 """Starts of options that repeat others, or name the run's own folder."""
+
+UNREADABLE_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError)
+"""Errors of reading a run folder whose files are damaged, foreign or forbidden."""
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -129,9 +133,21 @@ class RunSummary(NamedTuple):
 
 
 def find_runs(folder: Path) -> list[RunSummary]:
-    """Return the runs below a folder, job 10 after job 9."""
+    """Return the runs below a folder, job 10 after job 9; an unreadable one is a warning."""
     folders = [file.parent for file in folder.rglob("status") if is_run_folder(file.parent)]
-    return [read_run(run, folder) for run in sorted(folders, key=_folder_order)]
+    runs = []
+    for run in sorted(folders, key=_folder_order):
+        try:
+            runs.append(read_run(run, folder))
+        except UNREADABLE_ERRORS as error:
+            warn_unreadable(run, error)
+    return runs
+
+
+def warn_unreadable(folder: Path, error: Exception) -> None:
+    """Warn that a run folder among others is left out."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    warnings.warn(f"{folder} is unreadable and left out ({reason})", stacklevel=3)
 
 
 def read_run(folder: Path, root: Path) -> RunSummary:

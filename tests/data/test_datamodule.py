@@ -1,5 +1,6 @@
 from collections import Counter
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, Stimulus, popout_dataset
+from deepsal.data.datamodule import check_options
 from deepsal.data.saliency_images import SaliencyImages
 from tests.data.support import SIZE, equal_batches, planted_dataset, planted_image
 
@@ -155,3 +157,24 @@ def test_images_whose_fixations_are_kept_elsewhere_have_no_truth_and_no_training
     assert batch.density.sum() == 0
     with pytest.raises(ValueError, match=r"secret has no training images; .*data@tested=NAME"):
         module.train_dataloader()
+
+
+@pytest.mark.parametrize("size", [64, [64], [64, 0], [64, 96, 3], "64", [6.5, 8], None])
+def test_a_size_that_is_no_pair_of_pixels_is_named(size: object) -> None:
+    with pytest.raises(ValueError, match=r"data\.size=.*: set \[HEIGHT,WIDTH\]"):
+        check_options(size, 1, None, None)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("size", (64, 0)),
+        ("batch_size", 0),
+        ("val_batch_size", 0),
+        ("num_workers", -1),
+        ("flip", 2.0),
+    ],
+)
+def test_an_option_out_of_range_is_named_at_the_start(option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"data\.{option}="):
+        SaliencyDataModule(popout_dataset((2, 1, 1), size=(24, 32)), **{option: value})

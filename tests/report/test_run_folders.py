@@ -55,3 +55,13 @@ def test_only_paths_in_its_own_folder_are_no_options_of_a_run(tmp_path: Path) ->
     (run,) = run_folders.find_runs(tmp_path)
     kept = {"finetune.name", "backbone.name", "seed", "lr", "other", "empty"}
     assert set(run.options) == kept
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "metrics.csv", "scores.json", "origin.json"])
+def test_an_unreadable_run_among_others_is_a_warning(file: str, tmp_path: Path) -> None:
+    for name in ("0", "1"):
+        write_run(tmp_path / name)
+    (tmp_path / "0" / file).write_bytes(b"{: [\xff")
+    with pytest.warns(UserWarning, match=r"0 is unreadable and left out"):
+        (run,) = run_folders.find_runs(tmp_path)
+    assert run.name == "1"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from deepsal import atomic
+from deepsal.report import run_folders
 from deepsal.report.page import field_data
 from deepsal.report.page.chart import DataLine, LineChart, line_chart
 from deepsal.report.page.field_data import FloatArray, StageFields
@@ -94,7 +95,7 @@ def baseline_scores(folder: Path, baseline_runs: Sequence[Path] = ()) -> dict[st
 
     Args:
         folder: the run folder; baselines in its parent folder that were scored on the same images
-            by the same definitions are included.
+            by the same definitions are included, and unreadable ones skipped with a warning.
         baseline_runs: run folders of more baselines.
 
     Returns:
@@ -103,21 +104,38 @@ def baseline_scores(folder: Path, baseline_runs: Sequence[Path] = ()) -> dict[st
     Raises:
         ValueError: one of `baseline_runs` was scored on other images or by other definitions.
     """
-    summary, scores = score_files.read_scores(folder), {}
+    summary = score_files.read_scores(folder)
+    scores: dict[str, Any] = {}
     neighbours = [file.parent for file in sorted(folder.absolute().parent.glob("*/scores.json"))]
-    for other in [*neighbours, *baseline_runs]:
-        other_summary, config = score_files.read_scores(other), read_options(other)
-        if key := differing_condition(summary, other_summary):
-            if other in baseline_runs:
-                raise ValueError(
-                    f"{other} was not scored as {folder}: {key} is {other_summary.get(key)}, not "
-                    f"{summary.get(key)}"
-                )
-            continue
-        network = config.get("network", {}).get("name", "saliency")
-        if network not in {"saliency", "centre", "uniform"}:
-            scores[config.get("name", network)] = other_summary["scores"]["run"]
+    for other in neighbours:
+        try:
+            scores |= _scores_as_baseline(summary, other)[1]
+        except run_folders.UNREADABLE_ERRORS as error:
+            run_folders.warn_unreadable(other, error)
+    for other in baseline_runs:
+        key, as_baseline = _scores_as_baseline(summary, other)
+        if key:
+            value = score_files.read_scores(other).get(key)
+            raise ValueError(
+                f"{other} was not scored as {folder}: {key} is {value}, not {summary.get(key)}"
+            )
+        scores |= as_baseline
     return scores
+
+
+def _scores_as_baseline(
+    summary: Mapping[str, Any], other: Path
+) -> tuple[str | None, dict[str, Any]]:
+    """Return the condition in which a run was scored otherwise, and its scores as a baseline.
+
+    The scores are {} for such a run and for a network that learns.
+    """
+    other_summary, config = score_files.read_scores(other), read_options(other)
+    key = differing_condition(summary, other_summary)
+    network = config.get("network", {}).get("name", "saliency")
+    if key or network in {"saliency", "centre", "uniform"}:
+        return key, {}
+    return None, {config.get("name", network): other_summary["scores"]["run"]}
 
 
 def stage_charts(folder: Path, stages: Sequence[StageFields]) -> list[LineChart]:

@@ -91,6 +91,16 @@ def test_baselines_scored_alike_are_rows_below_the_run(tmp_path: Path) -> None:
         run_page.write_run_page(folder, [tmp_path / "runs" / "b"])
 
 
+@pytest.mark.parametrize("damage", ["{", '{"scores": 1, ', "\0"])
+def test_an_unreadable_neighbour_is_a_warning(damage: str, tmp_path: Path) -> None:
+    folder, other = write_run(tmp_path / "own"), write_run(tmp_path / "other")
+    (other / "config.yaml").write_text("network: {name: itti}\nname: itti")
+    text = (folder / "scores.json").read_text().replace('"scores": {', '"other": {')
+    (other / "scores.json").write_text(text.replace("{", damage, 1))
+    with pytest.warns(UserWarning, match="other is unreadable and left out"):
+        assert run_page.baseline_scores(folder) == {}
+
+
 def test_fields_measured_with_noise_have_their_reliability(tmp_path: Path) -> None:
     write_noise_checkpoints(tmp_path)
     text = run_page.write_run_page(tmp_path).read_text()

@@ -100,3 +100,17 @@ def test_the_strongest_patches_alone_have_all_columns(tmp_path: Path) -> None:
     text = printed(tmp_path)
     assert "on strongest patches" in text
     assert "25%" in text
+
+
+def test_brackets_in_names_are_printed_and_one_image_has_no_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "a [bold] run [1]"
+    folder.mkdir()
+    score_files.write_scores(folder, [{"name": "a", "nss": 1.5}], "set [red] of [2]")
+    terminal.print_summary(folder, Console(width=300, highlight=False))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "set [red] of [2]" in text
+    assert "a [bold] run [1]" in text
+    assert "1.50" in text
+    assert "±" not in text
