@@ -1,6 +1,7 @@
 """Process of a run: its environment, its warnings and its rank."""
 
 import ctypes
+import getpass
 import os
 import sys
 import warnings
@@ -85,9 +86,15 @@ def is_first_rank() -> bool:
 def configure_process() -> None:
     """Silence warnings that need no action, keep freed memory, and print on any terminal.
 
+    A user without an entry in /etc/passwd, as in a container, gets a name, which torch looks up.
+
     Page faults of memory that is returned and taken again slow a training on a CPU.
     """
     print_ascii_where_needed()
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())
     for message in SILENCED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     if sys.platform == "linux":

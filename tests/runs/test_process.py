@@ -1,3 +1,4 @@
+import getpass
 import os
 import warnings
 
@@ -46,3 +47,15 @@ def test_known_chatter_is_silent_and_a_new_warning_is_not() -> None:
         warnings.warn("The number of training batches (2) is smaller", stacklevel=1)
         warnings.warn("something new", stacklevel=1)
     assert [str(warning.message) for warning in heard] == ["something new"]
+
+
+def test_a_user_without_an_entry_gets_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(user: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {user}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", missing)
+    monkeypatch.setenv("USER", "")  # restored at the end
+    process.configure_process()
+    assert getpass.getuser() == str(os.getuid())
