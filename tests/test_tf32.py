@@ -96,11 +96,20 @@ def test_the_verdict_is_that_of_float32(tmp_path: Path, tf32: Tf32) -> None:
     with torch.no_grad():
         for parameter in after.parameters():
             parameter.mul_(1.1)
-    judge = ClaimEvaluation(tmp_path, ["conv1", "conv3"], units=3, images=4, window=15, seeds=[0])
-    rounded = judge(before, [after], images)
+    judge = ClaimEvaluation(
+        tmp_path,
+        ["conv1", "conv3"],
+        units=3,
+        images=4,
+        pairs=8,
+        window=31,
+        plantings=10,
+        built_in=["bn_only"],
+    )
+    rounded = judge(before, after, images)
     torch.backends.cudnn.allow_tf32 = False
     try:
-        whole = judge(before, [after], images)
+        whole = judge(before, after, images)
     finally:
         torch.backends.cudnn.allow_tf32 = True
     assert [(r.claim, r.stage, r.measure, r.outcome) for r in rounded] == [

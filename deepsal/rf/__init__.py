@@ -1,7 +1,7 @@
 """Receptive fields of any `nn.Module`: mapping, measures, tuning, and claims about them."""
 
 from deepsal.rf.backprojection.clamp import clamp_backprojection as clamp_backprojection
-from deepsal.rf.claims.controls import control_networks as control_networks
+from deepsal.rf.claims.controls import built_in_control as built_in_control
 from deepsal.rf.claims.measurements import NetworkMeasurements as NetworkMeasurements
 from deepsal.rf.claims.measurements import measure_network as measure_network
 from deepsal.rf.claims.verdict import decide_claims as decide_claims

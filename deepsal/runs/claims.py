@@ -2,29 +2,35 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
 
 from deepsal.atomic import write_json
 from deepsal.data.batch import FixationImages
+from deepsal.models.backbone import Backbone
 from deepsal.rf import store
-from deepsal.rf.claims import controls
+from deepsal.rf.claims.calibration import PLANTED_SURROUNDS, RIVAL_SHAPES
+from deepsal.rf.claims.controls import built_in_control
 from deepsal.rf.claims.measurements import NetworkMeasurements, measure_network
 from deepsal.rf.claims.rules import CLAIM_STATEMENTS, ClaimRow
-from deepsal.rf.claims.verdict import WITHDRAWAL_NOTE, decide_claims
+from deepsal.rf.claims.verdict import DEEP_STAGES, decide_claims, describe_networks
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.hooks import unit_numbers
+from deepsal.runs.control_runs import TUNED, FinishedTraining, group_by_control, load_trainings
 from deepsal.statistics import Interval
 from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)
-CHANGE_CLAIMS = ("P1", "P2")
+SEEDLESS_CONTROLS = ("bn_only",)
+"""Built-in controls that are the same network for every seed."""
 
 
 class ClaimEvaluation:
@@ -35,100 +41,240 @@ class ClaimEvaluation:
     Args:
         folder: the run folder.
         stages: submodules of the backbone.
-        units: the first so many channels of each stage, or their numbers.
-        images: number of validation images for the fields, 2 or more.
-        window: side of a field in pixels.
-        seeds: of the random controls; with two, the similarity of two random networks is known.
-        other_task: a backbone of the same architecture with weights for another task, as one more
-            control.
+        units: the first so many channels of each stage, or their numbers; None for all.
+        images: number of validation images behind the noise.
+        pairs: largest number of pairs of noise images per stage and background.
+        target: median reliability at which a stage stops.
+        window: largest side of a field in pixels; None: as `reverse_correlation` chooses.
+        plantings: planted fields per shape that calibrate the rule of P3.
+        built_in: controls that are made here, of `BUILT_IN_CONTROLS`.
+        controls: folders of finished trainings: controls (`control=shuffled_fixations`,
+            `control=other_task`), and other seeds of the network that is judged.
+        run: conditions of the training that is judged; see `training_conditions`.
     """
 
     def __init__(
         self,
         folder: str | Path,
         stages: Sequence[str] = STAGES,
-        units: int | Sequence[int] = 32,
-        images: int = 8,
-        window: int = 129,
-        seeds: Sequence[int] = (0, 1),
-        other_task: nn.Module | None = None,
+        units: int | Sequence[int] | None = None,
+        images: int = 64,
+        pairs: int = 1024,
+        target: float = 0.9,
+        window: int | None = None,
+        plantings: int = 200,
+        built_in: Sequence[str] = ("untrained", "bn_only", "displaced", "weights_only"),
+        controls: Sequence[str | Path] = (),
+        run: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.stages = list(stages)
         self.units = units
         self.images = images
+        self.pairs = pairs
+        self.target = target
         self.window = window
-        self.seeds = list(seeds)
-        self.other_task = other_task.eval() if other_task else None
+        self.plantings = plantings
+        self.built_in = list(built_in)
+        self.controls = [str(control) for control in controls]
+        self.run = dict(run or {})
+        self.networks: list[dict[str, Any]] = []
 
-    def __call__(self, before: Any, after: Sequence[Any], images: FixationImages) -> list[ClaimRow]:
+    def __call__(
+        self,
+        before: Backbone,
+        after: Backbone,
+        images: FixationImages,
+        tuned_images: FixationImages | None = None,
+    ) -> list[ClaimRow]:
         """Decide the claims, and write and return the verdict's rows.
 
         Args:
             before: the backbone before training.
-            after: the backbone after training, one per seed. If its weights are those of `before`,
-                the claims about change (P1, P2) are left out.
-            images: the validation images.
+            after: the backbone after training.
+            images: the validation images, behind the noise.
+            tuned_images: the training images, for batch-norm statistics; None for `images`.
         """
-        channels = {stage: before.channels[stage] for stage in self.stages}
-        units = unit_numbers(self.units, channels, "claims.units")
-        geometry = {stage: measure_geometry(before, stage) for stage in self.stages}
-        stack = torch.stack([images[i].image for i in range(min(self.images, len(images)))])
-
-        def measure(name: str, network: nn.Module) -> NetworkMeasurements:
-            LOG.info("measuring %s", name)
-            chain = _clampable_stages(network)
-            return measure_network(network, units, stack, geometry, self.window, chain)
-
-        fingerprints = [store.weights_fingerprint(network) for network in [before, *after]]
-        unchanged = set(fingerprints) == {fingerprints[0]}
-        then = measure("the network before training", before)
-        now = [then if unchanged else measure("the network after training", a) for a in after]
-        networks = controls.control_networks(before, self.other_task, self.seeds)
-        others = {name: measure(name, network) for name, network in networks.items()}
-        rows = decide_claims(then, now, others)
-        rows = [row for row in rows if not (unchanged and row.claim in CHANGE_CLAIMS)]
-        self._write(rows, {"before": fingerprints[0], "after": fingerprints[1:]})
+        own = FinishedTraining(self.folder, TUNED, int(self.run.get("seed", 0)), after)
+        others = load_trainings(self.controls, before, self.run)
+        trainings = group_by_control(others, own)
+        device = next(before.parameters()).device
+        groups: dict[str, list[nn.Module]] = {
+            name: [training.backbone.to(device).eval() for training in group]
+            for name, group in trainings.items()
+        }
+        seeds = [training.seed for training in trainings[TUNED]]
+        groups |= self._built_in(before, groups[TUNED], seeds, tuned_images or images)
+        measured = self._measure(before, groups, seeds, first_images(images, self.images))
+        first, tuned = measured.pop("before")[0], measured.pop(TUNED)
+        rows = decide_claims(first, tuned, measured)
+        named = {
+            name if len(group) == 1 else f"{name}, seed {seed}": network
+            for name, group in {"before": [first], TUNED: tuned, **measured}.items()
+            for seed, network in zip(seeds, group, strict=False)
+        }
+        self.networks = describe_networks(named)
+        self._write(
+            rows,
+            {
+                "before": before,
+                **{f"after, seed {s}": n for s, n in zip(seeds, groups[TUNED], strict=True)},
+            },
+        )
         return rows
 
-    def _write(self, rows: Sequence[ClaimRow], weights: Mapping[str, Any]) -> None:
-        options = {key: value for key, value in vars(self).items() if key != "folder"}
-        options["other_task"] = self.other_task and store.weights_fingerprint(self.other_task)
-        plain_rows = [{**row._asdict(), "effect": row.effect._asdict()} for row in rows]
+    def _built_in(
+        self,
+        before: Backbone,
+        tuned: Sequence[nn.Module],
+        seeds: Sequence[int],
+        images: FixationImages,
+    ) -> dict[str, list[nn.Module]]:
+        groups = {}
+        with torch.random.fork_rng([]):  # training images may be mirrored at random
+            torch.manual_seed(0)
+            seen = first_images(images, self.images)
+        for kind in self.built_in:
+            chosen = [*zip(tuned, seeds, strict=True)][: 1 if kind in SEEDLESS_CONTROLS else None]
+            made = [built_in_control(kind, before, after, seen, seed) for after, seed in chosen]
+            if len(networks := [network for network in made if network is not None]) == len(made):
+                groups[kind] = networks
+        return groups
+
+    def _measure(
+        self,
+        before: Backbone,
+        groups: Mapping[str, Sequence[nn.Module]],
+        seeds: Sequence[int],
+        images: Tensor,
+    ) -> dict[str, list[NetworkMeasurements]]:
+        """Measure all networks with the noise, cells and pairs of the first one."""
+        channels = {stage: before.channels[stage] for stage in self.stages}
+        limit = max(channels.values()) if self.units is None else self.units
+        units = unit_numbers(limit, channels, "claims.units")
+        geometry = {stage: measure_geometry(before, stage) for stage in self.stages}
+        total, started = 1 + sum(map(len, groups.values())), monotonic()
+        done: list[NetworkMeasurements] = []
+
+        def measure(name: str, network: nn.Module) -> NetworkMeasurements:
+            LOG.info(
+                "network %d of %d, after %.0f s: %s",
+                len(done) + 1,
+                total,
+                monotonic() - started,
+                name,
+            )
+            done.append(
+                measure_network(
+                    network,
+                    units,
+                    images,
+                    geometry,
+                    self.window,
+                    _clampable_stages(network),
+                    pairs=self.pairs,
+                    target=self.target,
+                    shaped=self.stages[-DEEP_STAGES:],
+                    plantings=self.plantings,
+                    repeat=done[0] if done else None,
+                )
+            )
+            return done[-1]
+
+        measured = {"before": [measure("before training", before)]}
+        for name, group in groups.items():
+            measured[name] = [
+                measure(f"{name}, seed {seed}", network)
+                for seed, network in zip(seeds, group, strict=False)
+            ]
+        return measured
+
+    def _write(self, rows: Sequence[ClaimRow], networks: Mapping[str, nn.Module]) -> None:
+        hidden = ("folder", "networks")
+        verdict = {
+            "weights": {name: store.weights_fingerprint(n) for name, n in networks.items()},
+            **{key: value for key, value in vars(self).items() if key not in hidden},
+            "rows": [{**row._asdict(), "effect": row.effect._asdict()} for row in rows],
+            "networks": self.networks,
+        }
         self.folder.mkdir(parents=True, exist_ok=True)
-        verdict = {"note": WITHDRAWAL_NOTE, "weights": weights, **options, "rows": plain_rows}
         write_json(self.folder / "verdict.json", verdict)
 
 
+def first_images(images: FixationImages, count: int) -> Tensor:
+    """Return the first images of a split, (N, 3, H, W)."""
+    return torch.stack([images[i].image for i in range(min(count, len(images)))])
+
+
 def logged_effects(rows: Sequence[ClaimRow]) -> dict[str, float]:
-    """Return the effects for a logger, such as `claims/conv5/csi`."""
-    return {f"claims/{row.stage}/{row.measure}": row.effect.estimate for row in rows}
+    """Return the effects for a logger, such as `claims/conv5/natural/similarity`."""
+    return {
+        "/".join(part for part in ("claims", r.stage, r.background, r.measure) if part): (
+            r.effect.estimate
+        )
+        for r in rows
+        if not r.measure.startswith("more ")
+    }
 
 
 def verdict_table(rows: Sequence[ClaimRow]) -> Table:
-    """Return the rows that are decided or compared with a reference, for 80 columns."""
-    table = Table(title="The claims", box=SIMPLE, title_style="bold", title_justify="left")
-    table.padding = 0
-    table.pad_edge = False
-    for column in ("", "stage", "measure", "effect [95 %]", "n", "against", ""):
-        right = column in ("effect [95 %]", "n")
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
-    for row in (row for row in rows if row.reference or row.outcome):
-        reference = f"{row.reference_estimate:.2f} {row.reference}" if row.reference else ""
+    """Return the rows that are decided, for 80 columns."""
+    table = _table("The claims", ("", "stage", "noise on", "measure", "effect [95 %]", "n", ""))
+    for row in (row for row in rows if row.outcome):
         effect, count = _format_interval(row.effect), str(row.effect.count)
-        table.add_row(row.claim, row.stage, row.measure, effect, count, reference, row.outcome)
+        table.add_row(row.claim, row.stage, row.background, row.measure, effect, count, row.outcome)
     return table
 
 
-def print_verdict(rows: Sequence[ClaimRow], console: Console | None = None) -> None:
-    """Print the verdict, the statement of each claim, and the note on its reliability."""
+def power_table(networks: Sequence[Mapping[str, Any]]) -> Table:
+    """Return what the rule of P3 finds among planted fields in the noise of each tuned network."""
+    planted = [f"k {k:g}" for k in PLANTED_SURROUNDS]
+    table = _table(
+        "Planted fields that the rule of P3 calls centre-surround, in the tuned network's noise",
+        ("stage", "noise on", *planted, *RIVAL_SHAPES, "reliability"),
+    )
+    for of in networks:
+        if of["rule"] and of["network"].startswith(TUNED):
+            rates = chain(of["rule"]["power"].values(), of["rule"]["false_alarms"].values())
+            numbers = [f"{value:.2f}" for value in (*rates, of["reliability"])]
+            table.add_row(of["stage"], of["background"], *numbers)
+    return table
+
+
+def print_verdict(
+    rows: Sequence[ClaimRow],
+    networks: Sequence[Mapping[str, Any]],
+    console: Console | None = None,
+) -> None:
+    """Print the verdict, the statement of each claim, the notes, and the power of P3.
+
+    Args:
+        rows: of the verdict.
+        networks: from `describe_networks`.
+        console: to print on.
+    """
     console = console or Console(highlight=False)
     console.print(verdict_table(rows))
     for claim in dict.fromkeys(row.claim for row in rows):
         console.print(f"{claim}: {CLAIM_STATEMENTS[claim]}")
-    console.print(f"Note: {WITHDRAWAL_NOTE}")
-    if others := sorted({row.measure for row in rows if not (row.reference or row.outcome)}):
-        console.print(f"verdict.json also has {', '.join(others)}")
+    for row in rows:
+        if row.note and (row.outcome or row.claim == "P4"):
+            of = " ".join(part for part in (row.claim, row.stage, row.background) if part)
+            console.print(f"{of}: {row.note}.")
+    table = power_table(networks)
+    if table.row_count:
+        console.print(table)
+    console.print("verdict.json also has every control, reliability, spread, CKA and displacement.")
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, box=SIMPLE, title_style="bold", title_justify="left")
+    table.padding = 0
+    table.pad_edge = False
+    for column in columns:
+        words = column in ("", "stage", "noise on", "measure")
+        table.add_column(column, justify="left" if words else "right", no_wrap=True)
+    return table
 
 
 def _format_interval(effect: Interval) -> str:

@@ -141,9 +141,9 @@ def run_steps(
         if before and trainer.is_global_zero:
             after = backbone_from_checkpoint(before, ckpt) if ckpt else before
             networks = [n.to(trainer.strategy.root_device) for n in (before, after)]
-            rows = objects["claims"](networks[0], networks[1:], data.images["val"])
+            rows = objects["claims"](*networks, data.images["val"], data.images["train"])
             log_numbers(trainer, claims.logged_effects(rows))
-            claims.print_verdict(rows)
+            claims.print_verdict(rows, objects["claims"].networks)
         if "export" in steps and trainer.is_global_zero:
             task.to(trainer.strategy.root_device)  # the device that the test ran on
             path = objects["export"](task.predictor(data.dataset), data.images["test"])

@@ -2,12 +2,12 @@
 
 python experiments/surround/decide_claims.py runs/studies/surround --data FOLDER [--to FILE]
 
-Run the study first: the best checkpoint of every job is one seed.
+Run the study first: the best checkpoint of every job is one seed of the tuned network, or of a
+control. Beside the table, verdict.json with the power of the rule goes to a folder of its name.
 """
 
 import argparse
 import logging
-import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +18,7 @@ from deepsal.models import backbone_from_checkpoint, build_backbone
 from deepsal.rf.claims.rules import ClaimRow
 from deepsal.runs import claims
 from deepsal.runs.claims import ClaimEvaluation
+from deepsal.runs.control_runs import TUNED, training_conditions
 
 
 def main() -> None:
@@ -34,15 +35,22 @@ def main() -> None:
         raise FileNotFoundError(
             f"{arguments.study} holds no job with checkpoints/best.ckpt; run the study first"
         )
-    config = yaml.safe_load((jobs[0] / "config.yaml").read_text(encoding="utf-8"))["backbone"]
-    options = {key: config.get(key) for key in ("name", "weights", "model")}
+    configs = {
+        job: yaml.safe_load((job / "config.yaml").read_text(encoding="utf-8")) for job in jobs
+    }
+    conditions = {job: training_conditions(config) for job, config in configs.items()}
+    own = next(job for job in jobs if conditions[job]["control"] == TUNED)
+    options = {key: configs[own]["backbone"].get(key) for key in ("name", "weights", "model")}
     before = build_backbone(**options).eval()
-    after = [backbone_from_checkpoint(before, job / "checkpoints" / "best.ckpt") for job in jobs]
-    with tempfile.TemporaryDirectory() as folder:
-        rows = ClaimEvaluation(folder)(
-            before, after, SaliencyDataModule(osie(arguments.data)).images["val"]
-        )
-    claims.print_verdict(rows)
+    images = SaliencyDataModule(osie(arguments.data)).images
+    evaluation = ClaimEvaluation(
+        arguments.to.parent / arguments.to.stem,
+        controls=[job for job in jobs if job != own],
+        run=conditions[own],
+    )
+    after = backbone_from_checkpoint(before, own / "checkpoints" / "best.ckpt")
+    rows = evaluation(before, after, images["val"], images["train"])
+    claims.print_verdict(rows, evaluation.networks)
     verdict_table(rows).to_csv(arguments.to, index=False, float_format="%.4g")
 
 

@@ -27,6 +27,22 @@ CLAIM_ROW = {
     "reference_estimate": 0.03,
     "p": None,
     "outcome": "supported",
+    "background": "natural",
+    "note": "seen with power",
+}
+POWER_ROW = {
+    "network": "shuffled_fixations",
+    "stage": "conv5",
+    "background": "grey",
+    "reliability": 0.95,
+    "pairs": 512,
+    "spread": 0.5,
+    "found": {"mean": 0.25, "low": 0.1, "high": 0.4, "count": 16},
+    "rule": {
+        "threshold": 0.03,
+        "power": {"0.3": 0.4, "0.55": 0.91, "0.9": 1.0},
+        "false_alarms": {"gaussian": 0.04, "gabor": 0.0, "noise": 0.02},
+    },
 }
 
 
@@ -172,7 +188,11 @@ def write_run(folder: Path, name: str = "a run", epochs: int = 3) -> Path:
     value = {"nss": 2.0, "cc": 0.5, "kl": 0.4, "sim": 0.6, "auc": 0.8}
     rows = [{"name": str(i), **value, **{f"centre_{k}": 0.1 for k in value}} for i in range(3)]
     score_files.write_scores(folder, rows, f"data of {name}")
-    verdict = {"rows": [CLAIM_ROW, {**CLAIM_ROW, "outcome": ""}]}
+    shallow = {**POWER_ROW, "stage": "conv1", "found": None, "rule": None}
+    verdict = {
+        "rows": [CLAIM_ROW, {**CLAIM_ROW, "outcome": ""}],
+        "networks": [shallow, POWER_ROW],
+    }
     (folder / "verdict.json").write_text(json.dumps(verdict))
     config = {"name": name, "backbone": {"name": "toy"}, "finetune": {"name": "all"}}
     (folder / "config.yaml").write_text(json.dumps(config))

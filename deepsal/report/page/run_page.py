@@ -19,7 +19,6 @@ from deepsal.report.run_folders import read_json, read_options
 from deepsal.report.tables.runs import differing_condition
 from deepsal.rf import store
 from deepsal.rf.claims.rules import CLAIM_STATEMENTS
-from deepsal.rf.claims.verdict import WITHDRAWAL_NOTE
 from deepsal.rf.plot.grid import SIGNED_COLOURS
 from deepsal.runs import score_files
 from deepsal.statistics import finite_median
@@ -68,9 +67,8 @@ def write_run_page(folder: Path, baseline_runs: Sequence[Path] = ()) -> Path:
         "score_tables": _score_tables(summary["scores"]["run"]) if summary else {},
         "curves": training_charts(folder),
         "gallery": read_gallery(folder),
-        "verdict": read_json(folder / "verdict.json").get("rows", []),
+        "verdict": {"rows": [], "networks": [], **read_json(folder / "verdict.json")},
         "claims": CLAIM_STATEMENTS,
-        "withdrawn": WITHDRAWAL_NOTE,
         "stages": stages,
         "missing_fields": store.missing_checkpoints(folder / "fields"),
         "stage_curves": stage_charts(folder, stages),

@@ -1,13 +1,28 @@
-"""Controls of a network: copies that learnt nothing, or learnt something else."""
+"""Controls of a tuned network: copies that learnt nothing, or got a part of what tuning changed.
+
+Every control is alive: its batch norm is fed with the images before its fields are measured.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection
 from copy import deepcopy
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from deepsal.rf.hooks import device_generator
+
+BUILT_IN_CONTROLS = {
+    "untrained": "random weights",
+    "bn_only": "the weights before training, batch-norm statistics of the images",
+    "displaced": "each tensor moved in a random direction as far as tuning moved it",
+    "weights_only": "the tuned weights, batch-norm statistics before training",
+    "weights_reestimated": "the tuned weights, batch-norm statistics of the images",
+}
+"""Controls that are made from the networks before and after training."""
+IMAGES_PER_PASS = 16
 
 
 def untrained_copy(network: nn.Module, seed: int) -> nn.Module:
@@ -56,104 +71,131 @@ def untrained_copy(network: nn.Module, seed: int) -> nn.Module:
     return fresh
 
 
-def shuffled_copy(network: nn.Module, seed: int) -> nn.Module:
-    """Return a copy with shuffled kernels: the control for the spatial structure of kernels.
+def reestimate_statistics(
+    network: nn.Module, images: Float[Tensor, "N 3 H W"], names: Collection[str] | None = None
+) -> None:
+    """Replace running statistics of batch norm by those of images, in place.
 
-    The weights of each k×k kernel (one output, one input) change places, each kernel in its own
-    order: mean, variance and histogram of every kernel stay. A 1×1 kernel has one weight; there the
-    weights of each output change places over its inputs (a depthwise 1×1 kernel stays as it is).
-    Everything else, batch norm and biases included, stays.
+    Statistics are averaged over passes of 16 images, in which these layers use their own batch.
+    Everything else of the network, its mode included, stays.
 
     Args:
-        network: any network; it stays as it is.
-        seed: seed of the orders.
+        network: its other layers are read in eval mode.
+        images: in the network's own scale.
+        names: of batch-norm layers; None for all.
+    """
+    layers = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, _BatchNorm) and (names is None or name in names)
+    }
+    if not layers:
+        return
+    modes = [(module, module.training) for module in network.modules()]
+    momenta = [(layer, layer.momentum) for layer in layers.values()]
+    network.eval()
+    try:
+        for layer in layers.values():
+            layer.reset_running_stats()
+            layer.momentum = None  # the plain average over passes
+            layer.training = True
+        with torch.no_grad():
+            for part in images.split(IMAGES_PER_PASS):
+                network(part.to(next(network.parameters())))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for layer, momentum in momenta:
+            layer.momentum = momentum
 
-    Raises:
-        ValueError: there is no `nn.Conv2d`, or the weight of one is computed (weight norm).
 
-    >>> network = nn.Conv2d(3, 2, 3)
-    >>> new = shuffled_copy(network, seed=0).weight
-    >>> torch.equal(new, network.weight)
-    False
-    >>> torch.equal(new.flatten(2).sort().values, network.weight.flatten(2).sort().values)
+def changed_statistics(before: nn.Module, after: nn.Module) -> list[str]:
+    """Return names of batch-norm layers whose running statistics differ between two networks."""
+    ends = dict(after.named_buffers())
+    changed = [
+        name.rpartition(".")[0]
+        for name, buffer in before.named_buffers()
+        if name.endswith(("running_mean", "running_var")) and not torch.equal(buffer, ends[name])
+    ]
+    return [*dict.fromkeys(changed)]
+
+
+def displaced_copy(before: nn.Module, after: nn.Module, seed: int) -> nn.Module:
+    """Return the network before training, displaced at random as far as training displaced it.
+
+    Each parameter tensor moves in a random direction by the norm of its own change. Running
+    statistics stay those before training.
+
+    >>> before, after = nn.Linear(3, 3), nn.Linear(3, 3)
+    >>> moved = displaced_copy(before, after, seed=0)
+    >>> far = [float((m.weight - before.weight).norm()) for m in (moved, after)]
+    >>> abs(far[0] - far[1]) < 1e-5
     True
     """
-    copy = deepcopy(network)
+    copy = deepcopy(before)
     random = torch.Generator().manual_seed(seed)
+    ends = dict(after.named_parameters())
     with torch.no_grad():
-        for convolution in _convolutions(copy):
-            weight = convolution.weight
-            flat = weight.flatten(2)
-            flat = flat.transpose(1, 2) if flat.shape[2] == 1 else flat
-            order = torch.rand(flat.shape, generator=random).argsort(-1).to(weight.device)
-            mixed = flat.gather(-1, order)
-            weight.copy_(mixed.reshape(weight.shape))
+        for name, parameter in copy.named_parameters():
+            length = (ends[name] - parameter).norm()
+            direction = torch.randn(parameter.shape, generator=random).to(parameter)
+            if length > 0:
+                parameter.add_(direction * (length / direction.norm()))
     return copy
 
 
-def flat_kernel_copy(network: nn.Module) -> nn.Module:
-    """Return a copy with flat kernels: the control for kernel sizes, strides and poolings alone.
-
-    All weights of a convolution are 1/fan-in, so that a constant image keeps its value. Biases are
-    0. Batch norm is neutral as in `untrained_copy`, so it divides by √(1 + ε). Other layers stay.
-
-    Raises:
-        ValueError: no `reset_parameters` reaches running statistics; and the errors of
-            `shuffled_copy`.
-
-    >>> flat = flat_kernel_copy(nn.Conv2d(3, 2, 3))
-    >>> [round(w, 4) for w in flat.weight.unique().tolist()], flat.bias.tolist()
-    ([0.037], [0.0, 0.0])
-    """
-    flat = deepcopy(network)
-    frozen = _frozen_statistics(flat)
-    if frozen:
-        raise ValueError(f"{frozen} cannot be made neutral: no `reset_parameters` reaches them")
+def weights_only_copy(before: nn.Module, after: nn.Module) -> nn.Module:
+    """Return the tuned weights with the running statistics before training."""
+    copy = deepcopy(after)
+    state = dict(before.named_buffers())
     with torch.no_grad():
-        for convolution in _convolutions(flat):
-            convolution.weight.fill_(1 / convolution.weight[0].numel())
-            if convolution.bias is not None:
-                convolution.bias.zero_()
-    for module in flat.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.reset_parameters()
-    return flat
+        for name, buffer in copy.named_buffers():
+            buffer.copy_(state[name])
+    return copy
 
 
-def control_networks(
-    network: nn.Module, other_task: nn.Module | None = None, seeds: Sequence[int] = (0,)
-) -> dict[str, nn.Module]:
-    """Return all controls of a network by name.
+def built_in_control(
+    kind: str, before: nn.Module, after: nn.Module, images: Float[Tensor, "N 3 H W"], seed: int
+) -> nn.Module | None:
+    """Return a control of `BUILT_IN_CONTROLS`, in eval mode; the two networks stay as they are.
 
     Args:
-        network: the network to explain; it stays as it is.
-        other_task: the same architecture with weights for another task, returned as it is.
-        seeds: seeds of the random controls.
+        kind: its name.
+        before: the network before training.
+        after: the network after it.
+        images: for batch norm. Where training left a layer's statistics, the control leaves them
+            too; an untrained network gets new ones everywhere.
+        seed: of random weights and directions.
 
     Returns:
-        "untrained/{seed}" and "shuffled/{seed}" for each seed, "flat_kernels", and "other_task"
-        unless it is None.
+        None for one that would equal the network before or after, because training changed no
+        weights, or no statistics.
 
     Raises:
-        ValueError: `other_task` has other parameters; and the errors of the controls.
-
-    >>> [*control_networks(nn.Conv2d(3, 2, 3), seeds=(0, 1))]
-    ['untrained/0', 'untrained/1', 'shuffled/0', 'shuffled/1', 'flat_kernels']
+        ValueError: no such control, or the errors of `untrained_copy`.
     """
-    controls = {f"untrained/{seed}": untrained_copy(network, seed) for seed in seeds}
-    controls |= {f"shuffled/{seed}": shuffled_copy(network, seed) for seed in seeds}
-    controls["flat_kernels"] = flat_kernel_copy(network)
-    if other_task is not None:
-        shapes, others = (
-            {n: p.shape for n, p in m.named_parameters()} for m in (network, other_task)
+    if kind not in BUILT_IN_CONTROLS:
+        raise ValueError(
+            f"claims.built_in: no control {kind!r}; the choices are {[*BUILT_IN_CONTROLS]}"
         )
-        if differ := sorted(n for n in shapes | others if shapes.get(n) != others.get(n)):
-            raise ValueError(
-                f"other_task is not the same architecture as network: {len(differ)} parameters "
-                f"differ in name or shape, such as {differ[:3]}"
-            )
-        controls["other_task"] = other_task
-    return controls
+    changed = changed_statistics(before, after)
+    if kind == "untrained":
+        control = untrained_copy(before, seed).eval()
+        reestimate_statistics(control, images)
+        return control
+    if kind == "displaced":
+        ends = dict(after.named_parameters())
+        if all(torch.equal(p, ends[name]) for name, p in before.named_parameters()):
+            return None
+        control = displaced_copy(before, after, seed).eval()
+    elif not changed:
+        return None
+    elif kind == "weights_only":
+        return weights_only_copy(before, after).eval()
+    else:
+        control = deepcopy(before if kind == "bn_only" else after).eval()
+    reestimate_statistics(control, images, changed)
+    return control
 
 
 def _frozen_statistics(network: nn.Module) -> list[str]:
@@ -164,15 +206,3 @@ def _frozen_statistics(network: nn.Module) -> list[str]:
         if isinstance(getattr(module, "running_mean", None), Tensor)
         and not hasattr(module, "reset_parameters")
     ]
-
-
-def _convolutions(network: nn.Module) -> list[nn.Conv2d]:
-    named = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
-    if not named:
-        raise ValueError(
-            f"{type(network).__name__} has no nn.Conv2d, whose kernels this control needs"
-        )
-    computed = [n for n, m in named.items() if not isinstance(m.weight, nn.Parameter)]
-    if computed:
-        raise ValueError(f"the weights of {computed} are computed: remove their parametrisation")
-    return [*named.values()]

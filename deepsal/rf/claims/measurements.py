@@ -1,10 +1,11 @@
-"""All measures of the units of one network, layer by layer.
+"""All measures of the units of one network, stage by stage.
 
-Shapes: U units of a layer, C channels of it, h × w pixels.
+Shapes: U units of a stage, C channels of it, h × w samples of a field or pixels of a pattern.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,16 +19,37 @@ from deepsal.rf.backprojection.reinjection import (
     reference_responses,
     scale_to_contrast,
 )
+from deepsal.rf.claims.calibration import (
+    CalibratedRule,
+    calibrate_rule,
+    centre_surround_evidence,
+    strongest_axis,
+)
 from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.hooks import temporary_eval_mode
-from deepsal.rf.mapping.gradient_fields import map_receptive_fields
+from deepsal.rf.mapping.cell_search import StopReason
+from deepsal.rf.mapping.reverse_correlation import (
+    MID_GREY,
+    MeasuredSampling,
+    NoiseFields,
+    reverse_correlation,
+)
+from deepsal.rf.measures.centre import locate_centre
+from deepsal.rf.measures.fit import fit_field_models
 from deepsal.rf.measures.profile import FloatArray, field_extent
+from deepsal.rf.measures.reliability import split_half_reliability
+from deepsal.rf.measures.shape import centre_surround_index
 from deepsal.rf.measures.similarity import sample_activations
-from deepsal.rf.measures.summary import field_measures
-from deepsal.rf.patches import centred_patches
 from deepsal.rf.tuning.battery import record_responses
 from deepsal.rf.tuning.indices import tuning_indices
+from deepsal.statistics import finite_median
 
+LOG = logging.getLogger(__name__)
+BACKGROUNDS = ("natural", "grey")
+"""Of the noise: images, or grey."""
+MIN_K, MAX_K = -1.0, 1.5
+"""Volume ratios beyond which a fit has failed (`MAX_VOLUME_RATIO`, and a skirt as large as the
+centre)."""
 CLAMP_VALUES = (0.5, 3.0)
 """Smallest and largest clamp value of figure 4.6 of He & Pugeault 2018."""
 
@@ -50,21 +72,54 @@ class PatternMeasurements:
 
 
 @dataclass(frozen=True)
-class NetworkMeasurements:
-    """Measures of units of some layers of one network, one row per unit."""
+class StageMeasurements:
+    """Noise fields of units of one stage on one background, and what they say."""
 
-    field: dict[str, NDArray[np.float32]]
-    """`{layer: (U, 3, h, w)}`, mean signed gradient over all images."""
-    half_fields: dict[str, NDArray[np.float32]]
-    """`{layer: (2, U, 3, h, w)}`, the same over each half of the images."""
-    measures: dict[str, dict[str, FloatArray]]
-    """`{layer: {measure: (U,)}}`, of `field_measures` and `tuning_indices`."""
+    blocks: NDArray[np.float32]
+    """(8, U, 3, h, w): fields from eight independent samples of noise and images."""
+    reliability: FloatArray
+    """(U,), of the mean over blocks; NaN for a silent unit."""
+    measures: dict[str, FloatArray]
+    """`{measure: (U,)}`: csi, k, polarity (±1), row and column (centre of the measured field from
+    the theoretical centre, pixels), axis (0 luminance, 1 red–green, 2 yellow–blue: fields are read
+    on their strongest axis) and centre_surround (1 or 0 by `rule`). NaN where the field on this
+    axis has a reliability below .3."""
+    rule: CalibratedRule | None
+    """Of this stage and network; None where it was not asked for, or no unit is reliable."""
+    cell: int
+    """Side of a noise cell in pixels."""
+    step: int
+    """Pixels between samples."""
+    pairs: int
+    """Pairs of noise images."""
+    stopped: StopReason
+    """Why no more were shown."""
+    whole: bool
+    """Whether fields are whole."""
+
+    @property
+    def median_reliability(self) -> float:
+        """Median over the units that respond; NaN if none does."""
+        return finite_median(self.reliability)
+
+
+@dataclass(frozen=True)
+class NetworkMeasurements:
+    """Measures of units of some stages of one network, one row per unit."""
+
+    fields: dict[str, StageMeasurements]
+    """`{"conv4/natural": …}`: per stage and background."""
     activations: dict[str, NDArray[np.float32]]
-    """`{layer: (n, C)}`, samples for `linear_cka`."""
+    """`{stage: (n, C)}`, samples for `debiased_cka`."""
+    spread: dict[str, float]
+    """`{stage: …}`: standard deviation of a unit's output over images and positions, median over
+    units. A stage of spread 0 is dead."""
     weights: dict[str, Tensor]
     """State dict on the CPU."""
     units: dict[str, list[int]]
-    """`{layer: channels}`."""
+    """`{stage: channels}`."""
+    tuning: dict[str, dict[str, FloatArray]] = field(default_factory=dict)
+    """`{stage: {index: (U,)}}` of `tuning_indices`, for the stages that were asked for."""
     patterns: PatternMeasurements | None = None
     """None where the back-projection is not defined (the network is no chain)."""
 
@@ -74,64 +129,122 @@ def measure_network(
     units: Mapping[str, Sequence[int]],
     images: Float[Tensor, "N 3 H W"],
     geometry: Mapping[str, FieldGeometry] | None = None,
-    window: int | None = 129,
+    window: int | None = None,
     chain: Sequence[nn.Module] | None = None,
+    pairs: int = 1024,
+    target: float = 0.9,
+    shaped: Sequence[str] = (),
+    plantings: int = 200,
+    repeat: NetworkMeasurements | None = None,
+    seed: int = 0,
 ) -> NetworkMeasurements:
-    """Measure units of some layers of a network in every way that `decide_claims` needs.
+    """Measure units of some stages of a network in every way that `decide_claims` needs.
 
-    Fields are mapped in the middle of the same images for every network, so that two networks can
-    be compared unit by unit.
+    Fields come from `reverse_correlation` on images (`natural`) and on grey (`grey`).
 
     Args:
         network: any module that takes RGB images in [0, 1].
-        units: `{layer: channels}`.
-        images: (N, 3, H, W), two or more. Models are fitted to the fields of one half of them and
-            tested on those of the other.
-        geometry: geometries of layers; those of other layers are measured.
-        window: side of a field, pixels; None for the whole theoretical field.
-        chain: modules of the same network from the image to the pooling after the last layer, if
+        units: `{stage: channels}`.
+        images: (N, 3, H, W). With eight or more, reliability covers the choice of images.
+        geometry: geometries of stages; those of other stages are measured.
+        window: largest side of a field, pixels; None: as `reverse_correlation` chooses.
+        chain: modules of the same network from the image to the pooling after the last stage, if
             the network is a chain, for `clamp_backprojection`.
+        pairs: largest number of pairs of noise images per stage and background.
+        target: median reliability at which a stage stops.
+        shaped: stages whose units are judged as centre-surround or not: the rule is calibrated
+            there, and tuning indices are recorded.
+        plantings: of `calibrate_rule`.
+        repeat: the first network's measurements: its cells, pairs and noise are used again, so
+            that two networks differ in nothing else.
+        seed: of the noise and of the plantings.
 
     Raises:
-        ValueError: there are fewer than two images; and the errors of `map_receptive_fields`,
-            `record_responses` and `clamp_backprojection`.
+        ValueError: the errors of `reverse_correlation`, `record_responses` and
+            `clamp_backprojection`.
     """
-    if len(images) < 2:
-        raise ValueError(f"{len(images)} images cannot be halved; give two or more")
     size = images.shape[-2], images.shape[-1]
-    measured = {
-        name: (geometry or {}).get(name) or measure_geometry(network, name) for name in units
-    }
-    responses = record_responses(network, [*units], size, measured)
-    fields, half_fields, measures = {}, {}, {}
-    for name, channels in units.items():
-        halves = [
-            map_receptive_fields(
-                network,
-                name,
-                half,
-                centred_patches(len(channels), len(half), measured[name], size),
-                channels,
-                measured[name],
-                window,
-            )
-            for half in (images[::2], images[1::2])
-        ]
-        half_fields[name] = np.stack([half.field for half in halves])
-        counts = np.array([half.count for half in halves], np.float32)[..., None, None, None]
-        fields[name] = (half_fields[name] * counts).sum(0) / counts.sum(0)
-        indices = tuning_indices(responses[name])
-        measures[name] = field_measures(fields[name], measured[name], half_fields[name])
-        measures[name] |= {key: values[[*channels]] for key, values in indices.items()}
+    known = {name: (geometry or {}).get(name) or measure_geometry(network, name) for name in units}
+    measured: dict[str, StageMeasurements] = {}
+    shown: dict[str, Tensor | float] = {"natural": images, "grey": MID_GREY}
+    for background in BACKGROUNDS:
+        LOG.info("  noise on %s", background)
+        earlier: dict[str, MeasuredSampling] | None = None
+        if repeat:
+            earlier = {name: repeat.fields[f"{name}/{background}"] for name in units}
+        noise_fields = reverse_correlation(
+            network,
+            [*units],
+            size,
+            shown[background],
+            target=target,
+            pairs=pairs,
+            seed=seed,
+            window=window,
+            known=known,
+            repeat=earlier,
+        )
+        for name, of in noise_fields.items():
+            blocks = of.blocks[:, [*units[name]]]
+            rule = None
+            if name in shaped:
+                rule = calibrate_rule(strongest_axis(blocks), plantings, seed)
+            measured[f"{name}/{background}"] = measure_stage(blocks, of, rule)
+    responses = record_responses(network, [*shaped], size, known) if shaped else {}
+    outputs = sample_activations(network, [*units], images)
     last = [*[*units.values()][-1]]
     return NetworkMeasurements(
-        field=fields,
-        half_fields=half_fields,
-        measures=measures,
-        activations=sample_activations(network, [*units], images),
+        fields=measured,
+        activations=outputs,
+        spread={name: float(np.median(z.std(0))) for name, z in outputs.items()},
         weights={key: value.detach().cpu().clone() for key, value in network.state_dict().items()},
         units={name: [*channels] for name, channels in units.items()},
+        tuning={
+            name: {key: of[[*units[name]]] for key, of in tuning_indices(responses[name]).items()}
+            for name in shaped
+        },
         patterns=None if chain is None else _measure_patterns(network, chain, last, images),
+    )
+
+
+def measure_stage(
+    blocks: NDArray[np.float32], sampling: NoiseFields, rule: CalibratedRule | None = None
+) -> StageMeasurements:
+    """Measure the noise fields of units of one stage, each about its own measured centre.
+
+    Args:
+        blocks: (8, U, 3, h, w), of some units.
+        sampling: how the stage was measured.
+        rule: for units that are centre-surround; None to leave that out.
+    """
+    axis = strongest_axis(blocks)
+    mean = np.where(axis.reliable[:, None, None], axis.blocks.mean(0), np.nan)
+    place, _, polarity = locate_centre(mean)
+    geometry, origin = sampling.geometry, np.array(sampling.origin)
+    theoretical = (np.array(geometry.size or (0, 0)) - 1) / 2 - geometry.offset
+    measures = {
+        "csi": centre_surround_index(mean),
+        "polarity": polarity,
+        "row": origin[0] + place[:, 0] * sampling.step - theoretical[0],
+        "column": origin[1] + place[:, 1] * sampling.step - theoretical[1],
+        "axis": np.where(axis.reliable, axis.axis, np.nan),
+    }
+    if rule:
+        evidence = centre_surround_evidence(mean)
+        called = (evidence > rule.threshold).astype(np.float64)
+        measures["centre_surround"] = np.where(axis.reliable, called, np.nan)
+        k = fit_field_models(mean).k
+        measures["k"] = np.where((k >= MIN_K) & (k <= MAX_K), k, np.nan)
+    return StageMeasurements(
+        blocks=blocks,
+        reliability=split_half_reliability(blocks),
+        measures={key: np.asarray(values, np.float64) for key, values in measures.items()},
+        rule=rule,
+        cell=sampling.cell,
+        step=sampling.step,
+        pairs=sampling.pairs,
+        stopped=sampling.stopped,
+        whole=sampling.whole,
     )
 
 

@@ -1,96 +1,157 @@
 """Verdict on the claims of "Deep saliency: what is learnt by a deep network about saliency?"."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from deepsal.rf.claims import rules
 from deepsal.rf.claims.measurements import NetworkMeasurements
-from deepsal.rf.claims.rules import ClaimRow
+from deepsal.rf.claims.rules import ClaimRow, Controls, Networks
 from deepsal.statistics import holm_correction
 
 SHALLOW_STAGES, DEEP_STAGES = 3, 2
 """Number of first stages that P1 is about, and of last stages that P2 and P3 are about."""
-WITHDRAWAL_NOTE = (
-    "Outcomes of P1 from conv3 on, P2 and P3 are withdrawn until they are measured again. They "
-    "rest on mean gradients over a few patches, and such fields are not reliable from conv3 on: in "
-    "EfficientNet-Lite0 the split-half reliability from 8 patches is .99, .75, .16, .01 and .00 "
-    "(conv1 to conv5)."
-)
-"""Note that is printed and stored with every verdict."""
 
 
 def decide_claims(
-    before: NetworkMeasurements | Sequence[NetworkMeasurements],
-    after: NetworkMeasurements | Sequence[NetworkMeasurements],
-    controls: Mapping[str, NetworkMeasurements],
+    before: NetworkMeasurements | Networks,
+    after: NetworkMeasurements | Networks,
+    controls: Mapping[str, NetworkMeasurements | Networks],
 ) -> list[ClaimRow]:
     """Decide the claims of He & Pugeault 2018 (arXiv 1801.04261) by stated rules.
 
-    Effects are medians (or shares) over units with 95 % bootstrap intervals, over seeds too with
-    several seeds. Differences below are paired, unit by unit.
+    Fields are measured with noise on natural images and on grey, and each is decided on its own.
+    Units whose field has a reliability below .3 are left out, and their number is said. Intervals
+    (95 %) are over units and seeds drawn anew, crossed; those of similarities hold the choice of
+    images too. Differences are paired, unit by unit and seed by seed. Their p are Holm's over all
+    differences of one verdict.
 
-    - P1, the first three stages hardly change: cosine of a unit's field before and after.
-      Supported if the interval lies at 0.9 and above, not supported if it lies below.
-    - P2, the last two stages change fundamentally: the same cosine. Supported if the interval lies
-      at 0.5 and below, not supported if it lies above. Reference: two untrained networks.
+    - P1, the first three stages hardly change: similarity of a unit's field before and after, that
+      is their correlation corrected for the noise of both (median over units). Supported if the
+      interval lies at .9 and above (four fifths of the variance are shared), not supported if it
+      lies below. A stage up to which training changed nothing is not tested.
+    - P2, the last two stages change fundamentally: the same similarity. Supported if the interval
+      lies at √½ and below (less than half of the variance is shared), *and* the fields changed more
+      than those of each control: batch-norm statistics re-estimated only, displaced at random as
+      far, trained on shuffled fixations, trained on another task (interval of the difference above
+      0, Holm's p below .05). Not supported if it lies above √½, or a control changed as much
+      (interval at 0 or below). Undecided while one of these controls is missing.
     - P3, the units of the last two stages are all variations of centre-surround: the share of
-      units that are `is_centre_surround`. Supported if its interval lies at 0.5 and above and the
-      share is higher than before and than in every control (interval of each difference above 0).
-      Not supported if it lies below 0.5, or the share is no higher than in one of them (interval
-      of a difference at 0 and below). CSI, SSI and k inform. Their p is that of Wilcoxon's
-      signed-rank test against before (unit by unit, means over seeds), by Holm's method over all.
-    - P4, a larger clamp value spreads the pattern: the width of a unit's pattern at c = 3 over
-      that at c = 0.5. Supported if the interval lies above 1, not supported if it lies at 1 or
-      below.
+      reliable units that the calibrated rule finds (`calibrate_rule`), corrected for the units that
+      it misses and calls falsely (`corrected_share`). Supported if the interval lies at .5 and
+      above, and more units are found than before training, in the untrained network and in each
+      control of P2 (as there). Not supported if it lies below .5, or no more units are found than
+      in one of these. Undecided unless the rule finds at least .8 of planted units with k = .55.
+    - P4, a larger clamp value spreads the pattern: an identity of the method, which is positively
+      homogeneous. The ratio of widths is reported and decides nothing.
     - P5, a unit's pattern excites that unit and inhibits the others: the share of units that
-      respond more to their own pattern than all others do; and of the other units, the share that
-      responds less to it than to a blank image (median over patterns). Either is supported if the
-      interval lies at 0.5 and above, and above that before; not supported if it lies below 0.5.
-      The share of units that respond more to their own pattern than to a blank image, to noise, to
-      the pattern with its phases scrambled, and to the other units' patterns (median) informs.
+      respond more to their own pattern than all others do, each unit's responses standardised over
+      the patterns; and of the other units, the share that responds less to it than to a blank image
+      (median over patterns). Either is supported if the interval lies at .5 and above, and above
+      that before; not supported if it lies below .5.
 
-    All other cases, and those with too few data for an interval, are undecided. P4 and P5 are left
-    out where a network has no patterns (it is no chain).
+    All other cases, and those with too few data for an interval, are undecided; the note names the
+    pairs, units, seeds or controls that would decide. One seed gives no verdict about training: its
+    outcome is "described", and the note states what holds of that network. Similarity of
+    representations (CKA), weight displacement, CSI, k, SSI and redundancy inform. P4 and P5 are
+    left out where a network has no patterns (it is no chain).
 
     Args:
         before: measurements of the networks before training, one per seed, or one for all seeds.
-        after: measurements after training, of the same units on the same images.
-        controls: measurements of `control_networks`, of the same units on the same images.
+        after: measurements after training, of the same units with the same noise.
+        controls: measurements of controls by name, one per seed or one for all: those of
+            `BUILT_IN_CONTROLS`, `shuffled_fixations` and `other_task`.
 
     Raises:
-        ValueError: the units differ, or there are not as many networks before as after.
+        ValueError: the units or stages differ, or there are other numbers of seeds.
     """
     after = [after] if isinstance(after, NetworkMeasurements) else [*after]
-    before = [before] if isinstance(before, NetworkMeasurements) else [*before]
-    before = before * len(after) if len(before) == 1 else before
-    _validate(before, after, controls)
+    before = _per_seed("before", before, len(after))
+    by_seed = {name: _per_seed(name, group, len(after)) for name, group in controls.items()}
+    _validate(before, after, by_seed)
     stages = [*after[0].units]
-    rows = [
-        *rules.decide_change(before, after, controls, "P1", stages[:SHALLOW_STAGES]),
-        *rules.decide_change(before, after, controls, "P2", stages[-DEEP_STAGES:]),
-        *rules.decide_centre_surround(before, after, controls, stages[-DEEP_STAGES:]),
+    backgrounds = [*dict.fromkeys(key.split("/")[1] for key in after[0].fields)]
+    claims = [("P1", stage) for stage in stages[:SHALLOW_STAGES]]
+    claims += [("P2", stage) for stage in stages[-DEEP_STAGES:]]
+    claims += [("P3", stage) for stage in stages[-DEEP_STAGES:]]
+    tested = [
+        row
+        for claim, stage in claims
+        for background in backgrounds
+        for row in rules.difference_rows(before, after, by_seed, claim, stage, background)
     ]
+    adjusted = holm_correction(np.array([row.p for row in tested])).tolist()
+    tested = [row._replace(p=p) for row, p in zip(tested, adjusted, strict=True)]
+    rows: list[ClaimRow] = []
+    for claim, stage in claims:
+        for background in backgrounds:
+            own = [
+                row
+                for row in tested
+                if (row.claim, row.stage, row.background) == (claim, stage, background)
+            ]
+            if claim == "P3":
+                rows += rules.decide_centre_surround(before, after, own, stage, background)
+            else:
+                rows += rules.decide_change(before, after, own, claim, stage, background)
+            rows += own
+        if claim != "P3":
+            rows += rules.representation_rows(before, after, by_seed, claim, stage)
     start, end = ([m.patterns for m in group if m.patterns] for group in (before, after))
     if len(start) == len(end) == len(after):
         rows += rules.decide_pattern_spread(start, end, stages[-1])
         rows += rules.decide_pattern_excitation(start, end, stages[-1])
-    adjusted = holm_correction(np.array([row.p for row in rows])).tolist()
-    return [row._replace(p=p) for row, p in zip(rows, adjusted, strict=True)]
+    return rows
 
 
-def _validate(
-    before: Sequence[NetworkMeasurements],
-    after: Sequence[NetworkMeasurements],
-    controls: Mapping[str, NetworkMeasurements],
-) -> None:
-    if not after or len(before) != len(after):
+def describe_networks(networks: Mapping[str, NetworkMeasurements]) -> list[dict[str, Any]]:
+    """Return what each network's stages are worth, as plain values: a row per stage and background.
+
+    Each row has the network, stage, background, median reliability, pairs, cell, why sampling
+    stopped, whether fields are whole, the spread of the stage's output, the share of units that
+    the rule calls centre-surround, and the rule with its power and false alarms (null without one).
+    """
+    return [
+        {
+            "network": name,
+            "stage": stage,
+            "background": background,
+            "reliability": of.median_reliability,
+            "pairs": of.pairs,
+            "cell": of.cell,
+            "stopped": of.stopped,
+            "whole": of.whole,
+            "spread": network.spread[stage],
+            "found": rules.share_interval(of.measures["centre_surround"][None]).as_mean()
+            if of.rule
+            else None,
+            "rule": of.rule.as_dict() if of.rule else None,
+        }
+        for name, network in networks.items()
+        for key, of in network.fields.items()
+        for stage, background in [key.split("/")]
+    ]
+
+
+def _per_seed(
+    name: str, group: NetworkMeasurements | Sequence[NetworkMeasurements], seeds: int
+) -> list[NetworkMeasurements]:
+    networks = [group] if isinstance(group, NetworkMeasurements) else [*group]
+    networks = networks * seeds if len(networks) == 1 else networks
+    if not seeds or len(networks) != seeds:
         raise ValueError(
-            f"{len(before)} networks before and {len(after)} after training; give one each per seed"
+            f"{len(networks)} networks {name!r} and {seeds} after training; give one each per seed"
         )
-    for name, measured in [*enumerate([*before, *after]), *controls.items()]:
-        if measured.units != after[0].units:
-            raise ValueError(
-                f"network {name!r} was measured on other layers or units than the first one after "
-                "training: measure all networks on the same units"
-            )
+    return networks
+
+
+def _validate(before: Networks, after: Networks, controls: Controls) -> None:
+    named = [("before", before), ("after", after), *controls.items()]
+    for name, group in named:
+        for measured in group:
+            if measured.units != after[0].units or [*measured.fields] != [*after[0].fields]:
+                raise ValueError(
+                    f"network {name!r} was measured on other stages or units than the first one "
+                    "after training: measure all networks on the same units"
+                )

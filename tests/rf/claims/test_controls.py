@@ -1,16 +1,18 @@
 from collections.abc import Callable
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18, vgg11
+from torchvision.models import resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
 from deepsal.rf.claims.controls import (
-    control_networks,
-    flat_kernel_copy,
-    shuffled_copy,
+    BUILT_IN_CONTROLS,
+    built_in_control,
+    displaced_copy,
+    reestimate_statistics,
     untrained_copy,
 )
 
@@ -44,16 +46,10 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
-CONTROLS = [lambda n: untrained_copy(n, 0), lambda n: shuffled_copy(n, 0), flat_kernel_copy]
-
-
-@pytest.mark.parametrize("control", CONTROLS)
-def test_a_control_is_a_new_network_of_the_same_kind(
-    control: Callable[[nn.Module], nn.Module],
-) -> None:
+def test_a_control_is_a_new_network_of_the_same_kind() -> None:
     network = toy()
     before, random = state(network), torch.get_rng_state()
-    other = control(network)
+    other = untrained_copy(network, 0)
     assert equal(state(network), before)
     assert torch.equal(torch.get_rng_state(), random)
     assert not equal(state(other), before)
@@ -66,11 +62,8 @@ def test_a_control_is_a_new_network_of_the_same_kind(
     assert other(torch.rand(1, 3, 16, 16)).isfinite().all()
 
 
-@pytest.mark.parametrize("control", [untrained_copy, shuffled_copy])
-def test_random_controls_repeat_with_their_seed(
-    control: Callable[[nn.Module, int], nn.Module],
-) -> None:
-    first, second, other = (control(toy(), seed) for seed in (0, 0, 1))
+def test_random_weights_repeat_with_their_seed() -> None:
+    first, second, other = (untrained_copy(toy(), seed) for seed in (0, 0, 1))
     assert equal(state(first), state(second))
     for index in (0, 3, 4):
         weights = [state(n)[f"{index}.weight"] for n in (first, other)]
@@ -103,87 +96,104 @@ def test_a_container_resets_after_its_parts() -> None:
     assert weight.unique().tolist() == [3]
 
 
-def test_shuffled_keeps_the_weights_of_every_kernel_and_no_order() -> None:
-    network = toy()
-    before, after = state(network), state(shuffled_copy(network, 0))
-    for name in ("0.weight", "3.weight"):
-        kernels = [w[name].flatten(0, 1).flatten(1) for w in (before, after)]
-        assert torch.equal(*[k.sort(1).values for k in kernels])
-        assert (kernels[0] != kernels[1]).any(1).all()
-    pointwise = [w["4.weight"].flatten(1) for w in (before, after)]
-    assert torch.equal(*[p.sort(1).values for p in pointwise])
-    assert (pointwise[0] != pointwise[1]).any()
-    kept = before.keys() - {"0.weight", "3.weight", "4.weight"}
-    assert all(torch.equal(before[name], after[name]) for name in kept)
-
-
-def test_kernels_are_shuffled_each_in_its_own_order() -> None:
-    network = nn.Conv2d(4, 8, 3)
+def tuned(network: nn.Module) -> nn.Module:
+    """Return a copy with other weights in its first layer, and other statistics."""
+    after = deepcopy(network)
     with torch.no_grad():
-        network.weight.copy_(torch.arange(9.0).reshape(3, 3).expand(8, 4, 3, 3))
-    weight = state(shuffled_copy(network, 0))["weight"]
-    assert len(weight.flatten(0, 1).flatten(1).unique(dim=0)) == 32
-    assert weight.mean((0, 1)).std() < 1  # where a weight lands does not depend on its rank
+        after[0].weight.add_(1)  # type: ignore[index]
+        after[1].running_mean.add_(3)  # type: ignore[index]
+    return after
 
 
-def test_shuffled_leaves_a_depthwise_point_alone() -> None:
-    network = nn.Conv2d(4, 4, 1, groups=4)
-    assert equal(state(shuffled_copy(network, 0)), state(network))
+IMAGES = torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(2))
 
 
-def test_flat_kernels_keep_a_constant_image_through_any_depth() -> None:
-    network = flat_kernel_copy(toy()).eval()
-    assert network(torch.full((1, 3, 16, 16), 2.0))[0, :, 6, 6].tolist() == pytest.approx(
-        [2.0] * 4, rel=1e-4
-    )
-    deep = flat_kernel_copy(vgg11(weights=None).features)
-    assert deep(torch.full((1, 3, 320, 320), 2.0))[0, :, 5, 5].tolist() == pytest.approx(
-        [2.0] * 512, rel=1e-4
-    )
+def test_statistics_are_those_of_the_images_and_nothing_else_moves() -> None:
+    network = toy().eval()
+    before = state(network)
+    reestimate_statistics(network, IMAGES)
+    seen = network[0](IMAGES).transpose(0, 1).flatten(1)
+    after = state(network)
+    assert torch.allclose(after["1.running_mean"], seen.mean(1), atol=1e-2)
+    assert torch.allclose(after["1.running_var"], seen.var(1), rtol=0.1)
+    kept = [name for name in before if not name.startswith("1.") or "running" not in name]
+    kept.remove("1.num_batches_tracked")
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    assert not any(module.training for module in network.modules())
+    assert network[1].momentum == 0.1
+    reestimate_statistics(nn.Conv2d(3, 2, 3), IMAGES)  # without batch norm there is none to feed
 
 
-def test_flat_kernels_have_the_width_of_their_geometry() -> None:
-    vgg19: list[nn.Module] = []
-    for convolutions in (2, 2, 4, 4, 4):
-        for _ in range(convolutions):
-            vgg19 += [nn.Conv2d(3 if not vgg19 else 1, 1, 3, padding=1), nn.ReLU()]
-        vgg19 += [nn.AvgPool2d(2)]  # its gradient repeats
-    variances = [  # Σ (k² − 1)/12 · stride² of convolutions, (s² − 1)/12 · stride² of poolings
-        (8 * convolutions + 3) / 12 * 4**stage for stage, convolutions in enumerate((2, 2, 4, 4, 4))
-    ]
-    expected = np.sqrt(sum(variances))
-    assert expected == pytest.approx(31.43, abs=0.01)
-    assert measured(nn.Sequential(*vgg19), 352) == pytest.approx(expected, rel=1e-3)
+def test_only_named_statistics_are_estimated() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)).eval()
+    reestimate_statistics(network, IMAGES, ["2"])
+    after = state(network)
+    assert after["1.running_mean"].tolist() == [0.0] * 4
+    assert not torch.equal(after["2.running_var"], torch.ones(4))
 
 
-def measured(network: nn.Module, side: int) -> float:
-    """Width of the gradient of the middle unit of an network of flat kernels."""
-    image = torch.ones(1, 3, side, side, dtype=torch.float64, requires_grad=True)
-    response = flat_kernel_copy(network).double()(image)
-    response[0, 0, response.shape[2] // 2, response.shape[3] // 2].backward()
-    assert image.grad is not None
-    profile = image.grad[0].sum((0, 2)).numpy()
-    at = np.arange(side)
-    centre = np.average(at, weights=profile)
-    return float(np.sqrt(np.average((at - centre) ** 2, weights=profile)))
+def test_displaced_moves_each_tensor_as_far_as_tuning_did() -> None:
+    network = toy()
+    after = tuned(network)
+    moved = displaced_copy(network, after, 0)
+    for name, start in network.named_parameters():
+        far = [(dict(n.named_parameters())[name] - start).norm().item() for n in (after, moved)]
+        assert far[0] == pytest.approx(far[1], rel=1e-4)
+    assert not torch.equal(moved[0].weight, after[0].weight)  # type: ignore[index]
+    assert equal(state(displaced_copy(network, after, 0)), state(moved))
+    assert not equal(state(displaced_copy(network, after, 1)), state(moved))
 
 
-def test_every_control_in_one_call() -> None:
-    network, task = toy(), toy()
-    controls = control_networks(network, task, seeds=(3, 5))
-    assert [*controls] == [
-        *("untrained/3", "untrained/5", "shuffled/3", "shuffled/5", "flat_kernels", "other_task")
-    ]
-    assert controls["other_task"] is task
-    assert equal(state(controls["untrained/5"]), state(untrained_copy(network, 5)))
-    assert equal(state(controls["shuffled/3"]), state(shuffled_copy(network, 3)))
-    assert equal(state(controls["flat_kernels"]), state(flat_kernel_copy(network)))
+@pytest.mark.parametrize("kind", [*BUILT_IN_CONTROLS])
+def test_every_control_is_alive_and_leaves_the_networks(kind: str) -> None:
+    network = toy()
+    after = tuned(network)
+    before, ended = state(network), state(after)
+    control = built_in_control(kind, network, after, IMAGES, 0)
+    assert control is not None
+    assert equal(state(network), before)
+    assert equal(state(after), ended)
+    assert not any(module.training for module in control.modules())
+    assert control(IMAGES).std(0).median() > 1e-3
+
+
+def test_controls_get_weights_and_statistics_from_where_their_names_say() -> None:
+    network = toy()
+    after = tuned(network)
+
+    def parts(kind: str) -> tuple[Tensor, Tensor]:
+        control = built_in_control(kind, network, after, IMAGES, 0)
+        assert control is not None
+        return state(control)["0.weight"], state(control)["1.running_mean"]
+
+    start, end = state(network), state(after)
+    assert torch.equal(parts("bn_only")[0], start["0.weight"])
+    assert torch.equal(parts("weights_only")[0], end["0.weight"])
+    assert torch.equal(parts("weights_only")[1], start["1.running_mean"])
+    assert torch.equal(parts("weights_reestimated")[0], end["0.weight"])
+    for kind in ("bn_only", "weights_reestimated", "displaced"):
+        for other in (start, end):
+            assert not torch.allclose(parts(kind)[1], other["1.running_mean"])
+
+
+def test_a_control_that_would_equal_a_network_is_left_out() -> None:
+    network = toy()
+    for kind in ("bn_only", "weights_only", "weights_reestimated", "displaced"):
+        assert built_in_control(kind, network, deepcopy(network), IMAGES, 0) is None
+    assert built_in_control("untrained", network, network, IMAGES, 0) is not None
 
 
 def test_a_residual_network_has_all_controls() -> None:
-    image = torch.rand(1, 3, 64, 64)
-    for control in control_networks(resnet18(weights=None).eval()).values():
-        assert control(image).isfinite().all()
+    network = resnet18(weights=None).eval()
+    after = deepcopy(network)
+    with torch.no_grad():
+        for tensor in after.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.mul_(1.1)
+    for kind in BUILT_IN_CONTROLS:
+        control = built_in_control(kind, network, after, torch.rand(4, 3, 64, 64), 0)
+        assert control is not None
+        assert control(torch.rand(1, 3, 64, 64)).isfinite().all()
 
 
 class Scaled(nn.Module):
@@ -202,14 +212,10 @@ NORMED = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 2, 3))
     [
         (lambda: untrained_copy(Scaled(), 0), r"reaches \['gamma'\]: they would stay trained"),
         (lambda: untrained_copy(FROZEN, 0), r"reaches \['1.running_mean'\]"),
-        (lambda: flat_kernel_copy(FROZEN), r"'1.running_mean'.* cannot be made neutral"),
         (lambda: untrained_copy(NORMED, 0), "parametrizations.weight.original0"),
-        (lambda: shuffled_copy(NORMED, 0), "are computed: remove their parametrisation"),
-        (lambda: flat_kernel_copy(nn.Linear(2, 2)), "Linear has no nn.Conv2d"),
-        (lambda: shuffled_copy(nn.Linear(2, 2), 0), "Linear has no nn.Conv2d"),
         (
-            lambda: control_networks(toy(), nn.Conv2d(3, 6, 3)),
-            "other_task is not the same architecture",
+            lambda: built_in_control("shuffled", toy(), toy(), IMAGES, 0),
+            r"claims.built_in: no control 'shuffled'; the choices are \['untrained', 'bn_only'",
         ),
     ],
 )

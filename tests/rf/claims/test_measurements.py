@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from deepsal.rf import map_receptive_fields, measure_geometry
 from deepsal.rf.backprojection.reinjection import pooled_activation, scale_to_contrast
-from deepsal.rf.claims.measurements import measure_network
-from deepsal.rf.patches import centred_patches
+from deepsal.rf.claims.measurements import NetworkMeasurements, measure_network, measure_stage
+from deepsal.rf.mapping.reverse_correlation import reverse_correlation
+from tests.rf.claims.support import UNITS as PLANTED
+from tests.rf.claims.support import noisy_blocks, planted, sampling, shared_rule
 
 UNITS = {"0": [0, 1], "2": [3, 0]}
 
@@ -22,45 +25,70 @@ def images(count: int) -> torch.Tensor:
     return torch.rand(count, 3, 24, 24, generator=torch.Generator().manual_seed(1))
 
 
-def test_fields_are_those_of_all_images_in_the_middle_and_their_halves() -> None:
-    net, shown = network(), images(5)
-    measured = measure_network(net, UNITS, shown, window=None)
-    known = measure_geometry(net, "2")
-    patches = centred_patches(2, 5, known, (24, 24))
-    whole = map_receptive_fields(net, "2", shown, patches, [3, 0], known)
-    assert np.allclose(measured.field["2"], whole.field, atol=1e-7)
-    odd = map_receptive_fields(net, "2", shown[1::2], patches[:, :2], [3, 0], known)
-    assert np.allclose(measured.half_fields["2"][1], odd.field, atol=1e-7)
-    assert measured.units == {"0": [0, 1], "2": [3, 0]}
-    assert measured.patterns is None
+def measured(net: nn.Module, repeat: NetworkMeasurements | None = None) -> NetworkMeasurements:
+    return measure_network(
+        net, UNITS, images(8), pairs=64, shaped=["2"], plantings=20, repeat=repeat
+    )
 
 
-def test_every_measure_has_a_number_per_unit() -> None:
-    measured = measure_network(network(), UNITS, images(4), window=None)
-    expected = {
-        "csi",
-        "k",
-        "opponency",
-        "surround",
-        "extent",
-        "anisotropy",
-        "centre_surround",
-        "ssi",
-    }
-    assert expected <= set(measured.measures["2"])
-    assert {len(values) for values in measured.measures["2"].values()} == {2}
-    assert measured.activations["2"].shape == (4 * 16, 4)
+def test_fields_are_those_of_noise_on_images_and_on_grey() -> None:
+    net = network()
+    of = measured(net)
+    assert [*of.fields] == ["0/natural", "2/natural", "0/grey", "2/grey"]
+    grey = reverse_correlation(net, ["0", "2"], (24, 24), pairs=64)["2"]
+    assert np.array_equal(of.fields["2/grey"].blocks, grey.blocks[:, [3, 0]])
+    assert np.allclose(of.fields["2/grey"].reliability, grey.reliability[[3, 0]])
+    assert of.units == {"0": [0, 1], "2": [3, 0]}
+    assert of.activations["2"].shape == (8 * 16, 4)
+    assert of.spread["2"] > 0
+    assert of.patterns is None
+    assert "ssi" in of.tuning["2"]
+    assert "0" not in of.tuning
+    assert of.fields["2/grey"].rule is not None
+    assert of.fields["0/grey"].rule is None
+
+
+def test_a_second_network_gets_the_noise_of_the_first() -> None:
+    first = measured(network())
+    again = measured(network(), repeat=first)
+    for key, of in first.fields.items():
+        assert (again.fields[key].cell, again.fields[key].pairs) == (of.cell, of.pairs)
+        assert np.allclose(again.fields[key].blocks, of.blocks, atol=1e-5)  # order of sums
+
+
+def test_units_are_read_about_their_measured_centre_on_their_strongest_axis() -> None:
+    fields = planted(["gaussian"] * 4, 0, shift=2.0)
+    fields[1, 1] *= -1  # red against green
+    fields[1, 2] = 0
+    of = measure_stage(noisy_blocks(fields, 1), sampling(noisy_blocks(fields, 1)))
+    assert of.measures["axis"].tolist() == [0, 1, 0, 0]
+    # sample 8 of step 2 from -4 is pixel 12; the theoretical centre is 8
+    assert of.measures["row"].mean() == pytest.approx(4, abs=1.5)
+    assert set(of.measures) == {"csi", "polarity", "row", "column", "axis"}
+
+
+def test_a_dead_unit_is_missing_and_not_a_unit_without_surround() -> None:
+    blocks = noisy_blocks(planted(["0.9"] * PLANTED, 0), 1)
+    blocks[:, 0] = 0
+    blocks[:, 1] = np.random.default_rng(0).normal(size=blocks[:, 1].shape)
+    of = measure_stage(blocks, sampling(blocks), shared_rule())
+    called = of.measures["centre_surround"]
+    assert np.isnan(called[:2]).all()
+    assert called[2:].mean() > 0.8
+    assert np.isfinite(of.measures["k"][2:]).mean() > 0.8
+    assert np.isnan(of.reliability[0])
+    assert replace(of, reliability=np.array([np.nan, 0.5])).median_reliability == 0.5
 
 
 def test_a_chain_also_has_patterns() -> None:
     net = network()
-    measured = measure_network(net, UNITS, images(2), chain=[*net, nn.MaxPool2d(2)])
-    assert measured.patterns is not None
-    assert measured.patterns.pattern.shape[:2] == (2, 3)
-    assert measured.patterns.reinjected_responses.shape == (2, 4)
-    spread = measured.patterns.spread
+    of = measure_network(net, UNITS, images(2), chain=[*net, nn.MaxPool2d(2)], pairs=64)
+    assert of.patterns is not None
+    assert of.patterns.pattern.shape[:2] == (2, 3)
+    assert of.patterns.reinjected_responses.shape == (2, 4)
+    spread = of.patterns.spread
     assert np.allclose(spread[np.isfinite(spread)], 1)
-    shapes = {name: a.shape for name, a in measured.patterns.reference_responses.items()}
+    shapes = {name: a.shape for name, a in of.patterns.reference_responses.items()}
     assert shapes == dict.fromkeys(("blank", "noise", "scrambled"), (2, 4))
 
 
@@ -69,18 +97,13 @@ def test_patterns_are_shown_at_the_contrast_of_what_the_chain_is_given() -> None
     shown = images(2)
     whole = nn.Sequential(Halve(), *net)  # a network that normalises
     names = {f"{int(name) + 1}": units for name, units in UNITS.items()}
-    measured = measure_network(whole, names, shown, chain=[*whole[1:], pool])
-    assert measured.patterns is not None
-    image = scale_to_contrast(measured.patterns.pattern, float((shown / 2).std()))
+    of = measure_network(whole, names, shown, chain=[*whole[1:], pool], pairs=64)
+    assert of.patterns is not None
+    image = scale_to_contrast(of.patterns.pattern, float((shown / 2).std()))
     expected = pooled_activation(nn.Sequential(*net, pool), image)
-    assert np.allclose(measured.patterns.reinjected_responses, expected, rtol=1e-5)
+    assert np.allclose(of.patterns.reinjected_responses, expected, rtol=1e-5)
 
 
 class Halve(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return image / 2
-
-
-def test_one_image_cannot_be_halved() -> None:
-    with pytest.raises(ValueError, match="1 images cannot be halved"):
-        measure_network(network(), UNITS, images(1))

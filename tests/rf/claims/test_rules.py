@@ -7,8 +7,14 @@ import pytest
 
 from deepsal.rf.claims import rules
 from deepsal.rf.claims.measurements import PatternMeasurements
-from deepsal.rf.claims.rules import ClaimRow, interval_over_units, threshold_outcome
+from deepsal.rf.claims.rules import (
+    ClaimRow,
+    corrected_share,
+    share_interval,
+    threshold_outcome,
+)
 from deepsal.statistics import Interval
+from tests.rf.claims.support import network, noisy_blocks, planted
 
 UNITS = 20
 BEFORE = np.eye(UNITS)[::-1] + 1.0
@@ -29,36 +35,30 @@ def measured(rows: Iterator[ClaimRow]) -> dict[str, ClaimRow]:
     return {row.measure: row for row in rows}
 
 
-@pytest.mark.parametrize(
-    ("width", "outcome"),
-    [
-        (np.ones(UNITS), "not supported"),  # it scales, and nothing else
-        (np.linspace(1.5, 2, UNITS), "supported"),
-        (np.linspace(0.5, 1.5, UNITS), "undecided"),
-    ],
-)
-def test_a_pattern_must_widen_to_spread(width: Any, outcome: str) -> None:
-    (row,) = rules.decide_pattern_spread([drawn(BEFORE)], [drawn(BEFORE, width)], "conv5")
-    assert (row.claim, row.outcome) == ("P4", outcome)
+def test_the_spread_of_a_pattern_is_an_identity_and_decides_nothing() -> None:
+    wide = drawn(BEFORE, np.linspace(1.5, 2, UNITS))
+    (row,) = rules.decide_pattern_spread([drawn(BEFORE)], [wide], "conv5")
+    assert (row.claim, row.outcome) == ("P4", "")
+    assert "identity" in row.note
     assert (row.reference, row.reference_estimate) == ("before", 1)
 
 
 def test_a_pattern_that_excites_its_own_unit_alone_supports_both_halves() -> None:
     after = drawn(np.eye(UNITS) + 1)
-    rows = measured(rules.decide_pattern_excitation([drawn(BEFORE + 1)], [after], "conv5"))
+    rows = measured(rules.decide_pattern_excitation([drawn(BEFORE + 1)] * 2, [after] * 2, "conv5"))
     assert {row.claim for row in rows.values()} == {"P5"}
     assert (rows["own unit"].effect.estimate, rows["own unit"].outcome) == (1, "supported")
     assert rows["own unit"].reference_estimate == 0
     assert (rows["inhibited"].effect.estimate, rows["inhibited"].outcome) == (1, "supported")
     assert [rows[f"over {name}"].effect.estimate for name in ("blank", "others")] == [1, 1]
     assert {rows[name].outcome for name in rows if name.startswith("over ")} == {""}
-    back = measured(rules.decide_pattern_excitation([after], [drawn(BEFORE)], "conv5"))
+    back = measured(rules.decide_pattern_excitation([after] * 2, [drawn(BEFORE)] * 2, "conv5"))
     assert back["own unit"].outcome == "not supported"
 
 
 def test_what_was_so_before_is_not_what_training_did() -> None:
     same = drawn(np.eye(UNITS) + 1)
-    rows = measured(rules.decide_pattern_excitation([same], [same], "conv5"))
+    rows = measured(rules.decide_pattern_excitation([same] * 2, [same] * 2, "conv5"))
     assert rows["own unit"].outcome == rows["inhibited"].outcome == "undecided"
 
 
@@ -75,7 +75,9 @@ def test_a_unit_that_noise_or_another_pattern_excites_as_much_does_not_count() -
 
 def test_all_that_answers_more_than_to_a_blank_is_not_inhibited() -> None:
     rows = measured(
-        rules.decide_pattern_excitation([drawn(BEFORE)], [drawn(BEFORE, blank=0.0)], "conv5")
+        rules.decide_pattern_excitation(
+            [drawn(BEFORE)] * 2, [drawn(BEFORE, blank=0.0)] * 2, "conv5"
+        )
     )
     assert (rows["inhibited"].effect.estimate, rows["inhibited"].outcome) == (0, "not supported")
 
@@ -110,9 +112,36 @@ def test_an_interval_lies_on_a_side_of_a_threshold_or_across_it(
     assert threshold_outcome(Interval(0.5, low, high, 20), 0.5, sign) == outcome
 
 
-def test_seeds_widen_the_interval() -> None:
-    random = np.random.default_rng(0)
-    runs = [random.normal(shift, 0.1, 20) for shift in (0, 1, 2)]
-    one, all_of_them = interval_over_units([np.concatenate(runs)]), interval_over_units(runs)
-    assert one.estimate == all_of_them.estimate
-    assert all_of_them.high - all_of_them.low > one.high - one.low
+def test_a_loud_channel_is_not_preferred_for_being_loud() -> None:
+    loud = np.eye(UNITS) + np.where(np.arange(UNITS) == 3, 50.0, 0.0)
+    rows = measured(rules.decide_pattern_excitation([drawn(BEFORE)], [drawn(loud)], "conv5"))
+    assert rows["own unit"].effect.estimate == 1
+    assert rows["own unit"].outcome == "described"
+
+
+def test_a_share_of_none_has_an_exact_interval_and_seeds_never_narrow_it() -> None:
+    none = np.zeros((1, 32))
+    assert share_interval(none)[:4] == pytest.approx((0, 0, 0.109, 32), abs=1e-3)
+    assert share_interval(np.zeros((3, 32))).high == pytest.approx(0.109, abs=1e-3)
+    assert share_interval(np.full((2, 5), np.nan)).count == 0
+
+
+def test_a_share_is_corrected_for_what_the_rule_misses() -> None:
+    found = Interval(0.45, 0.3, 0.6, 40)
+    corrected = corrected_share(found, 0.05, 0.8)
+    assert corrected.estimate == pytest.approx(0.4 / 0.75)
+    assert corrected.low < 0.3
+    assert corrected.high == pytest.approx(0.75)
+    blind = corrected_share(found, 0.05, 0.05)
+    assert (blind.low, blind.high) == (0, 1)
+    assert np.isnan(blind.estimate)
+
+
+def test_noise_is_taken_out_of_a_similarity_and_its_ceiling_is_stated() -> None:
+    fields = planted(["gaussian", "0.9"] * 6, 0)
+    one, other = (network({"conv5": noisy_blocks(fields, seed, 0.1)}) for seed in (1, 2))
+    of = rules.field_similarities([one], [other], "conv5/natural")
+    assert of.ceiling.max() < 0.8
+    interval = of.median().interval
+    assert interval.low < 1 < interval.high
+    assert interval.count == 12

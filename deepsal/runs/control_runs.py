@@ -1,0 +1,109 @@
+"""Finished trainings that a verdict compares: other seeds, and controls."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from deepsal.models import backbone_from_checkpoint
+from deepsal.models.backbone import Backbone
+
+SAME_CONDITIONS = ("backbone", "weights", "data", "depth")
+"""What a training must share with the one that is judged, besides `control` and `seed`."""
+TUNED = "tuned"
+"""Name of trainings on the true fixations."""
+
+
+class FinishedTraining(NamedTuple):
+    """Backbone of a finished training; control: `tuned`, or the name of what it learnt instead."""
+
+    folder: Path
+    control: str
+    seed: int
+    backbone: Backbone
+
+
+def training_conditions(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what identifies a training, from the plain values of its `config.yaml`."""
+    return {
+        "backbone": config.get("backbone", {}).get("name"),
+        "weights": config.get("backbone", {}).get("weights"),
+        "data": config.get("data", {}).get("name"),
+        "depth": config.get("finetune", {}).get("depth"),
+        "seed": config.get("seed"),
+        "control": config.get("control") or TUNED,
+    }
+
+
+def load_trainings(
+    folders: Sequence[str | Path], before: Backbone, run: Mapping[str, Any]
+) -> list[FinishedTraining]:
+    """Load the best checkpoints of run folders, each checked against the training that is judged.
+
+    Args:
+        folders: run folders.
+        before: the backbone before training.
+        run: conditions of the training that is judged, see `training_conditions`.
+
+    Raises:
+        FileNotFoundError: a folder without `config.yaml` or `checkpoints/best.ckpt`.
+        ValueError: another backbone, data set or depth.
+    """
+    trainings = []
+    for folder in map(Path, folders):
+        for name in ("config.yaml", "checkpoints/best.ckpt"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(
+                    f"claims.controls: {folder} has no {name}; give the folder of a finished "
+                    "training (do=[fit])"
+                )
+        conditions = training_conditions(yaml.safe_load((folder / "config.yaml").read_text()))
+        for key in SAME_CONDITIONS:
+            if key in run and conditions[key] != run[key]:
+                raise ValueError(
+                    f"claims.controls: {folder} was trained with {key}={conditions[key]}, the "
+                    f"network that is judged with {key}={run[key]}; train the control alike"
+                )
+        backbone = backbone_from_checkpoint(before, folder / "checkpoints/best.ckpt")
+        trainings.append(
+            FinishedTraining(folder, conditions["control"], int(conditions["seed"]), backbone)
+        )
+    return trainings
+
+
+def group_by_control(
+    trainings: Sequence[FinishedTraining], own: FinishedTraining
+) -> dict[str, list[FinishedTraining]]:
+    """Return trainings by control, each in the order of the seeds of `tuned`.
+
+    Args:
+        trainings: other seeds, and controls.
+        own: the training that is judged, the first seed of `tuned`.
+
+    Raises:
+        ValueError: the same control and seed twice, or a control has not the seeds of `tuned`.
+    """
+    groups: dict[str, dict[int, FinishedTraining]] = {TUNED: {own.seed: own}}
+    for training in trainings:
+        seeds = groups.setdefault(training.control, {})
+        if training.seed in seeds:
+            raise ValueError(
+                f"claims.controls: {training.folder} and {seeds[training.seed].folder} are both "
+                f"{training.control} with seed={training.seed}; give one of them"
+            )
+        seeds[training.seed] = training
+    tuned = [*groups[TUNED]]
+    for control, seeds in groups.items():
+        missing, surplus = sorted({*tuned} - {*seeds}), sorted({*seeds} - {*tuned})
+        if missing:
+            raise ValueError(
+                f"claims.controls: {control} has no training with seed={missing[0]}; add "
+                f"the folder of `python run.py do=[fit] control={control} seed={missing[0]} …`"
+            )
+        if surplus:
+            raise ValueError(
+                f"claims.controls: {control} has seed={surplus[0]}, the tuned networks have "
+                f"{tuned}; add the folder of the training on fixations with seed={surplus[0]}"
+            )
+    return {control: [seeds[seed] for seed in tuned] for control, seeds in groups.items()}
