@@ -161,7 +161,7 @@ def exact_share_interval(successes: float, count: int) -> Interval:
         successes: number of successes; a fraction where it is a mean over seeds.
         count: number of units.
 
-    >>> [round(value, 3) for value in exact_share_interval(0, 32)]
+    >>> [round(value, 3) for value in exact_share_interval(0.0, 32)]
     [0.0, 0.0, 0.109, 32]
     """
     if not count:

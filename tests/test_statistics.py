@@ -10,6 +10,8 @@ from deepsal import statistics
 from deepsal.statistics import (
     bootstrap_interval,
     bootstrap_mean_interval,
+    crossed_bootstrap,
+    exact_share_interval,
     finite_median,
     holm_correction,
     t_interval,
@@ -192,3 +194,43 @@ def test_holm_leaves_out_nan_and_stops_at_one() -> None:
 def test_bad_input_is_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_an_exact_interval_of_a_share_is_that_of_scipy_and_covers_none() -> None:
+    for successes, count in ((0, 32), (5, 20), (7, 7)):
+        expected = stats.binomtest(successes, count).proportion_ci(method="exact")
+        interval = exact_share_interval(float(successes), count)
+        assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+    assert np.isnan(exact_share_interval(0.0, 0).estimate)
+
+
+def test_crossed_intervals_cover_units_and_seeds() -> None:
+    random = np.random.default_rng(0)
+    covered = 0
+    for trial in range(60):
+        values = random.normal(size=(3, 1)) + random.normal(size=(1, 30))
+        values = values + random.normal(size=(3, 30))
+        interval = crossed_bootstrap(values, np.nanmean, seed=trial).interval
+        covered += interval.low <= 0 <= interval.high
+    assert covered >= 45  # three seeds: fewer than 95 %
+
+
+def test_crossed_p_is_small_for_a_shift_and_large_without_one() -> None:
+    values = np.random.default_rng(0).normal(size=(3, 40))
+    assert crossed_bootstrap(values + 3).p < 1e-4
+    assert crossed_bootstrap(values - np.nanmedian(values)).p > 0.5
+    assert crossed_bootstrap(np.ones((2, 8)), np.nanmean).p == 2.0**-7
+    assert crossed_bootstrap(np.zeros((2, 8)), np.nanmean).p == 1
+
+
+def test_crossed_leaves_out_what_is_missing() -> None:
+    values = np.arange(24.0).reshape(2, 12)
+    values[:, 0] = values[0, 1] = np.nan
+    crossed = crossed_bootstrap(values).interval
+    assert crossed.count == 11
+    assert crossed.estimate == np.nanmedian(values)
+    few = crossed_bootstrap(values[:, :5])
+    assert np.isnan([few.interval.low, few.p]).all()
+    assert np.isnan(crossed_bootstrap(values * np.nan).interval.estimate)
+    wide = crossed_bootstrap(values, extra_error=9.0).interval
+    assert wide.high - wide.low > crossed.high - crossed.low

@@ -71,7 +71,7 @@ def test_a_folder_without_a_finished_training_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"{tmp_path} has no config.yaml"):
         load_trainings([tmp_path], backbone(), RUN)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    with pytest.raises(FileNotFoundError, match="has no checkpoints/best.ckpt"):
+    with pytest.raises(FileNotFoundError, match=r"has no checkpoints/best\.ckpt"):
         load_trainings([tmp_path], backbone(), RUN)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from deepsal.rf.measures.similarity import (
+    debiased_cka,
     field_correlation,
     field_cosine,
     field_gain,
@@ -206,3 +207,17 @@ def test_weights_that_do_not_match_are_named() -> None:
     for other in others:
         with pytest.raises(ValueError, match=r"differ in shape .*0.weight.*\(2, 3, 3, 3\)"):
             weight_displacement(network, other, ["0"])
+
+
+def test_debiased_alignment_is_that_of_unrelated_features_at_any_number_of_samples() -> None:
+    random = np.random.default_rng(0)
+    few = [debiased_cka(*random.normal(size=(2, 30, 60))) for _ in range(40)]
+    assert abs(np.mean(few)) < 0.02
+    x = random.normal(size=(500, 5))
+    y = x + 0.5 * random.normal(size=x.shape)
+    assert debiased_cka(x, y) == pytest.approx(linear_cka(x, y), abs=0.01)
+    assert debiased_cka(x, -3 * x[:, ::-1] + 2) == pytest.approx(1)
+    assert np.isnan(debiased_cka(x, np.ones_like(x)))
+    assert np.isnan(debiased_cka(x[:3], y[:3]))
+    with pytest.raises(ValueError, match="samples alike"):
+        debiased_cka(x, y[:9])
