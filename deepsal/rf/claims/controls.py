@@ -128,7 +128,7 @@ def displaced_copy(before: nn.Module, after: nn.Module, seed: int) -> nn.Module:
 
     >>> before, after = nn.Linear(3, 3), nn.Linear(3, 3)
     >>> moved = displaced_copy(before, after, seed=0)
-    >>> far = [float((m.weight - before.weight).norm()) for m in (moved, after)]
+    >>> far = [(m.weight - before.weight).norm().item() for m in (moved, after)]
     >>> abs(far[0] - far[1]) < 1e-5
     True
     """
