@@ -5,7 +5,7 @@ Shapes: U units of a stage, C channels of it, h × w samples of a field or pixel
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -27,13 +27,8 @@ from deepsal.rf.claims.calibration import (
 )
 from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.hooks import temporary_eval_mode
-from deepsal.rf.mapping.cell_search import StopReason
-from deepsal.rf.mapping.reverse_correlation import (
-    MID_GREY,
-    MeasuredSampling,
-    NoiseFields,
-    reverse_correlation,
-)
+from deepsal.rf.mapping.noise_fields import NoiseFields, NoiseMeasurement
+from deepsal.rf.mapping.reverse_correlation import MID_GREY, reverse_correlation
 from deepsal.rf.measures.centre import locate_centre
 from deepsal.rf.measures.fit import fit_field_models
 from deepsal.rf.measures.profile import FloatArray, field_extent
@@ -42,7 +37,6 @@ from deepsal.rf.measures.shape import centre_surround_index
 from deepsal.rf.measures.similarity import sample_activations
 from deepsal.rf.tuning.battery import record_responses
 from deepsal.rf.tuning.indices import tuning_indices
-from deepsal.statistics import finite_median
 
 LOG = logging.getLogger(__name__)
 BACKGROUNDS = ("natural", "grey")
@@ -71,14 +65,12 @@ class PatternMeasurements:
     """`{image: (U, C)}`, responses to the images of `reinjection.reference_responses`."""
 
 
-@dataclass(frozen=True)
-class StageMeasurements:
+@dataclass(frozen=True, kw_only=True)
+class StageMeasurements(NoiseMeasurement):
     """Noise fields of units of one stage on one background, and what they say."""
 
     blocks: NDArray[np.float32]
     """(8, U, 3, h, w): fields from eight independent samples of noise and images."""
-    reliability: FloatArray
-    """(U,), of the mean over blocks; NaN for a silent unit."""
     measures: dict[str, FloatArray]
     """`{measure: (U,)}`: csi, k, polarity (±1), row and column (centre of the measured field from
     the theoretical centre, pixels), axis (0 luminance, 1 red–green, 2 yellow–blue: fields are read
@@ -86,21 +78,6 @@ class StageMeasurements:
     axis has a reliability below .3."""
     rule: CalibratedRule | None
     """Of this stage and network; None where it was not asked for, or no unit is reliable."""
-    cell: int
-    """Side of a noise cell in pixels."""
-    step: int
-    """Pixels between samples."""
-    pairs: int
-    """Pairs of noise images."""
-    stopped: StopReason
-    """Why no more were shown."""
-    whole: bool
-    """Whether fields are whole."""
-
-    @property
-    def median_reliability(self) -> float:
-        """Median over the units that respond; NaN if none does."""
-        return finite_median(self.reliability)
 
 
 @dataclass(frozen=True)
@@ -169,7 +146,7 @@ def measure_network(
     shown: dict[str, Tensor | float] = {"natural": images, "grey": MID_GREY}
     for background in BACKGROUNDS:
         LOG.info("  noise on %s", background)
-        earlier: dict[str, MeasuredSampling] | None = None
+        earlier: dict[str, NoiseMeasurement] | None = None
         if repeat:
             earlier = {name: repeat.fields[f"{name}/{background}"] for name in units}
         noise_fields = reverse_correlation(
@@ -185,11 +162,11 @@ def measure_network(
             repeat=earlier,
         )
         for name, of in noise_fields.items():
-            blocks = of.blocks[:, [*units[name]]]
             rule = None
             if name in shaped:
-                rule = calibrate_rule(strongest_axis(blocks), plantings, seed)
-            measured[f"{name}/{background}"] = measure_stage(blocks, of, rule)
+                chosen = strongest_axis(of.blocks[:, [*units[name]]])
+                rule = calibrate_rule(chosen, plantings, seed)
+            measured[f"{name}/{background}"] = measure_stage(of, units[name], rule)
     responses = record_responses(network, [*shaped], size, known) if shaped else {}
     outputs = sample_activations(network, [*units], images)
     last = [*[*units.values()][-1]]
@@ -208,15 +185,17 @@ def measure_network(
 
 
 def measure_stage(
-    blocks: NDArray[np.float32], sampling: NoiseFields, rule: CalibratedRule | None = None
+    sampling: NoiseFields, units: Sequence[int], rule: CalibratedRule | None = None
 ) -> StageMeasurements:
     """Measure the noise fields of units of one stage, each about its own measured centre.
 
     Args:
-        blocks: (8, U, 3, h, w), of some units.
-        sampling: how the stage was measured.
+        sampling: of all units of the stage.
+        units: U channels to measure.
         rule: for units that are centre-surround; None to leave that out.
     """
+    chosen = np.array(units)
+    blocks = sampling.blocks[:, chosen]
     axis = strongest_axis(blocks)
     mean = np.where(axis.reliable[:, None, None], axis.blocks.mean(0), np.nan)
     place, _, polarity = locate_centre(mean)
@@ -235,16 +214,12 @@ def measure_stage(
         measures["centre_surround"] = np.where(axis.reliable, called, np.nan)
         k = fit_field_models(mean).k
         measures["k"] = np.where((k >= MIN_K) & (k <= MAX_K), k, np.nan)
+    description = {of.name: getattr(sampling, of.name) for of in fields(NoiseMeasurement)}
     return StageMeasurements(
+        **{**description, "reliability": split_half_reliability(blocks), "units": chosen},
         blocks=blocks,
-        reliability=split_half_reliability(blocks),
         measures={key: np.asarray(values, np.float64) for key, values in measures.items()},
         rule=rule,
-        cell=sampling.cell,
-        step=sampling.step,
-        pairs=sampling.pairs,
-        stopped=sampling.stopped,
-        whole=sampling.whole,
     )
 
 

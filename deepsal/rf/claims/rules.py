@@ -443,8 +443,8 @@ def _left_out(count: int, total: int) -> str:
 def _pairs_note(before: Networks, after: Networks, key: str, target: float) -> str:
     """Return the number of pairs that would make the least reliable network reliable enough."""
     stages: list[StageMeasurements] = [network.fields[key] for network in (*before, *after)]
-    worst = min(stages, key=lambda of: np.nan_to_num(of.median_reliability))
-    reliability = worst.median_reliability
+    worst = min(stages, key=lambda of: np.nan_to_num(of.median))
+    reliability = worst.median
     if not reliability > 0:
         return "no unit has a reliable field"
     needed = float(pairs_needed(np.array(reliability), worst.pairs, target))

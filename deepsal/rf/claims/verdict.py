@@ -117,7 +117,7 @@ def describe_networks(networks: Mapping[str, NetworkMeasurements]) -> list[dict[
             "network": name,
             "stage": stage,
             "background": background,
-            "reliability": of.median_reliability,
+            "reliability": of.median,
             "pairs": of.pairs,
             "cell": of.cell,
             "stopped": of.stopped,

@@ -16,7 +16,7 @@ from deepsal.rf.claims.calibration import (
 )
 from deepsal.rf.claims.measurements import NetworkMeasurements, measure_stage
 from deepsal.rf.geometry import FieldGeometry
-from deepsal.rf.mapping.reverse_correlation import NoiseFields
+from deepsal.rf.mapping.noise_fields import NoiseFields
 
 SIDE = 13
 UNITS = 24
@@ -82,7 +82,7 @@ def network(
     units = {stage: [*range(of.shape[1])] for stage, of in blocks.items()}
     return NetworkMeasurements(
         fields={
-            f"{stage}/natural": measure_stage(of, sampling(of), rule)
+            f"{stage}/natural": measure_stage(sampling(of), range(of.shape[1]), rule)
             for stage, of in blocks.items()
         },
         activations={s: random.normal(size=(90, 6)).astype(np.float32) for s in blocks},
