@@ -27,7 +27,7 @@ def test_what_is_published_has_the_columns_that_the_script_writes() -> None:
         [ClaimRow("P3", "conv5", "csi", Interval(0.2, 0.1, 0.3, 90), "before", 0.25, 0.04)]
     )
     table = pd.read_csv(STUDY / "expected.csv")
-    assert [*table.columns] == [*rows.columns]
+    assert {*table.columns} <= {*rows.columns}
     assert rows.loc[0, ["estimate", "low", "high", "count"]].tolist() == [0.2, 0.1, 0.3, 90]
     decided = table[table["outcome"].notna()]
     assert set(decided["claim"]) == {"P1", "P2", "P3"}
