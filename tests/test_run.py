@@ -133,7 +133,12 @@ def test_the_sweep_of_the_readme_leaves_one_complete_folder_per_job(tmp_path: Pa
 
 def test_a_verdict_on_a_run_is_the_same_after_it_and_later(tmp_path: Path) -> None:
     small = [*SMALL, "logger=csv", "rf=none", "claims.stages=[conv1,conv2]", "claims.pairs=8"]
-    small += ["claims.units=3", "claims.plantings=10", "claims.images=4"]
+    small += [
+        "claims.units=3",
+        "claims.plantings=10",
+        "claims.images=4",
+        "claims.built_in=[bn_only]",
+    ]
     execute(composed(tmp_path / "a", *small, "do=[fit,claims]"), tmp_path / "a")
     best = f"ckpt={tmp_path}/a/checkpoints/best.ckpt"
     execute(composed(tmp_path / "b", *small, "do=[claims]", best), tmp_path / "b")
