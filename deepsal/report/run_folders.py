@@ -23,6 +23,7 @@ REDUNDANT_OPTIONS = (
     "names.",
     "rf.folder",
     "claims.folder",
+    "data.control",
     "trainer.default",
     "network.backbone.",
     "network.decoder.",
@@ -123,8 +124,9 @@ class RunSummary(NamedTuple):
 
     @property
     def backbone(self) -> str:
-        """Name of the backbone."""
-        return str(self.options.get("backbone.name", ""))
+        """Name of the backbone and of the control, if any: tables do not average over controls."""
+        names = self.options.get("backbone.name"), self.options.get("control")
+        return "-".join(str(name) for name in names if name)
 
     @property
     def depth(self) -> str:

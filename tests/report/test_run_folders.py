@@ -65,3 +65,18 @@ def test_an_unreadable_run_among_others_is_a_warning(file: str, tmp_path: Path) 
     with pytest.warns(UserWarning, match=r"0 is unreadable and left out"):
         (run,) = run_folders.find_runs(tmp_path)
     assert run.name == "1"
+
+
+def test_scores_of_a_control_training_stay_apart_from_those_of_the_backbone(tmp_path: Path) -> None:
+    control = "control: shuffled_fixations\ndata: {control: shuffled_fixations}\n"
+    for name, options, nss in (("run", "control: null\n", 2.0), ("control", control, 0.5)):
+        write_run(tmp_path / name)
+        with (tmp_path / name / "config.yaml").open("a") as file:
+            file.write(options)
+        means = {"nss": {"mean": nss, "low": nss - 0.1, "high": nss + 0.1, "count": 9}}
+        (tmp_path / name / "scores.json").write_text(json.dumps({"scores": {"run": means}}))
+    runs = run_folders.find_runs(tmp_path)
+    assert [run.backbone for run in runs] == ["vgg16-shuffled_fixations", "vgg16"]
+    assert run_folders.mean_score(runs, "vgg16", "conv4", "nss")[0] == 2.0
+    assert run_folders.mean_score(runs, runs[0].backbone, "conv4", "nss")[0] == 0.5
+    assert "data.control" not in runs[0].options  # it repeats `control`
