@@ -40,8 +40,9 @@ function show(checkpoint, announce) {
     const { stage, unit } = button.dataset;
     paint(button.firstElementChild, +stage, +unit, state.now);
     const { units, reliability } = data.stages[stage];
-    button.lastElementChild.textContent = `${units[unit]} · ${reliability.short[state.now][unit]}`;
-    button.setAttribute("aria-label", `${data.stages[stage].name}, unit ${units[unit]}, ${reliability.words[state.now][unit]}`);
+    const label = `${units[unit]} · ${reliability.short[state.now][unit]}`;
+    button.lastElementChild.textContent = label;
+    button.setAttribute("aria-label", `${data.stages[stage].name}, unit ${label}, ${reliability.words[state.now][unit]}`);
   }
   const epoch = +name.split(" ")[1];
   for (const chart of document.querySelectorAll("[data-scale]")) {
