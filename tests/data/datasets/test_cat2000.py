@@ -43,7 +43,7 @@ def test_some_categories_may_be_chosen(fake: Path) -> None:
 def test_the_test_set_is_images_only(fake: Path) -> None:
     data = cat2000(fake, part="test")
     assert data.fixations_hidden
-    assert data.splits == {"train": [], "val": [], "test": range(20)}
+    assert data.splits == {"train": [], "val": [], "test": [*range(20)]}
     assert data.stimuli[4].read().shape == (3, 9, 16)
 
 
