@@ -1,0 +1,277 @@
+"""Ranges of the numeric and list options of a run, checked before any work."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from deepsal.vocabulary import STAGES
+
+
+class Number(NamedTuple):
+    """Finite number from `low` to `high`; `above`: `low` itself is out of range."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    whole: bool = False
+    above: bool = False
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value is such a number."""
+        kinds = (int,) if self.whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+            return False
+        return self.low <= value <= self.high and not (self.above and value == self.low)
+
+    def __str__(self) -> str:
+        """Return the phrase.
+
+        >>> print(Number(1, whole=True), "/", Number(0, 1, above=True))
+        a whole number, 1 or more / a number, above 0, at most 1
+        """
+        low = f", above {self.low:g}" if self.above else f", {self.low:.10g} or more"
+        high = f", at most {self.high:.10g}"
+        kind = "a whole number" if self.whole else "a number"
+        return kind + low * math.isfinite(self.low) + high * math.isfinite(self.high)
+
+
+class Numbers(NamedTuple):
+    """List of numbers; a `length` of 0 is any but 0; `ascending`: none below the one before."""
+
+    each: Number
+    length: int = 0
+    ascending: bool = False
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value is such a list."""
+        if not isinstance(value, list) or len(value) != (self.length or max(1, len(value))):
+            return False
+        numbers = all(self.each.accepts(number) for number in value)
+        return numbers and (not self.ascending or value == sorted(value))
+
+    def __str__(self) -> str:
+        """Return the phrase."""
+        order = ", in ascending order" if self.ascending else ""
+        return f"a list of {self.length or 'one or more'}, each {self.each}{order}"
+
+
+class Names(NamedTuple):
+    """List of names, `least` or more of them; a name alone stands for a list of one."""
+
+    least: int = 1
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value is such a list."""
+        return isinstance(value, list) and len(value) >= self.least and _are_texts(value)
+
+    def __str__(self) -> str:
+        """Return the phrase."""
+        return "a list of names" if not self.least else "a list of one name or more"
+
+
+class Choice(NamedTuple):
+    """One of some values, which are of one type: `1` is not `true`."""
+
+    values: tuple[Any, ...]
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value is one of them."""
+        return any(type(value) is type(choice) and value == choice for choice in self.values)
+
+    def __str__(self) -> str:
+        """Return the phrase."""
+        return " or ".join("null" if v is None else str(v).lower() for v in self.values)
+
+
+class AnyText(NamedTuple):
+    """Any text."""
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value is a text."""
+        return isinstance(value, str)
+
+    def __str__(self) -> str:
+        """Return the phrase."""
+        return "a text"
+
+
+class ByStage(NamedTuple):
+    """Numbers by stage, such as `{conv5: 0.1}`."""
+
+    each: Number
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value is such a mapping."""
+        return isinstance(value, Mapping) and all(
+            stage in STAGES and self.each.accepts(number) for stage, number in value.items()
+        )
+
+    def __str__(self) -> str:
+        """Return the phrase."""
+        return f"such numbers by stage ({', '.join(STAGES)})"
+
+
+OptionRange = Number | Numbers | Names | Choice | AnyText | ByStage
+"""Values that an option may have; its text is a phrase for an error."""
+COUNT, NATURAL = Number(1, whole=True), Number(0, whole=True)
+POSITIVE, WEIGHT, FRACTION = Number(0, above=True), Number(0), Number(0, 1)
+SEED = Number(0, 2**32 - 1, whole=True)
+SIZE = Numbers(Number(32, 16384, whole=True), 2)
+"""(height, width); the last of five stages has a stride of 32."""
+NULL, FLAG = Choice((None,)), Choice((True, False))
+SHARE = (COUNT, Number(0, 1, above=True), NULL)
+"""Number of batches, or a fraction of them."""
+
+OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
+    "do": (Names(0),),
+    "seed": (SEED,),
+    "noise_pairs.*": (COUNT,),
+    "callbacks.show.images": (COUNT,),
+    "callbacks.show.every_n_epochs": (COUNT,),
+    "claims.images": (Number(2, whole=True),),
+    "claims.seeds": (Numbers(SEED),),
+    "claims.stages": (Names(),),
+    "claims.units": (COUNT, Numbers(NATURAL)),
+    "claims.window": (Number(3, whole=True),),
+    "data.batch_size": (COUNT,),
+    "data.cache_gib": (WEIGHT,),
+    "data.colour": (FRACTION,),
+    "data.crop": (Number(0.1, 1),),
+    "data.device_cache": (FLAG, NULL),
+    "data.flip": (FRACTION,),
+    "data.keep": (FRACTION,),
+    "data.num_workers": (Number(0, 1024, whole=True), NULL),
+    "data.size": (SIZE,),
+    "data.val_batch_size": (COUNT, NULL),
+    "data.dataset.background": (Numbers(Number(0, 255), 2, ascending=True),),
+    "data.dataset.categories": (Names(), NULL),
+    "data.dataset.contrasts": (Numbers(Number(0, 1, above=True)), NULL),
+    "data.dataset.datasets": (),
+    "data.dataset.features": (Names(),),
+    "data.dataset.fixations": (COUNT,),
+    "data.dataset.fold": (NATURAL,),
+    "data.dataset.images": (Numbers(NATURAL, 3),),
+    "data.dataset.jitter": (Number(0, 0.25),),
+    "data.dataset.pixels_per_degree": (POSITIVE, NULL),
+    "data.dataset.release": (COUNT,),
+    "data.dataset.rows": (Numbers(Number(2, 64, whole=True), 2, ascending=True),),
+    "data.dataset.seed": (SEED,),
+    "data.dataset.sigma": (POSITIVE,),
+    "data.dataset.size": (SIZE,),
+    "data.dataset.viewings": (Names(),),
+    "data.dataset.weights": (Numbers(POSITIVE), NULL),
+    "decoder.width": (COUNT,),
+    "export.size": (SIZE,),
+    "finetune.lr_scale": (WEIGHT, ByStage(WEIGHT)),
+    "logger.wandb.artifacts": (FLAG,),
+    "logger.wandb.group": (AnyText(), NULL),
+    "logger.wandb.job_type": (Names(0),),
+    "logger.wandb.tags": (Names(0),),
+    **{f"loss.{score}": (WEIGHT,) for score in ("kl", "cc", "nss", "sim")},
+    "network.bandwidth": (POSITIVE, NULL),
+    "network.cells": (Number(2, 512, whole=True),),
+    "network.centre_weight": (FRACTION, NULL),
+    "network.longest": (Number(64, 16384, whole=True),),
+    "network.smooth": (WEIGHT,),
+    "network.uniform_weight": (FRACTION, NULL),
+    "optim.lr": (POSITIVE,),
+    "optim.optimizer.momentum": (Number(0, 1),),
+    "optim.optimizer.weight_decay": (WEIGHT,),
+    "rf.every_n_epochs": (COUNT,),
+    "rf.pairs": (COUNT,),
+    "rf.patches": (COUNT,),
+    "rf.sources": (Names(), NULL),
+    "rf.stages": (Names(),),
+    "rf.target": (Number(0, 1, above=True),),
+    "rf.units": (COUNT, Numbers(NATURAL)),
+    "rf.window": (Number(3, whole=True),),
+    "score.emd": (FLAG,),
+    "score.names": (Names(), NULL),
+    "task.compile": (FLAG, Choice(("default", "reduce-overhead", "max-autotune"))),
+    "trainer.accumulate_grad_batches": (COUNT,),
+    "trainer.check_val_every_n_epoch": (COUNT,),
+    "trainer.devices": (COUNT, Choice((-1, "-1", "auto")), AnyText(), Numbers(NATURAL)),
+    "trainer.enable_model_summary": (FLAG,),
+    "trainer.fast_dev_run": (Choice((False,)),),
+    "trainer.gradient_clip_val": (WEIGHT, NULL),
+    "trainer.limit_test_batches": SHARE,
+    "trainer.limit_train_batches": SHARE,
+    "trainer.limit_val_batches": SHARE,
+    "trainer.log_every_n_steps": (COUNT,),
+    "trainer.max_epochs": (COUNT,),
+    "trainer.max_steps": (COUNT, Choice((-1,))),
+    "trainer.num_nodes": (COUNT,),
+    "trainer.num_sanity_val_steps": (Number(-1, whole=True),),
+    "trainer.val_check_interval": SHARE,
+}
+"""Ranges of each option, any of which it may be in; () for one that is no value."""
+COPIES = {
+    r"^(tested|mixed\.\w+)\.": "data.",
+    r"^data\.(test|dataset\.datasets)\.": "data.dataset.",
+    r"^callbacks\.watch\.": "rf.",
+    r"^task\.score\.": "score.",
+    r"^noise_pairs\..+": "noise_pairs.*",
+}
+"""Patterns of options that are copies of others, and the option that has the ranges."""
+
+
+def checked_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration in which a name alone is a list where an option is one.
+
+    Args:
+        config: plain values.
+
+    Raises:
+        ValueError: options are out of range; the message names each, and the values to set.
+    """
+    problems: dict[str, str] = {}
+    checked = dict(_check_node(config, "", problems))
+    if problems:
+        raise ValueError("; ".join(f"{option}{problem}" for problem, option in problems.items()))
+    return checked
+
+
+def ranges_of(option: str) -> tuple[OptionRange, ...] | None:
+    """Return the ranges of an option by its dotted name, None if it has none.
+
+    >>> [str(each) for each in ranges_of("tested.dataset.seed")]
+    ['a whole number, 0 or more, at most 4294967295']
+    """
+    for copy, original in COPIES.items():
+        option = re.sub(copy, original, option)
+    return OPTION_RANGES.get(option)
+
+
+def _check_node(node: Any, option: str, problems: dict[str, str]) -> Any:
+    """Return a checked node; a problem is stored once, with the first option that has it."""
+    ranges = ranges_of(option)
+    if ranges and node != "???":  # a missing value is named when its object is built
+        if isinstance(node, str) and any(isinstance(each, Names) for each in ranges):
+            node = [node]
+        if not any(each.accepts(node) for each in ranges):
+            phrase = ", or ".join(map(str, ranges))
+            problems.setdefault(f"={_as_typed(node)} must be {phrase}", option)
+        return node
+    if isinstance(node, list):
+        return [_check_node(value, option, problems) for value in node]
+    if isinstance(node, Mapping):
+        start = f"{option}." if option else ""
+        return {key: _check_node(value, f"{start}{key}", problems) for key, value in node.items()}
+    return node
+
+
+def _are_texts(values: list[Any]) -> bool:
+    return all(isinstance(value, str) and value for value in values)
+
+
+def _as_typed(value: Any) -> str:
+    """Return a value as it is typed on the command line.
+
+    >>> _as_typed([None, True, "a"])
+    '[null,true,a]'
+    """
+    if isinstance(value, list):
+        return f"[{','.join(map(_as_typed, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)

@@ -1,0 +1,72 @@
+from typing import Any
+
+import pytest
+
+from deepsal.runs.option_ranges import checked_options
+
+
+def option(name: str, value: Any) -> dict[str, Any]:
+    for key in reversed(name.split(".")):
+        value = {key: value}
+    return dict(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "phrase"),
+    [
+        ("optim.lr", -1, "optim.lr=-1 must be a number, above 0"),
+        ("optim.lr", float("nan"), "optim.lr=nan must be a number, above 0"),
+        ("optim.lr", "fast", "optim.lr=fast must be a number, above 0"),
+        ("seed", True, "seed=true must be a whole number, 0 or more, at most 4294967295"),
+        ("seed", 2**32, "seed=4294967296 must be a whole number"),
+        ("trainer.max_epochs", 2.0, "trainer.max_epochs=2.0 must be a whole number, 1 or more"),
+        ("data.size", [64], r"data.size=\[64\] must be a list of 2, each a whole number, 32 or"),
+        ("data.size", 64, "data.size=64 must be a list of 2"),
+        ("data.dataset.rows", [6, 4], "in ascending order"),
+        ("tested.dataset.jitter", 1, "tested.dataset.jitter=1 must be a number, 0 or more"),
+        ("rf.sources", [], r"rf.sources=\[\] must be a list of one name or more, or null"),
+        ("rf.stages", [1], r"rf.stages=\[1\] must be a list of one name or more"),
+        ("rf.units", 0, "rf.units=0 must be a whole number, 1 or more, or a list of one or more"),
+        ("data.device_cache", 1, "data.device_cache=1 must be true or false, or null"),
+        ("finetune.lr_scale", {"conv6": 1}, "numbers by stage .conv1, conv2, conv3, conv4, conv5"),
+    ],
+)
+def test_an_option_out_of_range_is_named_with_the_values_to_set(
+    name: str, value: Any, phrase: str
+) -> None:
+    with pytest.raises(ValueError, match=phrase):
+        checked_options(option(name, value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("optim.lr", 1e-4),
+        ("optim.lr", 1),
+        ("trainer.limit_train_batches", 1.0),
+        ("trainer.devices", "auto"),
+        ("rf.units", [0, 7]),
+        ("rf.sources", None),
+        ("finetune.lr_scale", {"conv5": 0.5}),
+        ("data.dataset.sigma", "???"),
+        ("data.cache_dir", "anything"),
+        ("do", []),
+    ],
+)
+def test_a_value_in_range_stays(name: str, value: Any) -> None:
+    assert checked_options(option(name, value)) == option(name, value)
+
+
+@pytest.mark.parametrize(
+    "name", ["do", "rf.stages", "callbacks.watch.stages", "data.test.viewings", "task.score.names"]
+)
+def test_a_name_alone_is_a_list_where_an_option_is_one(name: str) -> None:
+    assert checked_options(option(name, "test")) == option(name, ["test"])
+
+
+def test_a_value_that_several_options_share_is_named_once() -> None:
+    config = {"rf": {"stages": []}, "callbacks": {"watch": {"stages": []}}, "seed": -1}
+    with pytest.raises(ValueError, match=r"rf\.stages") as raised:
+        checked_options(config)
+    assert "callbacks" not in str(raised.value)
+    assert "seed=-1" in str(raised.value)
