@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from deepsal.report import automatic
-from deepsal.runs import paths, process, provenance, resume, targets, trained
-from deepsal.runs.folder import JobOutcome, begin_run
+from deepsal.runs import option_ranges, paths, process, provenance, resume, targets, trained
+from deepsal.runs.folder import JobOutcome, begun_run
 from deepsal.sweeps import gpu_locks, job_table, optuna_search, sweep_job
 from deepsal.training.precision import fastest_precision
 
@@ -25,11 +25,9 @@ for function in (fastest_precision, trained.run_name, *optuna_search.RESOLVERS):
 
 
 def build_objects(config: dict[str, Any]) -> dict[str, Any]:
-    """Build the objects of a resolved configuration; the error of an object is raised as it is."""
-    try:
+    """Build the objects of a resolved configuration."""
+    with process.plain_errors(InstantiationException):
         return dict(instantiate(targets.allowed_parts(config), _convert_="all"))
-    except InstantiationException as error:
-        raise process.root_cause(error, InstantiationException) from None
 
 
 def run_in_folder(config: dict[str, Any], folder: Path, last: Path | None = None) -> float | None:
@@ -49,15 +47,18 @@ def start_run(config: DictConfig, outcomes: list[JobOutcome]) -> float | None:
     for option in trained.checkpoint_options(plain_values(config), job.overrides.task).items():
         OmegaConf.update(config, *option, merge=False, force_add=True)
     if job.mode == RunMode.RUN:
-        begin_run(folder, paths.as_text(plain_values(config)), config.do, prepare)
-        return run_in_folder(plain_values(config), folder)
+        values = plain_values(config)
+        process.forget_stale_ranks(values["trainer"])
+        with begun_run(folder, paths.as_text(values), values["do"], prepare):
+            return run_in_folder(values, folder)
     if sweep_job.is_submitit_job("local"):
         gpu_locks.restore_visible_devices()
     keep_written_precision(config, folder / "config.yaml")
     text, trainer = paths.as_text(plain_values(config)), config.trainer
     devices = (trainer.accelerator, trainer.devices)
     grace = job.launcher.get("signal_delay_s", 60) / 2
-    outcome = sweep_job.run_sweep_job(folder, text, Path(__file__), prepare, devices, grace)
+    with sweep_job.recorded_interruption(outcomes, folder):
+        outcome = sweep_job.run_sweep_job(folder, text, Path(__file__), prepare, devices, grace)
     if not sweep_job.is_submitit_job():  # its parent process appends it
         outcomes.append(outcome)
         automatic.report_sweep(Path(job.sweep.dir))
@@ -65,8 +66,9 @@ def start_run(config: DictConfig, outcomes: list[JobOutcome]) -> float | None:
 
 
 def plain_values(config: DictConfig) -> dict[str, Any]:
-    """Return the resolved values of a configuration, with absolute paths."""
-    return paths.absolute_paths(OmegaConf.to_container(config, resolve=True))
+    """Return the resolved and checked values of a configuration, with absolute paths."""
+    values = OmegaConf.to_container(config, resolve=True)
+    return option_ranges.checked_options(paths.absolute_paths(values))
 
 
 def keep_written_precision(config: DictConfig, written: Path) -> None:
@@ -88,11 +90,21 @@ def command_line() -> int:
         try:
             return start_run(config, outcomes)
         except (*process.PLAIN_ERRORS, OmegaConfBaseException) as error:
+            message = f"{type(error).__name__}: {' '.join(str(error).split())}"
             cause = None if isinstance(error, OmegaConfBaseException) else error  # Hydra prints it
-            raise CompactHydraException(f"{type(error).__name__}: {error}") from cause
+            if HydraConfig.get().mode == RunMode.RUN or sweep_job.is_submitit_job():
+                raise CompactHydraException(message) from cause
+            name = Path(HydraConfig.get().runtime.output_dir).name
+            outcomes.append(JobOutcome(name, "failed", reason=message))
+            return None
 
-    main()
-    return job_table.print_job_table(outcomes, "score") if outcomes else 0
+    code = 0
+    try:
+        main()
+    finally:  # the table also of a sweep that a signal or an error ends
+        if outcomes:
+            code = job_table.print_job_table(outcomes, "score")
+    return code
 
 
 if __name__ == "__main__":

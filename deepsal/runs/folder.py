@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepsal.atomic import write_text
+from deepsal.runs.heartbeat import hold_folder, is_alive
 from deepsal.runs.paths import differing_keys
 from deepsal.runs.process import is_first_rank
 
@@ -86,8 +87,11 @@ def holds_checkpoints(folder: Path) -> bool:
     return any(folder.glob("checkpoints/[!.]*"))
 
 
-def begin_run(folder: Path, config: str, steps: Sequence[str], prepare: Callable[[], None]) -> None:
-    """Prepare a run folder and write `config.yaml`, on the first rank.
+@contextmanager
+def begun_run(
+    folder: Path, config: str, steps: Sequence[str], prepare: Callable[[], None]
+) -> Iterator[None]:
+    """Hold a run folder while the block runs; before it, write `config.yaml` on the first rank.
 
     Args:
         folder: the run folder.
@@ -96,12 +100,14 @@ def begin_run(folder: Path, config: str, steps: Sequence[str], prepare: Callable
         prepare: makes the folder ready.
 
     Raises:
-        OSError: the folder is used by a training, or cannot be written to.
+        OSError: a process works in the folder, it holds a training, or it cannot be written to.
     """
-    if is_first_rank():
-        refuse_used_folder(folder, steps)
-        prepare()
-        write_config(folder, config)
+    with hold_folder(folder):
+        if is_first_rank():
+            refuse_used_folder(folder, steps)
+            prepare()
+            write_config(folder, config)
+        yield
 
 
 def write_config(folder: Path, config: str) -> None:
@@ -151,6 +157,8 @@ def outcome_of_exit(folder: Path, config: str, code: int, name: str) -> JobOutco
     if code == 0 and (outcome := outcome_if_done(folder, config, name)):
         return outcome._replace(status="done", reason="")
     status = read_status(folder)
+    if is_alive(folder):
+        return JobOutcome(name, "failed", reason="another process works in the folder")
     if status in {"", "running"}:
         cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         status = f"failed: {cause}"

@@ -1,12 +1,18 @@
 """Process of a run: its environment, its warnings and its rank."""
 
+import atexit
 import ctypes
+import gc
 import getpass
 import os
+import re
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 from deepsal.terminal import print_ascii_where_needed
 
@@ -36,6 +42,9 @@ SILENCED_WARNINGS = (
     "The dirpath has changed from",  # a checkpoint of another folder is tested
 )
 
+LEAVING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals of a person, a machine or a terminal that ends this process."""
+
 PLAIN_ERRORS = (ValueError, OSError, FloatingPointError, ImportError, MemoryError)
 """Errors that are printed without a traceback: their message is enough."""
 
@@ -45,6 +54,30 @@ def root_cause(error: BaseException, wrapper: type[BaseException]) -> BaseExcept
     while isinstance(error, wrapper) and error.__cause__:
         error = error.__cause__
     return error
+
+
+@contextmanager
+def plain_errors(wrapper: type[BaseException]) -> Iterator[None]:
+    """Turn any error of objects that are built from options into one of `PLAIN_ERRORS`.
+
+    Args:
+        wrapper: type of the errors whose cause is meant; the cause stays the error's `__cause__`.
+
+    Raises:
+        ValueError: an error of another type, which its name precedes.
+    """
+    try:
+        yield
+    except PLAIN_ERRORS:
+        raise
+    except Exception as error:
+        cause = root_cause(error, wrapper)
+        if isinstance(cause, PLAIN_ERRORS):
+            raise cause from None
+        place = re.findall(r"^full_key: (.+)$", str(error), re.MULTILINE)
+        text = " ".join(str(cause).split()) or "no message"
+        start = f"{place[-1]}: " if place else ""
+        raise ValueError(f"{start}{type(cause).__name__}: {text}") from cause
 
 
 def fresh_environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -75,6 +108,21 @@ def job_environment(changes: Mapping[str, str]) -> Iterator[dict[str, str]]:
         _replace_environment(before)
 
 
+def forget_stale_ranks(trainer: Mapping[str, Any]) -> None:
+    """Remove `RANK_VARIABLES` that an earlier training left in this process's environment.
+
+    Those of this training state as many processes as it has.
+
+    Args:
+        trainer: its options `devices` and `num_nodes`.
+    """
+    devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+    count = len(devices) if isinstance(devices, list) else devices
+    known = nodes == 1 and str(count).isdecimal()
+    if known and (str(count) == "1" or os.environ.get("WORLD_SIZE") != str(count)):
+        _replace_environment(fresh_environment(os.environ))
+
+
 def is_first_rank() -> bool:
     """Return whether this process is the first of its job, which alone writes shared files."""
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
@@ -84,17 +132,22 @@ def is_first_rank() -> bool:
 
 
 def configure_process() -> None:
-    """Silence warnings that need no action, keep freed memory, and print on any terminal.
+    """Silence warnings, keep freed memory, print on any terminal, and leave in order on a signal.
 
     A user without an entry in /etc/passwd, as in a container, gets a name, which torch looks up.
 
-    Page faults of memory that is returned and taken again slow a training on a CPU.
+    Page faults of memory that is returned and taken again slow a training on a CPU. A signal that
+    the parent process ignores, as `nohup` does, is ignored.
     """
     print_ascii_where_needed()
     try:
         getpass.getuser()
     except (KeyError, OSError):
         os.environ["USER"] = str(os.getuid())
+    atexit.register(gc.freeze)  # to collect torch's objects at the end takes a second and a half
+    for number in LEAVING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
     for message in SILENCED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     if sys.platform == "linux":
@@ -108,3 +161,7 @@ def configure_process() -> None:
 def _replace_environment(variables: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(variables)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)  # the exit code of a shell's process that a signal ended

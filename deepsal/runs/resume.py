@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from deepsal.runs import folder as run_folder
+from deepsal.runs.heartbeat import hold_folder
 from deepsal.runs.paths import moved_paths
-from deepsal.runs.process import PLAIN_ERRORS, is_first_rank
+from deepsal.runs.process import PLAIN_ERRORS, forget_stale_ranks, is_first_rank
 
 
 class ResumePoint(NamedTuple):
@@ -40,8 +41,11 @@ def resume_run(
     (option, *_) = (argument for argument in arguments if argument.startswith("resume="))
     folder = Path(option.removeprefix("resume=")).absolute()
     try:
-        if point := resume_point(folder, [a for a in arguments if a != option]):
-            run(point.config, folder, point.checkpoint)
+        if (folder / "config.yaml").is_file():
+            forget_stale_ranks(read_config(folder / "config.yaml").get("trainer", {}))
+        with hold_folder(folder):
+            if point := resume_point(folder, [a for a in arguments if a != option]):
+                run(point.config, folder, point.checkpoint)
     except PLAIN_ERRORS as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
         return 1

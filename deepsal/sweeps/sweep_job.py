@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -14,6 +14,7 @@ from typing import Any
 
 from deepsal.runs import folder as run_folder
 from deepsal.runs.folder import PREEMPTED_EXIT_CODE, JobOutcome
+from deepsal.runs.heartbeat import SWEEP_VARIABLE, FolderInUseError, refuse_used, sweep_identity
 from deepsal.runs.paths import differing_keys
 from deepsal.runs.process import is_first_rank, job_environment
 from deepsal.sweeps import gpu_locks, optuna_search
@@ -33,12 +34,32 @@ def prepare_sweep(
         outcomes: the list to which the outcomes of submitit's jobs are appended.
         write_report: called with the sweep's folder after each of them.
     """
+    os.environ[SWEEP_VARIABLE] = sweep_identity()
     os.environ[optuna_search.TRIAL_PREFIX_VARIABLE] = optuna_search.trial_folder_prefix(arguments)
     if find_spec("submitit"):
         from deepsal.sweeps.submitit_jobs import patch_submitit
 
         patch_submitit(outcomes, write_report)
         gpu_locks.save_visible_devices()
+
+
+@contextmanager
+def recorded_interruption(outcomes: list[JobOutcome], folder: Path) -> Iterator[None]:
+    """Append the outcome of a job that a signal to the sweep interrupts, and go on leaving.
+
+    Args:
+        outcomes: of the sweep's jobs.
+        folder: the job's run folder.
+    """
+    try:
+        yield
+    except SystemExit:
+        status = run_folder.read_status(folder)
+        if status in {"", "running"}:  # it was killed before it could write that
+            status = "interrupted"
+            run_folder.write_status(folder, status)
+        outcomes.append(JobOutcome(folder.name, "failed", reason=status))
+        raise
 
 
 def run_sweep_job(
@@ -66,10 +87,10 @@ def run_sweep_job(
     """
     command = [sys.executable, str(script), f"resume={folder.absolute()}"]
     with ExitStack() as stack:
-        locked: dict[str, str] = {}
+        changes = {SWEEP_VARIABLE: ""} if is_submitit_job("slurm") else {}
         if is_submitit_job("local"):
-            locked = stack.enter_context(gpu_locks.lock_devices(*devices))
-        variables = stack.enter_context(job_environment(locked))
+            changes |= stack.enter_context(gpu_locks.lock_devices(*devices))
+        variables = stack.enter_context(job_environment(changes))
         return run_if_not_done(
             folder, config, prepare, lambda: run_until_preempted(command, variables, grace)
         )
@@ -95,6 +116,10 @@ def run_if_not_done(
     if outcome := run_folder.outcome_if_done(folder, config, name):
         return outcome
     if is_first_rank():
+        try:
+            refuse_used(folder)
+        except FolderInUseError as error:
+            return JobOutcome(name, "failed", reason=str(error))
         if differing := file.is_file() and differing_keys(file.read_text("utf-8"), config):
             options = ", ".join(differing[:3])
             reason = f"the folder holds another configuration ({options}); set hydra.sweep.dir"
@@ -147,7 +172,8 @@ def run_until_preempted(
         signalled.append(time.monotonic())
         process.send_signal(number)
 
-    process = subprocess.Popen(command, env=variables)
+    # not in the terminal's group: this process alone gets Ctrl-C, and passes it on once
+    process = subprocess.Popen(command, env=variables, process_group=0)
     signal.signal(PREEMPTION_SIGNAL, pass_on)
     if is_submitit_job("slurm"):
         signal.signal(signal.SIGTERM, lambda number, frame: terminated.append(number))
@@ -157,7 +183,7 @@ def run_until_preempted(
             if signalled and time.monotonic() > signalled[0] + grace:
                 process.kill()
     except BaseException:
-        process.kill()
+        end_process(process, grace)
         raise
     finally:
         signal.signal(PREEMPTION_SIGNAL, submitit_handler)
@@ -169,6 +195,17 @@ def run_until_preempted(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     time.sleep(grace)  # Slurm ends or requeues the job meanwhile: this is no result
     sys.exit(PREEMPTED_EXIT_CODE)
+
+
+def end_process(process: subprocess.Popen[bytes], grace: float) -> None:
+    """Send SIGTERM to a process and wait for its end; kill it after `grace` seconds."""
+    process.terminate()
+    try:
+        process.wait(grace)
+    except BaseException as error:  # a second signal does not wait
+        process.kill()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
 
 
 def is_submitit_job(*executors: str) -> bool:
