@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,10 @@ def build_backbone(name: str, weights: str | None, model: str | None = None) -> 
         stages = vgg_stages(network, model) if model in VGG_STAGE_ENDS else resnet_stages(network)
         loaded = load_weights(model, weights)
     elif _is_timm(model):
-        network = _timm_model(model, pretrained=weights == "timm")
-        ends = [str(info["module"]) for info in network.feature_info]
-        stages = timm_stages(network, ends, model)
+        with _named_errors(model):
+            network = _timm_model(model, pretrained=weights == "timm")
+            ends = [str(info["module"]) for info in network.feature_info]
+            stages = timm_stages(network, ends, model)
         config = network.pretrained_cfg
         loaded = load_weights(model, None if weights == "timm" else weights)
         loaded = loaded._replace(mean=config["mean"], std=config["std"])
@@ -129,7 +131,8 @@ def build_backbone(name: str, weights: str | None, model: str | None = None) -> 
         raise ValueError(f"no backbone {model!r}; the choices are {choices} and timm's models")
     if not loaded.of_stages:
         copy_weights(network, stages, loaded)
-    backbone = Backbone(stages, loaded.mean, loaded.std, name)
+    with _named_errors(model):
+        backbone = Backbone(stages, loaded.mean, loaded.std, name)
     if loaded.of_stages and loaded.state:
         load_matching_state(backbone, loaded.state, f"{weights} holds no run of {name}")
     return backbone
@@ -163,4 +166,22 @@ def _timm_model(model: str, pretrained: bool) -> Any:
             raise
         raise ConnectionError(
             f"cannot download {model}'s weights ({error}); {OFFLINE_CHOICES}"
+        ) from error
+
+
+@contextmanager
+def _named_errors(model: str) -> Iterator[None]:
+    """Turn an error inside a library's network into one that names the option.
+
+    Raises:
+        ValueError: the network cannot be built or cut.
+    """
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise ValueError(
+            f"backbone.name={model} cannot be built ({type(error).__name__}: {text})"
         ) from error

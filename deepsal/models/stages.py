@@ -1,9 +1,12 @@
 """Five-stage cuts of the networks of torchvision and timm."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from deepsal.vocabulary import STAGES
 
 VGG_STAGE_ENDS = {
     "alexnet": (2, 5, 8, 10, 12),
@@ -13,6 +16,8 @@ VGG_STAGE_ENDS = {
 """Ends of the stages in `features`, each after the last rectifier before a pooling."""
 
 RESNET_NAMES = ("resnet18", "resnet50")
+TEST_SIZE = (64, 160)
+"""(height, width) of the image that a cut is tested with."""
 
 
 def vgg_stages(network: nn.Module, name: str) -> list[nn.Module]:
@@ -33,7 +38,8 @@ def timm_stages(network: nn.Module, ends: Sequence[str], name: str) -> list[nn.M
     """Cut a timm network after the modules at which its resolution is about to halve.
 
     Where there are four such modules (a patchifying stem), the stem is conv1. The output of the
-    five stages is compared with that of the whole network.
+    five stages is compared with that of the whole network, on an image that is wider than high, so
+    that rows or columns are not taken for channels.
 
     Args:
         network: the timm model.
@@ -41,7 +47,8 @@ def timm_stages(network: nn.Module, ends: Sequence[str], name: str) -> list[nn.M
         name: of the network, for the message.
 
     Raises:
-        ValueError: the network is not a chain of five stages.
+        ValueError: the network is not a chain of five stages, or a stage's output is not (batch,
+            channels, rows, columns).
     """
     chain = list(_flat_chain(network, ends))
     paths = [path for path, _ in chain]
@@ -58,8 +65,16 @@ def timm_stages(network: nn.Module, ends: Sequence[str], name: str) -> list[nn.M
     stages: list[nn.Module] = [
         nn.Sequential(*modules[a:b]) for a, b in zip(starts, cuts, strict=True)
     ]
-    if not _chain_equals_network(network, stages, ends[-1]):
+    outputs = _stage_outputs(network, stages, ends[-1])
+    if outputs is None:
         raise ValueError(f"{name} is not a plain chain of stages, so it cannot be cut")
+    for stage, output in zip(STAGES, outputs, strict=True):
+        if not _is_feature_map(output):
+            raise ValueError(
+                f"{name} cannot be cut into conv1 … conv5: the output of {stage} for an image of "
+                f"{TEST_SIZE[0]}x{TEST_SIZE[1]} pixels is {tuple(output.shape)}, which is not "
+                "(batch, channels, rows, columns)"
+            )
     return stages
 
 
@@ -75,17 +90,29 @@ def _flat_chain(
 
 
 @torch.no_grad()
-def _chain_equals_network(network: nn.Module, stages: Sequence[nn.Module], end: str) -> bool:
-    outputs: list[Tensor] = []
-    image = torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64)
+def _stage_outputs(
+    network: nn.Module, stages: Sequence[nn.Module], end: str
+) -> list[Tensor] | None:
+    """Return the outputs of the stages for one image; None if the network's last one differs."""
+    ends: list[Tensor] = []
+    image = torch.linspace(-1, 1, 3 * TEST_SIZE[0] * TEST_SIZE[1]).view(1, 3, *TEST_SIZE)
     last = network.eval().get_submodule(end)
-    handle = last.register_forward_hook(lambda _m, _inputs, output: outputs.append(output.clone()))
+    handle = last.register_forward_hook(lambda _m, _inputs, output: ends.append(output.clone()))
     try:
         network(image)
-        chained = nn.Sequential(*stages)(image)
-    except (RuntimeError, TypeError):
-        return False
+        outputs = [*itertools.accumulate(stages, lambda x, stage: stage(x), initial=image)][1:]
+        same = torch.allclose(ends[0], outputs[-1], rtol=1e-4, atol=1e-5)
+    except Exception:  # a network for another size, or with other inputs, raises many types
+        return None
     finally:
         handle.remove()
         network.train()
-    return torch.allclose(outputs[0], chained, rtol=1e-4, atol=1e-5)
+    return outputs if same else None
+
+
+def _is_feature_map(output: Tensor) -> bool:
+    """Return whether an output has rows and columns in the proportions of the test image."""
+    if output.ndim != 4:
+        return False
+    rows, columns = (round(side / n) for side, n in zip(TEST_SIZE, output.shape[2:], strict=True))
+    return rows == columns
