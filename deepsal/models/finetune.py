@@ -6,19 +6,24 @@ from typing import Any
 from deepsal.models.network import SaliencyNetwork
 from deepsal.vocabulary import DEPTHS, STAGES
 
+DEFAULT_LR_SCALE = 0.1
+
 
 class FinetuneDepth:
     """Fine-tune from a stage upwards; the stages below stay unchanged, buffers included.
 
     Args:
         depth: the first stage that learns (`all` = conv1, `none` = only the decoder).
-        lr_scale: learning rate of a stage relative to the decoder's: one number, or one by stage.
+        lr_scale: learning rate of a stage relative to the decoder's: one number, or one by stage;
+            a stage that is not named has `DEFAULT_LR_SCALE`.
 
     Raises:
         ValueError: an unknown depth or stage; the message lists the choices.
     """
 
-    def __init__(self, depth: str, lr_scale: float | Mapping[str, float] = 0.1) -> None:
+    def __init__(
+        self, depth: str, lr_scale: float | Mapping[str, float] = DEFAULT_LR_SCALE
+    ) -> None:
         if depth not in DEPTHS:
             raise ValueError(f"no depth {depth!r}; the choices are {list(DEPTHS)}")
         scale = lr_scale if isinstance(lr_scale, Mapping) else dict.fromkeys(STAGES, lr_scale)
@@ -27,7 +32,7 @@ class FinetuneDepth:
         first = {"none": len(STAGES), "all": 0}.get(depth)
         self.depth = depth
         self.learning_stages = STAGES[STAGES.index(depth) if first is None else first :]
-        self.lr_scale = {stage: scale.get(stage, 1.0) for stage in STAGES}
+        self.lr_scale = {stage: scale.get(stage, DEFAULT_LR_SCALE) for stage in STAGES}
 
     def freeze(self, network: SaliencyNetwork) -> None:
         """Freeze the stages below the depth, their batch-norm statistics included."""

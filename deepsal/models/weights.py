@@ -81,7 +81,8 @@ def load_weights(name: str, weights: str | None) -> BackboneWeights:
 def copy_weights(network: nn.Module, stages: Sequence[nn.Module], weights: BackboneWeights) -> None:
     """Copy weights into a network, for all of its stages or not at all.
 
-    Entries of the classifier may be missing; any other entry that does not match is an error.
+    The classifier is not used: its entries may be missing, surplus or of another shape. Any other
+    entry that does not match is an error.
 
     Raises:
         ValueError: keys are missing or surplus, or shapes differ; the message lists them.
@@ -94,7 +95,10 @@ def copy_weights(network: nn.Module, stages: Sequence[nn.Module], weights: Backb
         names = [*own, *(f"entry {i}" for i in range(len(own), len(state)))]
         state = dict(zip(names, state.values(), strict=False))
     trunk = {value.data_ptr() for module in stages for value in module.state_dict().values()}
-    missing = [k for k, v in own.items() if v.data_ptr() in trunk and k not in state]
+    used = {key for key, value in own.items() if value.data_ptr() in trunk}
+    unused = {key.partition(".")[0] for key in own} - {key.partition(".")[0] for key in used}
+    state = {key: value for key, value in state.items() if key.partition(".")[0] not in unused}
+    missing = [key for key in own if key in used and key not in state]
     surplus = [key for key in state if key not in own]
     shapes = [
         f"{key} is {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
