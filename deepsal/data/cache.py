@@ -47,8 +47,18 @@ class SharedRecords:
         self.record_bytes = dtype.itemsize * int(np.prod(self.shape))
         self.memory = self.written = None
         if file is None:
-            self.memory = torch.empty(count, *shape, dtype=dtype).share_memory_()
-            self.written = torch.zeros(count, dtype=torch.bool).share_memory_()
+            self.memory = torch.empty(count, *shape, dtype=dtype)
+            self.written = torch.zeros(count, dtype=torch.bool)
+            try:
+                self.memory.share_memory_()
+                self.written.share_memory_()
+            except RuntimeError as error:
+                warnings.warn(
+                    f"{self.memory.nbytes / 2**20:.0f} MiB of images do not fit into shared memory "
+                    f"({error}): each loader process decodes its own; set data.cache_dir to a "
+                    "folder, or start the container with more, such as --shm-size=2g",
+                    stacklevel=2,
+                )
         self.unwritable = False
         self.descriptor: int | None = None
         self.records: Any = None

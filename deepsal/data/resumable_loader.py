@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import distributed
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data.distributed import DistributedSampler
 from typing_extensions import override
 
@@ -91,8 +91,37 @@ class DeviceLoader(DataLoader[Batch]):
 
     @override
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                raise plain_worker_error(error, self.num_workers) from error
             yield batch.to_device(self.device)
+
+
+def plain_worker_error(error: RuntimeError, workers: int) -> Exception:
+    """Return an error that names the option to set, if loader processes have no memory or died.
+
+    >>> plain_worker_error(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed"), 2)
+    OSError('data.num_workers=2: a loader process died (...
+    """
+    text = str(error)
+    shared = any(sign in text for sign in ("shared memory", "shm", "Bus error"))
+    if not workers or not (shared or ("DataLoader" in text and "Caught" not in text)):
+        return error
+    (line, *_) = [part for part in reversed(text.splitlines()) if part.strip()]
+    cause = f"has no shared memory, of which {SHARED_MEMORY} has {_free_shared_mib()} MiB free"
+    return OSError(
+        f"data.num_workers={workers}: a loader process {cause if shared else 'died'} ({line}); "
+        "set data.num_workers=0, or start the container with more, such as --shm-size=2g"
+    )
+
+
+def _free_shared_mib() -> int:
+    return shutil.disk_usage(SHARED_MEMORY).free >> 20 if SHARED_MEMORY.is_dir() else 0
 
 
 def run_seed() -> int:
@@ -104,7 +133,15 @@ def run_seed() -> int:
 
 
 def identity_collate(batch: Any) -> Any:
-    """Return a batch unchanged, because the data set has collated it already."""
+    """Return a batch, which the data set has collated already; a worker's is in shared memory.
+
+    A worker that would move it there later, in another thread, would lose it without an error.
+    """
+    if get_worker_info() is not None:
+        for part in batch:
+            for value in part if isinstance(part, list) else [part]:
+                if isinstance(value, torch.Tensor) and value.numel():
+                    value.share_memory_()
     return batch
 
 
