@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
+from lightning_fabric.loggers.logger import _DummyExperiment
 from PIL import Image
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -23,9 +24,10 @@ LOG = logging.getLogger(__name__)
 class WeightsAndBiases(WandbLogger):
     """W&B logger that never fails a training: at its first error it warns once and stops logging.
 
-    It is online if there is a key (WANDB_API_KEY or a login) and offline otherwise, unless
-    WANDB_MODE is set. An offline run ends with the command that uploads it. The run's id is stored
-    in the run folder, so that a resumed run continues the same W&B run.
+    A run that cannot be started online is logged offline. The logger is online if there is a key
+    (WANDB_API_KEY or a login) and offline otherwise, unless WANDB_MODE is set. An offline run ends
+    with the command that uploads it. The run's id is stored in the run folder, so that a resumed
+    run continues the same W&B run.
 
     Args:
         folder: the run folder.
@@ -67,6 +69,32 @@ class WeightsAndBiases(WandbLogger):
         )
         self._wandb_init.pop("anonymous")  # W&B warns of it, whatever its value
         self.mode = mode
+
+    @property
+    @override
+    def experiment(self) -> Any:
+        """The W&B run, which is started; once W&B has failed, an object that does nothing."""
+        if self._experiment is None and not self.failed and not rank_zero_only.rank:  # type: ignore[attr-defined]
+            self._start_run()
+        return _DummyExperiment() if self.failed else super().experiment
+
+    def _start_run(self) -> None:
+        try:
+            self._experiment = super().experiment
+        except Exception as error:  # of the network, the key, or an option
+            if self.mode != "online":
+                self._give_up(error)
+                return
+            import wandb
+
+            LOG.warning("W&B cannot start online (%s); this run is logged offline", error)
+            self.mode = self._wandb_init["mode"] = "offline"
+            wandb.teardown()  # the failed start holds the run's id
+            self._start_run()
+
+    def _give_up(self, error: Exception) -> None:
+        self.failed = True
+        LOG.warning("W&B failed (%s); the training continues and metrics.csv is complete", error)
 
     @override
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -114,15 +142,12 @@ class WeightsAndBiases(WandbLogger):
 
     @rank_zero_only
     def _call_unless_failed(self, action: Callable[[], _Result]) -> _Result | None:
-        if self.failed:
+        if isinstance(self.experiment, _DummyExperiment):
             return None
         try:
             return action()
         except Exception as error:  # an error of the dashboard must not end the training
-            self.failed = True
-            LOG.warning(
-                "W&B failed (%s); the training continues and metrics.csv is complete", error
-            )
+            self._give_up(error)
             return None
 
 
