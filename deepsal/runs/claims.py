@@ -123,6 +123,18 @@ class ClaimEvaluation:
         )
         return rows
 
+    def check_units(self, backbone: Backbone) -> dict[str, list[int]]:
+        """Return the numbers of the units of each stage.
+
+        Raises:
+            ValueError: an unknown stage, or a unit that a stage does not have.
+        """
+        if unknown := [stage for stage in self.stages if stage not in STAGES]:
+            raise ValueError(f"claims.stages names {unknown}; the stages are {list(STAGES)}")
+        channels = {stage: backbone.channels[stage] for stage in self.stages}
+        limit = max(channels.values()) if self.units is None else self.units
+        return unit_numbers(limit, channels, "claims.units")
+
     def _built_in(
         self,
         before: Backbone,
@@ -149,9 +161,7 @@ class ClaimEvaluation:
         images: Tensor,
     ) -> dict[str, list[NetworkMeasurements]]:
         """Measure all networks with the noise, cells and pairs of the first one."""
-        channels = {stage: before.channels[stage] for stage in self.stages}
-        limit = max(channels.values()) if self.units is None else self.units
-        units = unit_numbers(limit, channels, "claims.units")
+        units = self.check_units(before)
         geometry = {stage: measure_geometry(before, stage) for stage in self.stages}
         total, started = 1 + sum(map(len, groups.values())), monotonic()
         done: list[NetworkMeasurements] = []

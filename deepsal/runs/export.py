@@ -61,8 +61,7 @@ class PredictionExport:
             predict: images `(1, 3, h, w)`, output size, names → log densities `(1, H, W)`.
             images: the images to predict if `images` of the constructor is None.
         """
-        if self.path.exists():
-            raise FileExistsError(f"{self.path} exists; set export.path to a new name")
+        self.check_paths()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write = write_hdf5 if self.path.suffix in HDF5_SUFFIXES else write_png_folder
         if self.images is None:
@@ -74,6 +73,21 @@ class PredictionExport:
         with replace_file(self.path) as partial:
             write(partial, (ImagePrediction(n, predict(i[None], s, [n])[0]) for i, n, s in inputs))
         return self.path
+
+    def check_paths(self, resumed: bool = False) -> None:
+        """Check that the files to read are there, and those to write are not.
+
+        Args:
+            resumed: a resumed run may have written them.
+
+        Raises:
+            FileExistsError: `path` exists.
+            ValueError: the folder has no image.
+        """
+        if self.path.exists() and not resumed:
+            raise FileExistsError(f"{self.path} exists; set export.path to a new name")
+        if self.images is not None:
+            list_image_files(self.images)
 
     @staticmethod
     def _samples(images: FixationImages) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:

@@ -11,17 +11,19 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from deepsal.models import Backbone, Baseline, backbone_from_checkpoint
 from deepsal.models.weights import RUN_PREFIX, load_run_weights
 from deepsal.rf.memory import is_out_of_memory
 from deepsal.runs import claims, score_files
 from deepsal.runs.folder import mark_done, recorded_status
-from deepsal.runs.process import is_first_rank
+from deepsal.runs.process import is_first_rank, plain_errors
 from deepsal.runs.provenance import read_commit
 from deepsal.runs.trained import is_untrained
 from deepsal.training.checkpoints import AtomicCheckpointIO, gather_from_ranks
 from deepsal.training.precision import check_accelerator, check_precision
+from deepsal.training.task import refuse_hidden_fixations
 from deepsal.training.wandb_log import WeightsAndBiases, log_numbers
 
 LOG = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ def execute_run(
         that score.
 
     Raises:
-        ValueError: an unknown step, accelerator or precision.
+        ValueError: an unknown step, accelerator or precision; or a step that would fail at its end.
     """
     accelerator, precision = config["trainer"]["accelerator"], config["trainer"]["precision"]
     with recorded_status(folder):
@@ -77,10 +79,8 @@ def prepare_run(steps: Sequence[str], seed: int) -> None:
     """Check the steps, silence Lightning's notes, and seed every generator.
 
     Raises:
-        ValueError: an unknown step, or steps that are not a list.
+        ValueError: an unknown step.
     """
-    if isinstance(steps, str):
-        raise ValueError(f"do={steps} is not a list; set do=[{steps}]")
     if unknown := [step for step in steps if step not in RUN_STEPS]:
         choices = ", ".join(RUN_STEPS)
         raise ValueError(f"do=[{', '.join(unknown)}]: no such step; the choices are {choices}")
@@ -102,7 +102,8 @@ def with_trainer(
     plugins = [AtomicCheckpointIO(record), *build_trainer.keywords.pop("plugins", [])]
     callbacks = [callback for callback in objects["callbacks"].values() if callback]
     loggers = [*objects["logger"].values()]
-    trainer = build_trainer(callbacks=callbacks, logger=loggers, plugins=plugins)
+    with plain_errors(MisconfigurationException):
+        trainer = build_trainer(callbacks=callbacks, logger=loggers, plugins=plugins)
     return {**objects, "trainer": trainer}
 
 
@@ -122,14 +123,17 @@ def run_steps(
     task, data, trainer = objects["task"], objects["data"], objects["trainer"]
     steps, score, ckpt = config["do"], None, config["ckpt"]
     before, training_set = load_start(task, config, data.dataset.name, last)
+    check_steps(objects, steps, before, last)
     wandb = [logger for logger in trainer.loggers if isinstance(logger, WeightsAndBiases)]
     for logger in wandb:
         logger.log_hyperparams(dict(config))
     failed = True
     try:
         if "fit" in steps:
-            with out_of_memory_advice():
+            with plain_fit_errors():
                 trainer.fit(task, data, ckpt_path=last, weights_only=True)
+            if trainer.checkpoint_callback.best_model_score is None:
+                raise ValueError("the training ended before its first validation; it has no score")
             score = trainer.checkpoint_callback.best_model_score.item()
             ckpt = trainer.checkpoint_callback.best_model_path
             load_run_weights(task, ckpt)
@@ -153,6 +157,37 @@ def run_steps(
         for logger in wandb:
             logger.close(exit_code=int(failed))
     return score
+
+
+def check_steps(
+    objects: Mapping[str, Any], steps: Sequence[str], start: Backbone | None, last: Path | None
+) -> None:
+    """Check, before any step, what the later ones need.
+
+    Args:
+        objects: data, claims and export.
+        steps: of the run.
+        start: the backbone before training, for the claims.
+        last: the checkpoint of this run that the training resumes from.
+
+    Raises:
+        ValueError: a split without images, hidden fixations, or units that a stage does not have.
+        OSError: the file of an export exists, or its images do not.
+    """
+    images, evaluation, export = objects["data"].images, objects["claims"], objects["export"]
+    for step, split in (("fit", "train"), ("fit", "val"), ("test", "test"), ("claims", "val")):
+        if step in steps and not len(images[split]):
+            dataset = images[split].dataset.name
+            raise ValueError(
+                f"{dataset} has no {split} images, which do=[{step}] needs; set another data set, "
+                "as data=osie data@tested=NAME, or ckpt=FILE do=[export]"
+            )
+    if "test" in steps:
+        refuse_hidden_fixations(images["test"].dataset)
+    if start is not None:
+        evaluation.check_units(start)
+    if "export" in steps:
+        export.check_paths(resumed=last is not None)
 
 
 def load_start(
@@ -197,14 +232,17 @@ def name_training_set(config: Mapping[str, Any], dataset: str) -> str:
 
 
 @contextmanager
-def out_of_memory_advice() -> Iterator[None]:
-    """Turn torch's error of a full GPU into one that names the options to set.
+def plain_fit_errors() -> Iterator[None]:
+    """Turn errors of a training step and of the trainer's options into plain ones.
 
     Raises:
-        MemoryError: the GPU has too little memory.
+        MemoryError: the GPU has too little memory; the message names the options to set.
+        ValueError: an option of the trainer.
     """
     try:
         yield
+    except MisconfigurationException as error:
+        raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

@@ -80,7 +80,7 @@ class EpochLines(ProgressBar):
     def __init__(self) -> None:
         super().__init__()
         self.silent = False
-        self.start_time = 0.0
+        self.start_time = self.seconds = 0.0
         self.image_count = 0
 
     @override
@@ -114,6 +114,7 @@ class EpochLines(ProgressBar):
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.start_time = time.monotonic()
+        self.seconds = 0.0
         self.image_count = 0
 
     @override
@@ -131,6 +132,7 @@ class EpochLines(ProgressBar):
         if self.silent:
             return
         values = trainer.callback_metrics
+        self.seconds = self.seconds or time.monotonic() - self.start_time  # without a validation
         scores = "  ".join(f"{key} {values[key]:.3f}" for key in PRINTED_METRICS if key in values)
         rate = self.image_count / max(self.seconds, 1e-9)
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"

@@ -124,11 +124,7 @@ class SaliencyTask(pl.LightningModule):
     def on_test_start(self) -> None:
         self.test_rows = []
         dataset = self.trainer.datamodule.dataset  # type: ignore[attr-defined]
-        if self._test_dataset.fixations_hidden:
-            raise ValueError(
-                f"{self._test_dataset.name} cannot be scored here: only its benchmark's server has "
-                "the fixations; set do=[export] instead of test and submit the exported file"
-            )
+        refuse_hidden_fixations(self._test_dataset)
         self.baselines = {"centre": Centre().prepare(dataset), "chance": Uniform()}
         if isinstance(self.network, Baseline):
             human = isinstance(self.network, HumanCeiling)
@@ -172,9 +168,9 @@ class SaliencyTask(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         _ = self.network.backbone  # a baseline has none and raises an error
         optimizer = self.optimizer(self.finetune.parameter_groups(self.network, self.lr))
+        steps = count_steps(self.trainer)
         if self.schedule is None:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.schedule(optimizer, steps)
         return {
             "optimizer": optimizer,
@@ -257,6 +253,46 @@ class SaliencyTask(pl.LightningModule):
         names = {"name": batch.name} if isinstance(network, Baseline) else {}
         log_density: Tensor = network(batch.image, (height, width), **names)
         return log_density
+
+
+def count_steps(trainer: pl.Trainer) -> int:
+    """Return the number of optimiser steps of a training.
+
+    Raises:
+        ValueError: it has no step, or would end before its first validation, which chooses the best
+            epoch.
+    """
+    steps = int(trainer.estimated_stepping_batches)
+    if steps < 1:
+        raise ValueError(
+            f"the training has no step: each of {trainer.world_size} processes has "
+            f"{trainer.num_training_batches} batches; set a smaller data.batch_size or "
+            "trainer.devices, or a larger trainer.limit_train_batches"
+        )
+    per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
+    interval = trainer.check_val_every_n_epoch or 1
+    within = trainer.val_check_interval != 1.0  # several validations in each epoch
+    first = 1 if within else interval * per_epoch
+    if steps < first:
+        raise ValueError(
+            f"the training ends after {steps} steps, before its first validation after {first}; "
+            "set a smaller trainer.check_val_every_n_epoch, or a larger trainer.max_epochs or "
+            "trainer.max_steps"
+        )
+    return steps
+
+
+def refuse_hidden_fixations(dataset: Any) -> None:
+    """Raise an error for a data set whose fixations only a benchmark's server has.
+
+    Raises:
+        ValueError: its images cannot be scored here.
+    """
+    if dataset.fixations_hidden:
+        raise ValueError(
+            f"{dataset.name} cannot be scored here: only its benchmark's server has the fixations; "
+            "set do=[export] instead of test and submit the exported file"
+        )
 
 
 def one_cycle_schedule(optimizer: Optimizer, steps: int, warmup: float = 0.3) -> LRScheduler:

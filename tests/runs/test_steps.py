@@ -28,7 +28,7 @@ def test_rows_of_two_ranks_come_in_the_order_of_the_images_each_once(
 
 def test_a_gpu_without_enough_memory_says_which_options_need_less() -> None:
     options = r"data\.batch_size or data\.size, or trainer\.precision=bf16-mixed"
-    with pytest.raises(MemoryError, match=options), steps.out_of_memory_advice():
+    with pytest.raises(MemoryError, match=options), steps.plain_fit_errors():
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
 
@@ -37,8 +37,3 @@ def test_begin_silences_lightnings_notes_but_not_its_warnings() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.INFO)
     steps.prepare_run([], 0)
     assert logger.getEffectiveLevel() == logging.WARNING
-
-
-def test_a_step_that_is_not_in_a_list_is_an_error_with_the_option_to_set() -> None:
-    with pytest.raises(ValueError, match=r"do=claims is not a list; set do=\[claims\]"):
-        steps.prepare_run("claims", 0)
