@@ -20,7 +20,7 @@ from deepsal.runs.folder import JobOutcome, begun_run
 from deepsal.sweeps import gpu_locks, job_table, optuna_search, sweep_job
 from deepsal.training.precision import fastest_precision
 
-for function in (fastest_precision, trained.run_name, *optuna_search.RESOLVERS):
+for function in (fastest_precision, trained.run_name, paths.folder_name, *optuna_search.RESOLVERS):
     OmegaConf.register_new_resolver(function.__name__, function, replace=True)
 
 
@@ -48,8 +48,7 @@ def start_run(config: DictConfig, outcomes: list[JobOutcome]) -> float | None:
         OmegaConf.update(config, *option, merge=False, force_add=True)
     if job.mode == RunMode.RUN:
         values = plain_values(config)
-        process.forget_stale_ranks(values["trainer"])
-        with begun_run(folder, paths.as_text(values), values["do"], prepare):
+        with begun_run(folder, values, prepare):
             return run_in_folder(values, folder)
     if sweep_job.is_submitit_job("local"):
         gpu_locks.restore_visible_devices()
@@ -57,8 +56,7 @@ def start_run(config: DictConfig, outcomes: list[JobOutcome]) -> float | None:
     text, trainer = paths.as_text(plain_values(config)), config.trainer
     devices = (trainer.accelerator, trainer.devices)
     grace = job.launcher.get("signal_delay_s", 60) / 2
-    with sweep_job.recorded_interruption(outcomes, folder):
-        outcome = sweep_job.run_sweep_job(folder, text, Path(__file__), prepare, devices, grace)
+    outcome = sweep_job.run_sweep_job(folder, text, Path(__file__), prepare, devices, grace)
     if not sweep_job.is_submitit_job():  # its parent process appends it
         outcomes.append(outcome)
         automatic.report_sweep(Path(job.sweep.dir))
@@ -88,23 +86,13 @@ def command_line() -> int:
     @hydra.main(config_path="conf", config_name="config", version_base="1.3")
     def main(config: DictConfig) -> float | None:
         try:
-            return start_run(config, outcomes)
+            with sweep_job.recorded_errors(outcomes, HydraConfig.get()):
+                return start_run(config, outcomes)
         except (*process.PLAIN_ERRORS, OmegaConfBaseException) as error:
-            message = f"{type(error).__name__}: {' '.join(str(error).split())}"
             cause = None if isinstance(error, OmegaConfBaseException) else error  # Hydra prints it
-            if HydraConfig.get().mode == RunMode.RUN or sweep_job.is_submitit_job():
-                raise CompactHydraException(message) from cause
-            name = Path(HydraConfig.get().runtime.output_dir).name
-            outcomes.append(JobOutcome(name, "failed", reason=message))
-            return None
+            raise CompactHydraException(process.one_line(error)) from cause
 
-    code = 0
-    try:
-        main()
-    finally:  # the table also of a sweep that a signal or an error ends
-        if outcomes:
-            code = job_table.print_job_table(outcomes, "score")
-    return code
+    return job_table.run_with_table(main, outcomes, "score")
 
 
 if __name__ == "__main__":

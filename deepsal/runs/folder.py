@@ -5,15 +5,15 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from deepsal.atomic import write_text
 from deepsal.runs.heartbeat import hold_folder, is_alive
-from deepsal.runs.paths import differing_keys
-from deepsal.runs.process import is_first_rank
+from deepsal.runs.paths import as_text, differing_keys
+from deepsal.runs.process import forget_stale_ranks, is_first_rank
 
 TRAINING_OUTPUTS = ("fields", "figures", "checkpoints")
 """Subfolders that a training writes."""
@@ -89,24 +89,24 @@ def holds_checkpoints(folder: Path) -> bool:
 
 @contextmanager
 def begun_run(
-    folder: Path, config: str, steps: Sequence[str], prepare: Callable[[], None]
+    folder: Path, config: Mapping[str, Any], prepare: Callable[[], None]
 ) -> Iterator[None]:
     """Hold a run folder while the block runs; before it, write `config.yaml` on the first rank.
 
     Args:
         folder: the run folder.
-        config: the configuration, as text.
-        steps: of the run.
+        config: plain values.
         prepare: makes the folder ready.
 
     Raises:
         OSError: a process works in the folder, it holds a training, or it cannot be written to.
     """
+    forget_stale_ranks(config["trainer"])
     with hold_folder(folder):
         if is_first_rank():
-            refuse_used_folder(folder, steps)
+            refuse_used_folder(folder, config["do"])
             prepare()
-            write_config(folder, config)
+            write_config(folder, as_text(config))
         yield
 
 

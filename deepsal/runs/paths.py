@@ -14,6 +14,22 @@ PLACES = ("output_dir", "data_dir")
 """Folders of a machine that many options lie in."""
 
 
+def folder_name(*, _root_: Any) -> str:
+    """Return the name of a run for its folder.
+
+    Args:
+        _root_: the configuration, as OmegaConf passes it to a resolver.
+
+    Returns:
+        Its `name`; `unnamed` if an option of the name is missing, an error that is raised where the
+        run starts.
+    """
+    try:
+        return str(_root_.name)
+    except Exception:
+        return "unnamed"
+
+
 def checkpoint_file(path: Path) -> Path:
     """Return the best checkpoint of a run folder, and any other path as it is.
 

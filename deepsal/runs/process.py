@@ -49,6 +49,20 @@ PLAIN_ERRORS = (ValueError, OSError, FloatingPointError, ImportError, MemoryErro
 """Errors that are printed without a traceback: their message is enough."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return the type and the message of an error.
+
+    >>> one_line(ValueError("metric=val/bleu"))
+    'ValueError: metric=val/bleu'
+    >>> one_line(Exception("Missing mandatory value: backbone.name"))
+    'ValueError: backbone.name is missing; set backbone.name=VALUE'
+    """
+    text = " ".join(str(error).split()).removesuffix(" object_type=dict")
+    if missing := re.search(r"Missing mandatory value: ([\w.]+)", text):
+        return f"ValueError: {missing[1]} is missing; set {missing[1]}=VALUE"
+    return f"{type(error).__name__}: {text}"
+
+
 def root_cause(error: BaseException, wrapper: type[BaseException]) -> BaseException:
     """Return the first cause of an error that is not of the wrapper's type."""
     while isinstance(error, wrapper) and error.__cause__:
@@ -75,9 +89,8 @@ def plain_errors(wrapper: type[BaseException]) -> Iterator[None]:
         if isinstance(cause, PLAIN_ERRORS):
             raise cause from None
         place = re.findall(r"^full_key: (.+)$", str(error), re.MULTILINE)
-        text = " ".join(str(cause).split()) or "no message"
         start = f"{place[-1]}: " if place else ""
-        raise ValueError(f"{start}{type(cause).__name__}: {text}") from cause
+        raise ValueError(f"{start}{one_line(cause)}") from cause
 
 
 def fresh_environment(variables: Mapping[str, str]) -> dict[str, str]:

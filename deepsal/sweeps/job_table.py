@@ -1,6 +1,6 @@
 """Table of a sweep's jobs for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -8,6 +8,26 @@ from rich.markup import escape
 from rich.table import Table
 
 from deepsal.runs.folder import JobOutcome
+
+
+def run_with_table(run: Callable[[], object], jobs: Sequence[JobOutcome], metric: str) -> int:
+    """Run a sweep, and print the table of its jobs also if an error or a signal ends it.
+
+    Args:
+        run: starts the jobs.
+        jobs: their outcomes, which grow meanwhile; none for a single run.
+        metric: see `print_job_table`.
+
+    Returns:
+        The exit code.
+    """
+    code = 0
+    try:
+        run()
+    finally:
+        if jobs:
+            code = print_job_table(jobs, metric)
+    return code
 
 
 def print_job_table(jobs: Sequence[JobOutcome], metric: str, console: Console | None = None) -> int:

@@ -1,6 +1,7 @@
 """Outcomes of submitit jobs, also of jobs that never returned a result."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -88,6 +89,21 @@ def patch_submitit(outcomes: list[JobOutcome], write_report: Callable[[Path], No
 
     slurm.SlurmJob = slurm.SlurmExecutor.job_class = RecordedSlurmJob  # type: ignore[misc]
     local.LocalJob = local.LocalExecutor.job_class = RecordedLocalJob  # type: ignore[misc]
+    slurm.SlurmExecutor.affinity = classmethod(_slurm_affinity)  # type: ignore[assignment]
+
+
+def _slurm_affinity(_executor: type) -> int:
+    """Return a positive number, which submitit reads as that Slurm is here.
+
+    Raises:
+        SystemExit: it is not; the exit code's text is printed.
+    """
+    if shutil.which("srun") is None:
+        raise SystemExit(
+            "hydra/launcher=slurm: there is no Slurm here (no srun); start the sweep on a login "
+            "node, or set hydra/launcher=local"
+        )
+    return 2
 
 
 def _task_result(task: core.Job[Any]) -> Any:

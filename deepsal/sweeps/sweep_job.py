@@ -16,7 +16,7 @@ from deepsal.runs import folder as run_folder
 from deepsal.runs.folder import PREEMPTED_EXIT_CODE, JobOutcome
 from deepsal.runs.heartbeat import SWEEP_VARIABLE, FolderInUseError, refuse_used, sweep_identity
 from deepsal.runs.paths import differing_keys
-from deepsal.runs.process import is_first_rank, job_environment
+from deepsal.runs.process import is_first_rank, job_environment, one_line
 from deepsal.sweeps import gpu_locks, optuna_search
 from deepsal.vocabulary import PREEMPTION_SIGNAL
 
@@ -44,22 +44,30 @@ def prepare_sweep(
 
 
 @contextmanager
-def recorded_interruption(outcomes: list[JobOutcome], folder: Path) -> Iterator[None]:
-    """Append the outcome of a job that a signal to the sweep interrupts, and go on leaving.
+def recorded_errors(outcomes: list[JobOutcome], job: Any) -> Iterator[None]:
+    """Append the outcome of a sweep's job that an error or a signal ends inside the block.
+
+    After an error the sweep continues; a signal ends it. Errors of a single run, and of submitit's
+    jobs, whose parent process reads them, are raised.
 
     Args:
         outcomes: of the sweep's jobs.
-        folder: the job's run folder.
+        job: Hydra's configuration of the job.
     """
+    folder = Path(job.runtime.output_dir)
     try:
         yield
-    except SystemExit:
-        status = run_folder.read_status(folder)
-        if status in {"", "running"}:  # it was killed before it could write that
-            status = "interrupted"
-            run_folder.write_status(folder, status)
-        outcomes.append(JobOutcome(folder.name, "failed", reason=status))
-        raise
+    except (Exception, SystemExit) as error:
+        if job.mode.name != "MULTIRUN" or is_submitit_job():
+            raise
+        reason = one_line(error)
+        if signalled := isinstance(error, SystemExit):
+            reason = "interrupted"
+            if run_folder.read_status(folder) == "running":  # it was killed before it wrote that
+                run_folder.write_status(folder, reason)
+        outcomes.append(JobOutcome(folder.name, "failed", reason=reason))
+        if signalled:
+            raise
 
 
 def run_sweep_job(

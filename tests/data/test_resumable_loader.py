@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
 from deepsal.data import SaliencyDataModule, popout_dataset, resumable_loader
-from deepsal.data.resumable_loader import EpochSampler, default_worker_count
+from deepsal.data.resumable_loader import DeviceLoader, EpochSampler, default_worker_count
 from tests.conftest import datamodule
 from tests.data.support import all_equal_batches, epoch_batches, equal_batches
 
@@ -139,3 +140,33 @@ def test_workers_share_no_more_memory_than_there_is(
     assert default_worker_count(gpu, 1, 10 * batch) == 0
     monkeypatch.setattr(resumable_loader, "SHARED_MEMORY", tmp_path / "no Linux")
     assert default_worker_count(gpu, 1, 10 * batch) == 8
+
+
+class DyingImages(torch.utils.data.Dataset[torch.Tensor]):
+    """An image that ends its process, or finds no shared memory."""
+
+    def __init__(self, end: str) -> None:
+        self.end = end
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if self.end == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>")
+
+
+@pytest.mark.parametrize(
+    ("end", "cause"), [("killed", "died"), ("full", "has no shared memory, of which /dev/shm has")]
+)
+def test_a_loader_process_that_ends_is_an_error_with_the_cure(end: str, cause: str) -> None:
+    loader = DeviceLoader(DyingImages(end), None, num_workers=1)
+    with pytest.raises(OSError, match=rf"data\.num_workers=1: a loader process {cause}.*set data"):
+        next(iter(loader))
+
+
+def test_a_worker_gives_its_batches_in_shared_memory() -> None:
+    (batch, *_) = datamodule(workers=1).val_dataloader()
+    assert batch.density.is_shared()
+    assert batch.points[0].is_shared()

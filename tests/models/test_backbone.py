@@ -164,3 +164,12 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {"network.backbone.mean": torch.ones(1)}}, tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match=r"a\.ckpt holds no run of toy"):
         backbone_from_checkpoint(toy(), tmp_path / "a.ckpt")
+
+
+def test_any_error_inside_a_network_names_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str, pretrained: bool) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("timm.create_model", refuse)
+    with pytest.raises(ValueError, match=r"backbone\.name=convnext_atto cannot .*AssertionError"):
+        build_backbone("convnext_atto", None)

@@ -118,3 +118,8 @@ def test_an_unknown_depth_lists_the_choices(depth: str) -> None:
 def test_an_unknown_stage_lists_the_choices() -> None:
     with pytest.raises(ValueError, match=r"lr_scale names \['conv9'\].*'conv1'.*'conv5'"):
         FinetuneDepth("all", {"conv5": 1.0, "conv9": 0.1})
+
+
+def test_a_stage_without_a_rate_of_its_own_has_the_default() -> None:
+    groups = FinetuneDepth("conv4", {"conv5": 0.5}).parameter_groups(toy(), 1.0)
+    assert {g["name"]: g["lr"] for g in groups} == {"conv4": 0.1, "conv5": 0.5, "decoder": 1.0}

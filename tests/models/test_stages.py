@@ -155,3 +155,22 @@ def test_cutting_leaves_no_hook_and_no_eval_mode_behind() -> None:
     timm_stages(network, [str(f["module"]) for f in network.feature_info], "toy")
     assert not any(module._forward_hooks for module in network.modules())
     assert all(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("mambaout_femto", r"the output of conv1 .* is \(1, 16, 40, 48\), which is not \(batch"),
+        ("pvt_v2_b0", r"the output of conv1 .* is \(1, 16, 40, 32\)"),
+        ("sequencer2d_s", "sequencer2d_s .* cut"),
+        ("swin_tiny_patch4_window7_224", "swin_tiny_patch4_window7_224 is not a plain chain"),
+        ("maxvit_rmlp_pico_rw_256", "maxvit_rmlp_pico_rw_256 is not a plain chain"),
+        ("botnet26t_256", "botnet26t_256 is not a plain chain"),
+    ],
+)
+def test_a_network_of_rows_first_or_of_one_size_is_refused_in_one_line(
+    name: str, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason) as raised:
+        build_backbone(name, None)
+    assert "\n" not in str(raised.value)

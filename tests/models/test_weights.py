@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import timm
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -276,3 +277,20 @@ def test_a_refused_connection_says_what_needs_no_network(
     monkeypatch.setattr(ResNet18_Weights.IMAGENET1K_V1.value, "url", url)
     with pytest.raises(ConnectionError, match=rf"resnet18's weights from {url} .*{OFFLINE}"):
         load_weights("resnet18", "IMAGENET1K_V1")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_100"])
+def test_weights_for_another_number_of_classes_load(name: str, tmp_path: Path) -> None:
+    state = timm.create_model(name, num_classes=7).state_dict()
+    torch.save(state, tmp_path / "w.pt")
+    network = build_backbone(name, str(tmp_path / "w.pt"))
+    first = next(value for key, value in state.items() if key.endswith("weight"))
+    assert torch.equal(next(network.parameters()), first)
+
+
+def test_a_classifier_of_another_form_is_not_used(tmp_path: Path) -> None:
+    state = resnet18(weights=None).state_dict()
+    state = {key.replace("fc.", "fc.3."): value for key, value in state.items()}
+    torch.save(state, tmp_path / "w.pt")
+    network = build_backbone("resnet18", str(tmp_path / "w.pt"))
+    assert torch.equal(next(network.parameters()), state["conv1.weight"])

@@ -102,3 +102,12 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match=r"set export\.path to a new name"):
         PredictionExport(folder)(predict, images)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["images"]
+
+
+def test_an_export_that_would_fail_at_its_end_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "p.hdf5").touch()
+    with pytest.raises(FileExistsError, match=r"set export\.path to a new name"):
+        PredictionExport(tmp_path / "p.hdf5").check_paths()
+    PredictionExport(tmp_path / "p.hdf5").check_paths(resumed=True)
+    with pytest.raises(ValueError, match=r"export\.images=.*nowhere holds no image"):
+        PredictionExport(tmp_path / "q", images=tmp_path / "nowhere").check_paths()

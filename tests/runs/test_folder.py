@@ -131,6 +131,6 @@ def test_the_status_says_how_the_work_ended(
 
 def test_a_run_that_begins_again_is_not_done(tmp_path: Path) -> None:
     run_folder.mark_done(with_config(tmp_path), 0.5)
-    with run_folder.begun_run(tmp_path, "seed: 0\n", ["test"], lambda: None):
+    with run_folder.begun_run(tmp_path, {"do": ["test"], "trainer": {}}, lambda: None):
         pass
     assert run_folder.outcome_if_done(tmp_path, "seed: 0\n") is None

@@ -2,7 +2,7 @@ import pytest
 from rich.console import Console
 
 from deepsal.runs.folder import JobOutcome
-from deepsal.sweeps.job_table import print_job_table
+from deepsal.sweeps.job_table import print_job_table, run_with_table
 
 
 def test_the_table_fits_80_columns_and_a_failure_is_the_exit_code(
@@ -16,3 +16,17 @@ def test_the_table_fits_80_columns_and_a_failure_is_the_exit_code(
     assert max(map(len, lines)) <= 80
     assert any("1 done, 1 failed, 0 skipped" in line for line in lines)
     assert any("[conv8]" in line for line in lines)
+
+
+def test_a_sweep_that_a_signal_ends_has_its_table_and_the_signals_exit_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run() -> None:
+        raise SystemExit(143)
+
+    interrupted = JobOutcome("0-a", "failed", reason="interrupted")
+    with pytest.raises(SystemExit, match="143"):
+        run_with_table(run, [interrupted], "score")
+    assert "interrupted" in capsys.readouterr().out
+    assert run_with_table(lambda: None, [interrupted], "score") == 1
+    assert run_with_table(lambda: None, [], "score") == 0

@@ -2,8 +2,17 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+from submitit.slurm.slurm import SlurmExecutor
+
 from deepsal.runs import folder as run_folder
-from deepsal.sweeps.submitit_jobs import MissingResult, SqueueWatcher, _job_outcome, job_name
+from deepsal.sweeps.submitit_jobs import (
+    MissingResult,
+    SqueueWatcher,
+    _job_outcome,
+    _slurm_affinity,
+    job_name,
+)
 
 
 def test_states_come_from_squeue_and_a_forgotten_job_has_ended() -> None:
@@ -44,3 +53,11 @@ def test_a_job_without_a_folder_has_a_name_that_a_file_can_have(tmp_path: Path) 
     name = job_name("3", [f"data.option{i}=/some/where/{i}" for i in range(50)])
     assert name.startswith("3 data.option0=_some_where_0 data.option1=")
     assert _job_outcome(tmp_path / name, MissingResult("its state is FAILED"), 0.0).name == name
+
+
+def test_a_machine_without_slurm_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match=r"no Slurm here .*set hydra/launcher=local"):
+        _slurm_affinity(SlurmExecutor)
+    (tmp_path / "srun").touch(mode=0o755)
+    assert _slurm_affinity(SlurmExecutor) > 0

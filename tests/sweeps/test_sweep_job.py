@@ -5,13 +5,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from deepsal.runs import folder as run_folder
-from deepsal.runs.folder import PREEMPTED_EXIT_CODE
+from deepsal.runs import heartbeat, process
+from deepsal.runs.folder import PREEMPTED_EXIT_CODE, JobOutcome
 from deepsal.sweeps import sweep_job
 from deepsal.vocabulary import PREEMPTION_SIGNAL
 
@@ -165,3 +167,51 @@ def test_slurm_gives_the_ranks_where_it_started_them(monkeypatch: pytest.MonkeyP
     environment = sweep_job.cluster_environment()
     assert isinstance(environment, SLURMEnvironment)
     assert not environment.auto_requeue
+
+
+def test_a_job_whose_folder_another_process_works_in_is_not_run(tmp_path: Path) -> None:
+    with heartbeat.hold_folder(tmp_path):
+        job = sweep_job.run_if_not_done(
+            tmp_path, "seed: 0\n", lambda: pytest.fail("prepared"), lambda: pytest.fail("it ran")
+        )
+    assert f"process {os.getpid()} on" in job.reason
+
+
+@pytest.mark.parametrize("code", ["signal.signal(signal.SIGTERM, lambda *_: sys.exit(143));", ""])
+def test_a_signal_to_the_sweep_ends_the_job_first(code: str, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, process._leave)
+    send(signal.SIGHUP, tmp_path / "ready")
+    end = f"import os; file.with_name('pid').write_text(str(os.getpid())); {READY}"
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGHUP)):
+        run(HEAD + code + end + WAIT, tmp_path / "ready")
+    signal.signal(signal.SIGHUP, before)
+    assert not heartbeat.process_start(int((tmp_path / "pid").read_text()))
+
+
+def hydra_job(folder: Path, mode: str) -> SimpleNamespace:
+    runtime = SimpleNamespace(output_dir=str(folder))
+    return SimpleNamespace(runtime=runtime, mode=SimpleNamespace(name=mode))
+
+
+def test_an_error_of_a_job_is_a_row_and_one_of_a_run_is_raised(tmp_path: Path) -> None:
+    outcomes: list[JobOutcome] = []
+    with sweep_job.recorded_errors(outcomes, hydra_job(tmp_path / "0-a", "MULTIRUN")):
+        raise ValueError("seed=x")
+    assert outcomes == [JobOutcome("0-a", "failed", reason="ValueError: seed=x")]
+    with (
+        pytest.raises(ValueError, match="seed=x"),
+        sweep_job.recorded_errors(outcomes, hydra_job(tmp_path, "RUN")),
+    ):
+        raise ValueError("seed=x")
+
+
+def test_a_signal_ends_the_sweep_and_its_job_is_interrupted(tmp_path: Path) -> None:
+    run_folder.write_status(tmp_path, "running")
+    outcomes: list[JobOutcome] = []
+    with (
+        pytest.raises(SystemExit, match="143"),
+        sweep_job.recorded_errors(outcomes, hydra_job(tmp_path, "MULTIRUN")),
+    ):
+        raise SystemExit(143)
+    assert [outcome.reason for outcome in outcomes] == ["interrupted"]
+    assert run_folder.read_status(tmp_path) == "interrupted"

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -175,3 +176,50 @@ def test_a_continued_run_keeps_its_id(tmp_path: Path) -> None:
     first = WeightsAndBiases(tmp_path)
     assert WeightsAndBiases(tmp_path)._id == first._id == (tmp_path / "wandb_id").read_text()
     assert WeightsAndBiases(tmp_path / "other")._id != first._id
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_a_run_that_cannot_start_online_is_logged_offline(
+    online: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = wandb.init
+
+    def refuse(**options: Any) -> Any:
+        if options["mode"] == "online":
+            raise wandb.errors.CommError("no route to host")
+        return start(**options)
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    monkeypatch.setenv("WANDB_MODE", "online" if online else "offline")
+    logger = WeightsAndBiases(tmp_path)
+    assert logger.experiment.id == (tmp_path / "wandb_id").read_text()
+    logger.log_metrics({"val/nss": 1.0}, step=0)
+    logger.close()
+    assert caplog.text.count("W&B cannot start online (no route to host)") == int(online)
+    assert finished(tmp_path)[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "mode"), [({"project": "me/deepsal"}, "offline"), ({}, "nonsense")]
+)
+def test_an_option_that_wandb_refuses_leaves_the_csv(
+    options: dict[str, Any],
+    mode: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", mode)
+    logger = WeightsAndBiases(tmp_path, **options)
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=[csv_logger(tmp_path), logger],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(task(), datamodule())
+    logger.close()
+    assert caplog.text.count("W&B failed") == 1
+    assert (tmp_path / "metrics.csv").is_file()
