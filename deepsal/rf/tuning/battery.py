@@ -1,6 +1,6 @@
 """Stimulus battery of a layer, and the recorded responses of all its units; forward passes only.
 
-Shapes: U units, R radii, F frequencies, O orientations, P phases, D directions, C coloured radii.
+Shapes: U units, R radii, F frequencies, O orientations, P phases, C coloured radii.
 """
 
 import math
@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.hooks import temporary_eval_mode
@@ -21,22 +21,16 @@ from deepsal.rf.tuning.recording import MiddleUnitRecorder, ResponseArray
 
 @dataclass(frozen=True)
 class StimulusBattery:
-    """The 279 stimuli of one layer, scaled to its field."""
+    """The 205 stimuli of one layer, scaled to its field."""
 
     radius: FloatArray
-    """(12,) radii of disks in pixels, from 1 to a disk that fills the field. Annuli leave the
-    middle grey up to radius[:-1:2]."""
-    offset: FloatArray
-    """(5,) rows and columns of spots in pixels from the centre of the field. The radius of a spot
-    is half the spacing."""
+    """(12,) radii of disks in pixels, from 1 to a disk that fills the field."""
     frequency: FloatArray
     """(7,) of gratings, cycles per pixel, from one per field up to 0.4."""
     orientation: FloatArray
     """(6,) of gratings, degrees."""
     phase: FloatArray
     """(4,) of gratings, degrees."""
-    direction: FloatArray
-    """(12,) of edges, degrees."""
     coloured_radius: FloatArray
     """(3,) radii in pixels of disks along `stimuli.COLOUR_AXES`."""
     contrast: float
@@ -56,14 +50,8 @@ class BatteryResponses:
     """(U,), the response to grey itself."""
     disks: ResponseArray
     """(U, 2, R): bright and dark."""
-    annuli: ResponseArray
-    """(U, 2, R/2): bright and dark, by inner radius."""
-    spots: ResponseArray
-    """(U, 2, 5, 5): bright and dark, by row and column."""
     gratings: ResponseArray
     """(U, F, O, P)."""
-    edges: ResponseArray
-    """(U, D)."""
     colours: ResponseArray
     """(U, 3, 2, C): by colour axis, sign and radius."""
 
@@ -78,7 +66,7 @@ def record_responses(
 ) -> dict[str, BatteryResponses]:
     """Record the responses of the middle unit of each channel of layers to simple stimuli.
 
-    One forward pass over 279 stimuli serves all units of a layer. It ends at the layer and runs on
+    One forward pass over 205 stimuli serves all units of a layer. It ends at the layer and runs on
     the smallest crop in which the units respond as in the whole image. Stimuli are centred on the
     field of the units (u·S − P + (r − 1)/2; u·S + (S − 1)/2 where global context leaves no size r)
     and scaled to it, or to the image if that is smaller. The network is left as it was.
@@ -143,8 +131,8 @@ def scale_battery(
         contrast: contrast of the stimuli, ± from grey.
 
     >>> b = scale_battery(FieldGeometry((31, 31), (1, 1), (0, 0)), (64, 64), (31.5, 31.5))
-    >>> b.radius[[0, -1]].round(1).tolist(), b.offset.round(1).tolist()
-    ([1.0, 21.7], [-12.4, -6.2, 0.0, 6.2, 12.4])
+    >>> b.radius[[0, -1]].round(1).tolist()
+    [1.0, 21.7]
     >>> b.frequency.round(2).tolist()
     [0.03, 0.05, 0.07, 0.11, 0.17, 0.26, 0.4]
     """
@@ -157,11 +145,9 @@ def scale_battery(
     radius = np.geomspace(1, max(math.hypot(*arms) + 0.5, 2), 12)
     return StimulusBattery(
         radius=radius,
-        offset=span / 5 * np.arange(-2.0, 3.0),
         frequency=np.geomspace(min(1 / span, 0.1), 0.4, 7),
         orientation=np.arange(0.0, 180.0, 30.0),
         phase=np.arange(0.0, 360.0, 90.0),
-        direction=np.arange(0.0, 360.0, 30.0),
         coloured_radius=radius[3::4],
         contrast=contrast,
     )
@@ -186,10 +172,7 @@ def _layer_recorders(
 def _record_battery(recorder: MiddleUnitRecorder, contrast: float) -> BatteryResponses:
     b = scale_battery(recorder.geometry, recorder.image_size, recorder.centre, contrast)
     signs = np.array([contrast, -contrast])
-    annuli = partial(stimuli.annulus_images, outer=float(b.radius[-1]))
-    spots = partial(_spot_grid_images, radius=(b.offset[1] - b.offset[0]) / 2)
     gratings = partial(stimuli.grating_images, contrast=signs[:1])
-    edges = partial(stimuli.edge_images, contrast=signs[:1])
     disks = recorder.record_disks(b.radius, contrast)
     colours = [disks[..., np.isin(b.radius, b.coloured_radius)]]
     for colour in [*stimuli.COLOUR_AXES.values()][1:]:
@@ -201,23 +184,8 @@ def _record_battery(recorder: MiddleUnitRecorder, contrast: float) -> BatteryRes
         centre=recorder.centre,
         grey=recorder.grey_response[0].cpu().numpy(),
         disks=disks,
-        annuli=recorder.record(annuli, contrast=signs, inner=b.radius[:-1:2]),
-        spots=recorder.record(spots, contrast=signs, row=b.offset, column=b.offset),
         gratings=recorder.record(
             gratings, frequency=b.frequency, orientation=b.orientation, phase=b.phase
         ),
-        edges=recorder.record(edges, direction=b.direction),
         colours=np.stack(colours, 1),
     )
-
-
-def _spot_grid_images(
-    size: stimuli.ImageSize,
-    centre: stimuli.ImagePosition,
-    row: FloatArray,
-    column: FloatArray,
-    radius: float,
-    contrast: FloatArray,
-) -> Tensor:
-    at = np.column_stack([centre[0] + row, centre[1] + column])
-    return stimuli.spot_images(size, at, [radius], contrast)

@@ -1,6 +1,7 @@
 """Responses of the middle unit of each channel to stimuli, minus the response to grey."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,8 @@ class MiddleUnitRecorder:
         def record_part(part: slice) -> None:
             values = [m.ravel()[part] for m in mesh]
             parameters = dict(zip(axes, values, strict=True))
-            images = draw(self.crop_size, self.centre_in_crop, **parameters)
+            with self.reference.device:
+                images = draw(self.crop_size, self.centre_in_crop, **parameters)
             parts.append(self.read_units(images, self.unit_in_crop))
 
         self.batch_size = run_in_batches(mesh[0].size, self.batch_size, record_part)
@@ -102,11 +104,10 @@ class MiddleUnitRecorder:
 
     def _check_crop(self) -> None:
         """Compare the response on a crop, in a batch with another, with that on the whole image."""
-        angle = [30.0]
-        edge = stimuli.edge_images(self.crop_size, self.centre_in_crop, angle)
-        small = self.read_units(torch.cat([edge, 1 - edge / 2]), self.unit_in_crop)[:1]
-        whole = stimuli.edge_images(self.image_size, self.centre, angle)
-        large = self.read_units(whole, self.unit)
+        draw = partial(stimuli.grating_images, frequency=[0.05], orientation=[30.0], phase=[90.0])
+        grating = draw(self.crop_size, self.centre_in_crop)
+        small = self.read_units(torch.cat([grating, 1 - grating / 2]), self.unit_in_crop)[:1]
+        large = self.read_units(draw(self.image_size, self.centre), self.unit)
         arithmetic = current_number_format(self.reference.dtype, self.reference.device.type)
         if (small - large).abs().max() > arithmetic.tolerance * large.abs().max():
             raise ValueError(

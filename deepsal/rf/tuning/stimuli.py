@@ -1,10 +1,10 @@
-"""Simple stimuli on grey: spots, disks, annuli, gratings and edges, centred below a pixel.
+"""Simple stimuli on grey: disks, gratings and rings of gratings, centred below a pixel.
 
 All functions return float32 images (S, 3, H, W) in [0, 1]: 0.5 + contrast · pattern · colour, one
 per value of their parameters, which broadcast against each other. A negative contrast is the dark
 stimulus. Positions are (row, column) in pixels, (0, 0) the middle of the first pixel. Angles are
 degrees, counter-clockwise, and 0 is horizontal. Borders are ramps one pixel wide: the part of a
-pixel that a straight edge covers.
+pixel that a straight edge covers. Images are made on the default device (`with torch.device(…)`).
 """
 
 from collections.abc import Sequence
@@ -32,34 +32,6 @@ COLOUR_AXES = {
 """Orthogonal directions in RGB; the two colours keep the mean of red, green and blue."""
 
 
-def spot_images(
-    size: ImageSize,
-    positions: Sequence[ImagePosition] | NDArray[np.floating[Any]],
-    radius: ParameterValues,
-    contrast: ParameterValues = (MID_GREY,),
-    colour: tuple[float, float, float] = LUMINANCE_AXIS,
-) -> StimulusImages:
-    """Return one filled circle per position.
-
-    Args:
-        size: (height, width).
-        positions: (S, 2), centres.
-        radius: radii in pixels.
-        contrast: −0.5 … 0.5 from grey.
-        colour: direction in RGB, its largest part 1; see `COLOUR_AXES`.
-
-    Raises:
-        ValueError: a radius is not positive, or a contrast leads out of [0, 1].
-
-    >>> spot_images((3, 3), [(1.0, 1.0)], [1.0], [-0.5])[0, 0, 1].tolist()
-    [0.25, 0.0, 0.25]
-    """
-    at = torch.as_tensor(np.asarray(positions), dtype=torch.float32).reshape(-1, 2, 1, 1)
-    rows, columns = _grid(size, (0.0, 0.0))
-    distance = torch.hypot(rows - at[:, 0], columns - at[:, 1])
-    return _paint_pattern(_disk_mask(distance, radius), contrast, colour)
-
-
 def disk_images(
     size: ImageSize,
     centre: ImagePosition,
@@ -67,31 +39,23 @@ def disk_images(
     contrast: ParameterValues = (MID_GREY,),
     colour: tuple[float, float, float] = LUMINANCE_AXIS,
 ) -> StimulusImages:
-    """Return filled circles of several radii about one centre; see `spot_images`."""
-    return spot_images(size, [centre], radius, contrast, colour)
+    """Return filled circles of several radii about one centre.
 
-
-def annulus_images(
-    size: ImageSize,
-    centre: ImagePosition,
-    inner: ParameterValues,
-    outer: float,
-    contrast: ParameterValues = (MID_GREY,),
-    colour: tuple[float, float, float] = LUMINANCE_AXIS,
-) -> StimulusImages:
-    """Return rings with a grey middle, which stimulate a surround only; see `spot_images`.
+    Args:
+        size: (height, width).
+        centre: of all circles.
+        radius: radii in pixels.
+        contrast: −0.5 … 0.5 from grey.
+        colour: direction in RGB, its largest part 1; see `COLOUR_AXES`.
 
     Raises:
-        ValueError: an inner radius is `outer` or more; and the errors of `spot_images`.
+        ValueError: a radius is not positive, or a contrast leads out of [0, 1].
 
-    >>> annulus_images((1, 7), (0.0, 3.0), [1.5], 2.5)[0, 0, 0].tolist()
-    [0.5, 1.0, 0.5, 0.5, 0.5, 1.0, 0.5]
+    >>> disk_images((3, 3), (1.0, 1.0), [1.0], [-0.5])[0, 0, 1].tolist()
+    [0.25, 0.0, 0.25]
     """
-    if float(np.max(inner)) >= outer:
-        raise ValueError(f"inner radii go up to {np.max(inner)}; they must be below outer, {outer}")
-    distance = torch.hypot(*_grid(size, centre))
-    ring = _disk_mask(distance, [outer]) - _disk_mask(distance, inner)
-    return _paint_pattern(ring, contrast, colour)
+    disk = _disk_mask(torch.hypot(*_grid(size, centre)), radius)
+    return _paint_pattern(disk, contrast, colour)
 
 
 def grating_images(
@@ -101,8 +65,8 @@ def grating_images(
     orientation: ParameterValues,
     phase: ParameterValues,
     contrast: ParameterValues = (MID_GREY,),
-    aperture: float | None = None,
-    soft: bool = False,
+    radius: ParameterValues | None = None,
+    inner: ParameterValues | None = None,
 ) -> StimulusImages:
     """Return sinusoids cos(2π·frequency·d + phase), d the distance across the stripes.
 
@@ -113,11 +77,11 @@ def grating_images(
         orientation: degrees, of the stripes; d grows downwards at 0 and rightwards at 90.
         phase: degrees; at 0 a bright stripe lies on the centre.
         contrast: −0.5 … 0.5, the amplitude.
-        aperture: radius in pixels; None fills the image.
-        soft: True for a Gaussian aperture with `aperture` as its standard deviation.
+        radius: of a hard circular aperture, pixels; None fills the image.
+        inner: radius of a grey disk in the middle, pixels, which leaves a ring; None for no disk.
 
     Raises:
-        ValueError: a frequency is outside (0, 0.5]; and the errors of `spot_images`.
+        ValueError: a frequency is outside (0, 0.5]; and the errors of `disk_images`.
 
     >>> image = grating_images((1, 4), (0.0, 0.0), [0.25], [90.0], [0.0])
     >>> image[0, 0, 0].round(decimals=3).tolist()
@@ -128,36 +92,15 @@ def grating_images(
         raise ValueError(
             f"frequency is {list(frequency)}; it must lie in (0, 0.5] cycles per pixel"
         )
-    grid = _grid(size, centre)
-    wave = torch.cos(
-        2 * torch.pi * cycles * _distance_across(grid, orientation) + _as_column(phase).deg2rad()
-    )
-    if aperture is not None:
-        distance = torch.hypot(*grid)
-        sharp = _disk_mask(distance, [aperture])
-        wave = wave * (torch.exp(-(distance**2) / (2 * aperture**2)) if soft else sharp)
+    rows, columns = _grid(size, centre)
+    turn = _as_column(orientation).deg2rad()
+    across = rows * turn.cos() + columns * turn.sin()
+    wave = torch.cos(2 * torch.pi * cycles * across + _as_column(phase).deg2rad())
+    if radius is not None:
+        wave = wave * _disk_mask(torch.hypot(rows, columns), radius)
+    if inner is not None:
+        wave = wave * (1 - _disk_mask(torch.hypot(rows, columns), inner))
     return _paint_pattern(wave, contrast, LUMINANCE_AXIS)
-
-
-def edge_images(
-    size: ImageSize,
-    centre: ImagePosition,
-    direction: ParameterValues,
-    contrast: ParameterValues = (MID_GREY,),
-) -> StimulusImages:
-    """Return straight steps from dark to bright through the centre.
-
-    Args:
-        size: (height, width).
-        centre: a point of the edge.
-        direction: degrees, 0 … 360, along the edge with the bright side on the right.
-        contrast: −0.5 … 0.5, of either side.
-
-    >>> edge_images((3, 1), (1.0, 0.0), [0.0])[0, 0, :, 0].tolist()
-    [0.0, 0.5, 1.0]
-    """
-    step = 2 * _distance_across(_grid(size, centre), direction)
-    return _paint_pattern(step.clamp(-1, 1), contrast, LUMINANCE_AXIS)
 
 
 def _as_column(values: ParameterValues) -> Tensor:
@@ -167,11 +110,6 @@ def _as_column(values: ParameterValues) -> Tensor:
 def _grid(size: ImageSize, centre: ImagePosition) -> tuple[Tensor, Tensor]:
     rows, columns = (torch.arange(n) - at for n, at in zip(size, centre, strict=True))
     return rows.float()[:, None], columns.float()[None]
-
-
-def _distance_across(grid: tuple[Tensor, Tensor], angle: ParameterValues) -> Tensor:
-    turn = _as_column(angle).deg2rad()
-    return grid[0] * turn.cos() + grid[1] * turn.sin()
 
 
 def _disk_mask(distance: Tensor, radius: ParameterValues) -> Tensor:
