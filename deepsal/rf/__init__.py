@@ -24,3 +24,4 @@ from deepsal.rf.patches import strongest_patches as strongest_patches
 from deepsal.rf.plot.grid import draw_field_grid as draw_field_grid
 from deepsal.rf.tuning.battery import record_responses as record_responses
 from deepsal.rf.tuning.indices import tuning_indices as tuning_indices
+from deepsal.rf.tuning.v1_comparison import v1 as v1

@@ -60,7 +60,7 @@ def surround_suppression_index(disks: ResponseArray) -> FloatArray:
     array([0.75,  nan])
     """
     curve = size_tuning_curve(disks)
-    return _ratio(curve.max(1) - curve[:, -1], curve.max(1))
+    return positive_ratio(curve.max(1) - curve[:, -1], curve.max(1))
 
 
 def preferred_value(curve: ResponseArray, axis: FloatArray) -> FloatArray:
@@ -82,7 +82,7 @@ def on_off_index(responses: ResponseArray) -> FloatArray:
     [0.5, nan]
     """
     on, off = np.maximum(responses.reshape(len(responses), 2, -1).max(2), 0).T
-    return _ratio(on - off, on + off)
+    return positive_ratio(on - off, on + off)
 
 
 def grating_amplitude(gratings: ResponseArray, phase: FloatArray) -> FloatArray:
@@ -120,7 +120,7 @@ def orientation_selectivity(
     """
     total = curve.sum(1)
     vector = (curve * np.exp(2j * np.deg2rad(orientation))).sum(1)
-    osi = _ratio(np.abs(vector), total)
+    osi = positive_ratio(np.abs(vector), total)
     return osi, np.where(np.isfinite(osi), np.rad2deg(np.angle(vector)) / 2 % 180, np.nan)
 
 
@@ -138,10 +138,10 @@ def colour_opponency_index(colours: ResponseArray) -> FloatArray:
     """
     best = np.maximum(colours.reshape(len(colours), 3, -1).max(2), 0)
     grey, colour = best[:, 0], best[:, 1:].max(1)
-    return _ratio(colour - grey, colour + grey)
+    return positive_ratio(colour - grey, colour + grey)
 
 
-def _ratio(part: ResponseArray, whole: ResponseArray) -> FloatArray:
+def positive_ratio(part: ResponseArray, whole: ResponseArray) -> FloatArray:
     """Divide where the whole is positive; NaN elsewhere."""
     positive = whole > 0
     return np.asarray(np.where(positive, part / np.where(positive, whole, 1), np.nan), np.float64)

@@ -1,0 +1,492 @@
+"""Responses of all units of several layers to gratings of physiology, each centred on its field.
+
+Shapes: U units, R radii, F frequencies, O orientations, P phases, K surround conditions, h × w
+positions of a layer.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deepsal.rf.geometry import FieldGeometry, measure_geometry
+from deepsal.rf.hooks import temporary_eval_mode
+from deepsal.rf.mapping.crop import crops_for_units
+from deepsal.rf.mapping.readout import UnitReadout
+from deepsal.rf.measures.profile import FloatArray
+from deepsal.rf.memory import batch_size, run_in_batches
+from deepsal.rf.patches import MID_GREY, blank_image
+from deepsal.rf.tuning import stimuli
+from deepsal.rf.tuning.recording import ResponseArray
+from deepsal.rf.tuning.size_tuning import (
+    SUMMATION_LEVEL,
+    best_grating,
+    larger_component,
+    phase_response,
+)
+
+MAPPING_STEP = 0.25
+"""Distance of the places of small gratings, degrees."""
+MAPPING_REACH = 2.5
+"""Largest distance of a small grating from the theoretical centre of a field, degrees."""
+MAPPING_THRESHOLD = 0.05
+"""Share of the largest response from which a place counts."""
+SMALL_GRATING = {"radius": 1 / 6, "frequency": 3.0}
+"""Radius in degrees and frequency in cycles per degree of the gratings that map fields."""
+CONTRASTS = (0.125, 0.25, 0.5, 1.0)
+"""Contrasts of the centre, as shares of the full one."""
+SURROUND_CONDITIONS = (
+    *((c, 0.0, 0.0) for c in CONTRASTS),
+    *((c, 1.0, 0.0) for c in CONTRASTS),
+    (1.0, 1.0, 90.0),
+    (0.0, 1.0, 0.0),
+)
+"""Contrast of the centre, contrast of the surround, and angle between the two, degrees."""
+
+
+@dataclass(frozen=True)
+class GratingProtocol:
+    """Stimuli in degrees of visual angle; the defaults are those of `deepsal.rf.v1`."""
+
+    pixels_per_degree: float = 28.0
+    """A choice: 28 puts 8 degrees on 224 pixels."""
+    display: float = 12.0
+    """Smallest side of the image, degrees."""
+    radius: tuple[float, ...] = (
+        *(0.105, 0.149, 0.210, 0.297, 0.420, 0.595),
+        *(0.841, 1.189, 1.682, 2.378, 3.364, 4.757),
+    )
+    """(R,) of gratings and disks, degrees."""
+    frequency: tuple[float, ...] = (0.771, 1.542, 3.084, 6.169)
+    """(F,) of the gratings of size tuning, cycles per degree."""
+    orientation: tuple[float, ...] = (0.0, 30.0, 60.0, 90.0, 120.0, 150.0)
+    """(O,) degrees."""
+    phase: tuple[float, ...] = (0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0)
+    """(P,) degrees, evenly over 360; an even number, because halves of them give errors."""
+    tuning_frequency: tuple[float, ...] = (
+        *(0.42, 0.59, 0.84, 1.18, 1.67, 2.37, 3.35, 4.73, 6.69, 9.47, 13.4, 18.9),
+    )
+    """Frequencies of frequency and orientation tuning, cycles per degree: the middles of the bins
+    of macaque V1. Those above half a cycle per pixel are left out."""
+    tuning_radius: float = 1.189
+    """Radius of the gratings of frequency and orientation tuning, degrees."""
+    centres: int = 1
+    """Number of stimulus centres along each axis, spread over the largest stride. Each unit uses
+    the centre and the position of the layer that are nearest to its field: n centres put it within
+    stride/(2n) of its field along each axis, at n² times the cost."""
+
+    def __post_init__(self) -> None:
+        """Check that the pixels show the gratings.
+
+        Raises:
+            ValueError: a frequency above half a cycle per pixel, an odd number of phases, or no
+                stimulus centre.
+        """
+        shown = self.pixels_per_degree / 2
+        if max(*self.frequency, SMALL_GRATING["frequency"]) > shown:
+            raise ValueError(
+                f"pixels_per_degree={self.pixels_per_degree:g} shows frequencies up to {shown:g} "
+                f"cycles per degree; set it to {2 * max(self.frequency):.1f} or more"
+            )
+        if len(self.phase) % 2 or len(self.phase) < 6:
+            raise ValueError(f"{len(self.phase)} phases; give an even number, 6 or more")
+        if self.centres < 1:
+            raise ValueError(f"centres={self.centres}; set it to 1 or more")
+
+    def tuning_frequencies(self) -> FloatArray:
+        """Return the frequencies of frequency tuning that the pixels show, cycles per degree."""
+        return np.array([f for f in self.tuning_frequency if f <= self.pixels_per_degree / 2])
+
+
+@dataclass(frozen=True)
+class GratingResponses:
+    """Responses of a layer's units before their rectifier, the response to grey included."""
+
+    protocol: GratingProtocol
+    blank: ResponseArray
+    """(U,), the response to grey."""
+    gratings: ResponseArray
+    """(U, R, F, O, P)."""
+    tuning: ResponseArray
+    """(U, F', O, P), at `tuning_frequencies` and `tuning_radius`."""
+    disks: ResponseArray
+    """(U, 2, R): bright and dark."""
+    field_centre: FloatArray
+    """(U, 2), row and column of the measured centre of the field from the theoretical one,
+    degrees; NaN for a unit that no small grating excites."""
+    offset: FloatArray
+    """(U, 2), row and column of the field from the centre of the stimuli, degrees."""
+    surround: ResponseArray | None = None
+    """(U, K, P/2), of `SURROUND_CONDITIONS` at the unit's best grating, its centre as large as
+    its summation field."""
+
+
+def record_grating_responses(
+    network: nn.Module,
+    names: Sequence[str],
+    protocol: GratingProtocol | None = None,
+    surround: bool = False,
+    geometry: Mapping[str, FieldGeometry] | None = None,
+    pixels_per_pass: int | None = None,
+) -> dict[str, GratingResponses]:
+    """Record the responses of one unit of each channel of layers to the gratings of physiology.
+
+    One forward pass per batch of stimuli serves all units of all layers. First, small gratings give
+    the centre of each field: an image shows one place, and the positions of the layer see it at as
+    many places of their fields. Then each channel is read at the position whose field lies nearest
+    to the stimuli. The full grid of sizes, frequencies, orientations and phases is shown once, and
+    each unit's best grating is read from it. The network is left as it was.
+
+    Args:
+        network: any module that takes RGB images in [0, 1], grey being 0.5.
+        names: dotted names of the layers, all on one path from the image.
+        protocol: the stimuli; None for the defaults.
+        surround: whether to show `SURROUND_CONDITIONS` too.
+        geometry: geometries of layers; those of other layers are measured.
+        pixels_per_pass: pixels of images per forward pass; None for as many as the free memory of
+            the device allows. Passes become smaller where memory does not suffice.
+
+    Raises:
+        ValueError: there is no such layer, its output is not a map, or no forward pass runs through
+            all layers.
+    """
+    protocol = protocol or GratingProtocol()
+    known = {name: (geometry or {}).get(name) or measure_geometry(network, name) for name in names}
+    with temporary_eval_mode(network), torch.no_grad():
+        recorder = _GratingRecorder(network, known, protocol, pixels_per_pass)
+        return recorder.record_surround() if surround else recorder.responses
+
+
+class _LayerReader:
+    """Reader of several layers before their rectifiers in one forward pass."""
+
+    def __init__(self, network: nn.Module, names: Sequence[str], image: Tensor) -> None:
+        self.readouts = {name: UnitReadout(network, name, image) for name in names}
+        formats = {readout.memory_format for readout in self.readouts.values()}
+        contiguous = torch.contiguous_format
+        self.memory_format = contiguous if contiguous in formats else torch.channels_last
+        for name in reversed(names):
+            self.last = name
+            if len(self.read(image)) == len(names):
+                return
+        raise ValueError(f"no forward pass that ends at one of {[*names]} runs through all of them")
+
+    def read(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the outputs {layer: (S, U, h, w)}."""
+        outputs: dict[str, Tensor] = {}
+
+        def keep(name: str, _module: nn.Module, inputs: Any, output: Any = None) -> None:
+            outputs[name] = (inputs[0] if output is None else output).clone()
+
+        with ExitStack() as hooks:
+            for name, readout in self.readouts.items():
+                if readout.rectifier is None:
+                    hook = readout.target.register_forward_hook(partial(keep, name))
+                else:
+                    hook = readout.target.register_forward_pre_hook(partial(keep, name))
+                hooks.enter_context(hook)
+            self.readouts[self.last](images.contiguous(memory_format=self.memory_format))
+        return outputs
+
+
+class _GratingRecorder:
+    """Recorder of `GratingResponses`; `responses` holds all but the surround conditions."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        geometry: Mapping[str, FieldGeometry],
+        protocol: GratingProtocol,
+        pixels_per_pass: int | None,
+    ) -> None:
+        self.geometry, self.protocol = geometry, protocol
+        self.like = next(network.parameters(), torch.empty(0))
+        self.stride = max(max(g.stride) for g in geometry.values())
+        scale = protocol.pixels_per_degree
+        # strided layers may pad by the parity of the image
+        side = int(-(-protocol.display * scale // self.stride)) * self.stride
+        self.size, self.origin = (side, side), (0, 0)
+        grey = blank_image(self.size).to(self.like)
+        self.reader = _LayerReader(network, [*geometry], grey)
+        if pixels_per_pass is None:
+            readout = self.reader.readouts[self.reader.last]
+            self.batch_size = batch_size(network, readout.activation, grey)
+        else:
+            self.batch_size = max(1, pixels_per_pass // side**2)
+        self.shapes = {name: z.shape[1:] for name, z in self.reader.read(grey).items()}
+        centres = self._map_centres((side - 1) / 2)
+        steps = (np.arange(protocol.centres) - (protocol.centres - 1) / 2) / protocol.centres
+        self.centres = [
+            ((side - 1) / 2 + y * self.stride, (side - 1) / 2 + x * self.stride)
+            for y, x in product(steps, steps)
+        ]
+        nearest = {name: self._nearest_positions(name, centres[name]) for name in geometry}
+        self.group = {name: group for name, (_, group, _) in nearest.items()}
+        self._crop_display({name: position for name, (position, _, _) in nearest.items()})
+        self.responses = self._record_responses(centres, {n: x[2] for n, x in nearest.items()})
+
+    def _first_centre(self, name: str) -> FloatArray:
+        """Return the centre of the field of a layer's first position, (2,), pixels."""
+        g = self.geometry[name]
+        cells = [
+            (g.size[a] - 1) / 2 - g.offset[a] if g.size else (g.stride[a] - 1) / 2 for a in (0, 1)
+        ]
+        return np.array(cells)
+
+    def _map_centres(self, middle: float) -> dict[str, FloatArray]:
+        """Return the measured centre of each channel's field from the theoretical one, pixels."""
+        scale = self.protocol.pixels_per_degree
+        places = 1 << max(0, round(np.log2(self.stride / (MAPPING_STEP * scale))))
+        step = self.stride / places
+        blank = self.reader.read(blank_image(self.size).to(self.like))
+        draw = partial(
+            stimuli.grating_images,
+            self.size,
+            frequency=[SMALL_GRATING["frequency"] / scale],
+            orientation=np.tile([0.0, 45.0, 90.0, 135.0], 2),
+            phase=np.repeat([0.0, 180.0], 4),
+            radius=[SMALL_GRATING["radius"] * scale],
+        )
+        parts: dict[str, list[tuple[Tensor, FloatArray, FloatArray]]] = {n: [] for n in blank}
+        for y, x in product(range(places), range(places)):
+            at = middle + (y - (places - 1) / 2) * step, middle + (x - (places - 1) / 2) * step
+            layers = [
+                name
+                for name, g in self.geometry.items()
+                if y < -(-g.stride[0] // step) and x < -(-g.stride[1] // step)
+            ]
+            total = self._mean_excitation(partial(draw, at), 8, blank, layers)
+            for name in layers:
+                rows, columns = (
+                    at[a]
+                    - self._first_centre(name)[a]
+                    - np.arange(self.shapes[name][1 + a]) * self.geometry[name].stride[a]
+                    for a in (0, 1)
+                )
+                near = [np.abs(d) <= MAPPING_REACH * scale for d in (rows, columns)]
+                inside = total[name][:, near[0]][:, :, near[1]]
+                parts[name].append((inside, rows[near[0]], columns[near[1]]))
+        return {name: _response_centroid(part) for name, part in parts.items()}
+
+    def _mean_excitation(
+        self,
+        draw: Callable[..., Tensor],
+        count: int,
+        blank: Mapping[str, Tensor],
+        layers: Sequence[str],
+    ) -> dict[str, Tensor]:
+        """Return the mean of the excitation by images at all positions, {layer: (U, h, w)}."""
+        total = {name: torch.zeros(self.shapes[name]) for name in layers}
+
+        def add(part: slice) -> None:
+            z = self.reader.read(images[part])
+            for name in layers:
+                excitation = _without_rounding(z[name] - blank[name], z[name]).clamp(min=0)
+                total[name] += excitation.float().sum(0).cpu() / count
+
+        with self.like.device:
+            images = draw().to(self.like)
+        self.batch_size = run_in_batches(count, self.batch_size, add)
+        return total
+
+    def _nearest_positions(
+        self, name: str, centre: FloatArray
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+        """Return each channel's position, its stimulus centre, and the offset between them.
+
+        Args:
+            name: the layer.
+            centre: (U, 2), measured centres from the theoretical ones, pixels.
+
+        Returns:
+            (U, 2) row and column, (U,) index of `centres`, (U, 2) pixels.
+        """
+        stride, last = np.array(self.geometry[name].stride), np.array(self.shapes[name][1:]) - 1
+        field = self._first_centre(name) + np.nan_to_num(centre)
+        wanted = (np.array(self.centres)[:, None] - field) / stride
+        positions = np.rint(wanted).clip(0, last).astype(np.int64)
+        offset = (positions - wanted) * stride
+        group = np.square(offset).sum(2).argmin(0)
+        units = np.arange(len(centre))
+        return positions[group, units], group, offset[group, units]
+
+    def _crop_display(self, positions: Mapping[str, NDArray[np.int64]]) -> None:
+        """Reduce the display to what the units see, and keep their positions in it."""
+        boxes = [crops_for_units(g, self.size, positions[n])[0] for n, g in self.geometry.items()]
+        low, high = np.concatenate(boxes).min(0)[[0, 2]], np.concatenate(boxes).max(0)[[1, 3]]
+        low = low // self.stride * self.stride
+        high = np.minimum(-(-high // self.stride) * self.stride, self.size)
+        self.batch_size = max(1, int(self.batch_size * np.prod(self.size) / np.prod(high - low)))
+        self.origin = int(low[0]), int(low[1])
+        self.size = int(high[0] - low[0]), int(high[1] - low[1])
+        self.position = {
+            name: positions[name] - low // np.array(g.stride) for name, g in self.geometry.items()
+        }
+
+    def _read_units(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the responses of each channel at its own position, {layer: (S, U)}."""
+        z = self.reader.read(images.to(self.like))
+        device = self.like.device
+        return {
+            name: output[
+                :, torch.arange(output.shape[1], device=device), *self._indices(name, device)
+            ].float()
+            for name, output in z.items()
+        }
+
+    def _indices(self, name: str, device: torch.device) -> Tensor:
+        return torch.as_tensor(self.position[name].T, device=device)
+
+    def _record(
+        self, draw: Callable[..., Tensor], centre: tuple[float, float], values: Sequence[FloatArray]
+    ) -> dict[str, ResponseArray]:
+        """Record the responses to one image per element of `values`, {layer: (S, U)}."""
+        at = centre[0] - self.origin[0], centre[1] - self.origin[1]
+        parts: dict[str, list[Tensor]] = {name: [] for name in self.geometry}
+
+        def record_part(part: slice) -> None:
+            with self.like.device:
+                images = draw(self.size, at, *(v[part] for v in values))
+            for name, z in self._read_units(images).items():
+                parts[name].append(_without_rounding(z - self.blank[name], z).cpu())
+
+        self.batch_size = run_in_batches(len(values[0]), self.batch_size, record_part)
+        grey = {name: z.cpu() for name, z in self.blank.items()}
+        return {name: (torch.cat(part) + grey[name]).numpy() for name, part in parts.items()}
+
+    def _record_grid(
+        self, draw: Callable[..., Tensor], axes: Sequence[FloatArray]
+    ) -> dict[str, ResponseArray]:
+        """Record all combinations of values at each channel's stimulus centre, (U, *axes)."""
+        mesh = [m.ravel() for m in np.meshgrid(*axes, indexing="ij")]
+        shape = [len(axis) for axis in axes]
+        result = {
+            name: np.zeros((self.shapes[name][0], *shape), np.float32) for name in self.geometry
+        }
+        for index in np.unique(np.concatenate([*self.group.values()])):
+            responses = self._record(draw, self.centres[index], mesh)
+            for name, z in responses.items():
+                members = self.group[name] == index
+                result[name][members] = z.T[members].reshape(-1, *shape)
+        return result
+
+    def _record_responses(
+        self, centres: Mapping[str, FloatArray], offsets: Mapping[str, FloatArray]
+    ) -> dict[str, GratingResponses]:
+        protocol, scale = self.protocol, self.protocol.pixels_per_degree
+        self.blank = {n: z[0] for n, z in self._read_units(blank_image(self.size)).items()}
+        radius, frequency = np.array(protocol.radius), np.array(protocol.frequency)
+        angles = np.array(protocol.orientation), np.array(protocol.phase)
+
+        def grating(
+            size: stimuli.ImageSize, at: stimuli.ImagePosition, r: Any, f: Any, o: Any, p: Any
+        ) -> Tensor:
+            return stimuli.grating_images(size, at, f / scale, o, p, radius=r * scale)
+
+        def disk(size: stimuli.ImageSize, at: stimuli.ImagePosition, sign: Any, r: Any) -> Tensor:
+            return stimuli.disk_images(size, at, r * scale, sign * MID_GREY)
+
+        gratings = self._record_grid(grating, [radius, frequency, *angles])
+        tuning_radius = np.array([protocol.tuning_radius])
+        tuning = self._record_grid(grating, [tuning_radius, protocol.tuning_frequencies(), *angles])
+        disks = self._record_grid(disk, [np.array([1.0, -1.0]), radius])
+        return {
+            name: GratingResponses(
+                protocol,
+                self.blank[name].cpu().numpy(),
+                gratings[name],
+                tuning[name][:, 0],
+                disks[name],
+                centres[name] / scale,
+                offsets[name] / scale,
+            )
+            for name in self.geometry
+        }
+
+    def record_surround(self) -> dict[str, GratingResponses]:
+        """Return `responses` with those to `SURROUND_CONDITIONS` at each unit's best grating.
+
+        Each combination of radius, frequency and orientation that some unit needs is shown once.
+        """
+        phase = np.array(self.protocol.phase[::2])
+        best = {name: _summation_grating(r) for name, r in self.responses.items()}
+        conditions = np.array(SURROUND_CONDITIONS)
+        shape = len(conditions), len(phase)
+        result = {name: np.zeros((len(b), *shape), np.float32) for name, b in best.items()}
+        for index in np.unique(np.concatenate([*self.group.values()])):
+            members = {name: np.flatnonzero(g == index) for name, g in self.group.items()}
+            combinations, where = np.unique(
+                np.concatenate([best[name][m] for name, m in members.items()]),
+                axis=0,
+                return_inverse=True,
+            )
+            which = iter(np.split(where, np.cumsum([len(m) for m in members.values()])[:-1]))
+            mesh = np.meshgrid(
+                np.arange(len(combinations)), np.arange(shape[0]), phase, indexing="ij"
+            )
+            shown, condition = combinations[mesh[0].ravel()].T, conditions[mesh[1].ravel()].T
+            values = [*shown, *condition, mesh[2].ravel()]
+            for name, z in self._record(self._draw_surround, self.centres[index], values).items():
+                units = members[name]
+                of_unit = z.reshape(len(combinations), *shape, -1)
+                result[name][units] = of_unit[next(which), :, :, units]
+        return {name: replace(r, surround=result[name]) for name, r in self.responses.items()}
+
+    def _draw_surround(
+        self, size: stimuli.ImageSize, at: stimuli.ImagePosition, *values: FloatArray
+    ) -> Tensor:
+        radius, frequency, orientation, centre, surround, angle, phase = values
+        scale, border = self.protocol.pixels_per_degree, self.protocol.radius[-1]
+        draw = partial(stimuli.grating_images, size, at, frequency / scale)
+        middle = draw(orientation, phase, centre * MID_GREY, radius * scale)
+        ring = draw(
+            orientation + angle, phase, surround * MID_GREY, [border * scale], radius * scale
+        )
+        return middle + ring - MID_GREY
+
+
+def _summation_grating(responses: GratingResponses) -> FloatArray:
+    """Return radius (degrees), frequency and orientation of the units' best grating, (U, 3).
+
+    The radius is the smallest with 95 % of the peak.
+    """
+    protocol = responses.protocol
+    z, grey = np.maximum(responses.gratings, 0), np.maximum(responses.blank, 0)
+    amplitude = larger_component(*phase_response(z, grey, np.array(protocol.phase)))
+    _, frequency, orientation = best_grating(amplitude).T
+    curve = amplitude[np.arange(len(amplitude)), :, frequency, orientation]
+    enough = (curve >= SUMMATION_LEVEL * curve.max(1, keepdims=True)).argmax(1)
+    axes = protocol.radius, protocol.frequency, protocol.orientation
+    indices = enough, frequency, orientation
+    return np.column_stack([np.array(a)[i] for a, i in zip(axes, indices, strict=True)])
+
+
+def _response_centroid(parts: Sequence[tuple[Tensor, FloatArray, FloatArray]]) -> FloatArray:
+    """Return the centroid of the places with more than 5 % of the largest response, (U, 2).
+
+    Args:
+        parts: responses (U, h, w), and the rows (h,) and columns (w,) of their places.
+    """
+    largest = torch.stack([part[0].amax((1, 2)) for part in parts]).amax(0)
+    moments = torch.zeros(3, len(largest), dtype=torch.float64)
+    for response, rows, columns in parts:
+        above = response > MAPPING_THRESHOLD * largest[:, None, None]
+        mass = torch.where(above, response, 0).double()
+        moments[0] += mass.sum((1, 2))
+        moments[1] += mass.sum(2) @ torch.as_tensor(rows)
+        moments[2] += mass.sum(1) @ torch.as_tensor(columns)
+    mass_of_unit = torch.where(moments[0] > 0, moments[0], torch.nan)
+    return np.asarray((moments[1:] / mass_of_unit).T.numpy())
+
+
+def _without_rounding(change: Tensor, z: Tensor) -> Tensor:
+    """Return changes of responses z, those at the size of rounding errors as 0."""
+    rounding = 8 * torch.finfo(z.dtype).eps * z.abs().max()  # order of sums
+    return torch.where(change.abs() > rounding, change, 0)

@@ -1,0 +1,105 @@
+"""Comparison of the layers of a network with macaque V1: size tuning and preferred frequency."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from deepsal.rf.geometry import FieldGeometry
+from deepsal.rf.measures.profile import FloatArray
+from deepsal.rf.tuning.grating_indices import SizeTuningIndices, size_tuning_indices
+from deepsal.rf.tuning.grating_responses import GratingProtocol, record_grating_responses
+from deepsal.rf.tuning.macaque_v1 import CELL_HISTOGRAMS, bin_counts, v1_similarity
+from deepsal.statistics import Interval, bootstrap_interval
+
+
+@dataclass(frozen=True)
+class LayerComparison:
+    """The tuned units of one layer beside macaque V1."""
+
+    tuning: SizeTuningIndices
+    """Indices of all units, rectified."""
+    unrectified: SizeTuningIndices
+    """The same before the rectifier."""
+    compared: NDArray[np.bool_]
+    """(U,), whether a unit is compared with V1."""
+    similarity: dict[str, Interval]
+    """`{index: similarity}`, of `CELL_HISTOGRAMS`; see `v1_similarity`."""
+
+    def values(self, name: str) -> FloatArray:
+        """Return an index of the units that are compared."""
+        return self.tuning.index[name][self.compared]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return counts, histograms, medians and similarities as plain values."""
+        index, error = self.tuning.index, self.tuning.error
+        responsive = self.tuning.responsive
+        return {
+            "units": len(responsive),
+            "silent": self.tuning.silent,
+            "responsive": int(responsive.sum()),
+            "compared": int(self.compared.sum()),
+            "counts": {
+                name: bin_counts(self.values(name), name).tolist() for name in CELL_HISTOGRAMS
+            },
+            "similarity": {name: value._asdict() for name, value in self.similarity.items()},
+            "median": {name: _median(values[responsive]) for name, values in index.items()},
+            "error": {
+                name: _median(values[responsive])["estimate"] for name, values in error.items()
+            },
+            "unrectified": {
+                name: _median(values[responsive]) for name, values in self.unrectified.index.items()
+            },
+            "suppressed": _median((index["ssi"][responsive] >= 0.1).astype(float), np.mean),
+        }
+
+
+def v1(
+    network: nn.Module,
+    layers: Sequence[str],
+    protocol: GratingProtocol | None = None,
+    all_units: bool = False,
+    surround: bool = True,
+    geometry: Mapping[str, FieldGeometry] | None = None,
+    pixels_per_pass: int | None = None,
+) -> dict[str, LayerComparison]:
+    """Compare layers of a network with macaque V1.
+
+    The stimuli are those of `record_grating_responses`. Compared are responsive units whose
+    measured field lies within .15 degrees of the stimuli. In a layer with a large stride few do:
+    more `GratingProtocol.centres` bring more of them there, and `all_units` compares them all.
+
+    Args:
+        network: any module that takes RGB images in [0, 1]; put the normalisation of its weights in
+            front of it.
+        layers: dotted names of the layers.
+        protocol: the stimuli; None for the defaults, with 28 pixels per degree.
+        all_units: whether responsive units that are not centred are compared too.
+        surround: whether to measure contrast response and surrounds too, for about twice the time.
+        geometry: geometries of layers; those of other layers are measured.
+        pixels_per_pass: pixels of images per forward pass; None: as many as memory allows.
+
+    Raises:
+        ValueError: the errors of `record_grating_responses`.
+    """
+    responses = record_grating_responses(
+        network, layers, protocol, surround, geometry, pixels_per_pass
+    )
+    comparisons = {}
+    for name, response in responses.items():
+        tuning = size_tuning_indices(response)
+        compared = tuning.responsive & (tuning.centred | all_units)
+        comparisons[name] = LayerComparison(
+            tuning,
+            size_tuning_indices(response, rectified=False),
+            compared,
+            {key: v1_similarity(tuning.index[key][compared], key) for key in CELL_HISTOGRAMS},
+        )
+    return comparisons
+
+
+def _median(values: FloatArray, statistic: Any = np.median) -> dict[str, float]:
+    return bootstrap_interval(values, statistic=statistic)._asdict()

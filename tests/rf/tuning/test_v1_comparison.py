@@ -1,0 +1,25 @@
+import json
+
+import numpy as np
+
+from deepsal.rf import v1
+from deepsal.rf.tuning.macaque_v1 import CELL_HISTOGRAMS, v1_similarity
+from tests.conftest import backbone
+from tests.rf.tuning.support import SMALL
+
+
+def test_layers_are_compared_by_the_units_that_respond_and_are_centred() -> None:
+    network, names = backbone(), ["conv2", "conv4"]
+    some = v1(network, names, SMALL, surround=False)
+    everyone = v1(network, names, SMALL, all_units=True, surround=False)
+    for name in names:
+        tuning = some[name].tuning
+        assert np.array_equal(some[name].compared, tuning.responsive & tuning.centred)
+        assert np.array_equal(everyone[name].compared, tuning.responsive)
+        assert set(some[name].similarity) == set(CELL_HISTOGRAMS)
+        values = everyone[name].tuning.index["ssi"][everyone[name].compared]
+        assert everyone[name].similarity["ssi"] == v1_similarity(values, "ssi")
+        plain = json.loads(json.dumps(everyone[name].as_json()))
+        assert plain["compared"] == tuning.responsive.sum() > 0
+        assert sum(plain["counts"]["ssi"]) == np.isfinite(values).sum()
+        assert plain["units"] == network.channels[name]
