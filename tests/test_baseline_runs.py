@@ -45,7 +45,7 @@ def test_a_baseline_is_scored_through_the_same_door(network: str, tmp_path: Path
     assert not list(tmp_path.glob("fields/*"))
 
 
-@pytest.mark.parametrize("verb", ["fit", "claims"])
+@pytest.mark.parametrize("verb", ["fit", "claims", "v1"])
 def test_a_baseline_can_only_be_tested(verb: str, tmp_path: Path) -> None:
     chosen = [*TINY, "network=centre", f"do=[{verb}]"]
     with pytest.raises(

@@ -155,7 +155,7 @@ def test_a_verdict_on_a_run_is_the_same_after_it_and_later(tmp_path: Path) -> No
     [
         (["rf.stages=[conv8]"], r"rf\.stages: conv8 is none of conv1, conv2"),
         (["metric=val/bleu"], r"the choices are \['val/loss'"),
-        (["do=[train]"], "the choices are fit, test, claims, export"),
+        (["do=[train]"], "the choices are fit, test, claims, v1, export"),
         (["backbone.weights=missing.pth"], "missing.pth does not exist"),
         (["ckpt=missing.ckpt"], "missing.ckpt"),
     ],

@@ -11,7 +11,7 @@ from rich.console import Console
 from deepsal.report import run_folders, wandb_workspace
 from deepsal.report.figures import paper
 from deepsal.report.page import run_page, sweep_page
-from deepsal.report.tables import formats, runs, seeds
+from deepsal.report.tables import formats, runs, seeds, v1_similarity
 from deepsal.terminal import print_ascii_where_needed
 from deepsal.vocabulary import STAGES
 
@@ -74,6 +74,17 @@ def table_command(
         formats.print_comparison(comparison, Console(highlight=False))
     else:
         typer.echo(formats.write_table(comparison, to))
+
+
+@app.command("v1")
+def v1_command(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Folders of runs with do=[v1].")
+    ],
+    to: Annotated[Path, typer.Option(metavar="FILE", help="A .md, .csv or .tex file.")],
+) -> None:
+    """Write a table of the stages of runs against macaque V1."""
+    typer.echo(v1_similarity.write_v1_table(folders, to))
 
 
 @app.command("figures")

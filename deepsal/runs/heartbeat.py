@@ -122,7 +122,7 @@ def machine_identity() -> str:
     """Return what identifies this machine, since it was booted, and its container."""
     parts = [socket.gethostname()]
     with suppress(OSError):  # only on Linux
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
         parts.append(os.readlink("/proc/self/ns/pid"))
     return " ".join(parts)
 
@@ -133,7 +133,9 @@ def process_start(pid: int) -> str:
     The text is the kernel's number of clock ticks, or `unknown` outside Linux.
     """
     try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, *fields = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        )
         return "" if state in "ZX" else fields[18]
     except (OSError, IndexError):
         pass

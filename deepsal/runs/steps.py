@@ -1,4 +1,4 @@
-"""Steps of a run: fit, test, claims and export, in this order."""
+"""Steps of a run: fit, test, claims, v1 and export, in this order."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from deepsal.models import Backbone, Baseline, backbone_from_checkpoint
 from deepsal.models.weights import RUN_PREFIX, load_run_weights
 from deepsal.rf.memory import is_out_of_memory
-from deepsal.runs import claims, score_files
+from deepsal.runs import claims, score_files, v1
 from deepsal.runs.folder import mark_done, recorded_status
 from deepsal.runs.process import is_first_rank, plain_errors
 from deepsal.runs.provenance import read_commit
@@ -27,7 +27,7 @@ from deepsal.training.task import refuse_hidden_fixations
 from deepsal.training.wandb_log import WeightsAndBiases, log_numbers
 
 LOG = logging.getLogger(__name__)
-RUN_STEPS = ("fit", "test", "claims", "export")
+RUN_STEPS = ("fit", "test", "claims", "v1", "export")
 OUT_OF_MEMORY_ADVICE = (
     "the GPU has too little memory for a training step; "
     "set a smaller data.batch_size or data.size, or trainer.precision=bf16-mixed"
@@ -45,7 +45,7 @@ def execute_run(
     Args:
         config: plain values of the whole configuration.
         build: builds the objects `task`, `data`, `callbacks`, `logger`, `trainer`, `claims`,
-            `export`; called after the checks, with seeded generators.
+            `v1`, `export`; called after the checks, with seeded generators.
         folder: the run folder.
         last: the checkpoint of this run that the training resumes from.
 
@@ -113,7 +113,7 @@ def run_steps(
     """Run the steps of `do` and return the score: the best epoch's, or the test's.
 
     Args:
-        objects: task, data, trainer, claims and export.
+        objects: task, data, trainer, claims, v1 and export.
         config: plain values: `do`; `ckpt`: the checkpoint that a training starts from, with a new
             optimiser and schedule, or that is tested, measured or exported; and all that the
             loggers record.
@@ -145,9 +145,7 @@ def run_steps(
         if before and trainer.is_global_zero:
             after = backbone_from_checkpoint(before, ckpt) if ckpt else before
             networks = [n.to(trainer.strategy.root_device) for n in (before, after)]
-            rows = objects["claims"](*networks, data.images["val"], data.images["train"])
-            log_numbers(trainer, claims.logged_effects(rows))
-            claims.print_verdict(rows, objects["claims"].networks)
+            measure_backbones(objects, steps, *networks)
         if "export" in steps and trainer.is_global_zero:
             task.to(trainer.strategy.root_device)  # the device that the test ran on
             path = objects["export"](task.predictor(data.dataset), data.images["test"])
@@ -159,6 +157,21 @@ def run_steps(
     return score
 
 
+def measure_backbones(
+    objects: Mapping[str, Any], steps: Sequence[str], before: Backbone, after: Backbone
+) -> None:
+    """Run the steps that measure the backbone before and after training: claims and v1."""
+    trainer, images = objects["trainer"], objects["data"].images
+    if "claims" in steps:
+        rows = objects["claims"](before, after, images["val"], images["train"])
+        log_numbers(trainer, claims.logged_effects(rows))
+        claims.print_verdict(rows, objects["claims"].networks)
+    if "v1" in steps:
+        comparison = objects["v1"](before, after)
+        log_numbers(trainer, v1.logged_similarities(comparison))
+        v1.print_similarities(comparison)
+
+
 def check_steps(
     objects: Mapping[str, Any], steps: Sequence[str], start: Backbone | None, last: Path | None
 ) -> None:
@@ -167,7 +180,7 @@ def check_steps(
     Args:
         objects: data, claims and export.
         steps: of the run.
-        start: the backbone before training, for the claims.
+        start: the backbone before training, for claims and v1.
         last: the checkpoint of this run that the training resumes from.
 
     Raises:
@@ -184,7 +197,7 @@ def check_steps(
             )
     if "test" in steps:
         refuse_hidden_fixations(images["test"].dataset)
-    if start is not None:
+    if start is not None and "claims" in steps:
         evaluation.check_units(start)
     if "export" in steps:
         export.check_paths(resumed=last is not None)
@@ -202,13 +215,14 @@ def load_start(
         last: the checkpoint of this run that the training resumes from, which has all weights.
 
     Returns:
-        The backbone before training, for the claims; and the data set that the network is trained
-        on: None for a baseline, `nothing` for a network that is not trained.
+        The backbone before training, for claims and v1; and the data set that the network is
+        trained on: None for a baseline, `nothing` for a network that is not trained.
     """
     steps, ckpt, trained = config["do"], config["ckpt"], config.get("trained") or {}
-    if "fit" in steps and ckpt and (last is None or "claims" in steps):
+    measured = {"claims", "v1"} & {*steps}
+    if "fit" in steps and ckpt and (last is None or measured):
         load_run_weights(task, ckpt)
-    before = deepcopy(task.network.backbone) if "claims" in steps else None
+    before = deepcopy(task.network.backbone) if measured else None
     if before and (start := trained.get("start")):
         load_run_weights(before, start, RUN_PREFIX, before.name)
     if "fit" not in steps and ckpt:

@@ -5,7 +5,7 @@ from importlib import import_module
 from pkgutil import resolve_name
 from typing import Any
 
-PARTS = ("task", "data", "callbacks", "logger", "trainer", "claims", "export")
+PARTS = ("task", "data", "callbacks", "logger", "trainer", "claims", "v1", "export")
 """Parts of a configuration that become objects."""
 
 ALLOWED_PACKAGES = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")

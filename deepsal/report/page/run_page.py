@@ -8,7 +8,7 @@ import numpy as np
 
 from deepsal import atomic
 from deepsal.report import run_folders
-from deepsal.report.page import field_data
+from deepsal.report.page import field_data, v1_panel
 from deepsal.report.page.chart import DataLine, LineChart, line_chart
 from deepsal.report.page.field_data import FloatArray, StageFields
 from deepsal.report.page.gallery import read_gallery, webp_data_uri
@@ -69,6 +69,7 @@ def write_run_page(folder: Path, baseline_runs: Sequence[Path] = ()) -> Path:
         "gallery": read_gallery(folder),
         "verdict": {"rows": [], "networks": [], **read_json(folder / "verdict.json")},
         "claims": CLAIM_STATEMENTS,
+        "v1": v1_panel.read_v1_panel(folder),
         "stages": stages,
         "missing_fields": store.missing_checkpoints(folder / "fields"),
         "stage_curves": stage_charts(folder, stages),

@@ -18,7 +18,7 @@ from deepsal.statistics import Interval, bootstrap_interval
 
 @dataclass(frozen=True)
 class LayerComparison:
-    """The tuned units of one layer beside macaque V1."""
+    """The tuned units of one layer against macaque V1."""
 
     tuning: SizeTuningIndices
     """Indices of all units, rectified."""

@@ -1,0 +1,118 @@
+"""Step v1 of a run: the stages of its network, and of controls, against macaque V1."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from deepsal.atomic import write_json
+from deepsal.rf import store
+from deepsal.rf.claims.controls import untrained_copy
+from deepsal.rf.geometry import measure_geometry
+from deepsal.rf.tuning.grating_responses import GratingProtocol
+from deepsal.rf.tuning.macaque_v1 import CELL_HISTOGRAMS
+from deepsal.rf.tuning.v1_comparison import v1
+from deepsal.vocabulary import STAGES
+
+LOG = logging.getLogger(__name__)
+RUN_NETWORK, START_NETWORK = "after training", "before training"
+
+
+class V1Evaluation:
+    """Comparison of a backbone before and after training, and untrained, with macaque V1.
+
+    Writes `v1.json` into the run folder; `deepsal.rf.v1` states stimuli and similarity.
+
+    Args:
+        folder: the run folder.
+        stages: submodules of the backbone.
+        pixels_per_degree: of visual angle.
+        centres: stimulus centres along each axis, see `GratingProtocol`.
+        all_units: whether responsive units that are not centred are compared too.
+        surround: whether contrast response and surrounds are measured too.
+        seed: of the untrained control.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        stages: Sequence[str] = STAGES,
+        pixels_per_degree: float = 28.0,
+        centres: int = 1,
+        all_units: bool = True,
+        surround: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.folder = Path(folder)
+        self.stages = list(stages)
+        self.protocol = GratingProtocol(pixels_per_degree=pixels_per_degree, centres=centres)
+        self.all_units = all_units
+        self.surround = surround
+        self.seed = seed
+
+    def __call__(self, before: Any, after: Any) -> dict[str, Any]:
+        """Compare the networks, and write and return `v1.json`.
+
+        Args:
+            before: the backbone before training.
+            after: the backbone after training; left out if its weights are those of `before`.
+        """
+        networks = {START_NETWORK: before, "untrained": untrained_copy(before, self.seed)}
+        if store.weights_fingerprint(before) != store.weights_fingerprint(after):
+            networks = {RUN_NETWORK: after, **networks}
+        geometry = {stage: measure_geometry(before, stage) for stage in self.stages}
+        stages: dict[str, dict[str, Any]] = {}
+        for name, network in networks.items():
+            LOG.info("size tuning of the network %s", name)
+            comparison = v1(
+                network, self.stages, self.protocol, self.all_units, self.surround, geometry
+            )
+            stages[name] = {stage: layer.as_json() for stage, layer in comparison.items()}
+        result = {
+            "protocol": vars(self.protocol),
+            "all_units": self.all_units,
+            "weights": {name: store.weights_fingerprint(n) for name, n in networks.items()},
+            "cells": {name: cells._asdict() for name, cells in CELL_HISTOGRAMS.items()},
+            "networks": stages,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "v1.json", result)
+        return result
+
+
+def logged_similarities(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return the similarities of the run's network for a logger, such as `v1/conv3/ssi`."""
+    stages = result["networks"].get(RUN_NETWORK) or result["networks"][START_NETWORK]
+    return {
+        f"v1/{stage}/{name}": value["estimate"]
+        for stage, layer in stages.items()
+        for name, value in layer["similarity"].items()
+    }
+
+
+def print_similarities(result: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the similarity to macaque V1 and the median SSI of each stage of each network."""
+    console = console or Console(highlight=False)
+    for name, stages in result["networks"].items():
+        table = Table(title=f"Similarity to macaque V1, {name}", box=SIMPLE, title_justify="left")
+        table.padding = 0
+        for column in ("stage", "units", *CELL_HISTOGRAMS, "median SSI"):
+            right = column != "stage"
+            table.add_column(column.replace("_", " "), justify="right" if right else "left")
+        for stage, layer in stages.items():
+            values = [layer["similarity"][key] for key in CELL_HISTOGRAMS]
+            cells = [_format_estimate(value) for value in [*values, layer["median"]["ssi"]]]
+            table.add_row(stage, f"{layer['compared']}/{layer['units']}", *cells)
+        console.print(table)
+    scale = result["protocol"]["pixels_per_degree"]
+    console.print(f"1: as similar as V1 cells to V1 cells. {scale:g} pixels per degree.")
+
+
+def _format_estimate(interval: Mapping[str, float | None]) -> str:
+    estimate = interval["estimate"]
+    return "–" if estimate is None or math.isnan(estimate) else f"{estimate:.2f}"
