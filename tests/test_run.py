@@ -150,6 +150,16 @@ def test_a_verdict_on_a_run_is_the_same_after_it_and_later(tmp_path: Path) -> No
         assert {"claims/conv1/natural/similarity", "claims/conv2/grey/csi"} <= set(logged.columns)
 
 
+def test_a_network_is_compared_with_macaque_v1(tmp_path: Path) -> None:
+    small = [*SMALL, "logger=csv", "rf=none", "v1.stages=[conv1]", "do=[v1]"]
+    execute(composed(tmp_path, *small), tmp_path)
+    networks = json.loads((tmp_path / "v1.json").read_text())["networks"]
+    assert [*networks] == ["before training", "untrained"]
+    assert networks["before training"]["conv1"]["responsive"] > 0
+    logged = pd.read_csv(tmp_path / "metrics.csv")
+    assert {"v1/conv1/ssi", "v1/conv1/frequency"} <= set(logged.columns)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
