@@ -118,6 +118,8 @@ POSITIVE, WEIGHT, FRACTION = Number(0, above=True), Number(0), Number(0, 1)
 SEED = Number(0, 2**32 - 1, whole=True)
 SIZE = Numbers(Number(32, 16384, whole=True), 2)
 """(height, width); the last of five stages has a stride of 32."""
+PAIRS, RELIABILITY = Number(8, whole=True), Number(0.01, 0.99)
+"""Pairs of noise images, one or more in each of eight blocks; the reliability that they reach."""
 NULL, FLAG = Choice((None,)), Choice((True, False))
 SHARE = (COUNT, Number(0, 1, above=True), NULL)
 """Number of batches, or a fraction of them."""
@@ -125,14 +127,19 @@ SHARE = (COUNT, Number(0, 1, above=True), NULL)
 OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "do": (Names(0),),
     "seed": (SEED,),
-    "noise_pairs.*": (COUNT,),
+    "noise_pairs.*": (PAIRS,),
     "callbacks.show.images": (COUNT,),
     "callbacks.show.every_n_epochs": (COUNT,),
+    "claims.built_in": (Names(0),),
+    "claims.controls": (Names(0),),
     "claims.images": (Number(2, whole=True),),
-    "claims.seeds": (Numbers(SEED),),
+    "claims.pairs": (PAIRS,),
+    "claims.plantings": (Number(2, whole=True),),
+    "claims.run.seed": (SEED,),
     "claims.stages": (Names(),),
-    "claims.units": (COUNT, Numbers(NATURAL)),
-    "claims.window": (Number(3, whole=True),),
+    "claims.target": (RELIABILITY,),
+    "claims.units": (COUNT, Numbers(NATURAL), NULL),
+    "claims.window": (Number(3, whole=True), NULL),
     "data.batch_size": (COUNT,),
     "data.cache_gib": (WEIGHT,),
     "data.colour": (FRACTION,),
@@ -178,11 +185,11 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "optim.optimizer.momentum": (Number(0, 1),),
     "optim.optimizer.weight_decay": (WEIGHT,),
     "rf.every_n_epochs": (COUNT,),
-    "rf.pairs": (COUNT,),
+    "rf.pairs": (PAIRS,),
     "rf.patches": (COUNT,),
     "rf.sources": (Names(), NULL),
     "rf.stages": (Names(),),
-    "rf.target": (Number(0, 1, above=True),),
+    "rf.target": (RELIABILITY,),
     "rf.units": (COUNT, Numbers(NATURAL)),
     "rf.window": (Number(3, whole=True),),
     "score.emd": (FLAG,),
@@ -203,6 +210,12 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "trainer.num_nodes": (COUNT,),
     "trainer.num_sanity_val_steps": (Number(-1, whole=True),),
     "trainer.val_check_interval": SHARE,
+    "v1.all_units": (FLAG,),
+    "v1.centres": (COUNT,),
+    "v1.pixels_per_degree": (POSITIVE,),
+    "v1.seed": (SEED,),
+    "v1.stages": (Names(),),
+    "v1.surround": (FLAG,),
 }
 """Ranges of each option, any of which it may be in; () for one that is no value."""
 COPIES = {
