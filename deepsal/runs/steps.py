@@ -257,6 +257,13 @@ def plain_fit_errors() -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):  # torch's batch norm
+            raise ValueError(
+                f"a training step has too few pixels for batch norm ({error}); "
+                "set a larger data.batch_size or data.size"
+            ) from error
+        raise
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

@@ -1,13 +1,18 @@
-"""`python -m tests.chaos --runs 20 --seed 0`: how many killed runs end as if nothing happened."""
+"""`python -m tests.chaos --runs 20 --sweeps 4`: how many interrupted runs and sweeps lose nothing.
+
+Each of `--runs` is killed or preempted at random moments and resumed. Each of `--sweeps` gets a
+signal, is moved or copied, and is resumed; then two runs are started in one folder at once.
+"""
 
 import argparse
 import tempfile
 from pathlib import Path
 
-from tests.chaos import runs
+from tests.chaos import runs, signals
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--runs", type=int, default=20)
+parser.add_argument("--sweeps", type=int, default=2)
 parser.add_argument("--seed", type=int, default=0)
 options = parser.parse_args()
 with tempfile.TemporaryDirectory() as name:
@@ -20,4 +25,12 @@ with tempfile.TemporaryDirectory() as name:
         equal += said.endswith("bit-equal")
         print(said, flush=True)  # noqa: T201
     print(f"{equal} of {options.runs} bit-equal")  # noqa: T201
-raise SystemExit(equal < options.runs)
+    whole = 0
+    if options.sweeps:
+        span = signals.finish_sweep(folder / "sweep")
+    for seed in range(options.seed, options.seed + options.sweeps):
+        said = signals.chaos(folder / f"s{seed}", folder / "sweep", span, seed)
+        whole += said.endswith("bit-equal")
+        print(said, flush=True)  # noqa: T201
+    print(f"{whole} of {options.sweeps} sweeps bit-equal")  # noqa: T201
+raise SystemExit(equal < options.runs or whole < options.sweeps)

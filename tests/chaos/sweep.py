@@ -1,5 +1,6 @@
 """`python -m tests.chaos.sweep`: twelve jobs, two failing by design, one killed; then again."""
 
+import argparse
 import os
 import re
 import signal
@@ -53,6 +54,7 @@ def states(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Run the sweep twice, and say what each came to."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as name:
         place = Path(name) / "sweep"
         before: dict[str, float] = {}
