@@ -3,7 +3,7 @@
 import argparse
 
 from deepsal.runs.process import configure_process
-from tests.bench import fields, loading, mapping, pipeline, scores, training
+from tests.bench import fields, loading, mapping, pipeline, scores, training, tuning
 from tests.bench.harness import ROOT, keep, show
 
 BENCHMARKS = {
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "pipeline": pipeline.run,
     "scores": scores.run,
     "training": training.run,
+    "tuning": tuning.run,
 }
 
 

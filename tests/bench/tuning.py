@@ -1,0 +1,89 @@
+"""Size tuning of all units of VGG16, against a loop over units as replications write it."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.models import vgg16
+
+from deepsal.rf.mapping.readout import UnitReadout
+from deepsal.rf.tuning import stimuli
+from deepsal.rf.tuning.grating_responses import (
+    GratingProtocol,
+    record_grating_responses,
+)
+from deepsal.rf.tuning.size_tuning import best_grating, larger_component, phase_response
+from tests.bench.harness import Row, side_by_side
+
+LAYERS = {"features.15": 256, "features.22": 512, "features.29": 512}
+"""The ends of conv3, conv4 and conv5, and their units."""
+LOOPED = 1
+"""Units per layer of the loop; its time is extrapolated to all."""
+PROTOCOL = GratingProtocol(
+    pixels_per_degree=14.0,
+    display=8.0,
+    radius=GratingProtocol().radius[1::2],
+    frequency=(1.542, 3.084),
+    orientation=(0.0, 45.0, 90.0, 135.0),
+    phase=(0.0, 60.0, 120.0, 180.0, 240.0, 300.0),
+)
+"""Half the pixels of `deepsal.rf.v1` and an eighth of its gratings, so that the loop ends within
+minutes on a CPU."""
+
+
+def run(only: str, device: str = "cpu", looped: int = LOOPED) -> Iterator[Row]:
+    """Yield one row: mapping, tuning and size of all units of conv3, conv4 and conv5."""
+    if only not in ("", "tuning"):
+        return
+    torch.manual_seed(0)
+    network = vgg16(weights=None).eval().requires_grad_(False).to(device)
+    ours = partial(record_grating_responses, network, [*LAYERS], PROTOCOL)
+    units = sum(LAYERS.values())
+    yield side_by_side(
+        "tuning",
+        ours,
+        partial(_loop, network, looped),
+        f"loop over units, each with its own mapping, tuning and size stimuli on images "
+        f"of {PROTOCOL.display:g} degrees; {units} units, extrapolated from {looped * len(LAYERS)}",
+        repeats=1,
+        scale=units / (looped * len(LAYERS)),
+        units=units,
+    )
+
+
+def _loop(network: nn.Module, looped: int) -> list[Tensor]:
+    """Measure units one after another: mapping, tuning, size at the best grating."""
+    return [_measure(network, name, unit) for name in LAYERS for unit in range(looped)]
+
+
+@torch.no_grad()
+def _measure(network: nn.Module, name: str, unit: int) -> Tensor:
+    side, scale = round(PROTOCOL.display * PROTOCOL.pixels_per_degree), PROTOCOL.pixels_per_degree
+    like = next(network.parameters())
+    reader = UnitReadout(network, name, torch.zeros(1, 3, side, side).to(like))
+    at, phase = ((side - 1) / 2, (side - 1) / 2), np.array(PROTOCOL.phase)
+
+    def respond(values: Sequence[Any], centre: tuple[float, float] = at, **more: Any) -> Tensor:
+        mesh = [m.ravel() for m in np.meshgrid(*values, indexing="ij")]
+        draw = partial(stimuli.grating_images, (side, side), centre, **more)
+        parts = []
+        for batch in range(0, len(mesh[0]), 16):
+            radius, *wave = (m[batch : batch + 16] for m in mesh)
+            images = draw(wave[0] / scale, *wave[1:], radius=radius * scale).to(like)
+            z = reader.activation(images)
+            parts.append(z[:, unit, z.shape[2] // 2, z.shape[3] // 2].cpu())
+        return torch.cat(parts).reshape(*(len(v) for v in values))
+
+    places = at[0] + np.arange(-10, 11) * 0.25 * scale
+    for place in [(y, x) for y in places[::5] for x in places[::5]]:
+        respond([[1 / 6], [3.0], [0.0, 45.0, 90.0, 135.0], [0.0, 180.0]], place)
+    tuning = [[PROTOCOL.tuning_radius], PROTOCOL.frequency, PROTOCOL.orientation, phase]
+    z = respond(tuning).numpy()
+    amplitude = larger_component(*phase_response(z[None], np.zeros(1, np.float32), phase))
+    _, frequency, orientation = best_grating(amplitude)[0]
+    best = [PROTOCOL.frequency[frequency]], [PROTOCOL.orientation[orientation]]
+    respond([PROTOCOL.radius[:1], PROTOCOL.tuning_frequencies(), best[1], phase])
+    return respond([PROTOCOL.radius, *best, phase])
