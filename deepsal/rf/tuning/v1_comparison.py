@@ -34,7 +34,7 @@ class LayerComparison:
         return self.tuning.index[name][self.compared]
 
     def as_json(self) -> dict[str, Any]:
-        """Return counts, histograms, medians and similarities as plain values."""
+        """Return counts, histograms, similarities, and indices of all units as plain values."""
         index, error = self.tuning.index, self.tuning.error
         responsive = self.tuning.responsive
         return {
@@ -46,6 +46,7 @@ class LayerComparison:
                 name: bin_counts(self.values(name), name).tolist() for name in CELL_HISTOGRAMS
             },
             "similarity": {name: value._asdict() for name, value in self.similarity.items()},
+            "values": {name: values.tolist() for name, values in index.items()},
             "median": {name: _median(values[responsive]) for name, values in index.items()},
             "error": {
                 name: _median(values[responsive])["estimate"] for name, values in error.items()
