@@ -66,13 +66,14 @@ def _measure(network: nn.Module, name: str, unit: int) -> Tensor:
     reader = UnitReadout(network, name, torch.zeros(1, 3, side, side).to(like))
     at, phase = ((side - 1) / 2, (side - 1) / 2), np.array(PROTOCOL.phase)
 
-    def respond(values: Sequence[Any], centre: tuple[float, float] = at, **more: Any) -> Tensor:
+    def respond(values: Sequence[Any], centre: tuple[float, float] = at) -> Tensor:
         mesh = [m.ravel() for m in np.meshgrid(*values, indexing="ij")]
-        draw = partial(stimuli.grating_images, (side, side), centre, **more)
         parts = []
         for batch in range(0, len(mesh[0]), 16):
-            radius, *wave = (m[batch : batch + 16] for m in mesh)
-            images = draw(wave[0] / scale, *wave[1:], radius=radius * scale).to(like)
+            radius, waves, angle, shift = (m[batch : batch + 16] for m in mesh)
+            images = stimuli.grating_images(
+                (side, side), centre, waves / scale, angle, shift, radius=radius * scale
+            ).to(like)
             z = reader.activation(images)
             parts.append(z[:, unit, z.shape[2] // 2, z.shape[3] // 2].cpu())
         return torch.cat(parts).reshape(*(len(v) for v in values))
