@@ -63,7 +63,8 @@ def checkpoint_options(composed: Mapping[str, Any], overrides: Sequence[str]) ->
     fixed = ARCHITECTURE if "fit" in steps else ARCHITECTURE + TRAINING
     refuse_contradictions(ckpt, config, {k: v for k, v in given.items() if _is_within(k, fixed)})
     options: dict[str, Any] = {key: config[key] for key in fixed if key in config}
-    replaced = "claims" not in steps or "fit" in steps or config.get("ckpt")
+    compared = {"claims", "v1"} & {*steps}  # with the weights before training
+    replaced = not compared or "fit" in steps or config.get("ckpt")
     if replaced and "backbone" in config["network"]:  # its weights come from a checkpoint
         backbone = {**config["backbone"], "weights": None}
         options["network"] = {**config["network"], "backbone": backbone}

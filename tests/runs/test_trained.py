@@ -120,8 +120,9 @@ def test_data_seed_and_output_of_a_test_may_differ(checkpoint: Path) -> None:
     assert (tested["data.batch_size"], tested["data.name"]) == (2, "osie")
 
 
-def test_the_claims_need_the_weights_before_training(checkpoint: Path) -> None:
-    assert options(checkpoint, do=["claims"])["network"] == CONFIG["network"]
+@pytest.mark.parametrize("step", ["claims", "v1"])
+def test_claims_and_v1_need_the_weights_before_training(step: str, checkpoint: Path) -> None:
+    assert options(checkpoint, do=[step])["network"] == CONFIG["network"]
 
 
 def test_an_option_that_contradicts_the_checkpoint_is_one_line_with_both_values(
