@@ -94,13 +94,13 @@ def chaos(folder: Path, reference: Path, span: float, seed: int) -> str:
     dice = random.Random(seed)
     story = [interrupt(folder, dice.uniform(0.2, 1) * span, SIGNALS[seed % len(SIGNALS)])]
     other = folder.with_name(f"{folder.name}-other")
-    how = dice.choice(("moved", "copied", "stayed"))
+    how = dice.choice(("moved", "copied", "stayed")) if folder.is_dir() else "not begun"
     before = {file: file.read_bytes() for file in folder.glob("*/[!.]*") if file.is_file()}
     if how == "moved":
         shutil.move(folder, other)
     elif how == "copied":
         shutil.copytree(folder, other)
-    end = folder if how == "stayed" else other
+    end = other if how in {"moved", "copied"} else folder
     finish_sweep(end)
     unequal = [
         difference
