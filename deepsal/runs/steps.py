@@ -191,8 +191,9 @@ def check_steps(
     for step, split in (("fit", "train"), ("fit", "val"), ("test", "test"), ("claims", "val")):
         if step in steps and not len(images[split]):
             dataset = images[split].dataset.name
+            kind = {"train": "training", "val": "validation"}.get(split, split)
             raise ValueError(
-                f"{dataset} has no {split} images, which do=[{step}] needs; set another data set, "
+                f"{dataset} has no {kind} images, which do=[{step}] needs; set another data set, "
                 "as data=osie data@tested=NAME, or ckpt=FILE do=[export]"
             )
     if "test" in steps:
