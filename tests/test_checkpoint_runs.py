@@ -117,7 +117,9 @@ def test_the_claims_on_a_training_from_a_checkpoint_compare_with_that_checkpoint
     execute(composed(later, *small, "do=[claims]", f"ckpt={second}/checkpoints/best.ckpt"), later)
     verdicts = [json.loads((folder / "verdict.json").read_text()) for folder in (second, later)]
     assert verdicts[0]["weights"] == verdicts[1]["weights"]
-    assert verdicts[0]["weights"]["before"] not in verdicts[0]["weights"]["after"]
+    fingerprints = verdicts[0]["weights"]
+    assert [*fingerprints] == ["before", "after, seed 0"]
+    assert len({*fingerprints.values()}) == 2
 
 
 def test_a_backbone_starts_from_the_weights_of_a_run(trained_run: Path, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "experiments" / "surround"
 
 
-def test_the_study_trains_three_seeds_without_looking() -> None:
-    study = yaml.safe_load((STUDY / "study.yaml").read_text())
-    assert study["do"] == ["fit"]
-    assert study["hydra"]["sweeper"]["params"]["seed"] == "0,1,2"
+def test_the_study_trains_three_seeds_and_their_controls_without_looking() -> None:
+    study = yaml.safe_load((STUDY / "study.yaml").read_text(encoding="utf-8"))
+    params = study["hydra"]["sweeper"]["params"]
+    assert params == {"control": "null,shuffled_fixations,other_task", "seed": "0,1,2"}
     assert {"override rf": "none"} in study["defaults"]
 
 
