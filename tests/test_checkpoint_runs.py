@@ -110,7 +110,8 @@ def test_a_training_that_starts_from_a_checkpoint_is_a_new_one(
 def test_the_claims_on_a_training_from_a_checkpoint_compare_with_that_checkpoint(
     trained_run: Path, tmp_path: Path
 ) -> None:
-    small = [*HERE, "claims.units=2", "claims.stages=[conv1]", "claims.images=2"]
+    small = [*HERE, "claims.stages=[conv1]", "claims.images=2"]
+    small += ["claims.plantings=10", "claims.built_in=[bn_only]"]
     second, later = tmp_path / "second", tmp_path / "later"
     data = [option for option in SMALL if option.startswith("data")]
     execute(composed(second, *small, *data, "do=[fit,claims]", f"ckpt={trained_run}"), second)

@@ -96,7 +96,8 @@ LOWEST = [
     *("callbacks.show.images=1", "decoder.width=1", "network.smooth=0.0", "optim.lr=1e-12"),
     *("finetune.lr_scale=0.0", "optim.optimizer.weight_decay=0.0", "trainer.log_every_n_steps=1"),
     *("rf.method=gradient", "rf.units=1", "rf.patches=1", "rf.window=3", "data.cache_gib=0.0"),
-    *("claims.units=1", "claims.images=2", "claims.window=3", "claims.seeds=[0]"),
+    *("claims.units=1", "claims.images=2", "claims.window=3"),
+    *("claims.pairs=8", "claims.plantings=2", "claims.built_in=[]"),
 ]
 
 
