@@ -148,8 +148,9 @@ class ClaimEvaluation:
             seen = first_images(images, self.images)
         for kind in self.built_in:
             chosen = [*zip(tuned, seeds, strict=True)][: 1 if kind in SEEDLESS_CONTROLS else None]
-            made = [built_in_control(kind, before, after, seen, seed) for after, seed in chosen]
-            if len(networks := [network for network in made if network is not None]) == len(made):
+            controls = [built_in_control(kind, before, after, seen, seed) for after, seed in chosen]
+            networks = [network for network in controls if network is not None]
+            if len(networks) == len(controls):
                 groups[kind] = networks
         return groups
 

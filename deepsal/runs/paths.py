@@ -26,7 +26,7 @@ def folder_name(*, _root_: Any) -> str:
     """
     try:
         return str(_root_.name)
-    except Exception:
+    except Exception:  # OmegaConf raises many types for an option that does not resolve
         return "unnamed"
 
 

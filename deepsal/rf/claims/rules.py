@@ -219,14 +219,14 @@ def decide_centre_surround(
     """Decide P3 for one stage and background, given its differences with Holm's p."""
     key = f"{stage}/{background}"
     called, rules = _called(after, key), [network.fields[key].rule for network in after]
-    found = share_interval(called)
+    observed = share_interval(called)
     usable = [rule for rule in rules if rule]
-    row = ClaimRow("P3", stage, "found", found, background=background)
-    notes = [_left_out(found.count, called.shape[1])]
+    row = ClaimRow("P3", stage, "found", observed, background=background)
+    notes = [_left_out(observed.count, called.shape[1])]
     if usable:
         power = float(np.mean([rule.decisive_power for rule in usable]))
         false_alarms = float(np.mean([rule.false_alarm_rate for rule in usable]))
-        effect = corrected_share(found, false_alarms, power)
+        effect = corrected_share(observed, false_alarms, power)
         outcome = threshold_outcome(effect, MAJORITY_SHARE, 1)
         notes.append(f"power {power:.2f} at k = .55, false alarms {false_alarms:.2f}")
         needed = None
@@ -296,10 +296,10 @@ def share_interval(called: FloatArray) -> Interval:
     return Interval(share, max(float(low), 0.0), min(float(high), 1.0), count)
 
 
-def corrected_share(found: Interval, false_alarms: float, power: float) -> Interval:
+def corrected_share(observed: Interval, false_alarms: float, power: float) -> Interval:
     """Correct the share that a rule finds for the units that it misses and calls falsely.
 
-    (found − false alarms) / (power − false alarms): Rogan & Gladen 1978, Am. J. Epidemiol. 107:71.
+    (observed − false alarms) / (power − false alarms); Rogan & Gladen 1978, Am J Epidemiol 107:71.
     The ends are the widest that the rates allow: the lower one assumes that no unit is missed, the
     upper one that there are no false alarms.
 
@@ -307,10 +307,10 @@ def corrected_share(found: Interval, false_alarms: float, power: float) -> Inter
     0.6
     """
     if power <= false_alarms:
-        return Interval(np.nan, 0.0, 1.0, found.count)
-    estimate = np.clip((found.estimate - false_alarms) / (power - false_alarms), 0, 1)
-    low = max(0.0, (found.low - false_alarms) / (1 - false_alarms))
-    return Interval(round(float(estimate), 9), low, min(1.0, found.high / power), found.count)
+        return Interval(np.nan, 0.0, 1.0, observed.count)
+    estimate = np.clip((observed.estimate - false_alarms) / (power - false_alarms), 0, 1)
+    low = max(0.0, (observed.low - false_alarms) / (1 - false_alarms))
+    return Interval(round(float(estimate), 9), low, min(1.0, observed.high / power), observed.count)
 
 
 def threshold_outcome(effect: Interval, threshold: float, sign: int) -> str:
