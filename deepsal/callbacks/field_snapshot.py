@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.callbacks import field_pictures
-from deepsal.callbacks.noise_fields import NATURAL_IMAGES, PairedNoiseMapper
+from deepsal.callbacks.noise_fields import (
+    NATURAL_IMAGES,
+    PairedNoiseMapper,
+    noise_change_measures,
+)
 from deepsal.callbacks.watch_options import WatchOptions
 from deepsal.data.batch import FixationImages
 from deepsal.rf import store
@@ -54,16 +58,13 @@ class FieldSnapshot:
         self.options = options
         self.sources = options.all_sources
         self.noise = PairedNoiseMapper(
-            folder / "fields",
-            options.noise_sources,
-            options.target,
-            options.pairs,
-            options.window,
+            options.noise_sources, options.target, options.pairs, options.window
         )
         self.units: dict[str, list[int]] = {}
         self.geometry: dict[str, FieldGeometry] = {}
         self.start_fields: dict[str, NDArray[np.float32]] = {}
         self.start_reliability: dict[str, FloatArray] = {}
+        self.start_blocks: dict[str, NDArray[np.float32]] = {}
         self.image_bytes: dict[int, Tensor] = {}
 
     def choose_units(self, channels: Mapping[str, int]) -> None:
@@ -86,6 +87,9 @@ class FieldSnapshot:
                 self.start_reliability[stage] = start.reliability[0]
             if self.noise.sources:
                 self.noise.resume(first, stages)
+            if self._blocks_file.is_file():
+                with np.load(self._blocks_file) as file:
+                    self.start_blocks = {entry: file[entry] for entry in file.files}
 
     def empty_recorder(self) -> StrongestPatchRecorder:
         """Return a recorder of the strongest responses that has seen no image."""
@@ -125,7 +129,7 @@ class FieldSnapshot:
         activations = self._sample_activations(network, images)
         if not self.geometry:
             self.geometry = {s: measure_geometry(network, f"backbone.{s}") for s in stages}
-        measured = self._measure_with_noise(network, images, checkpoint)
+        measured = self._measure_with_noise(network, images)
         watched = {entry: self.units[entry.partition("/")[0]] for entry in measured}
         fields: dict[str, store.StoredFields] = {**stored_noise_fields(measured, watched)}
         for stage in stages:
@@ -133,10 +137,15 @@ class FieldSnapshot:
                 if source not in self.noise.sources:
                     of_patches = self._map_fields(network, stage, source, images, recorder)
                     fields[f"{stage}/{source}"] = of_patches
+        blocks = self._watched_blocks(fields, measured)
+        if not self.start_fields:
+            self.start_blocks = blocks
+            if blocks and checkpoint.startswith("epoch="):
+                store.save_arrays(self._blocks_file, blocks)
         arrays = self._disk_responses(network, images)
         numbers: dict[str, float] = {}
         for stage in stages:
-            measures, of_stage = self._measure_stage(stage, fields, measured)
+            measures, of_stage = self._measure_stage(stage, fields, measured, blocks)
             arrays |= {f"{stage}/measure/{name}": values for name, values in measures.items()}
             numbers |= {f"rf/{stage}/{name}": number for name, number in of_stage.items()}
             suppression = surround_suppression_index(arrays[f"{stage}/disks"])
@@ -162,23 +171,42 @@ class FieldSnapshot:
         return figures
 
     def _measure_with_noise(
-        self, network: nn.Module, dataset: FixationImages, checkpoint: str
+        self, network: nn.Module, dataset: FixationImages
     ) -> dict[str, NoiseFields]:
-        """Measure all units with noise; keep the first checkpoint's blocks."""
+        """Measure all units with noise."""
         if not self.noise.sources:
             return {}
         count = min(NATURAL_IMAGES, len(dataset))
         images = torch.stack([self._image(dataset, i) for i in range(count)]) / 255
-        measured = self.noise.measure(network, images, self.geometry)
-        first = {f"{stage}/{self.sources[0]}": units for stage, units in self.units.items()}
-        self.noise.store_start(measured, first, save=checkpoint.startswith("epoch="))
-        return measured
+        return self.noise.measure(network, images, self.geometry)
+
+    @property
+    def _blocks_file(self) -> Path:
+        """File of the first checkpoint's blocks, for errors of the change."""
+        return self.folder / "fields" / "blocks.npz"
+
+    def _watched_blocks(
+        self, fields: Mapping[str, store.StoredFields], measured: Mapping[str, NoiseFields]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return the blocks of each stage's watched units on the first source, if it has any."""
+        blocks = {}
+        for stage, units in self.units.items():
+            entry = f"{stage}/{self.sources[0]}"
+            if entry in measured:
+                blocks[entry] = measured[entry].blocks[:, units]
+                continue
+            of_patches = fields[entry]
+            assert isinstance(of_patches, ReceptiveFields)
+            if of_patches.blocks is not None:
+                blocks[entry] = of_patches.blocks
+        return blocks
 
     def _measure_stage(
         self,
         stage: str,
         fields: Mapping[str, store.StoredFields],
         measured: Mapping[str, NoiseFields],
+        blocks: Mapping[str, NDArray[np.float32]],
     ) -> tuple[dict[str, FloatArray], dict[str, float]]:
         """Return the measures of a stage's watched units, and the numbers to log."""
         entry, units = f"{stage}/{self.sources[0]}", self.units[stage]
@@ -188,9 +216,10 @@ class FieldSnapshot:
         of_all = measured.get(entry, fields[entry]).reliability
         numbers["reliability"] = finite_median(of_all)
         if entry in measured:
-            measures = self.noise.change_measures(entry, measured[entry], units)
+            measures = noise_change_measures(measured[entry], units, self.start_blocks[entry])
         else:
-            measures = field_change_measures(current, start, self.geometry[stage])
+            of_blocks = blocks.get(entry), self.start_blocks.get(entry)
+            measures = field_change_measures(current, start, self.geometry[stage], *of_blocks)
             measures["reliability"] = of_all
             first = self.start_reliability.setdefault(stage, of_all)
             measures["correlation_ceiling"] = noise_ceiling(first, of_all)

@@ -37,20 +37,15 @@ class PairedNoiseMapper:
     Equal noise at all checkpoints: what differs between two fields is the network.
 
     Args:
-        folder: holds the stored fields. The blocks of the first checkpoint go to `blocks.npz`.
         sources: of `NOISE_SOURCES`.
         target: median reliability at which a stage stops.
         pairs: largest number of pairs of noise images per stage and source.
         window: side of a field, pixels.
     """
 
-    def __init__(
-        self, folder: Path, sources: Sequence[str], target: float, pairs: int, window: int
-    ) -> None:
-        self.blocks_file = folder / "blocks.npz"
+    def __init__(self, sources: Sequence[str], target: float, pairs: int, window: int) -> None:
         self.sources, self.target, self.pairs, self.window = sources, target, pairs, window
         self.sampling: dict[str, NoiseMeasurement] = {}
-        self.start_blocks: dict[str, NDArray[np.float32]] = {}
 
     def resume(self, first: Path, stages: Sequence[str]) -> None:
         """Load the first checkpoint of a resumed run.
@@ -61,8 +56,6 @@ class PairedNoiseMapper:
         """
         for entry in (f"{stage}/{source}" for stage in stages for source in self.sources):
             self.sampling[entry] = store.load_noise_fields(first, entry)
-        with np.load(self.blocks_file) as file:
-            self.start_blocks = {entry: file[entry] for entry in file.files}
 
     def measure(
         self,
@@ -104,54 +97,40 @@ class PairedNoiseMapper:
             self.sampling.setdefault(entry, of)
         return fields
 
-    def store_start(
-        self, fields: Mapping[str, NoiseFields], units: Mapping[str, Sequence[int]], save: bool
-    ) -> None:
-        """Keep the blocks of watched units, unless an earlier checkpoint's are kept.
 
-        Args:
-            fields: of the first checkpoint.
-            units: watched units of each entry.
-            save: write them to the file, too.
-        """
-        if not self.start_blocks:
-            self.start_blocks = {entry: fields[entry].blocks[:, of] for entry, of in units.items()}
-            if save:
-                store.save_arrays(self.blocks_file, self.start_blocks)
+def noise_change_measures(
+    fields: NoiseFields, units: Sequence[int], start_blocks: NDArray[np.float32]
+) -> dict[str, FloatArray]:
+    """Measure fields, and their correlation with the first field corrected for noise.
 
-    def change_measures(
-        self, entry: str, fields: NoiseFields, units: Sequence[int]
-    ) -> dict[str, FloatArray]:
-        """Measure fields, and their correlation with the first field corrected for noise.
+    The models that give k are fitted nine times per unit for its error: 1.5 s for 16 units with
+    fields of 129 px, about 30 s for the 320 units of a deep stage (two busy cores). So only
+    watched units are measured.
 
-        The models that give k are fitted nine times per unit for its error: 1.5 s for 16 units with
-        fields of 129 px, about 30 s for the 320 units of a deep stage (two busy cores). So only
-        watched units are measured.
+    Args:
+        fields: of this checkpoint.
+        units: U watched units.
+        start_blocks: (J, U, 3, h, w), blocks of their first fields.
 
-        Args:
-            entry: such as `conv4/natural`.
-            fields: of this checkpoint.
-            units: U watched units.
-
-        Returns:
-            `{measure: (U,)}`: `reliability`; `correlation`, corrected for noise, with its standard
-            error `correlation_error`, as measured, `correlation_raw`, and the noise ceiling of
-            that, `correlation_ceiling` (see `corrected_similarity` in
-            `deepsal.rf.measures.reliability`); and the other measures with error and bias, such as
-            `extent_error` and `extent_bias` (see `measures_with_errors` in
-            `deepsal.rf.measures.summary`). Where the reliability is below .3 all but
-            the first and the last two of the correlations are NaN: not determined.
-        """
-        reliability, blocks = fields.reliability[list(units)], fields.blocks[:, list(units)]
-        raw, corrected, ceiling = corrected_similarity(self.start_blocks[entry], blocks)
-        measure = partial(watched_measures, geometry=fields.geometry)
-        measures = measures_with_errors(interpolate_to_pixels(blocks, fields.step), measure)
-        determined = reliability >= MIN_RELIABILITY
-        return {
-            **{name: np.where(determined, of, np.nan) for name, of in measures.items()},
-            "reliability": reliability,
-            "correlation": corrected.value,
-            "correlation_error": corrected.error,
-            "correlation_raw": raw.value,
-            "correlation_ceiling": ceiling,
-        }
+    Returns:
+        `{measure: (U,)}`: `reliability`; `correlation`, corrected for noise, with its standard
+        error `correlation_error`, as measured, `correlation_raw`, and the noise ceiling of
+        that, `correlation_ceiling` (see `corrected_similarity` in
+        `deepsal.rf.measures.reliability`); and the other measures with error and bias, such as
+        `extent_error` and `extent_bias` (see `measures_with_errors` in
+        `deepsal.rf.measures.summary`). Where the reliability is below .3 all but
+        the first and the last two of the correlations are NaN: not determined.
+    """
+    reliability, blocks = fields.reliability[list(units)], fields.blocks[:, list(units)]
+    raw, corrected, ceiling = corrected_similarity(start_blocks, blocks)
+    measure = partial(watched_measures, geometry=fields.geometry)
+    measures = measures_with_errors(interpolate_to_pixels(blocks, fields.step), measure)
+    determined = reliability >= MIN_RELIABILITY
+    return {
+        **{name: np.where(determined, of, np.nan) for name, of in measures.items()},
+        "reliability": reliability,
+        "correlation": corrected.value,
+        "correlation_error": corrected.error,
+        "correlation_raw": raw.value,
+        "correlation_ceiling": ceiling,
+    }

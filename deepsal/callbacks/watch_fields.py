@@ -43,7 +43,7 @@ class WatchReceptiveFields(pl.Callback):
     - `rf/conv4/csi`, `rf/conv4/k`: centre-surround index and ratio of surround to centre volume
       (`deepsal.rf.measures`).
     - `rf/conv4/extent_error` and so on: standard error of a unit's correlation, extent, csi and k,
-      by the jackknife over blocks of noise (reverse correlation).
+      by the jackknife over blocks of noise, or of patches.
     - `rf/conv4/correlation_ceiling`: noise ceiling of the correlation as measured, that is before
       its correction for noise.
     - `rf/conv4/ssi`: surround suppression by disks on grey (`deepsal.rf.tuning.indices`).

@@ -21,7 +21,9 @@ from deepsal.rf.mapping.noise_fields import NOISE_ARRAYS, StoredNoiseFields
 
 MISSING_FILE = "missing.json"
 """Names the checkpoints whose fields could not be mapped."""
-FIELD_MEMBERS = tuple(member.name for member in dataclasses.fields(ReceptiveFields))
+FIELD_MEMBERS = tuple(
+    member.name for member in dataclasses.fields(ReceptiveFields) if member.name != "blocks"
+)
 """Arrays of an entry; a file may hold others, which are ignored."""
 
 StoredFields = ReceptiveFields | StoredNoiseFields

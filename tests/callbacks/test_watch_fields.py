@@ -55,7 +55,8 @@ def test_looking_does_not_change_what_is_seen(
 def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_path: Path) -> None:
     module = fit_with(tmp_path, [watch(tmp_path)])
     files = sorted((tmp_path / "fields").glob("epoch=*"))
-    assert len([*(tmp_path / "fields").iterdir()]) == len(files) + 1  # and activation.npz
+    others = {file.name for file in (tmp_path / "fields").iterdir()} - {file.name for file in files}
+    assert others == {"activation.npz", "blocks.npz"}
     assert [file.name for file in files] == [f"epoch={e:03d}.npz" for e in (0, 2, 3)]
     assert store.entry_names(files[0]) == [
         f"{s}/{kind}" for s in STAGES for kind in ("centred", "strongest")
@@ -86,6 +87,9 @@ def test_it_leaves_fields_pictures_and_numbers_for_every_watched_checkpoint(tmp_
     assert table["rf/conv1/cka_to_start"].dropna().tolist() == pytest.approx([1] * 3)
     assert table["rf/conv5/cka_to_start"].dropna().tolist()[-1] < 1
     assert table["rf/conv3/csi"].dropna().between(0, 1).sum() == 3
+    for name in ("extent", "csi", "correlation"):
+        assert table[f"rf/conv3/{name}_error"].dropna().tolist()[-1] > 0
+    assert table["rf/conv3/correlation_error"].dropna().tolist()[0] == pytest.approx(0, abs=1e-6)
     assert module.network.training
 
 

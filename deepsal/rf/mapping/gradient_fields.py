@@ -16,6 +16,8 @@ from deepsal.rf.mapping.field_extraction import GRADIENT_ENGINES, FieldExtractio
 from deepsal.rf.mapping.methods import FIELD_METHODS
 from deepsal.rf.measures.reliability import split_half_reliability
 
+LARGEST_BLOCKS = 8
+
 
 @dataclass(frozen=True)
 class ReceptiveFields:
@@ -27,8 +29,10 @@ class ReceptiveFields:
     (U, K, 2), row and column of the field's centre in the image, pixels · activation: float32
     (U, K), before the rectifier, at each patch · count: (U,) patches of the unit · reliability:
     float64 (U,), expected correlation of the mean with one over as many other patches, by
-    `split_half_reliability` of the odd and the even patches; NaN where it is unknown: for fewer
-    than two patches, and for one field per patch.
+    `split_half_reliability` of the blocks; NaN where it is unknown · blocks: float32
+    (J, U, 3, h, w), means over J disjoint sets of each unit's patches, J even and at most eight,
+    NaN for a unit with fewer patches; None without two patches of a unit, for one field per patch,
+    and for stored fields.
     """
 
     field: NDArray[np.float32]
@@ -38,6 +42,7 @@ class ReceptiveFields:
     activation: NDArray[np.float32]
     count: NDArray[np.int64]
     reliability: NDArray[np.float64]
+    blocks: NDArray[np.float32] | None = None
 
 
 def map_receptive_fields(
@@ -103,7 +108,7 @@ def map_receptive_fields(
         device_generator(images.device).manual_seed(0)
         geometry = geometry or measure_geometry(network, name)
         size = images.shape[-2], images.shape[-1]
-        groups = _halves(patches) if average else np.indices(patches.shape[:2])[1]
+        groups = _blocks(patches) if average else np.indices(patches.shape[:2])[1]
         aligned = AlignedFieldSum(geometry, size, patches.shape[:2], window, images.device, groups)
         extraction = FieldExtraction(
             network, name, images, units, patches, aligned, method, samples
@@ -114,7 +119,7 @@ def map_receptive_fields(
     centre = np.full((*present.shape, 2), np.nan, dtype=np.float32)
     centre[present] = aligned.window_centres(patches[present][:, 1:])
     unknown = np.full(len(units), np.nan)
-    halved = average and means.groups.shape[1] == 2
+    blocks = means.groups.swapaxes(0, 1) if average and means.groups.shape[1] > 1 else None
     return ReceptiveFields(
         field=means.field if average else means.groups,
         units=np.asarray(units),
@@ -122,13 +127,17 @@ def map_receptive_fields(
         centre=centre,
         activation=means.activation,
         count=np.asarray(np.isfinite(means.activation).sum(1)),
-        reliability=split_half_reliability(means.groups.swapaxes(0, 1)) if halved else unknown,
+        reliability=unknown if blocks is None else split_half_reliability(blocks),
+        blocks=blocks,
     )
 
 
-def _halves(patches: NDArray[np.int64]) -> IndexArray:
-    """Return the half of each patch, (U, K): every other one of a unit's patches is in half 1."""
-    return (np.cumsum(patches[..., 0] >= 0, axis=1) + 1) % 2
+def _blocks(patches: NDArray[np.int64]) -> IndexArray:
+    """Return the block of each patch, (U, K): a unit's patches take turns."""
+    present = patches[..., 0] >= 0
+    counts = present.sum(1)
+    fewest = int(min(counts[counts > 1], default=1))
+    return (np.cumsum(present, axis=1) - 1) % max(1, min(fewest, LARGEST_BLOCKS) // 2 * 2)
 
 
 def _validate(images: Tensor, patches: NDArray[np.int64], units: Sequence[int]) -> None:

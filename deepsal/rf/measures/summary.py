@@ -4,6 +4,7 @@ Shapes: J blocks, U units, h × w pixels.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +99,11 @@ def measures_with_errors(
 
 
 def field_change_measures(
-    field: NDArray[np.float32], start: NDArray[np.float32], geometry: FieldGeometry
+    field: NDArray[np.float32],
+    start: NDArray[np.float32],
+    geometry: FieldGeometry,
+    blocks: NDArray[np.float32] | None = None,
+    start_blocks: NDArray[np.float32] | None = None,
 ) -> dict[str, FloatArray]:
     """Measure fields and their similarity to the fields at the start of training.
 
@@ -106,14 +111,27 @@ def field_change_measures(
         field: (U, 3, h, w).
         start: (U, 3, h, w), the same units' fields before training.
         geometry: geometry of the layer.
+        blocks: (J, U, 3, h, w), fields of disjoint sets of the patches behind `field`.
+        start_blocks: (J, U, 3, h, w), those behind `start`.
 
     Returns:
         `{measure: (U,)}`: those of `watched_measures`, and correlation with the fields at the
-        start, both blurred.
+        start, both blurred. With blocks also their errors, as of `measures_with_errors`; a block is
+        left out of both fields of the correlation at once.
     """
     sigma = checkerboard_sigma(geometry.stride[0])
-    blurred = (smooth_field(of, sigma) for of in (field, start))
-    measures = {"correlation": field_correlation(*blurred), **watched_measures(field, geometry)}
+
+    def correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> FloatArray:
+        return field_correlation(smooth_field(one, sigma), smooth_field(other, sigma))
+
+    measures = {"correlation": correlate(field, start), **watched_measures(field, geometry)}
+    if blocks is not None:
+        with_errors = measures_with_errors(blocks, partial(watched_measures, geometry=geometry))
+        measures = {**with_errors, **measures}
+    if blocks is not None and start_blocks is not None:
+        without = (leave_one_out_means(of).astype(np.float32) for of in (blocks, start_blocks))
+        correlations = np.stack([correlate(*fields) for fields in zip(*without, strict=True)])
+        measures["correlation_error"] = jackknife_error(correlations)
     return {key: np.asarray(values, np.float64) for key, values in measures.items()}
 
 

@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -81,18 +83,35 @@ def test_reliability_over_patches_is_the_corrected_correlation_of_their_halves()
     patches = middle(3, 6, (4, 5))
     patches[1, 1:], patches[2] = -1, -1
     fields = map_receptive_fields(network, "conv3", images, patches, [0, 1, 2])
-    halves = [
-        map_receptive_fields(network, "conv3", images, patches[:1, start::2], [0]).field
-        for start in (0, 1)
-    ]
-    r = field_correlation(*halves)
-    assert fields.reliability[0] == pytest.approx(float(2 * r[0] / (1 + r[0])), abs=1e-5)
-    assert np.isnan(fields.reliability[1:]).all(), "fewer than two patches"
     each = map_receptive_fields(network, "conv3", images, patches, [0, 1, 2], average=False)
+    first = [(0, *others) for others in combinations(range(1, 6), 2)]
+    r = np.mean(
+        [
+            field_correlation(
+                each.field[:1, half].mean(1), each.field[:1, np.setdiff1d(range(6), half)].mean(1)
+            )
+            for half in map(list, first)
+        ]
+    )
+    assert fields.reliability[0] == pytest.approx(2 * r / (1 + r), abs=1e-5)
+    assert np.isnan(fields.reliability[1:]).all(), "fewer than two patches"
     assert each.field.shape == (3, 6, *fields.field.shape[1:])
     assert np.allclose(each.field[0].mean(0), fields.field[0], atol=1e-6)
     assert np.isnan(each.field[1, 1:]).all()
     assert np.isnan(each.reliability).all()
+
+
+@pytest.mark.parametrize(("count", "blocks"), [(1, None), (2, 2), (7, 6), (20, 8)])
+def test_blocks_are_means_over_disjoint_patches(count: int, blocks: int | None) -> None:
+    images = torch.rand(count, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    fields = map_receptive_fields(backbone(), "conv2", images, middle(2, count, (4, 5)), [0, 1])
+    if blocks is None:
+        assert fields.blocks is None
+        return
+    assert fields.blocks is not None
+    sizes = [len(range(start, count, blocks)) for start in range(blocks)]
+    assert len(fields.blocks) == blocks
+    assert np.allclose(np.average(fields.blocks, 0, sizes), fields.field, atol=1e-6)
 
 
 def test_a_field_is_the_mean_over_its_patches() -> None:

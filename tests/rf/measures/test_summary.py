@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deepsal.rf.geometry import FieldGeometry
-from deepsal.rf.measures.summary import field_measures, measures_with_errors
+from deepsal.rf.measures.summary import field_change_measures, field_measures, measures_with_errors
 from tests.conftest import difference_of_gaussians
 
 
@@ -52,3 +52,21 @@ def test_a_measure_that_one_block_decides_has_no_error() -> None:
     assert measures["k"].tolist() == [1]
     assert np.isnan(measures["k_error"]).all()
     assert np.isnan(measures["k_bias"]).all()
+
+
+def test_the_error_of_a_change_is_the_scatter_of_repeated_measurements() -> None:
+    rng, geometry = np.random.default_rng(0), FieldGeometry((21, 21), (1, 1), (10, 10))
+    start, end = (difference_of_gaussians(21, k).numpy() for k in (0.9, 0.3))
+    noise = 0.05 * start.max()
+    blocks, start_blocks = (
+        (of + rng.normal(0, noise, (4, 80, 3, 21, 21))).astype(np.float32) for of in (end, start)
+    )
+    fields = blocks.mean(0), start_blocks.mean(0)
+    measures = field_change_measures(*fields, geometry, blocks, start_blocks)
+    plain = field_change_measures(*fields, geometry)
+    for name in ("correlation", "k", "csi", "anisotropy"):
+        scatter, stated = measures[name].std(), np.median(measures[f"{name}_error"])
+        assert 0.5 * scatter < stated < 1.8 * scatter, name
+        assert np.array_equal(measures[name], plain[name])
+        assert f"{name}_error" not in plain
+    assert "correlation_error" not in field_change_measures(*fields, geometry, blocks)
