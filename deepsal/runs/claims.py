@@ -48,8 +48,9 @@ class ClaimEvaluation:
         window: largest side of a field in pixels; None: as `reverse_correlation` chooses.
         plantings: planted fields per shape that calibrate the rule of P3.
         built_in: controls that are made here, of `BUILT_IN_CONTROLS`.
-        controls: folders of finished trainings: controls (`control=shuffled_fixations`,
-            `control=other_task`), and other seeds of the network that is judged.
+        controls: folders of finished trainings, or of sweeps that hold them: controls
+            (`control=shuffled_fixations`, `control=other_task`), and other seeds of the network
+            that is judged.
         run: conditions of the training that is judged; see `training_conditions`.
     """
 

@@ -1,6 +1,7 @@
 """Finished trainings that a verdict compares: other seeds, and controls."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import yaml
 from deepsal.models import backbone_from_checkpoint
 from deepsal.models.backbone import Backbone
 
+BEST_CHECKPOINT = "checkpoints/best.ckpt"
 SAME_CONDITIONS = ("backbone", "weights", "data", "depth")
 """What a training must share with the one that is judged, besides `control` and `seed`."""
 TUNED = "tuned"
@@ -42,34 +44,57 @@ def load_trainings(
     """Load the best checkpoints of run folders, each checked against the training that is judged.
 
     Args:
-        folders: run folders.
+        folders: run folders. The folder of a sweep stands for those of its trainings that share
+            the conditions of the one that is judged, except that one.
         before: the backbone before training.
         run: conditions of the training that is judged, see `training_conditions`.
 
     Raises:
         FileNotFoundError: a folder without `config.yaml` or `checkpoints/best.ckpt`.
-        ValueError: another backbone, data set or depth.
+        ValueError: another backbone, data set or depth; or a sweep without such a training.
     """
     trainings = []
-    for folder in map(Path, folders):
-        for name in ("config.yaml", "checkpoints/best.ckpt"):
+    for folder in chain.from_iterable(_run_folders(Path(folder), run) for folder in folders):
+        for name in ("config.yaml", BEST_CHECKPOINT):
             if not (folder / name).is_file():
                 raise FileNotFoundError(
                     f"claims.controls: {folder} has no {name}; give the folder of a finished "
-                    "training (do=[fit])"
+                    "training (do=[fit]), or of a sweep"
                 )
-        conditions = training_conditions(yaml.safe_load((folder / "config.yaml").read_text()))
+        conditions = _read_conditions(folder)
         for key in SAME_CONDITIONS:
             if key in run and conditions[key] != run[key]:
                 raise ValueError(
                     f"claims.controls: {folder} was trained with {key}={conditions[key]}, the "
                     f"network that is judged with {key}={run[key]}; train the control alike"
                 )
-        backbone = backbone_from_checkpoint(before, folder / "checkpoints/best.ckpt")
+        backbone = backbone_from_checkpoint(before, folder / BEST_CHECKPOINT)
         trainings.append(
             FinishedTraining(folder, conditions["control"], int(conditions["seed"]), backbone)
         )
     return trainings
+
+
+def _run_folders(folder: Path, run: Mapping[str, Any]) -> list[Path]:
+    """Return a run folder itself, or the run folders of a sweep that a verdict can compare."""
+    finished = sorted(file.parents[1] for file in folder.glob(f"*/{BEST_CHECKPOINT}"))
+    if (folder / BEST_CHECKPOINT).is_file() or not finished:
+        return [folder]
+    compared = []
+    for job in finished:
+        conditions = _read_conditions(job)
+        judged = conditions["control"] == TUNED and conditions["seed"] == run.get("seed")
+        if not judged and all(conditions[key] == run[key] for key in SAME_CONDITIONS if key in run):
+            compared.append(job)
+    if not compared:
+        shared = ", ".join(f"{key}={run.get(key)}" for key in SAME_CONDITIONS)
+        raise ValueError(f"claims.controls: {folder} has no other training with {shared}")
+    return compared
+
+
+def _read_conditions(folder: Path) -> dict[str, Any]:
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    return training_conditions(config)
 
 
 def group_by_control(

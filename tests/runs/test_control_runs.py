@@ -67,6 +67,20 @@ def test_a_training_of_another_kind_is_refused_by_name(
         load_trainings([folder], backbone(), RUN)
 
 
+def test_the_folder_of_a_sweep_stands_for_its_trainings_under_the_same_conditions(
+    tmp_path: Path,
+) -> None:
+    training(tmp_path / "judged")
+    training(tmp_path / "other-seed", seed=1)
+    training(tmp_path / "shuffled", control="shuffled_fixations")
+    training(tmp_path / "shallow", finetune={"depth": "conv5"})
+    (tmp_path / "unfinished").mkdir()
+    found = load_trainings([tmp_path], backbone(), RUN)
+    assert [t.folder.name for t in found] == ["other-seed", "shuffled"]
+    with pytest.raises(ValueError, match=rf"{tmp_path} has no other training with backbone=vgg16"):
+        load_trainings([tmp_path], backbone(), {**RUN, "backbone": "vgg16"})
+
+
 def test_a_folder_without_a_finished_training_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"{tmp_path} has no config.yaml"):
         load_trainings([tmp_path], backbone(), RUN)
