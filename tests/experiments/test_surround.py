@@ -2,16 +2,11 @@ import runpy
 from pathlib import Path
 
 import pandas as pd
-import torch
 import yaml
-from torch import nn
-
-from deepsal.rf.claims.rules import ClaimRow
-from deepsal.statistics import Interval
-from tests.conftest import backbone
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "experiments" / "surround"
+FIGURE = runpy.run_path(str(STUDY / "figure.py"))
 
 
 def test_the_study_trains_three_seeds_and_their_controls_without_looking() -> None:
@@ -21,32 +16,27 @@ def test_the_study_trains_three_seeds_and_their_controls_without_looking() -> No
     assert {"override rf": "none"} in study["defaults"]
 
 
-def test_what_is_published_has_the_columns_that_the_script_writes() -> None:
-    verdict_table = runpy.run_path(str(STUDY / "decide_claims.py"))["verdict_table"]
-    rows = verdict_table(
-        [ClaimRow("P3", "conv5", "csi", Interval(0.2, 0.1, 0.3, 90), "before", 0.25, 0.04)]
-    )
-    table = pd.read_csv(STUDY / "expected.csv")
-    assert {*table.columns} <= {*rows.columns}
-    assert rows.loc[0, ["estimate", "low", "high", "count"]].tolist() == [0.2, 0.1, 0.3, 90]
-    decided = table[table["outcome"].notna()]
+def test_a_verdict_becomes_one_row_per_number() -> None:
+    effect = {"estimate": 0.2, "low": 0.1, "high": 0.3, "count": 90}
+    row = {"claim": "P3", "stage": "conv5", "measure": "csi", "effect": effect, "p": None}
+    table = FIGURE["verdict_table"]([{**row, "reference_estimate": 0.25}])
+    assert table.loc[0, ["estimate", "low", "high", "count"]].tolist() == [0.2, 0.1, 0.3, 90]
+    assert pd.isna(table.loc[0, "p"])
+    rule = {"power": {"0.55": 0.8}, "false_alarms": {"gabor": 0.02, "noise": 0.04}}
+    network = {"network": "tuned, seed 0", "stage": "conv5", "background": "grey"}
+    network |= {"reliability": 0.9, "pairs": 8, "spread": 1.0, "found": {"mean": 0.1}}
+    power = FIGURE["power_table"]([{**network, "rule": rule}, {**network, "rule": None}])
+    assert power[["found", "power_0.55", "false_alarms"]].to_numpy().tolist() == [[0.1, 0.8, 0.04]]
+
+
+def test_what_is_published_has_all_controls_reliabilities_and_power() -> None:
+    verdict, power = (pd.read_csv(STUDY / f"{name}.csv") for name in ("expected", "power"))
+    decided = verdict[verdict["outcome"].notna()]
     assert set(decided["claim"]) == {"P1", "P2", "P3"}
-    assert table.loc[table["measure"] == "csi", "count"].max() <= 3 * 32
-
-
-def test_vgg16_is_published_with_all_five_claims() -> None:
-    table = pd.read_csv(STUDY / "vgg16.csv")
-    assert [*table.columns] == [*pd.read_csv(STUDY / "expected.csv").columns]
-    assert set(table["claim"]) == {"P1", "P2", "P3", "P4", "P5"}
-    assert table.loc[table["measure"] == "cosine", "count"].tolist() == [32] * 5
-
-
-def test_a_linear_unit_has_a_perfectly_reliable_field_and_a_deep_one_has_not() -> None:
-    torch.manual_seed(0)
-    linear = nn.Sequential(nn.Conv2d(3, 4, 5, padding=2, bias=False))
-    deep = backbone().eval()
-    images = torch.rand(16, 3, 64, 64)
-    reliability = runpy.run_path(str(STUDY / "reliability.py"))["reliability_table"]
-    assert [*reliability(linear, {"0": range(4)}, images, [8])["8"]] == ["1.000"]
-    table = reliability(deep, {"conv5": range(4)}, images, [4, 16])
-    assert float(table.loc[0, "4"]) < float(table.loc[0, "16"]) < 1
+    compared = verdict[verdict["measure"] == "more change than"]
+    for _, rows in compared.groupby(["stage", "background"]):
+        assert set(rows["reference"]) == {*FIGURE["CONTROL_LABELS"]}
+    of_tuned = power[power["network"].str.startswith("tuned")]
+    assert of_tuned.groupby(["stage", "background"]).size().tolist() == [3] * 4
+    assert of_tuned["power_0.55"].between(0, 1).all()
+    assert len(FIGURE["draw_verdict"](verdict, power).axes) == 3
