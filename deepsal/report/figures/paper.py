@@ -1,7 +1,7 @@
 """Figures of a run or a sweep for a paper: PDF and SVG, fonts embedded, a column or a page wide."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from deepsal import atomic
+from deepsal.report.figures.claims import draw_claims
 from deepsal.report.page.field_data import StageFields, read_stage_fields
 from deepsal.report.run_folders import (
     RunSummary,
@@ -19,6 +20,7 @@ from deepsal.report.run_folders import (
     finite_mean,
     list_depths,
     mean_score,
+    read_json,
 )
 from deepsal.rf import store
 from deepsal.rf.plot import grid, sheets
@@ -53,25 +55,30 @@ EVOLUTION_UNITS, EVOLUTION_CHECKPOINTS = 6, 10
 def write_paper_figures(folder: Path) -> list[Path]:
     """Write a run's or a sweep's figures into `figures/paper/`.
 
-    A run: per stage the fields of all units, their evolution and radial profiles; and the measures
-    of all stages through training. Runs of several depths: scores and measures against depth.
+    A run: its verdict on the claims; per stage the fields of all units, their evolution and radial
+    profiles; and the measures of all stages through training. Runs of several depths: scores and
+    measures against depth.
 
     Returns:
         The files.
 
     Raises:
-        FileNotFoundError: `folder` holds neither stored fields nor runs of several depths.
+        FileNotFoundError: `folder` holds no stored fields, no verdict, no runs of several depths.
     """
     files = []
     output = folder / "figures" / "paper"
     with mpl.rc_context(PAPER_STYLE):
-        stages = read_stage_fields(folder)
+        stages, verdict = read_stage_fields(folder), read_json(folder / "verdict.json")
         figures = run_figures(folder, stages) if stages else depth_figures(find_runs(folder))
+        if verdict:
+            figures = chain([("claims", _scale_to_paper(draw_claims(verdict)))], figures)
         for name, figure in figures:
             output.mkdir(parents=True, exist_ok=True)
             files += [_save_figure(figure, output / f"{name}.{kind}") for kind in ("pdf", "svg")]
     if not files:
-        raise FileNotFoundError(f"{folder} holds neither fields/ nor runs of several depths")
+        raise FileNotFoundError(
+            f"{folder} holds no fields/, no verdict.json and no runs of several depths"
+        )
     return files
 
 

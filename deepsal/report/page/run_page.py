@@ -1,6 +1,7 @@
 """Page of a run: one HTML file with all results, which needs no server and no network."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from deepsal import atomic
 from deepsal.report import run_folders
+from deepsal.report.figures.claims import draw_claims
 from deepsal.report.page import field_data, v1_panel
 from deepsal.report.page.chart import DataLine, LineChart, line_chart
 from deepsal.report.page.field_data import FloatArray, StageFields
@@ -69,6 +71,7 @@ def write_run_page(folder: Path, baseline_runs: Sequence[Path] = ()) -> Path:
         "gallery": read_gallery(folder),
         "verdict": {"rows": [], "networks": [], **read_json(folder / "verdict.json")},
         "claims": CLAIM_STATEMENTS,
+        "claims_picture": _claims_picture(folder),
         "v1": v1_panel.read_v1_panel(folder),
         "stages": stages,
         "missing_fields": store.missing_checkpoints(folder / "fields"),
@@ -80,6 +83,16 @@ def write_run_page(folder: Path, baseline_runs: Sequence[Path] = ()) -> Path:
         if len(text.encode()) <= MAX_PAGE_BYTES:
             break
     return atomic.write_text(folder / "report.html", text)
+
+
+def _claims_picture(folder: Path) -> str:
+    """Return the figure of a run's verdict as a data URI; "" without a verdict."""
+    verdict = read_json(folder / "verdict.json")
+    if not verdict.get("rows"):
+        return ""
+    picture = BytesIO()
+    draw_claims(verdict).savefig(picture, format="webp")
+    return webp_data_uri(picture.getvalue())
 
 
 def _score_tables(run: Mapping[str, Any]) -> dict[str, dict[str, ScoreEntry]]:

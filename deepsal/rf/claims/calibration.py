@@ -27,6 +27,8 @@ FALSE_ALARM_RATE = 0.05
 MIN_POWER = 0.8
 DECISIVE_SURROUND = 0.55
 """The k that must be found with `MIN_POWER` where a verdict says that units are not so."""
+SURROUND_WIDTHS = 1.7, 3.2
+"""Least and largest width of a planted surround, in widths of its centre."""
 SIDE_MARGIN = 0.2
 """Part of a field at each side in which no centre is planted."""
 
@@ -68,6 +70,9 @@ class CalibratedRule:
     """Share of planted centre-surround fields that is found, by k: `{"0.55": …}`."""
     plantings: int
     """Fields per shape behind each rate."""
+    room: float
+    """Share of the reliable units whose field has room for a surround of mean width: four of its
+    deviations, at most the field's side. Without it more pairs give no power; larger images do."""
 
     @property
     def false_alarm_rate(self) -> float:
@@ -173,7 +178,15 @@ def calibrate_rule(
         {shape: rates[shape] for shape in RIVAL_SHAPES},
         {str(k): rates[str(k)] for k in PLANTED_SURROUNDS},
         count,
+        _room(fields),
     )
+
+
+def _room(fields: AxisFields) -> float:
+    """Return the share of reliable units whose field has room for a surround."""
+    mean = fields.blocks.mean(0)[fields.reliable]
+    surround = np.mean(SURROUND_WIDTHS) * locate_centre(mean)[1]
+    return float((4 * surround <= min(mean.shape[1:])).mean())
 
 
 def plant_fields(
@@ -213,7 +226,7 @@ def draw_shapes(
 ) -> FloatArray:
     """Draw a shape at places (P, 2) with widths (P,), in samples, of random sign: (P, h, w).
 
-    Surrounds are 1.7 to 3.2 times as wide as their centre. Gabors have .15 to .35 cycles per width
+    Surrounds are as wide as `SURROUND_WIDTHS` say. Gabors have .15 to .35 cycles per width
     and any phase and orientation. `noise` is smoothed by the width; its envelope is twice as wide.
     """
     column = (len(size), 1, 1)
@@ -237,6 +250,6 @@ def draw_shapes(
         smooth = [gaussian_filter(w, s, mode="wrap") for w, s in zip(white, size, strict=True)]
         drawn = np.stack(smooth) * np.exp(-square / 8 / width**2)
     else:
-        ratio = random.uniform(1.7, 3.2, column)
+        ratio = random.uniform(*SURROUND_WIDTHS, column)
         drawn = centre - float(shape) / ratio**2 * np.exp(-square / 2 / (ratio * width) ** 2)
     return np.asarray(drawn * random.choice([-1.0, 1.0], column))

@@ -236,7 +236,7 @@ def decide_centre_surround(
         elif outcome == "undecided":
             needed = _units_note(effect, MAJORITY_SHARE)
         if outcome != "supported" and power < MIN_POWER:
-            outcome, needed = "undecided", _pairs_note(before, after, key, SHAPE_RELIABILITY)
+            outcome, needed = "undecided", _power_note(before, after, key)
         notes.append(needed or "")
     else:
         effect, outcome = Interval(np.nan, np.nan, np.nan, 0), "undecided"
@@ -449,6 +449,19 @@ def _pairs_note(before: Networks, after: Networks, key: str, target: float) -> s
         return "no unit has a reliable field"
     needed = float(pairs_needed(np.array(reliability), worst.pairs, target))
     return f"reliability {reliability:.2f} from {worst.pairs} pairs, {target} needs {needed:.2g}"
+
+
+def _power_note(before: Networks, after: Networks, key: str) -> str:
+    """Return what would give the rule of P3 its power: larger images, or more pairs."""
+    narrow = [network.fields[key] for network in after if _lacks_room(network.fields[key])]
+    if not narrow:
+        return _pairs_note(before, after, key, SHAPE_RELIABILITY)
+    side = min(narrow[0].blocks.shape[-2:]) * narrow[0].step
+    return f"fields of {side} px have no room for a surround; larger images would decide"
+
+
+def _lacks_room(stage: StageMeasurements) -> bool:
+    return stage.rule is not None and stage.rule.room < MAJORITY_SHARE
 
 
 def _units_note(effect: Interval, threshold: float) -> str:

@@ -46,5 +46,5 @@ def test_a_sweeps_figures_are_against_depth(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_nothing_to_draw_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="neither fields/ nor runs"):
+    with pytest.raises(FileNotFoundError, match=r"no fields/, no verdict\.json and no runs"):
         paper.write_paper_figures(tmp_path)

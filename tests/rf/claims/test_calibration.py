@@ -88,3 +88,13 @@ def test_a_missing_or_constant_field_has_no_evidence() -> None:
     values = centre_surround_evidence(fields)
     assert np.isnan(values[:2]).all()
     assert values[2] > 0
+
+
+def test_a_field_cut_too_close_has_no_room_for_a_surround() -> None:
+    assert shared_rule().room > 0.5
+    blocks = noisy_blocks(planted(["gaussian"] * 8, 3), 3)
+    middle = blocks.shape[-1] // 2
+    cut = blocks[..., middle - 4 : middle + 4, middle - 4 : middle + 4]
+    rule = calibrate_rule(strongest_axis(cut), plantings=20)
+    assert rule is not None
+    assert rule.room < 0.5

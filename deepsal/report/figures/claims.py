@@ -1,0 +1,142 @@
+"""Figure of a verdict: change of fields, tuned and in controls, and P3 with its power."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from deepsal.rf.claims.measurements import BACKGROUNDS
+from deepsal.rf.claims.rules import CHANGED_SIMILARITY, UNCHANGED_SIMILARITY
+from deepsal.vocabulary import STAGES
+
+CONTROL_STYLES = {
+    "bn_only": ("batch norm re-estimated, nothing trained", "#8d99ae"),
+    "displaced": ("displaced at random as far as tuning", "#e09f3e"),
+    "weights_only": ("tuned weights, batch norm as before", "#5fa55a"),
+    "weights_reestimated": ("tuned weights, batch norm re-estimated", "#2a9d8f"),
+    "shuffled_fixations": ("trained on shuffled fixations", "#9e2a2b"),
+    "other_task": ("trained on another task (edges)", "#7b5ea7"),
+    "untrained": ("untrained", "#c9c9c9"),
+}
+"""Label and colour of each control."""
+TUNED_COLOUR = "#1d3557"
+BACKGROUND_NAMES = {"natural": "images", "grey": "grey"}
+SIDE_STEP = 0.1
+"""Distance of the marks of two controls."""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def draw_claims(verdict: Mapping[str, Any]) -> Figure:
+    """Draw a verdict, a page wide.
+
+    Left and middle: the median similarity of the fields after training to those before, corrected
+    for noise, of the tuned network (with its 95 % interval) and of each control. Right: the share
+    of reliable units that the calibrated rule calls centre-surround, before a bar for the share of
+    planted surrounds of k = .55 that it finds in the same noise.
+
+    Args:
+        verdict: content of `verdict.json`.
+    """
+    figure = Figure(figsize=(11, 4.4), dpi=120, layout="constrained", facecolor="white")
+    *panels, shares = figure.subplots(1, 3, width_ratios=[1.25, 1.25, 1])
+    rows: Rows = verdict["rows"]
+    for axes, background in zip(panels, BACKGROUNDS, strict=True):
+        _draw_similarities(axes, [row for row in rows if row["background"] == background])
+        axes.set_title(f"noise on {BACKGROUND_NAMES[background]}", fontsize=9)
+    panels[0].set_ylabel("similarity to before training,\ncorrected for noise", fontsize=8)
+    _draw_shares(shares, rows, verdict["networks"])
+    for axes in (*panels, shares):
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    entries: dict[str, Any] = {}
+    for axes in (*panels, shares):
+        handles, labels = axes.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    place: Any = "outside lower center"
+    figure.legend([*entries.values()], [*entries], loc=place, ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+def _draw_similarities(axes: Axes, rows: Rows) -> None:
+    tuned = {row["stage"]: row["effect"] for row in rows if row["measure"] == "similarity"}
+    stages = [stage for stage in STAGES if stage in tuned]
+    x = np.arange(len(stages))
+    _draw_intervals(axes, x, [tuned[stage] for stage in stages])
+    for name, (label, colour), shift in _controls(rows, "more change than"):
+        of = {
+            row["stage"]: _number(row["reference_estimate"])
+            for row in rows
+            if row["measure"] == "more change than" and row["reference"] == name
+        }
+        values = [of.get(stage, np.nan) for stage in stages]
+        axes.plot(x + shift, values, "D", ms=4, c=colour, label=label)
+    axes.axhline(0, color="0.85", lw=0.8, zorder=0)
+    for claim, threshold, side in (("P1", UNCHANGED_SIMILARITY, -1), ("P2", CHANGED_SIMILARITY, 1)):
+        at = [i for i, s in enumerate(stages) if any(_is(row, claim, s) for row in rows)]
+        if at:
+            axes.hlines(threshold, at[0] - 0.4, at[-1] + 0.4, color="0.6", ls=":", lw=1)
+            text = f"{claim}: {'above' if side < 0 else 'below'}"
+            vertical = "top" if side < 0 else "bottom"
+            axes.text(at[0] - 0.4, threshold + 0.02 * side, text, fontsize=7, c="0.4", va=vertical)
+    axes.set_xticks(x, stages)
+
+
+def _draw_shares(axes: Axes, rows: Rows, networks: Rows) -> None:
+    found = [row for row in rows if row["measure"] == "found"]
+    for x, row in enumerate(found):
+        place = row["stage"], row["background"]
+        power = [
+            of["rule"]["power"]["0.55"]
+            for of in networks
+            if of["rule"]
+            and (of["stage"], of["background"]) == place
+            and of["network"].startswith("tuned")
+        ]
+        if power:
+            label = "planted surrounds (k = .55) that the rule finds"
+            axes.bar(x, np.mean(power), 0.8, color="0.92", label=label, zorder=0)
+        _draw_intervals(axes, np.array([x]), [row["effect"]])
+        here = [r for r in rows if (r["stage"], r["background"]) == place]
+        compared = {
+            r["reference"]: _number(r["reference_estimate"])
+            for r in here
+            if r["measure"] == "more than"
+        }
+        for name, (label, colour), shift in _controls(here, "more than"):
+            axes.plot(x + shift, compared[name], "D", ms=4, c=colour, label=label)
+        before = compared.get("before", np.nan)
+        axes.hlines(before, x - 0.4, x + 0.4, color="black", lw=1, label="before training")
+    names = [f"{row['stage']}\n{BACKGROUND_NAMES[row['background']]}" for row in found]
+    axes.set_xticks(range(len(found)), names)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_title("units called centre-surround", fontsize=9)
+
+
+def _draw_intervals(axes: Axes, x: NDArray[Any], effects: Rows) -> None:
+    values = [[_number(effect[key]) for effect in effects] for key in ("estimate", "low", "high")]
+    estimate, low, high = np.array(values)
+    ends = np.nan_to_num(np.stack([estimate - low, high - estimate])).clip(0)
+    style: Any = {"fmt": "o", "ms": 5, "capsize": 2, "zorder": 3, "c": TUNED_COLOUR}
+    axes.errorbar(x, estimate, ends, label="tuned, 95 % interval", **style)
+
+
+def _controls(rows: Rows, measure: str) -> list[tuple[str, tuple[str, str], float]]:
+    """Return name, label with colour, and shift of the mark of each control that is compared."""
+    present = {row["reference"] for row in rows if row["measure"] == measure}
+    names = [name for name in CONTROL_STYLES if name in present]
+    return [
+        (name, CONTROL_STYLES[name], SIDE_STEP * (number - (len(names) - 1) / 2))
+        for number, name in enumerate(names)
+    ]
+
+
+def _is(row: Mapping[str, Any], claim: str, stage: str) -> bool:
+    return bool(row["claim"] == claim and row["stage"] == stage)
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else float(value)
