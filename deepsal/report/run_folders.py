@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pandas as pd
 import yaml
 
+from deepsal.runs.folder import read_status
 from deepsal.runs.paths import flat_options
 from deepsal.vocabulary import DEPTHS, MEASURES
 
@@ -61,12 +62,6 @@ def describe_checkpoint(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, **described, "ckpt": None}
 
 
-def read_status(folder: Path) -> str:
-    """Return the text of a run's `status`, such as `done` or `failed: …`; `unknown` without one."""
-    file = folder / "status"
-    return file.read_text(encoding="utf-8").strip() if file.is_file() else "unknown"
-
-
 def read_metrics_csv(folder: Path) -> pd.DataFrame:
     """Return a run's `metrics.csv`; an empty table where the run logged nothing."""
     file = folder / "metrics.csv"
@@ -81,12 +76,13 @@ def field_files(folder: Path) -> list[Path]:
 
 
 def run_duration(folder: Path) -> str | None:
-    """Return the time from a run's start to its last status; None while it runs."""
+    """Return the time from a run's start to its last status or heartbeat; None while it runs."""
     start = read_json(folder / "origin.json").get("started")
-    file = folder / "status"
-    if not isinstance(start, str) or not file.is_file() or read_status(folder) == "running":
+    if not isinstance(start, str) or read_status(folder) in {"", "running"}:
         return None
-    return format_duration(file.stat().st_mtime - datetime.fromisoformat(start).timestamp())
+    files = (folder / "status", folder / "worker.json")
+    end = max(file.stat().st_mtime for file in files if file.is_file())
+    return format_duration(end - datetime.fromisoformat(start).timestamp())
 
 
 def format_duration(seconds: float) -> str | None:
@@ -159,7 +155,7 @@ def read_run(folder: Path, root: Path) -> RunSummary:
         folder: the run folder.
         root: folder from which the name and the URL start.
     """
-    status = read_status(folder)
+    status = read_status(folder) or "unknown"
     has_page = (folder / "report.html").is_file() or status == "done"
     options = flat_options(describe_checkpoint(read_options(folder)))
     return RunSummary(

@@ -156,20 +156,31 @@ def outcome_of_exit(folder: Path, config: str, code: int, name: str) -> JobOutco
     """
     if code == 0 and (outcome := outcome_if_done(folder, config, name)):
         return outcome._replace(status="done", reason="")
-    status = read_status(folder)
     if is_alive(folder):
         return JobOutcome(name, "failed", reason="another process works in the folder")
-    if status in {"", "running"}:
-        cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        status = f"failed: {cause}"
-        write_status(folder, status)
-    return JobOutcome(name, "failed", reason=status.removeprefix("failed: "))
+    cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    end_status(folder, f"failed: {cause}")
+    return JobOutcome(name, "failed", reason=read_status(folder).removeprefix("failed: "))
 
 
 def read_status(folder: Path) -> str:
-    """Return the text of `status`, "" without one."""
-    file = folder / "status"
-    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    """Return the status of a run: the text of `status`, "" without one.
+
+    A run whose process was killed left `running` there: without a process that works in the folder,
+    it is `done` if it has its marker, and otherwise `interrupted`.
+    """
+    status = _written_status(folder)
+    if status == "running" and not is_alive(folder):
+        config = folder / "config.yaml"
+        written = config.read_text(encoding="utf-8") if config.is_file() else ""
+        return "done" if outcome_if_done(folder, written) else "interrupted"
+    return status
+
+
+def end_status(folder: Path, status: str) -> None:
+    """Write the status of a run whose process has ended, if that did not write it."""
+    if _written_status(folder) in {"", "running"}:
+        write_status(folder, status)
 
 
 def write_status(folder: Path, status: str) -> None:
@@ -207,6 +218,11 @@ def recorded_status(folder: Path) -> Iterator[None]:
         write_status(folder, f"failed: {type(error).__name__}: {error}")
         raise
     write_status(folder, "done")
+
+
+def _written_status(folder: Path) -> str:
+    file = folder / "status"
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
 
 def _config_hash(config: str) -> str:

@@ -63,8 +63,7 @@ def recorded_errors(outcomes: list[JobOutcome], job: Any) -> Iterator[None]:
         reason = one_line(error)
         if signalled := isinstance(error, SystemExit):
             reason = "interrupted"
-            if run_folder.read_status(folder) == "running":  # it was killed before it wrote that
-                run_folder.write_status(folder, reason)
+            run_folder.end_status(folder, reason)
         outcomes.append(JobOutcome(folder.name, "failed", reason=reason))
         if signalled:
             raise

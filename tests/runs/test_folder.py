@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections import namedtuple
 from contextlib import nullcontext
@@ -8,6 +9,7 @@ import pytest
 
 from deepsal.runs import folder as run_folder
 from deepsal.runs.folder import JobOutcome
+from deepsal.runs.heartbeat import hold_folder
 from deepsal.runs.paths import as_text
 from deepsal.training.preemption import RunPreempted
 
@@ -121,12 +123,30 @@ def test_the_status_says_how_the_work_ended(
 ) -> None:
     kind: Any = SystemExit if isinstance(error, RunPreempted) else type(error)
     expected = pytest.raises(kind) if error else nullcontext()
-    with expected, run_folder.recorded_status(tmp_path):
+    with expected, hold_folder(tmp_path), run_folder.recorded_status(tmp_path):
         assert run_folder.read_status(tmp_path) == "running"
         if error:
             raise error
     assert run_folder.read_status(tmp_path) == status
     assert capsys.readouterr().out.startswith(message)
+
+
+@pytest.mark.parametrize(("marked", "status"), [(False, "interrupted"), (True, "done")])
+def test_a_run_whose_process_was_killed_is_not_running(
+    marked: bool, status: str, tmp_path: Path
+) -> None:
+    (with_config(tmp_path) / "status").write_text("running\n")
+    if marked:
+        run_folder.mark_done(tmp_path, 0.5)
+    with hold_folder(tmp_path):
+        assert run_folder.read_status(tmp_path) == "running"
+        killed = shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-killed"))
+    worker = json.loads((killed / "worker.json").read_text())
+    worker |= {"inode": killed.stat().st_ino, "start": "earlier"}
+    (killed / "worker.json").write_text(json.dumps(worker))
+    assert run_folder.read_status(killed) == status
+    (killed / "worker.json").unlink()
+    assert run_folder.read_status(killed) == status, "a copy"
 
 
 def test_a_run_that_begins_again_is_not_done(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepsal.report.run_folders import read_json, read_options, read_status, run_duration
+from deepsal.report.run_folders import read_json, read_options, run_duration
+from deepsal.runs.folder import read_status
 
 
 class RunHeader(NamedTuple):
@@ -20,7 +21,8 @@ def read_header(folder: Path) -> RunHeader:
     config = read_options(folder)
     text = (folder / "config.yaml").read_text(encoding="utf-8") if config else ""
     facts = _run_facts(folder, config, read_json(folder / "origin.json"))
-    return RunHeader(str(config.get("name", folder.name)), read_status(folder), facts, text)
+    status = read_status(folder) or "unknown"
+    return RunHeader(str(config.get("name", folder.name)), status, facts, text)
 
 
 def _run_facts(

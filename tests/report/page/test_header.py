@@ -65,3 +65,17 @@ def test_a_folder_without_a_description_has_its_name_only(tmp_path: Path) -> Non
     assert (header.name, header.status, header.options) == (tmp_path.name, "unknown", "")
     assert read_options(tmp_path) == {}
     assert run_duration(tmp_path) is None
+
+
+def test_a_run_that_was_killed_is_interrupted_and_lasted_until_its_last_heartbeat(
+    tmp_path: Path,
+) -> None:
+    start = datetime.now(UTC) - timedelta(seconds=100)
+    (tmp_path / "origin.json").write_text(json.dumps({"started": start.isoformat()}))
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    for name, text, seconds in (("status", "running\n", 5), ("worker.json", "{}", 40)):
+        (tmp_path / name).write_text(text)
+        os.utime(tmp_path / name, (start.timestamp() + seconds,) * 2)
+    header = read_header(tmp_path)
+    assert header.status == "interrupted"
+    assert dict(header.facts)["duration"] == "40 s"
