@@ -22,6 +22,7 @@ from deepsal.training.precision import fastest_precision
 
 for function in (fastest_precision, trained.run_name, paths.folder_name, *optuna_search.RESOLVERS):
     OmegaConf.register_new_resolver(function.__name__, function, replace=True)
+OmegaConf.register_new_resolver("unused_folder", paths.unused_folder, use_cache=True, replace=True)
 
 
 def build_objects(config: dict[str, Any]) -> dict[str, Any]:

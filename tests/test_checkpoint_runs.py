@@ -12,6 +12,7 @@ import torch
 import yaml
 from hydra import initialize_config_dir
 
+from deepsal.runs.heartbeat import hold_folder
 from deepsal.runs.provenance import read_commit
 from tests.support import ROOT, SMALL, composed, execute, launch, resume, start
 
@@ -35,6 +36,10 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config_of(folder: Path) -> dict[str, Any]:
     return dict(yaml.safe_load((folder / "config.yaml").read_text()))
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def weights(file: Path) -> dict[str, torch.Tensor]:
@@ -83,11 +88,22 @@ def test_a_test_does_not_replace_the_record_of_a_training(
     trained_run: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(trained_run, tmp_path / "run")
-    before = {name: (folder / name).read_bytes() for name in ("config.yaml", "overrides.txt")}
+    before = contents(folder)
     options = [*HERE, "do=[test]", f"ckpt={folder}", f"hydra.run.dir={folder}"]
     _, printed = start(tmp_path, *options, code=1)
     assert "holds a training, whose record would be replaced; set hydra.run.dir" in printed
-    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert contents(folder) == before
+
+
+def test_a_run_whose_folder_is_in_use_changes_nothing_there(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    start(tmp_path, *OPTIONS, "do=[]", f"hydra.run.dir={folder}")
+    with hold_folder(folder):
+        before = contents(folder)
+        _, printed = start(tmp_path, *OPTIONS, "seed=1", f"hydra.run.dir={folder}", code=1)
+        assert contents(folder) == before
+    assert "FolderInUseError: process" in printed
+    assert "set hydra.run.dir to another folder" in printed
 
 
 def test_a_training_that_starts_from_a_checkpoint_is_a_new_one(

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException
 
 import run
@@ -49,6 +49,19 @@ def test_every_option_composes_builds_and_is_named_after_its_file(
     else:
         objects = built(tmp_path, *overrides, f"{group}={option}")
         assert set(objects) == set(targets.PARTS)
+
+
+def test_the_folder_of_a_run_or_sweep_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = []
+    for _ in range(2):
+        config = compose("config", ["data=popout"], return_hydra_config=True)
+        folders += [config.hydra.run.dir, config.hydra.run.dir, config.hydra.sweep.dir]
+    run_folder, again, sweep_folder = folders[:3]
+    assert again == run_folder
+    assert {run_folder, sweep_folder}.isdisjoint(folders[3:])
 
 
 def test_seed_0_seeds(tmp_path: Path) -> None:

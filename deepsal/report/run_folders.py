@@ -36,8 +36,8 @@ UNREADABLE_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, y
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Return whether a folder is a run's; a run that failed early has only `.hydra`."""
-    return (folder / "config.yaml").is_file() or (folder / ".hydra").is_dir()
+    """Return whether a folder is a run's."""
+    return (folder / "config.yaml").is_file()
 
 
 def read_json(file: Path) -> dict[str, Any]:

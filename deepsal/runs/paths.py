@@ -1,10 +1,14 @@
 """Paths in a configuration: absolute from the start, and moved together with the run folder."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from deepsal.runs.process import is_first_rank
 
 PATH_OPTIONS = ("ckpt", "weights", "path", "images", "data_dir", "cache_dir", "controls")
 """Last names of the options that are paths."""
@@ -28,6 +32,25 @@ def folder_name(*, _root_: Any) -> str:
         return str(_root_.name)
     except Exception:  # OmegaConf raises many types for an option that does not resolve
         return "unnamed"
+
+
+def unused_folder(folder: str) -> str:
+    """Make a new folder and return its name: the given one, or one that ends in `-2`, `-3`, ….
+
+    So two runs that begin in the same second have a folder each. A folder that cannot be made is
+    returned as it is, and so is the folder of other ranks than the first.
+    """
+    try:
+        Path(folder).parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1) if is_first_rank() else ():
+            path = Path(folder if number == 1 else f"{folder}-{number}")
+            if not path.exists():
+                with suppress(FileExistsError):  # another process made it meanwhile
+                    path.mkdir()
+                    return str(path)
+    except OSError:  # raised again where the run starts
+        pass
+    return folder
 
 
 def checkpoint_file(path: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 
 from deepsal.runs import folder as run_folder
 from deepsal.runs.folder import PREEMPTED_EXIT_CODE, JobOutcome
-from deepsal.runs.heartbeat import SWEEP_VARIABLE, FolderInUseError, refuse_used, sweep_identity
+from deepsal.runs.heartbeat import SWEEP_VARIABLE, FolderInUseError, hold_folder, sweep_identity
 from deepsal.runs.paths import differing_keys
 from deepsal.runs.process import is_first_rank, job_environment, one_line
 from deepsal.sweeps import gpu_locks, optuna_search
@@ -124,16 +124,15 @@ def run_if_not_done(
         return outcome
     if is_first_rank():
         try:
-            refuse_used(folder)
+            with hold_folder(folder):
+                if differing := file.is_file() and differing_keys(file.read_text("utf-8"), config):
+                    options = ", ".join(differing[:3])
+                    reason = f"the folder holds another configuration ({options})"
+                    return JobOutcome(name, "failed", reason=f"{reason}; set hydra.sweep.dir")
+                prepare()
+                run_folder.write_config(folder, config)
         except FolderInUseError as error:
             return JobOutcome(name, "failed", reason=str(error))
-        if differing := file.is_file() and differing_keys(file.read_text("utf-8"), config):
-            options = ", ".join(differing[:3])
-            reason = f"the folder holds another configuration ({options}); set hydra.sweep.dir"
-            return JobOutcome(name, "failed", reason=reason)
-        try:
-            prepare()
-            run_folder.write_config(folder, config)
         except OSError as error:
             return JobOutcome(name, "failed", reason=f"{type(error).__name__}: {error}")
     end = time.monotonic() + patience

@@ -24,7 +24,7 @@ def collect_study_table(folder: Path) -> pd.DataFrame:
     """Return depth, seed, scores and correlation of fields per stage, a row per finished job."""
     rows = []
     for job in sorted(p.parent for p in folder.glob("*/scores.json")):
-        config = yaml.safe_load((job / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
+        config = yaml.safe_load((job / "config.yaml").read_text(encoding="utf-8"))
         scores = score_files.read_scores(job)["scores"]
         row = {"depth": config["finetune"]["name"], "seed": config["seed"]}
         row |= {score: round(scores["run"][score]["mean"], 4) for score in TEST_SCORES}

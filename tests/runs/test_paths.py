@@ -44,6 +44,22 @@ def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
     assert paths.absolute_paths(run) == {"ckpt": str(best), "backbone": {"weights": str(best)}}
 
 
+def test_runs_that_begin_in_one_second_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(tmp_path / "runs" / "10-00-00-vgg16")
+    folders = [paths.unused_folder(folder) for _ in range(3)]
+    assert folders == [folder, f"{folder}-2", f"{folder}-3"]
+    assert all(Path(each).is_dir() for each in folders)
+    monkeypatch.setenv("RANK", "1")
+    assert paths.unused_folder(folder) == folder, "other ranks share the folder of the first"
+
+
+def test_a_folder_that_cannot_be_made_is_refused_where_the_run_starts(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    assert paths.unused_folder(f"{tmp_path}/runs/a") == f"{tmp_path}/runs/a"
+
+
 def test_only_whole_names_of_folders_move_and_the_inner_folder_first() -> None:
     config = {
         "a": "/runs/1",

@@ -14,6 +14,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from deepsal.runs import folder as run_folder
 from deepsal.runs import heartbeat, process
 from deepsal.runs.folder import PREEMPTED_EXIT_CODE, JobOutcome
+from deepsal.runs.heartbeat import hold_folder
 from deepsal.sweeps import sweep_job
 from deepsal.vocabulary import PREEMPTION_SIGNAL
 
@@ -30,7 +31,18 @@ def test_a_job_in_a_folder_of_another_configuration_does_not_touch_it(tmp_path: 
     with_config(tmp_path, "seed: 1\n")
     job = sweep_job.run_if_not_done(tmp_path, "seed: 0\n", nothing, lambda: pytest.fail("it ran"))
     assert "holds another configuration (seed)" in job.reason
-    assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
+    assert [file.name for file in tmp_path.glob("[!.]*")] == ["config.yaml"]
+
+
+def test_a_job_whose_folder_is_in_use_writes_nothing_there(tmp_path: Path) -> None:
+    with_config(tmp_path, "seed: 0\n")
+    with hold_folder(tmp_path):
+        before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+        job = sweep_job.run_if_not_done(
+            tmp_path, "seed: 0\n", lambda: pytest.fail("prepared"), lambda: pytest.fail("it ran")
+        )
+        assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert f"process {os.getpid()} on " in job.reason
 
 
 def test_a_job_that_was_moved_is_run_with_the_paths_of_its_new_folder(tmp_path: Path) -> None:
