@@ -27,7 +27,8 @@ OmegaConf.register_new_resolver("unused_folder", paths.unused_folder, use_cache=
 
 def build_objects(config: dict[str, Any]) -> dict[str, Any]:
     """Build the objects of a resolved configuration."""
-    with process.plain_errors(InstantiationException):
+    options = option_ranges.dataset_options(config)
+    with process.plain_errors(InstantiationException, options):
         return dict(instantiate(targets.allowed_parts(config), _convert_="all"))
 
 

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException
 
 import run
+from deepsal.data import popout_dataset, write_csv_folder
 from deepsal.rf import store
 from deepsal.runs import targets
 from deepsal.training.task import SaliencyTask
@@ -62,6 +63,18 @@ def test_the_folder_of_a_run_or_sweep_is_its_own(
     run_folder, again, sweep_folder = folders[:3]
     assert again == run_folder
     assert {run_folder, sweep_folder}.isdisjoint(folders[3:])
+
+
+def test_a_network_is_scored_on_a_folder_with_options_of_its_own(tmp_path: Path) -> None:
+    mine, folder = tmp_path / "mine", tmp_path / "run"
+    write_csv_folder(popout_dataset((1, 1, 3), size=(40, 60)), mine)
+    tested = [*SMALL, "logger=csv", "rf=none", "data@tested=folder", f"tested.dataset.path={mine}"]
+    execute(composed(folder, *tested, "tested.dataset.sigma=5.0"), folder)
+    scores = json.loads((folder / "scores.json").read_text())
+    assert (scores["dataset"], scores["images"]) == ("mine", 3)
+    message = "images.csv has no column sigma; set tested.dataset.sigma=PIXELS"
+    with pytest.raises(ValueError, match=message):
+        built(folder, *tested)
 
 
 def test_seed_0_seeds(tmp_path: Path) -> None:

@@ -85,8 +85,11 @@ class SaliencyDataset:
     sampling_weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        if not self.sigma > 0:
-            raise ValueError(f"{self.name}: sigma={self.sigma} must be a positive number of pixels")
+        if self.sigma is None or not self.sigma > 0:
+            raise ValueError(
+                f"{self.name}: sigma={self.sigma} must be a positive number of pixels; set "
+                "data.dataset.sigma=PIXELS"
+            )
         for stimulus in self.stimuli:
             _check_stimulus(self.name, stimulus, self.fixations_hidden)
         assigned = [i for split in self.splits.values() for i in split]

@@ -164,7 +164,7 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "data.dataset.release": (COUNT,),
     "data.dataset.rows": (Numbers(Number(2, 64, whole=True), 2, ascending=True),),
     "data.dataset.seed": (SEED,),
-    "data.dataset.sigma": (POSITIVE,),
+    "data.dataset.sigma": (POSITIVE, NULL),
     "data.dataset.size": (SIZE,),
     "data.dataset.split": (AnyText(), NULL),
     "data.dataset.viewings": (Names(),),
@@ -220,9 +220,11 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "v1.surround": (FLAG,),
 }
 """Ranges of each option, any of which it may be in; () for one that is no value."""
+BUILT_DATASETS = r"^data\.(test|dataset\.datasets)\b"
+"""Pattern of the data sets that `tested` and `mixed` state, where the data module has them."""
 COPIES = {
     r"^(tested|mixed\.\w+)\.": "data.",
-    r"^data\.(test|dataset\.datasets)\.": "data.dataset.",
+    rf"{BUILT_DATASETS}\.": "data.dataset.",
     r"^callbacks\.watch\.": "rf.",
     r"^task\.score\.": "score.",
     r"^noise_pairs\..+": "noise_pairs.*",
@@ -246,6 +248,19 @@ def checked_options(config: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
+def dataset_options(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options that state the data sets to test on and to mix, by the sets' places.
+
+    >>> dataset_options({"mixed": {"first": {}, "second": {}}})["data.dataset.datasets[1]"]
+    'mixed.second.dataset'
+    """
+    options = {"data.test": "tested.dataset"}
+    for i, name in enumerate(config.get("mixed") or ()):
+        places = f"data.dataset.datasets{i}", f"data.dataset.datasets[{i}]"  # Hydra has both
+        options |= dict.fromkeys(places, f"mixed.{name}.dataset")
+    return options
+
+
 def ranges_of(option: str) -> tuple[OptionRange, ...] | None:
     """Return the ranges of an option by its dotted name, None if it has none.
 
@@ -258,14 +273,16 @@ def ranges_of(option: str) -> tuple[OptionRange, ...] | None:
 
 
 def _check_node(node: Any, option: str, problems: dict[str, str]) -> Any:
-    """Return a checked node; a problem is stored once, with the first option that has it."""
+    """Return a checked node; a problem is stored once, with the option that can be typed."""
     ranges = ranges_of(option)
     if ranges and node != "???":  # a missing value is named when its object is built
         if isinstance(node, str) and any(isinstance(each, Names) for each in ranges):
             node = [node]
         if not any(each.accepts(node) for each in ranges):
             phrase = ", or ".join(map(str, ranges))
-            problems.setdefault(f"={_as_typed(node)} must be {phrase}", option)
+            problem = f"={_as_typed(node)} must be {phrase}"
+            if re.match(BUILT_DATASETS, problems.get(problem, "data.test")):
+                problems[problem] = option
         return node
     if isinstance(node, list):
         return [_check_node(value, option, problems) for value in node]

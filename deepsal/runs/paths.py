@@ -83,9 +83,11 @@ def absolute_path(option: str, value: str) -> str:
 
     >>> absolute_path("backbone.name", "vgg16"), absolute_path("data_dir", "/data/")
     ('vgg16', '/data')
+    >>> absolute_path("data.dataset.path", "???")  # missing
+    '???'
     """
     name, path = option.rpartition(".")[2], Path(value)
-    if name not in PATH_OPTIONS or value.startswith("~"):
+    if name not in PATH_OPTIONS or value.startswith("~") or value == "???":
         return value
     if name in CHECKPOINT_OPTIONS:
         path = checkpoint_file(path)

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 from deepsal.terminal import print_ascii_where_needed
@@ -71,11 +71,14 @@ def root_cause(error: BaseException, wrapper: type[BaseException]) -> BaseExcept
 
 
 @contextmanager
-def plain_errors(wrapper: type[BaseException]) -> Iterator[None]:
+def plain_errors(
+    wrapper: type[BaseException], options: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[None]:
     """Turn any error of objects that are built from options into one of `PLAIN_ERRORS`.
 
     Args:
         wrapper: type of the errors whose cause is meant; the cause stays the error's `__cause__`.
+        options: `{place of an object: option}` where that option, and not `data.dataset`, sets it.
 
     Raises:
         ValueError: an error of another type, which its name precedes.
@@ -86,10 +89,13 @@ def plain_errors(wrapper: type[BaseException]) -> Iterator[None]:
         raise
     except Exception as error:
         cause = root_cause(error, wrapper)
+        (place,) = re.findall(r"^full_key: (.+)$", str(error), re.MULTILINE)[-1:] or [""]
+        option = options.get(place, place)
         if isinstance(cause, PLAIN_ERRORS):
-            raise cause from None
-        place = re.findall(r"^full_key: (.+)$", str(error), re.MULTILINE)
-        start = f"{place[-1]}: " if place else ""
+            if option == place:
+                raise cause from None
+            raise type(cause)(str(cause).replace("data.dataset", option)) from None
+        start = f"{option}: " if option else ""
         raise ValueError(f"{start}{one_line(cause)}") from cause
 
 

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from importlib import import_module
 from pkgutil import resolve_name
+from types import MappingProxyType
 from typing import Any
+
+from deepsal.runs.option_ranges import dataset_options
 
 PARTS = ("task", "data", "callbacks", "logger", "trainer", "claims", "v1", "export")
 """Parts of a configuration that become objects."""
@@ -19,15 +22,17 @@ NAMED_TARGETS = {
 
 def allowed_parts(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `PARTS` of a configuration; see `allowed_targets`."""
-    return {part: allowed_targets(config[part], part) for part in PARTS}
+    options = dataset_options(config)
+    return {part: allowed_targets(config[part], part, options) for part in PARTS}
 
 
-def allowed_targets(node: Any, path: str) -> Any:
+def allowed_targets(node: Any, path: str, options: Mapping[str, str] = MappingProxyType({})) -> Any:
     """Return a part of a configuration without the labels, if it builds allowed objects only.
 
     Args:
         node: plain values: dicts, lists and scalars.
         path: the part's dotted name, for the error.
+        options: see `dataset_options`.
 
     Returns:
         The same values without the key `name`, except for `NAMED_TARGETS`.
@@ -39,10 +44,11 @@ def allowed_targets(node: Any, path: str) -> Any:
     """
     if node == "???":
         option = path.removeprefix("task.") if path.startswith("task.network.") else path
-        option = option.replace("data.test.", "tested.dataset.")
+        for place, name in options.items():
+            option = option.replace(f"{place}.", f"{name}.")
         raise ValueError(f"{option} is missing; set {option}=VALUE")
     if isinstance(node, list):
-        return [allowed_targets(value, f"{path}[{i}]") for i, value in enumerate(node)]
+        return [allowed_targets(value, f"{path}[{i}]", options) for i, value in enumerate(node)]
     if not isinstance(node, dict):
         return node
     target = node.get("_target_")
@@ -50,7 +56,7 @@ def allowed_targets(node: Any, path: str) -> Any:
         packages = ", ".join(ALLOWED_PACKAGES)
         raise ValueError(f"{path}._target_={target} is nothing that may be built from {packages}")
     return {
-        key: allowed_targets(value, f"{path}.{key}")
+        key: allowed_targets(value, f"{path}.{key}", options)
         for key, value in node.items()
         if key != "name" or target in NAMED_TARGETS
     }

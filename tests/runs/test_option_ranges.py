@@ -49,6 +49,7 @@ def test_an_option_out_of_range_is_named_with_the_values_to_set(
         ("rf.sources", None),
         ("finetune.lr_scale", {"conv5": 0.5}),
         ("data.dataset.sigma", "???"),
+        ("data.dataset.sigma", None),  # the column of images.csv
         ("data.cache_dir", "anything"),
         ("do", []),
     ],
@@ -70,3 +71,13 @@ def test_a_value_that_several_options_share_is_named_once() -> None:
         checked_options(config)
     assert "callbacks" not in str(raised.value)
     assert "seed=-1" in str(raised.value)
+
+
+@pytest.mark.parametrize("typed", ["tested.dataset", "mixed.second.dataset"])
+def test_a_data_set_inside_another_is_named_by_the_option_that_is_typed(typed: str) -> None:
+    wrong = {"sigma": -1}
+    config: dict[str, Any] = {"data": {"test": None, "dataset": {"datasets": [{}, wrong]}}}
+    if typed == "tested.dataset":
+        config = {"data": {"test": wrong}}
+    with pytest.raises(ValueError, match=rf"^{typed}.sigma=-1 must be a number, above 0, or null$"):
+        checked_options({**config, **option(typed, wrong)})

@@ -105,6 +105,24 @@ def test_any_error_of_objects_is_one_line_with_the_option() -> None:
         raise WrapperError("full_key: data") from FileNotFoundError("no file")
 
 
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        (FileNotFoundError("no set; set data.dataset.path"), "no set; set tested.dataset.path"),
+        (TypeError("no path"), "^tested.dataset: TypeError: no path$"),
+    ],
+)
+def test_an_error_of_the_data_to_test_on_names_its_option(cause: Exception, message: str) -> None:
+    class WrapperError(Exception):
+        pass
+
+    with (
+        pytest.raises((FileNotFoundError, ValueError), match=message),
+        process.plain_errors(WrapperError, {"data.test": "tested.dataset"}),
+    ):
+        raise WrapperError("full_key: data.test") from cause
+
+
 def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     handlers = {number: signal.SIG_DFL for number in process.LEAVING_SIGNALS}
     handlers[signal.SIGHUP] = signal.SIG_IGN

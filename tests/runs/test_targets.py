@@ -2,6 +2,7 @@ import sys
 
 import pytest
 
+from deepsal.runs.option_ranges import dataset_options
 from deepsal.runs.targets import allowed_targets
 
 
@@ -34,8 +35,11 @@ def test_a_missing_value_names_its_option() -> None:
         ValueError, match=r"data\.dataset\.path is missing; set data\.dataset\.path="
     ):
         allowed_targets({"dataset": {"path": "???"}}, "data")
+    options = dataset_options({"mixed": {"first": {}, "second": {}}})
     with pytest.raises(ValueError, match=r"tested\.dataset\.sigma is missing; set tested\.dataset"):
-        allowed_targets({"test": {"sigma": "???"}}, "data")
+        allowed_targets({"test": {"sigma": "???"}}, "data", options)
+    with pytest.raises(ValueError, match=r"^mixed\.second\.dataset\.path is missing"):
+        allowed_targets({"dataset": {"datasets": [{}, {"path": "???"}]}}, "data", options)
 
 
 def test_a_target_whose_own_imports_fail_names_the_missing_package(

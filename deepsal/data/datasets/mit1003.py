@@ -50,7 +50,8 @@ def mit1003(data_dir: str | Path, fold: int = 0, check_counts: bool = True) -> S
     does. The first of each trial, forced to the centre, is dropped. So is every fixation outside
     0 < x < width and 0 < y < height: 104,171 remain. Such coordinates start at the image's corner.
     deepsal's start at the first pixel's centre and are half a pixel less. 34 pixels per degree, at
-    75 cm from the screen, are those written in the checker.
+    75 cm from the screen, are those written in the checker. The longest side of all images, 1024
+    pixels, is the one that pysaliency's tests state.
 
     Args:
         data_dir: the folder that holds `mit1003/`.

@@ -14,7 +14,6 @@ DATASET_CARD = DatasetCard(
     sigma=34.0,
     splits="test only",
     layout="mit300/BenchmarkIMAGES/*.jpg",
-    longest_side=1024,
 )
 # The server has no https; the checksum protects the download.
 IMAGE_ARCHIVE = ReleaseArchive(
