@@ -67,11 +67,11 @@ def test_the_folder_of_a_run_or_sweep_is_its_own(
 
 def test_a_network_is_scored_on_a_folder_with_options_of_its_own(tmp_path: Path) -> None:
     mine, folder = tmp_path / "mine", tmp_path / "run"
-    write_csv_folder(popout_dataset((1, 1, 3), size=(40, 60)), mine)
+    write_csv_folder(popout_dataset((1, 1, 2), size=(40, 60)), mine)
     tested = [*SMALL, "logger=csv", "rf=none", "data@tested=folder", f"tested.dataset.path={mine}"]
     execute(composed(folder, *tested, "tested.dataset.sigma=5.0"), folder)
     scores = json.loads((folder / "scores.json").read_text())
-    assert (scores["dataset"], scores["images"]) == ("mine", 3)
+    assert (scores["dataset"], scores["images"]) == ("mine", 2)
     message = "images.csv has no column sigma; set tested.dataset.sigma=PIXELS"
     with pytest.raises(ValueError, match=message):
         built(folder, *tested)

@@ -36,8 +36,8 @@ UNREADABLE_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, y
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Return whether a folder is a run's."""
-    return (folder / "config.yaml").is_file()
+    """Return whether a folder is a run's; a run that failed early has only its `status`."""
+    return (folder / "config.yaml").is_file() or read_status(folder).startswith("failed: ")
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def read_status(folder: Path) -> str:
 
 def end_status(folder: Path, status: str) -> None:
     """Write the status of a run whose process has ended, if that did not write it."""
-    if _written_status(folder) in {"", "running"}:
+    if _written_status(folder) in {"", "running"} and not is_alive(folder):
         write_status(folder, status)
 
 

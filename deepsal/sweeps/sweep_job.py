@@ -60,10 +60,9 @@ def recorded_errors(outcomes: list[JobOutcome], job: Any) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if job.mode.name != "MULTIRUN" or is_submitit_job():
             raise
-        reason = one_line(error)
-        if signalled := isinstance(error, SystemExit):
-            reason = "interrupted"
-            run_folder.end_status(folder, reason)
+        signalled = isinstance(error, SystemExit)
+        reason = "interrupted" if signalled else one_line(error)
+        run_folder.end_status(folder, reason if signalled else f"failed: {reason}")
         outcomes.append(JobOutcome(folder.name, "failed", reason=reason))
         if signalled:
             raise

@@ -181,14 +181,6 @@ def test_slurm_gives_the_ranks_where_it_started_them(monkeypatch: pytest.MonkeyP
     assert not environment.auto_requeue
 
 
-def test_a_job_whose_folder_another_process_works_in_is_not_run(tmp_path: Path) -> None:
-    with heartbeat.hold_folder(tmp_path):
-        job = sweep_job.run_if_not_done(
-            tmp_path, "seed: 0\n", lambda: pytest.fail("prepared"), lambda: pytest.fail("it ran")
-        )
-    assert f"process {os.getpid()} on" in job.reason
-
-
 @pytest.mark.parametrize("code", ["signal.signal(signal.SIGTERM, lambda *_: sys.exit(143));", ""])
 def test_a_signal_to_the_sweep_ends_the_job_first(code: str, tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, process._leave)
@@ -207,8 +199,10 @@ def hydra_job(folder: Path, mode: str) -> SimpleNamespace:
 
 def test_an_error_of_a_job_is_a_row_and_one_of_a_run_is_raised(tmp_path: Path) -> None:
     outcomes: list[JobOutcome] = []
+    (tmp_path / "0-a").mkdir()
     with sweep_job.recorded_errors(outcomes, hydra_job(tmp_path / "0-a", "MULTIRUN")):
         raise ValueError("seed=x")
+    assert (tmp_path / "0-a" / "status").read_text() == "failed: ValueError: seed=x\n"
     assert outcomes == [JobOutcome("0-a", "failed", reason="ValueError: seed=x")]
     with (
         pytest.raises(ValueError, match="seed=x"),
@@ -226,4 +220,4 @@ def test_a_signal_ends_the_sweep_and_its_job_is_interrupted(tmp_path: Path) -> N
     ):
         raise SystemExit(143)
     assert [outcome.reason for outcome in outcomes] == ["interrupted"]
-    assert run_folder.read_status(tmp_path) == "interrupted"
+    assert (tmp_path / "status").read_text() == "interrupted\n"

@@ -63,7 +63,6 @@ def test_seeds_are_averaged_and_other_files_passed_over(tmp_path: Path) -> None:
 
 def test_a_job_that_failed_at_once_is_listed(tmp_path: Path) -> None:
     (tmp_path / "0-bad").mkdir()
-    (tmp_path / "0-bad" / "config.yaml").write_text("seed: 0\n")
     (tmp_path / "0-bad" / "status").write_text("failed: OSError: disk full\n")
     assert "failed: OSError: disk full" in sweep_page.write_sweep_page(tmp_path).read_text()
 
