@@ -1,7 +1,8 @@
 """`python -m tests.chaos --runs 20 --sweeps 4`: how many interrupted runs and sweeps lose nothing.
 
 Each of `--runs` is killed or preempted at random moments and resumed. Each of `--sweeps` gets a
-signal, is moved or copied, and is resumed; then two runs are started in one folder at once.
+signal and is moved, copied or left, once or twice, and is resumed; then two runs start at once, in
+one folder or each in its own.
 """
 
 import argparse

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +44,36 @@ TINY = [
 ]
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    """Start `run.py` on a folder, in a process group of its own."""
-    chosen = [f"resume={folder}"] if (folder / "config.yaml").is_file() else []
-    variables = {**fresh_environment(os.environ), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+def start(*options: str, folder: Path = ROOT) -> subprocess.Popen[str]:
+    """Start `run.py`, which a signal can interrupt as from a terminal, in a session of its own.
+
+    Args:
+        options: of the command line.
+        folder: the current folder of the process.
+    """
+    variables = {**fresh_environment(os.environ), "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
     return subprocess.Popen(
-        [sys.executable, "run.py", *(chosen or [*TINY, f"hydra.run.dir={folder}"])],
-        cwd=ROOT,
-        env=variables,
+        [sys.executable, str(ROOT / "run.py"), *options],
+        cwd=folder,
+        env={**variables, "WANDB_MODE": "offline", "DEEPSAL_DATA": str(ROOT / "data")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def start_or_resume(folder: Path) -> subprocess.Popen[str]:
+    """Start the tiny run in a folder, or resume it."""
+    resumed = (folder / "config.yaml").is_file()
+    return start(f"resume={folder}") if resumed else start(*TINY, f"hydra.run.dir={folder}")
 
 
 def finish(folder: Path) -> float:
     """Run or continue to the end; return the seconds since the run's work began."""
     fresh = not (folder / "config.yaml").is_file()
-    process = start(folder)
+    process = start_or_resume(folder)
     while fresh and not (folder / "config.yaml").is_file() and process.poll() is None:
         time.sleep(0.01)
     began = time.monotonic()
@@ -75,7 +88,7 @@ def kill(folder: Path, seconds: float, by: int = signal.SIGKILL) -> str:
     if (folder / "done").is_file():
         return "was done"
     (folder / "status").unlink(missing_ok=True)
-    process = start(folder)
+    process = start_or_resume(folder)
     while not (folder / "status").is_file() and process.poll() is None:
         time.sleep(0.01)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -97,8 +110,15 @@ def kill(folder: Path, seconds: float, by: int = signal.SIGKILL) -> str:
     return f"{how} after {seconds:.1f} s, {kept} steps kept"
 
 
-def differences(first: Path, second: Path) -> list[str]:
-    """Name what is not bit for bit equal in two finished run folders."""
+def differences(first: Path, second: Path, former: Sequence[Path] = ()) -> list[str]:
+    """Name what is not bit for bit equal in two finished run folders.
+
+    Args:
+        first: a run folder.
+        second: another one.
+        former: places where the second was before it was moved or copied.
+    """
+    places = [str(place) for place in (first, second, *former)]
     unequal = [
         name
         for name in ("metrics.csv", "scores.csv", "status")
@@ -106,7 +126,7 @@ def differences(first: Path, second: Path) -> list[str]:
     ]
     for name in ("best.ckpt", "last.ckpt"):
         pair = [torch.load(f / "checkpoints" / name, weights_only=True) for f in (first, second)]
-        unequal += _unequal(pair[0], pair[1], name, (str(first), str(second)))
+        unequal += _unequal(pair[0], pair[1], name, places)
     names = [{p.name for p in (f / "fields").glob("[!.]*.npz")} for f in (first, second)]
     if names[0] != names[1] or not names[0]:
         unequal.append(f"fields: {names}")
@@ -118,27 +138,32 @@ def differences(first: Path, second: Path) -> list[str]:
     return unequal
 
 
-def _unequal(first: Any, second: Any, path: str, folders: tuple[str, str]) -> list[str]:
+def _unequal(first: Any, second: Any, path: str, places: Sequence[str]) -> list[str]:
     if isinstance(first, dict) and isinstance(second, dict):
         first, second = (
-            {str(k).replace(f, ""): v for k, v in d.items()}
-            for d, f in zip((first, second), folders, strict=True)
+            {_without_place(str(k), places): v for k, v in each.items()} for each in (first, second)
         )
         if first.keys() != second.keys():
             return [f"{path}: keys {sorted(first.keys() ^ second.keys())}"]
-        return [u for k in first for u in _unequal(first[k], second[k], f"{path}/{k}", folders)]
+        return [u for k in first for u in _unequal(first[k], second[k], f"{path}/{k}", places)]
     if isinstance(first, list | tuple) and isinstance(second, list | tuple):
         if len(first) != len(second):
             return [path]
         pairs = enumerate(zip(first, second, strict=True))
-        return [u for i, (a, b) in pairs for u in _unequal(a, b, f"{path}/{i}", folders)]
+        return [u for i, (a, b) in pairs for u in _unequal(a, b, f"{path}/{i}", places)]
     if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
         return [] if first.dtype == second.dtype and torch.equal(first, second) else [path]
     if type(first) is not type(second):
         return [path]
     if isinstance(first, str):
-        return [] if first.replace(folders[0], "") == second.replace(folders[1], "") else [path]
+        return [] if _without_place(first, places) == _without_place(second, places) else [path]
     return [] if first == second or (first != first and second != second) else [path]
+
+
+def _without_place(text: str, places: Sequence[str]) -> str:
+    for place in sorted(places, key=len, reverse=True):
+        text = text.replace(place, "")
+    return text
 
 
 def chaos(folder: Path, reference: Path, span: float, seed: int, times: int | None = None) -> str:

@@ -1,40 +1,23 @@
 """Signals to a sweep, moved and copied folders, and two starts at once."""
 
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from deepsal.runs.process import fresh_environment
-from tests.chaos.runs import ROOT, TINY, differences
+from tests.chaos.runs import TINY, differences, start
 
+SHORT = [*TINY, "trainer.max_epochs=2", "rf.stages=[conv1]"]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 SECONDS_TO_END = 60.0
 """After a signal: processes still start, or write a checkpoint, on a busy machine."""
 
 
-def start(*options: str) -> subprocess.Popen[str]:
-    """Start `run.py`, which a signal can interrupt as from a terminal, in a session of its own."""
-    variables = {**fresh_environment(os.environ), "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
-    return subprocess.Popen(
-        [sys.executable, "run.py", *TINY, *options],
-        cwd=ROOT,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
 def start_sweep(folder: Path) -> subprocess.Popen[str]:
     """Start a sweep of two short jobs, or resume it."""
-    return start("-m", "seed=0,1", "trainer.max_epochs=2", f"hydra.sweep.dir={folder}")
+    return start("-m", *SHORT, "seed=0,1", f"hydra.sweep.dir={folder}")
 
 
 def finish_sweep(folder: Path) -> float:
@@ -77,38 +60,69 @@ def interrupt(folder: Path, seconds: float, number: int) -> str:
     return ended
 
 
-def two_starts(folder: Path, reference: Path) -> list[str]:
-    """Start two runs in one folder at once; one must end as if alone, and the other be refused."""
-    options = ("seed=0", "trainer.max_epochs=2", f"hydra.run.dir={folder}")
-    processes = [start(*options), start(*options)]
+def two_starts(folder: Path, reference: Path, named: bool) -> list[str]:
+    """Start two equal runs at once; return what is not as if each had been alone.
+
+    Args:
+        folder: a new folder.
+        reference: a finished sweep.
+        named: both get it as their run folder, and one must be refused. Otherwise each must have a
+            folder of its own below it.
+    """
+    folder.mkdir()
+    options = [*SHORT, "seed=0", *([f"hydra.run.dir={folder}"] if named else [])]
+    processes = [start(*options, folder=folder) for _ in range(2)]
     outputs = [process.communicate()[0] for process in processes]
     codes = sorted(process.returncode for process in processes)
     refused = any("works in" in said or "holds a training" in said for said in outputs)
-    if codes != [0, 1] or not refused:
+    if codes != [0, int(named)] or refused != named:
         return [f"two starts ended with {codes}: {outputs}"]
-    return differences(next(reference.glob("0-*")), folder)
+    runs = [folder] if named else [file.parent for file in folder.glob("runs/*/*/done")]
+    if len(runs) != 2 - named:
+        return [f"two starts left {len(runs)} runs"]
+    return [each for run in runs for each in differences(next(reference.glob("0-*")), run)]
 
 
-def chaos(folder: Path, reference: Path, span: float, seed: int) -> str:
-    """Interrupt a sweep, move or copy it, finish it; start two runs at once; say what differs."""
-    dice = random.Random(seed)
-    story = [interrupt(folder, dice.uniform(0.2, 1) * span, SIGNALS[seed % len(SIGNALS)])]
-    other = folder.with_name(f"{folder.name}-other")
-    how = dice.choice(("moved", "copied", "stayed")) if folder.is_dir() else "not begun"
-    before = {file: file.read_bytes() for file in folder.glob("*/[!.]*") if file.is_file()}
+def move_or_copy(folder: Path, how: str) -> Path:
+    """Move or copy a sweep; return the folder that it is resumed in."""
+    other = folder.with_name(f"{folder.name}-{how}")
     if how == "moved":
         shutil.move(folder, other)
     elif how == "copied":
         shutil.copytree(folder, other)
-    end = other if how in {"moved", "copied"} else folder
-    finish_sweep(end)
-    unequal = [
-        difference
-        for job in sorted(reference.glob("[01]-*"))
-        for difference in differences(job, end / job.name)
-    ]
-    if how == "copied":
-        unequal += [str(file) for file, content in before.items() if file.read_bytes() != content]
-    unequal += two_starts(folder.with_name(f"{folder.name}-two"), reference)
+    return folder if how == "stayed" else other
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Return the contents of all files of a sweep's jobs."""
+    return {file: file.read_bytes() for file in folder.glob("*/**/*") if file.is_file()}
+
+
+def chaos(folder: Path, reference: Path, span: float, seed: int) -> str:
+    """Interrupt a sweep and move or copy it, once or twice, and finish it; say what differs.
+
+    Two runs are then started at once.
+    """
+    dice = random.Random(seed)
+    story: list[str] = []
+    originals: dict[Path, bytes] = {}
+    unequal: list[str] = []
+    places = [folder]
+    for turn in range(dice.choice((1, 2))):
+        number = SIGNALS[(seed + turn) % len(SIGNALS)]
+        story.append(interrupt(folder, dice.uniform(0.2, 1) * span, number))
+        how = dice.choice(("moved", "copied", "stayed")) if folder.is_dir() else "stayed"
+        if how == "copied":
+            originals |= contents(folder)
+        folder = move_or_copy(folder, how)
+        places.append(folder)
+        story.append(how)
+    finish_sweep(folder)
+    for job in sorted(reference.glob("[01]-*")):
+        unequal += differences(job, folder / job.name, [place / job.name for place in places])
+    unequal += [str(file) for file, content in originals.items() if file.read_bytes() != content]
+    named = dice.random() < 0.5
+    unequal += two_starts(reference.with_name(f"two-{seed}"), reference, named)
+    story.append(f"two starts{' in one folder' if named else ''}")
     verdict = f"DIFFERS: {unequal[:5]}" if unequal else "bit-equal"
-    return f"sweep {seed}: {'; '.join([*story, how, 'two starts'])}; {verdict}"
+    return f"sweep {seed}: {'; '.join(story)}; {verdict}"
