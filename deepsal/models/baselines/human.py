@@ -16,6 +16,8 @@ from deepsal.models.baselines.centre import Centre
 HUMAN_BANDWIDTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
 CENTRE_WEIGHTS = (0.01, 0.03, 0.1, 0.2, 0.4)
 MAX_TRAINING_IMAGES = 500
+MAX_VALUES = 1 << 23
+"""Pixels of all maps that are scored at once: with more observers, memory does not grow."""
 SPLIT_HALF_SCORES = ("cc", "kl", "sim", "emd")
 """Scores against a density, for which the few fixations of one person are no truth."""
 
@@ -99,7 +101,9 @@ class HumanCeiling(Baseline):
             raise ValueError(f"{name} was seen by {len(people)} person; a ceiling takes two")
         one = observers == people[:, None]
         even = one[::2].any(0)
-        alone = score(*self._predict_held_out(name, size, ~one, one))
+        together = max(1, MAX_VALUES // (size[0] * size[1]))
+        parts = [score(*self._predict_held_out(name, size, ~o, o)) for o in one.split(together)]
+        alone = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         halves = torch.stack([even, ~even])
         half = score(*self._predict_held_out(name, size, ~halves, halves))
         count = one.sum(1)

@@ -12,6 +12,7 @@ from deepsal.data.dataset import fixation_density, rasterise_fixations
 from deepsal.metrics.functional import cc
 from deepsal.metrics.scoring import ImageScorer
 from deepsal.models import HumanCeiling
+from deepsal.models.baselines import human as human_module
 from deepsal.models.baselines.human import HUMAN_BANDWIDTHS
 
 SIZE = (60, 80)
@@ -53,6 +54,20 @@ def test_people_who_all_look_at_the_same_are_predicted_perfectly() -> None:
     assert ceiling(HumanCeiling(1.0, 1e-6).prepare(dataset(planted(0.0))))["kl"] < 0.001
     assert all(perfect[key] > loose[key] for key in ("nss", "auc"))
     assert same.bandwidth == min(HUMAN_BANDWIDTHS)
+
+
+def test_many_observers_are_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = HumanCeiling(1.0, 0.1).prepare(dataset(planted(4.0, people=7)))
+    together, counts = ceiling(prepared), []
+
+    def score(log_density: Tensor, truth: GroundTruth) -> dict[str, Tensor]:
+        counts.append(len(log_density))
+        return dict(ImageScorer()(log_density, truth))
+
+    monkeypatch.setattr(human_module, "MAX_VALUES", 3 * SIZE[0] * SIZE[1])
+    parts = prepared.score_ceiling(["11"], SIZE, score)
+    assert counts == [3, 3, 1, 2], "observers, then the two halves"
+    assert {key: value.item() for key, value in parts.items()} == together
 
 
 @pytest.mark.parametrize("spread", [2.0, 4.0])
