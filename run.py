@@ -82,6 +82,7 @@ def command_line() -> int:
     process.configure_process()
     if any(argument.startswith("resume=") for argument in sys.argv[1:]):
         return resume.resume_run(sys.argv[1:], run_in_folder)
+    paths.refuse_impossible_folder(sys.argv)
     outcomes: list[JobOutcome] = []
     sweep_job.prepare_sweep(sys.argv, outcomes, automatic.report_sweep)
 

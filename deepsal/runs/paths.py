@@ -1,6 +1,8 @@
 """Paths in a configuration: absolute from the start, and moved together with the run folder."""
 
-from collections.abc import Callable, Mapping
+import errno
+import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -14,6 +16,9 @@ PATH_OPTIONS = ("ckpt", "weights", "path", "images", "data_dir", "cache_dir", "c
 """Last names of the options that are paths."""
 CHECKPOINT_OPTIONS = ("ckpt", "weights")
 """Those that may also be a run folder, or (`weights`) a name."""
+FOLDER_OPTIONS = ("hydra.run.dir", "hydra.sweep.dir")
+MAX_NAME_LENGTH = 150
+"""Of the part of a folder's name that names a run; file systems allow 255 bytes."""
 PLACES = ("output_dir", "data_dir")
 """Folders of a machine that many options lie in."""
 
@@ -25,11 +30,11 @@ def folder_name(*, _root_: Any) -> str:
         _root_: the configuration, as OmegaConf passes it to a resolver.
 
     Returns:
-        Its `name`; `unnamed` if an option of the name is missing, an error that is raised where the
-        run starts.
+        Its `name`, short and without a slash; `unnamed` if an option of the name is missing, an
+        error that is raised where the run starts.
     """
     try:
-        return str(_root_.name)
+        return str(_root_.name).replace("/", "_")[:MAX_NAME_LENGTH]
     except Exception:  # OmegaConf raises many types for an option that does not resolve
         return "unnamed"
 
@@ -37,20 +42,42 @@ def folder_name(*, _root_: Any) -> str:
 def unused_folder(folder: str) -> str:
     """Make a new folder and return its name: the given one, or one that ends in `-2`, `-3`, ….
 
-    So two runs that begin in the same second have a folder each. A folder that cannot be made is
-    returned as it is, and so is the folder of other ranks than the first.
+    So two runs that begin in the same second have a folder each. Other ranks than the first get the
+    given name.
+
+    Raises:
+        SystemExit: the folder cannot be made. OmegaConf wraps other errors of a resolver.
     """
     try:
         Path(folder).parent.mkdir(parents=True, exist_ok=True)
         for number in count(1) if is_first_rank() else ():
             path = Path(folder if number == 1 else f"{folder}-{number}")
-            if not path.exists():
-                with suppress(FileExistsError):  # another process made it meanwhile
-                    path.mkdir()
-                    return str(path)
-    except OSError:  # raised again where the run starts
-        pass
+            with suppress(FileExistsError):
+                path.mkdir()
+                return str(path)
+    except OSError as error:
+        option = FOLDER_OPTIONS[folder.endswith("-sweep")]
+        raise SystemExit(_cannot_be_made(folder, option, error)) from error
     return folder
+
+
+def refuse_impossible_folder(arguments: Sequence[str]) -> None:
+    """Refuse a command line whose run folder or sweep folder Hydra could not make.
+
+    Raises:
+        SystemExit: the folder is a file or lies in one, or it cannot be written to.
+    """
+    for argument in arguments:
+        option, _, value = argument.partition("=")
+        if option in FOLDER_OPTIONS and "$" not in value:
+            folder = Path(value.strip("\"'")).absolute()
+            try:
+                place = next(each for each in (folder, *folder.parents) if each.exists())
+                os.scandir(place).close()
+                if not os.access(place, os.W_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            except OSError as error:
+                raise SystemExit(_cannot_be_made(value, option, error)) from error
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -145,6 +172,11 @@ def flat_options(node: Any, path: str = "") -> dict[str, Any]:
     for key, value in node.items():
         flat |= flat_options(value, f"{path}.{key}" if path else str(key))
     return flat
+
+
+def _cannot_be_made(folder: str, option: str, error: OSError) -> str:
+    kind, reason = type(error).__name__, error.strerror
+    return f"{kind}: the folder {folder} cannot be made ({reason}); set {option}=FOLDER"
 
 
 def _without_places(config: Any) -> Any:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,9 +56,23 @@ def test_runs_that_begin_in_one_second_have_folders_of_their_own(
     assert paths.unused_folder(folder) == folder, "other ranks share the folder of the first"
 
 
-def test_a_folder_that_cannot_be_made_is_refused_where_the_run_starts(tmp_path: Path) -> None:
-    (tmp_path / "runs").write_text("")
-    assert paths.unused_folder(f"{tmp_path}/runs/a") == f"{tmp_path}/runs/a"
+@pytest.mark.parametrize("name", ["file", "file/a", "x" * 300])
+def test_a_folder_that_cannot_be_made_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    message = rf"Error: the folder {tmp_path}.* cannot be made .*; set hydra.run.dir=FOLDER$"
+    with pytest.raises(SystemExit, match=message):
+        paths.refuse_impossible_folder(["run.py", f"hydra.run.dir={tmp_path}/{name}"])
+    paths.refuse_impossible_folder(["run.py", f"hydra.sweep.dir={tmp_path}/a/b", "seed=1"])
+    assert not (tmp_path / "a").exists(), "the command line may be --cfg"
+    if name != "file":
+        with pytest.raises(SystemExit, match=message):
+            paths.unused_folder(f"{tmp_path}/{name}")
+
+
+def test_the_name_of_a_folder_is_short_and_leads_nowhere_else() -> None:
+    name = "../hub/" + "x" * 300
+    assert paths.folder_name(_root_=SimpleNamespace(name=name)).startswith(".._hub_xx")
+    assert len(paths.folder_name(_root_=SimpleNamespace(name=name))) < 200
 
 
 def test_only_whole_names_of_folders_move_and_the_inner_folder_first() -> None:
