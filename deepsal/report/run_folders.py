@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pandas as pd
-import yaml
 
 from deepsal.runs.folder import read_status
 from deepsal.runs.paths import flat_options
+from deepsal.runs.resume import read_config
 from deepsal.vocabulary import DEPTHS, MEASURES
 
 REDUNDANT_OPTIONS = (
@@ -31,7 +31,7 @@ REDUNDANT_OPTIONS = (
 )
 """Starts of options that repeat others, or name the run's own folder."""
 
-UNREADABLE_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError)
+UNREADABLE_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """Errors of reading a run folder whose files are damaged, foreign or forbidden."""
 
 
@@ -49,8 +49,7 @@ def read_json(file: Path) -> dict[str, Any]:
 def read_options(folder: Path) -> dict[str, Any]:
     """Return a run's `config.yaml`; {} without one."""
     file = folder / "config.yaml"
-    options = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return options if isinstance(options, dict) else {}
+    return read_config(file) if file.is_file() else {}
 
 
 def describe_checkpoint(options: dict[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,13 @@ import yaml
 
 from deepsal.runs import folder as run_folder
 from deepsal.runs.heartbeat import hold_folder
+from deepsal.runs.option_ranges import checked_options
 from deepsal.runs.paths import moved_paths
 from deepsal.runs.process import PLAIN_ERRORS, forget_stale_ranks, is_first_rank
+from deepsal.runs.targets import PARTS
+
+CONFIG_KEYS = ("do", "seed", "ckpt", "name")
+"""Options that a run needs beside its `PARTS`."""
 
 
 class ResumePoint(NamedTuple):
@@ -42,7 +47,7 @@ def resume_run(
     folder = Path(option.removeprefix("resume=")).absolute()
     try:
         if (folder / "config.yaml").is_file():
-            forget_stale_ranks(read_config(folder / "config.yaml").get("trainer", {}))
+            forget_stale_ranks(read_config(folder / "config.yaml").get("trainer") or {})
         with hold_folder(folder):
             if point := resume_point(folder, [a for a in arguments if a != option]):
                 run(point.config, folder, point.checkpoint)
@@ -66,7 +71,7 @@ def resume_point(folder: Path, overrides: Sequence[str] = ()) -> ResumePoint | N
     Raises:
         ValueError: there are overrides.
         FileNotFoundError: the folder has no `config.yaml`.
-        ValueError: its `config.yaml` is damaged.
+        ValueError: its `config.yaml` is damaged, or an option in it is out of range.
     """
     if overrides:
         raise ValueError(f"a resumed run keeps its configuration; leave out {' '.join(overrides)}")
@@ -79,6 +84,9 @@ def resume_point(folder: Path, overrides: Sequence[str] = ()) -> ResumePoint | N
     if run_folder.outcome_if_done(folder, file.read_text(encoding="utf-8")):
         print(f"{folder} is done already")  # noqa: T201
         return None
+    if missing := [key for key in (*CONFIG_KEYS, *PARTS) if key not in config]:
+        raise ValueError(f"{file} lacks {', '.join(missing)}; start the run again")
+    config = checked_options(follow_folder(config, folder))
     from deepsal.training.checkpoints import newest_checkpoint  # imports torch
 
     newest, damaged = newest_checkpoint(folder)
@@ -87,7 +95,7 @@ def resume_point(folder: Path, overrides: Sequence[str] = ()) -> ResumePoint | N
             print(f"{path} is damaged and not used")  # noqa: T201
         if newest is None:
             run_folder.remove_training_outputs(folder)
-    return ResumePoint(follow_folder(config, folder), newest)
+    return ResumePoint(config, newest)
 
 
 def follow_folder(config: dict[str, Any], folder: Path) -> dict[str, Any]:

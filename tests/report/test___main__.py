@@ -42,6 +42,15 @@ def test_a_wrong_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "No such command" in capsys.readouterr().err
 
 
+def test_a_damaged_configuration_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("seed: [")
+    assert main([str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'config.yaml'} is damaged" in line
+
+
 def test_a_baseline_scored_on_other_images_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,17 +7,20 @@ import yaml
 
 from deepsal.runs import folder as run_folder
 from deepsal.runs.resume import resume_point, resume_run
+from deepsal.runs.targets import PARTS
+
+EMPTY: dict[str, Any] = {**dict.fromkeys(PARTS), "do": ["fit"], "seed": 0, "ckpt": None, "name": ""}
 
 
 def run_in(folder: Path, **config: Any) -> Path:
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(yaml.safe_dump({**EMPTY, **config}))
     return folder
 
 
 def test_a_run_without_a_checkpoint_starts_again(tmp_path: Path) -> None:
     (run_in(tmp_path, seed=3) / "fields").mkdir()
     point = resume_point(tmp_path)
-    assert point == ({"seed": 3, "output_dir": str(tmp_path)}, None)
+    assert point == ({**EMPTY, "seed": 3, "output_dir": str(tmp_path)}, None)
     assert not (tmp_path / "fields").exists()
 
 
@@ -34,6 +37,7 @@ def test_a_run_that_was_copied_uses_its_own_folder_and_the_data_of_this_machine(
     point = resume_point(copy)
     assert point
     assert point.config == {
+        **EMPTY,
         "output_dir": str(copy),
         "rf": {"folder": f"{copy}/fields"},
         "data_dir": str(tmp_path),
@@ -45,7 +49,7 @@ def test_a_run_that_was_copied_uses_its_own_folder_and_the_data_of_this_machine(
 
 def test_a_run_that_was_moved_keeps_its_dashboard(tmp_path: Path) -> None:
     (run_in(tmp_path, output_dir=str(tmp_path / "gone")) / "wandb_id").write_text("abc")
-    assert resume_point(tmp_path) == ({"output_dir": str(tmp_path)}, None)
+    assert resume_point(tmp_path) == ({**EMPTY, "output_dir": str(tmp_path)}, None)
     assert (tmp_path / "wandb_id").read_text() == "abc"
 
 
@@ -64,6 +68,23 @@ def test_a_damaged_configuration_is_a_plain_error_and_removes_nothing(
     assert resume_run([f"resume={tmp_path}"], lambda *_: pytest.fail("it ran")) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "config.yaml is damaged" in line
+    assert (tmp_path / "fields").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\n", "config.yaml lacks do, ckpt, name, task, data"),
+        (yaml.safe_dump({**EMPTY, "seed": -4}), "seed=-4 must be a whole number, 0 or more"),
+    ],
+)
+def test_a_configuration_that_was_edited_is_checked_and_removes_nothing(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fields").mkdir()
+    (tmp_path / "config.yaml").write_text(text)
+    assert resume_run([f"resume={tmp_path}"], lambda *_: pytest.fail("it ran")) == 1
+    assert message in capsys.readouterr().err
     assert (tmp_path / "fields").exists()
 
 
