@@ -5,7 +5,6 @@ positions of a layer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -19,11 +18,11 @@ from torch import Tensor, nn
 from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.mapping.crop import crops_for_units
-from deepsal.rf.mapping.readout import UnitReadout
 from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.memory import batch_size, run_in_batches
 from deepsal.rf.patches import MID_GREY, blank_image
 from deepsal.rf.tuning import stimuli
+from deepsal.rf.tuning.layer_reader import LayerReader, LayerWindow, Region
 from deepsal.rf.tuning.recording import ResponseArray
 from deepsal.rf.tuning.size_tuning import (
     SUMMATION_LEVEL,
@@ -40,6 +39,10 @@ MAPPING_THRESHOLD = 0.05
 """Share of the largest response from which a place counts."""
 SMALL_GRATING = {"radius": 1 / 6, "frequency": 3.0}
 """Radius in degrees and frequency in cycles per degree of the gratings that map fields."""
+LEAST_BATCH = 16
+"""Images per pass: on one thread torch's convolutions of single pixels are slower with fewer."""
+MOST_BATCHES = 8
+"""Images on small windows that are run at once, per image on the whole display."""
 CONTRASTS = (0.125, 0.25, 0.5, 1.0)
 """Contrasts of the centre, as shares of the full one."""
 SURROUND_CONDITIONS = (
@@ -164,38 +167,6 @@ def record_grating_responses(
         return recorder.record_surround() if surround else recorder.responses
 
 
-class _LayerReader:
-    """Reader of several layers before their rectifiers in one forward pass."""
-
-    def __init__(self, network: nn.Module, names: Sequence[str], image: Tensor) -> None:
-        self.readouts = {name: UnitReadout(network, name, image) for name in names}
-        formats = {readout.memory_format for readout in self.readouts.values()}
-        contiguous = torch.contiguous_format
-        self.memory_format = contiguous if contiguous in formats else torch.channels_last
-        for name in reversed(names):
-            self.last = name
-            if len(self.read(image)) == len(names):
-                return
-        raise ValueError(f"no forward pass that ends at one of {[*names]} runs through all of them")
-
-    def read(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the outputs {layer: (S, U, h, w)}."""
-        outputs: dict[str, Tensor] = {}
-
-        def keep(name: str, _module: nn.Module, inputs: Any, output: Any = None) -> None:
-            outputs[name] = (inputs[0] if output is None else output).clone()
-
-        with ExitStack() as hooks:
-            for name, readout in self.readouts.items():
-                if readout.rectifier is None:
-                    hook = readout.target.register_forward_hook(partial(keep, name))
-                else:
-                    hook = readout.target.register_forward_pre_hook(partial(keep, name))
-                hooks.enter_context(hook)
-            self.readouts[self.last](images.contiguous(memory_format=self.memory_format))
-        return outputs
-
-
 class _GratingRecorder:
     """Recorder of `GratingResponses`; `responses` holds all but the surround conditions."""
 
@@ -209,18 +180,17 @@ class _GratingRecorder:
         self.geometry, self.protocol = geometry, protocol
         self.like = next(network.parameters(), torch.empty(0))
         self.stride = max(max(g.stride) for g in geometry.values())
-        scale = protocol.pixels_per_degree
         # strided layers may pad by the parity of the image
-        side = int(-(-protocol.display * scale // self.stride)) * self.stride
-        self.size, self.origin = (side, side), (0, 0)
-        grey = blank_image(self.size).to(self.like)
-        self.reader = _LayerReader(network, [*geometry], grey)
-        if pixels_per_pass is None:
-            readout = self.reader.readouts[self.reader.last]
-            self.batch_size = batch_size(network, readout.activation, grey)
-        else:
+        side = -(-round(protocol.display * protocol.pixels_per_degree) // self.stride) * self.stride
+        self.origin = (0, 0)
+        grey = blank_image((side, side)).to(self.like)
+        self.reader = LayerReader(network, geometry, grey)
+        if pixels_per_pass is not None:
             self.batch_size = max(1, pixels_per_pass // side**2)
-        self.shapes = {name: z.shape[1:] for name, z in self.reader.read(grey).items()}
+        else:
+            readout = self.reader.readouts[self.reader.last]
+            self.batch_size = max(batch_size(network, readout.activation, grey), LEAST_BATCH)
+        self.shapes = {name: z.shape[1:] for name, z in self.reader.blank.items()}
         centres = self._map_centres((side - 1) / 2)
         steps = (np.arange(protocol.centres) - (protocol.centres - 1) / 2) / protocol.centres
         self.centres = [
@@ -245,29 +215,17 @@ class _GratingRecorder:
         scale = self.protocol.pixels_per_degree
         places = 1 << max(0, round(np.log2(self.stride / (MAPPING_STEP * scale))))
         step = self.stride / places
-        blank = self.reader.read(blank_image(self.size).to(self.like))
-        draw = partial(
-            stimuli.grating_images,
-            self.size,
-            frequency=[SMALL_GRATING["frequency"] / scale],
-            orientation=np.tile([0.0, 45.0, 90.0, 135.0], 2),
-            phase=np.repeat([0.0, 180.0], 4),
-            radius=[SMALL_GRATING["radius"] * scale],
-        )
-        parts: dict[str, list[tuple[Tensor, FloatArray, FloatArray]]] = {n: [] for n in blank}
+        parts: dict[str, list[tuple[Tensor, FloatArray, FloatArray]]] = {n: [] for n in self.shapes}
         for y, x in product(range(places), range(places)):
             at = middle + (y - (places - 1) / 2) * step, middle + (x - (places - 1) / 2) * step
-            layers = [
-                name
-                for name, g in self.geometry.items()
-                if y < -(-g.stride[0] // step) and x < -(-g.stride[1] // step)
-            ]
-            total = self._mean_excitation(partial(draw, at), 8, blank, layers)
-            for name in layers:
+            total = self._mean_excitation(at)
+            for name, g in self.geometry.items():
+                if y >= -(-g.stride[0] // step) or x >= -(-g.stride[1] // step):
+                    continue
                 rows, columns = (
                     at[a]
                     - self._first_centre(name)[a]
-                    - np.arange(self.shapes[name][1 + a]) * self.geometry[name].stride[a]
+                    - np.arange(self.shapes[name][1 + a]) * g.stride[a]
                     for a in (0, 1)
                 )
                 near = [np.abs(d) <= MAPPING_REACH * scale for d in (rows, columns)]
@@ -275,25 +233,27 @@ class _GratingRecorder:
                 parts[name].append((inside, rows[near[0]], columns[near[1]]))
         return {name: _response_centroid(part) for name, part in parts.items()}
 
-    def _mean_excitation(
-        self,
-        draw: Callable[..., Tensor],
-        count: int,
-        blank: Mapping[str, Tensor],
-        layers: Sequence[str],
-    ) -> dict[str, Tensor]:
-        """Return the mean of the excitation by images at all positions, {layer: (U, h, w)}."""
-        total = {name: torch.zeros(self.shapes[name]) for name in layers}
+    def _mean_excitation(self, at: tuple[float, float]) -> dict[str, Tensor]:
+        """Return the mean excitation by small gratings at a place, {layer: (U, h, w)}."""
+        scale = self.protocol.pixels_per_degree
+        radius, frequency = SMALL_GRATING["radius"] * scale, SMALL_GRATING["frequency"] / scale
+        angle, phase = np.tile([0.0, 45.0, 90.0, 135.0], 2), np.repeat([0.0, 180.0], 4)
+        windows = self.reader.windows(at, radius)
+        size, centre = _window_frame(windows, at)
+        total = {name: torch.zeros(shape) for name, shape in self.shapes.items()}
 
         def add(part: slice) -> None:
-            z = self.reader.read(images[part])
-            for name in layers:
-                excitation = _without_rounding(z[name] - blank[name], z[name]).clamp(min=0)
-                total[name] += excitation.float().sum(0).cpu() / count
+            with self.like.device:
+                images = stimuli.grating_images(
+                    size, centre, [frequency], angle[part], phase[part], radius=[radius]
+                )
+            for name, z in self.reader.read(images.to(self.like), windows).items():
+                positions = windows[name].positions
+                change = z - self.reader.blank[name][:, :, *positions]
+                excitation = _without_rounding(change, z).clamp(min=0)
+                total[name][:, *positions] += excitation.float().sum(0).cpu() / len(angle)
 
-        with self.like.device:
-            images = draw().to(self.like)
-        self.batch_size = run_in_batches(count, self.batch_size, add)
+        self.batch_size = run_in_batches(len(angle), self.batch_size, add)
         return total
 
     def _nearest_positions(
@@ -319,59 +279,96 @@ class _GratingRecorder:
 
     def _crop_display(self, positions: Mapping[str, NDArray[np.int64]]) -> None:
         """Reduce the display to what the units see, and keep their positions in it."""
-        boxes = [crops_for_units(g, self.size, positions[n])[0] for n, g in self.geometry.items()]
+        size = self.reader.background.shape[2], self.reader.background.shape[3]
+        boxes = [crops_for_units(g, size, positions[n])[0] for n, g in self.geometry.items()]
         low, high = np.concatenate(boxes).min(0)[[0, 2]], np.concatenate(boxes).max(0)[[1, 3]]
         low = low // self.stride * self.stride
-        high = np.minimum(-(-high // self.stride) * self.stride, self.size)
-        self.batch_size = max(1, int(self.batch_size * np.prod(self.size) / np.prod(high - low)))
+        high = np.minimum(-(-high // self.stride) * self.stride, size)
+        self.batch_size = max(1, int(self.batch_size * np.prod(size) / np.prod(high - low)))
         self.origin = int(low[0]), int(low[1])
-        self.size = int(high[0] - low[0]), int(high[1] - low[1])
         self.position = {
             name: positions[name] - low // np.array(g.stride) for name, g in self.geometry.items()
         }
-
-    def _read_units(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the responses of each channel at its own position, {layer: (S, U)}."""
-        z = self.reader.read(images.to(self.like))
-        device = self.like.device
-        return {
-            name: output[
-                :, torch.arange(output.shape[1], device=device), *self._indices(name, device)
-            ].float()
-            for name, output in z.items()
+        self.reader.show_on(self.reader.background[:, :, low[0] : high[0], low[1] : high[1]])
+        whole = slice(0, None), slice(0, None)
+        self.blank = {
+            name: self._units_of(name, z, whole)[0] for name, z in self.reader.blank.items()
         }
 
-    def _indices(self, name: str, device: torch.device) -> Tensor:
-        return torch.as_tensor(self.position[name].T, device=device)
+    def _units_of(self, name: str, z: Tensor, positions: Region) -> Tensor:
+        """Return the responses of each channel at its own position, (S, U) of (S, U, h, w)."""
+        first = np.array([axis.start for axis in positions])
+        index = torch.as_tensor((self.position[name] - first).T, device=z.device)
+        return z[:, torch.arange(z.shape[1], device=z.device), *index].float()
 
     def _record(
-        self, draw: Callable[..., Tensor], centre: tuple[float, float], values: Sequence[FloatArray]
+        self,
+        draw: Callable[..., Tensor],
+        centre: tuple[float, float],
+        values: Sequence[FloatArray],
+        radius: FloatArray,
     ) -> dict[str, ResponseArray]:
-        """Record the responses to one image per element of `values`, {layer: (S, U)}."""
+        """Record the responses to one image per element of `values`, {layer: (S, U)}.
+
+        Args:
+            draw: function of the size of the image, the centre of the stimulus and `values`.
+            centre: of the stimuli, in the whole display.
+            values: (S,) each.
+            radius: (S,), of the circles that hold the stimuli, degrees.
+        """
         at = centre[0] - self.origin[0], centre[1] - self.origin[1]
-        parts: dict[str, list[Tensor]] = {name: [] for name in self.geometry}
+        result = {
+            name: np.zeros((len(radius), len(z)), np.float32) for name, z in self.blank.items()
+        }
+        for border in np.unique(radius):
+            shown = np.flatnonzero(radius == border)
+            responses = self._record_circle(draw, at, [v[shown] for v in values], border)
+            for name, z in responses.items():
+                result[name][shown] = z
+        return result
+
+    def _record_circle(
+        self,
+        draw: Callable[..., Tensor],
+        at: tuple[float, float],
+        values: Sequence[FloatArray],
+        radius: float,
+    ) -> dict[str, ResponseArray]:
+        """Record the responses to images inside one circle, {layer: (S, U)}."""
+        pixels = radius * self.protocol.pixels_per_degree
+        windows = self.reader.windows(at, pixels, self.position)
+        size, middle = _window_frame(windows, at)
+        parts: dict[str, list[Tensor]] = {name: [] for name in windows}
 
         def record_part(part: slice) -> None:
             with self.like.device:
-                images = draw(self.size, at, *(v[part] for v in values))
-            for name, z in self._read_units(images).items():
+                images = draw(size, middle, *(v[part] for v in values))
+            responses = self.reader.read(images.to(self.like), windows)
+            for name, maps in responses.items():
+                z = self._units_of(name, maps, windows[name].positions)
                 parts[name].append(_without_rounding(z - self.blank[name], z).cpu())
 
-        self.batch_size = run_in_batches(len(values[0]), self.batch_size, record_part)
+        display = np.prod(self.reader.background.shape[-2:])
+        times = min(MOST_BATCHES, int(display / np.prod(size)))
+        reached = run_in_batches(len(values[0]), self.batch_size * times, record_part)
+        self.batch_size = min(self.batch_size, max(1, reached // times))
         grey = {name: z.cpu() for name, z in self.blank.items()}
         return {name: (torch.cat(part) + grey[name]).numpy() for name, part in parts.items()}
 
     def _record_grid(
         self, draw: Callable[..., Tensor], axes: Sequence[FloatArray]
     ) -> dict[str, ResponseArray]:
-        """Record all combinations of values at each channel's stimulus centre, (U, *axes)."""
+        """Record all combinations of values at each channel's stimulus centre, (U, *axes).
+
+        The first axis is the radius of a circle that holds the stimulus, degrees.
+        """
         mesh = [m.ravel() for m in np.meshgrid(*axes, indexing="ij")]
         shape = [len(axis) for axis in axes]
         result = {
             name: np.zeros((self.shapes[name][0], *shape), np.float32) for name in self.geometry
         }
         for index in np.unique(np.concatenate([*self.group.values()])):
-            responses = self._record(draw, self.centres[index], mesh)
+            responses = self._record(draw, self.centres[index], mesh, mesh[0])
             for name, z in responses.items():
                 members = self.group[name] == index
                 result[name][members] = z.T[members].reshape(-1, *shape)
@@ -381,7 +378,6 @@ class _GratingRecorder:
         self, centres: Mapping[str, FloatArray], offsets: Mapping[str, FloatArray]
     ) -> dict[str, GratingResponses]:
         protocol, scale = self.protocol, self.protocol.pixels_per_degree
-        self.blank = {n: z[0] for n, z in self._read_units(blank_image(self.size)).items()}
         radius, frequency = np.array(protocol.radius), np.array(protocol.frequency)
         angles = np.array(protocol.orientation), np.array(protocol.phase)
 
@@ -390,20 +386,20 @@ class _GratingRecorder:
         ) -> Tensor:
             return stimuli.grating_images(size, at, f / scale, o, p, radius=r * scale)
 
-        def disk(size: stimuli.ImageSize, at: stimuli.ImagePosition, sign: Any, r: Any) -> Tensor:
+        def disk(size: stimuli.ImageSize, at: stimuli.ImagePosition, r: Any, sign: Any) -> Tensor:
             return stimuli.disk_images(size, at, r * scale, sign * MID_GREY)
 
         gratings = self._record_grid(grating, [radius, frequency, *angles])
         tuning_radius = np.array([protocol.tuning_radius])
         tuning = self._record_grid(grating, [tuning_radius, protocol.tuning_frequencies(), *angles])
-        disks = self._record_grid(disk, [np.array([1.0, -1.0]), radius])
+        disks = self._record_grid(disk, [radius, np.array([1.0, -1.0])])
         return {
             name: GratingResponses(
                 protocol,
                 self.blank[name].cpu().numpy(),
                 gratings[name],
                 tuning[name][:, 0],
-                disks[name],
+                disks[name].swapaxes(1, 2),
                 centres[name] / scale,
                 offsets[name] / scale,
             )
@@ -433,7 +429,9 @@ class _GratingRecorder:
             )
             shown, condition = combinations[mesh[0].ravel()].T, conditions[mesh[1].ravel()].T
             values = [*shown, *condition, mesh[2].ravel()]
-            for name, z in self._record(self._draw_surround, self.centres[index], values).items():
+            border = np.where(condition[1] > 0, self.protocol.radius[-1], shown[0])
+            responses = self._record(self._draw_surround, self.centres[index], values, border)
+            for name, z in responses.items():
                 units = members[name]
                 of_unit = z.reshape(len(combinations), *shape, -1)
                 result[name][units] = of_unit[next(which), :, :, units]
@@ -466,6 +464,15 @@ def _summation_grating(responses: GratingResponses) -> FloatArray:
     axes = protocol.radius, protocol.frequency, protocol.orientation
     indices = enough, frequency, orientation
     return np.column_stack([np.array(a)[i] for a, i in zip(axes, indices, strict=True)])
+
+
+def _window_frame(
+    windows: Mapping[str, LayerWindow], at: tuple[float, float]
+) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Return the size of the images on windows, and a place in them."""
+    rows, columns = next(iter(windows.values())).pixels
+    size = rows.stop - rows.start, columns.stop - columns.start
+    return size, (at[0] - rows.start, at[1] - columns.start)
 
 
 def _response_centroid(parts: Sequence[tuple[Tensor, FloatArray, FloatArray]]) -> FloatArray:
