@@ -46,6 +46,7 @@ MEASURES = {
     "cka_to_start": "CKA to epoch 0",
     "csi": "centre-surround index (csi)",
     "k": "surround : centre volume (k)",
+    "ssi_grating": "surround suppression by gratings (ssi)",
     "ssi": "surround suppression by disks (ssi)",
     "extent": "extent, px",
 }

@@ -61,7 +61,7 @@ def trainer(folder: Path, watching: pl.Callback, epochs: int) -> pl.Trainer:
 def watched(folder: Path, task: SaliencyTask, data: SaliencyDataModule) -> list[dict[str, object]]:
     """Look at a network at epoch 0, train it, look again, test it; return the test's rows."""
     pl.seed_everything(0, verbose=False)
-    watching = WatchReceptiveFields(folder, units=4, patches=2, window=33)
+    watching = WatchReceptiveFields(folder, units=4, patches=2, window=33, tuning=False)
     trainer(folder, watching, 1).fit(task, data)
     trainer(folder, watching, 1).test(task, data, verbose=False)
     return task.test_rows

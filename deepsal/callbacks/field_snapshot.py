@@ -32,8 +32,8 @@ from deepsal.rf.measures.reliability import noise_ceiling
 from deepsal.rf.measures.similarity import linear_cka, sample_activations
 from deepsal.rf.measures.summary import field_change_measures
 from deepsal.rf.patches import StrongestPatchRecorder, blank_image, centred_patches, noise_images
-from deepsal.rf.tuning.battery import record_disk_responses
-from deepsal.rf.tuning.indices import surround_suppression_index
+from deepsal.rf.tuning.grating_indices import responsive_suppression, size_tuning_indices
+from deepsal.rf.tuning.grating_responses import SHORT_PROTOCOL, record_grating_responses
 from deepsal.statistics import finite_median
 
 LOGGED_MEASURES = (
@@ -142,14 +142,11 @@ class FieldSnapshot:
             self.start_blocks = blocks
             if blocks and checkpoint.startswith("epoch="):
                 store.save_arrays(self._blocks_file, blocks)
-        arrays = self._disk_responses(network, images)
-        numbers: dict[str, float] = {}
+        arrays, numbers = self._size_tuning(network) if self.options.tuning else ({}, {})
         for stage in stages:
             measures, of_stage = self._measure_stage(stage, fields, measured, blocks)
             arrays |= {f"{stage}/measure/{name}": values for name, values in measures.items()}
             numbers |= {f"rf/{stage}/{name}": number for name, number in of_stage.items()}
-            suppression = surround_suppression_index(arrays[f"{stage}/disks"])
-            numbers[f"rf/{stage}/ssi"] = finite_median(suppression)
         if checkpoint.startswith("epoch="):
             numbers |= self._cka_to_start(activations)
         file = self.fields_file(checkpoint)
@@ -274,19 +271,32 @@ class FieldSnapshot:
             self.image_bytes[index] = (dataset[index].image * 255).round().byte()
         return self.image_bytes[index]
 
-    def _disk_responses(
-        self, network: nn.Module, dataset: FixationImages
-    ) -> dict[str, NDArray[Any]]:
-        """Return responses to n disks: `conv4/disks` (U, n) and `conv4/radius` (n,)."""
-        layers = {f"backbone.{stage}": stage for stage in self.options.stages}
-        height, width = self._image(dataset, 0).shape[-2:]
-        geometry = {layer: self.geometry[stage] for layer, stage in layers.items()}
-        responses = record_disk_responses(network, [*layers], (height, width), geometry)
+    def _size_tuning(self, network: nn.Module) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
+        """Return the size tuning of watched units, and medians over all responsive units.
+
+        Arrays: `conv4/radius` (R,) pixels; `conv4/gratings` (U, R), at the unit's best one;
+        `conv4/disks` (U, 2, R), bright and dark, minus the response to grey, before the rectifier;
+        and `conv4/measure/ssi_grating` and `conv4/measure/ssi` (U,).
+        """
+        geometry = {f"backbone.{stage}": self.geometry[stage] for stage in self.options.stages}
+        responses = record_grating_responses(
+            network, [*geometry], SHORT_PROTOCOL, geometry=geometry
+        )
+        radius = np.array(SHORT_PROTOCOL.radius) * SHORT_PROTOCOL.pixels_per_degree
         arrays: dict[str, NDArray[Any]] = {}
-        for layer, stage in layers.items():
-            arrays[f"{stage}/radius"], disks = responses[layer]
-            arrays[f"{stage}/disks"] = disks[self.units[stage]]
-        return arrays
+        numbers: dict[str, float] = {}
+        for layer, of in responses.items():
+            stage = layer.removeprefix("backbone.")
+            units = self.units[stage]
+            arrays[f"{stage}/radius"] = radius
+            arrays[f"{stage}/disks"] = (of.disks - of.blank[:, None, None])[units]
+            tuning = size_tuning_indices(of)
+            arrays[f"{stage}/gratings"] = tuning.curve[units]
+            suppression = responsive_suppression(tuning)
+            for name, index in {"ssi_grating": "ssi", "ssi": "disk_ssi"}.items():
+                arrays[f"{stage}/measure/{name}"] = suppression[index][units]
+                numbers[f"rf/{stage}/{name}"] = finite_median(suppression[index])
+        return arrays, numbers
 
     def _sample_activations(
         self, network: nn.Module, dataset: FixationImages

@@ -46,7 +46,8 @@ class WatchReceptiveFields(pl.Callback):
       by the jackknife over blocks of noise, or of patches.
     - `rf/conv4/correlation_ceiling`: noise ceiling of the correlation as measured, that is before
       its correction for noise.
-    - `rf/conv4/ssi`: surround suppression by disks on grey (`deepsal.rf.tuning.indices`).
+    - `rf/conv4/ssi_grating`, `rf/conv4/ssi`: surround suppression by gratings, at each unit's own
+      best one, and by disks on grey; rectified, of all responsive units (`rf.tuning`).
     - `rf/conv4/dead`: share of units without a response.
     - `rf/conv4/cka_to_start`: CKA of the stage's activations on 16 validation images with those
       of epoch 0.

@@ -31,6 +31,7 @@ class WatchOptions:
             `deepsal.rf.map_receptive_fields`, on patches alone.
         target: of reverse correlation: median reliability at which a stage stops.
         pairs: of reverse correlation: largest number of pairs of noise images per stage and source.
+        tuning: whether size tuning by gratings and by disks is measured too.
 
     Raises:
         ValueError: an unknown stage, source or method, the message lists the choices; a target or
@@ -45,6 +46,7 @@ class WatchOptions:
     method: str = "gradient"
     target: float = 0.9
     pairs: int = 2048
+    tuning: bool = True
 
     def __post_init__(self) -> None:
         noise = NOISE_SOURCES if self.method == REVERSE_CORRELATION else ()

@@ -39,7 +39,10 @@ def training_conditions(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_trainings(
-    folders: Sequence[str | Path], before: Backbone, run: Mapping[str, Any]
+    folders: Sequence[str | Path],
+    before: Backbone,
+    run: Mapping[str, Any],
+    option: str = "claims.controls",
 ) -> list[FinishedTraining]:
     """Load the best checkpoints of run folders, each checked against the training that is judged.
 
@@ -48,24 +51,25 @@ def load_trainings(
             the conditions of the one that is judged, except that one.
         before: the backbone before training.
         run: conditions of the training that is judged, see `training_conditions`.
+        option: that names the folders, for the errors.
 
     Raises:
         FileNotFoundError: a folder without `config.yaml` or `checkpoints/best.ckpt`.
         ValueError: another backbone, data set or depth; or a sweep without such a training.
     """
     trainings = []
-    for folder in chain.from_iterable(_run_folders(Path(folder), run) for folder in folders):
+    for folder in chain.from_iterable(_run_folders(Path(folder), run, option) for folder in folders):
         for name in ("config.yaml", BEST_CHECKPOINT):
             if not (folder / name).is_file():
                 raise FileNotFoundError(
-                    f"claims.controls: {folder} has no {name}; give the folder of a finished "
+                    f"{option}: {folder} has no {name}; give the folder of a finished "
                     "training (do=[fit]), or of a sweep"
                 )
         conditions = _read_conditions(folder)
         for key in SAME_CONDITIONS:
             if key in run and conditions[key] != run[key]:
                 raise ValueError(
-                    f"claims.controls: {folder} was trained with {key}={conditions[key]}, the "
+                    f"{option}: {folder} was trained with {key}={conditions[key]}, the "
                     f"network that is judged with {key}={run[key]}; train the control alike"
                 )
         backbone = backbone_from_checkpoint(before, folder / BEST_CHECKPOINT)
@@ -75,7 +79,7 @@ def load_trainings(
     return trainings
 
 
-def _run_folders(folder: Path, run: Mapping[str, Any]) -> list[Path]:
+def _run_folders(folder: Path, run: Mapping[str, Any], option: str) -> list[Path]:
     """Return a run folder itself, or the run folders of a sweep that a verdict can compare."""
     finished = sorted(file.parents[1] for file in folder.glob(f"*/{BEST_CHECKPOINT}"))
     if (folder / BEST_CHECKPOINT).is_file() or not finished:
@@ -88,7 +92,7 @@ def _run_folders(folder: Path, run: Mapping[str, Any]) -> list[Path]:
             compared.append(job)
     if not compared:
         shared = ", ".join(f"{key}={run.get(key)}" for key in SAME_CONDITIONS)
-        raise ValueError(f"claims.controls: {folder} has no other training with {shared}")
+        raise ValueError(f"{option}: {folder} has no other training with {shared}")
     return compared
 
 

@@ -17,6 +17,7 @@ from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.tuning.grating_responses import GratingProtocol
 from deepsal.rf.tuning.macaque_v1 import CELL_HISTOGRAMS
 from deepsal.rf.tuning.v1_comparison import v1
+from deepsal.runs.control_runs import TUNED, load_trainings
 from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)
@@ -36,6 +37,9 @@ class V1Evaluation:
         all_units: whether responsive units that are not centred are compared too.
         surround: whether contrast response and surrounds are measured too.
         seed: of the untrained control.
+        controls: folders of finished trainings, measured too: other seeds, and controls
+            (`control=shuffled_fixations`, `control=other_task`).
+        run: conditions of the training; see `training_conditions`.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class V1Evaluation:
         all_units: bool = True,
         surround: bool = False,
         seed: int = 0,
+        controls: Sequence[str | Path] = (),
+        run: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.stages = list(stages)
@@ -54,6 +60,8 @@ class V1Evaluation:
         self.all_units = all_units
         self.surround = surround
         self.seed = seed
+        self.controls = [str(control) for control in controls]
+        self.run = dict(run or {})
 
     def __call__(self, before: Any, after: Any) -> dict[str, Any]:
         """Compare the networks, and write and return `v1.json`.
@@ -65,6 +73,10 @@ class V1Evaluation:
         networks = {START_NETWORK: before, "untrained": untrained_copy(before, self.seed)}
         if store.weights_fingerprint(before) != store.weights_fingerprint(after):
             networks = {RUN_NETWORK: after, **networks}
+        device = next(before.parameters()).device
+        for training in load_trainings(self.controls, before, self.run, "v1.controls"):
+            kind = RUN_NETWORK if training.control == TUNED else training.control
+            networks[f"{kind}, seed {training.seed}"] = training.backbone.to(device).eval()
         geometry = {stage: measure_geometry(before, stage) for stage in self.stages}
         stages: dict[str, dict[str, Any]] = {}
         for name, network in networks.items():

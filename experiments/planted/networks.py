@@ -9,6 +9,7 @@ Needs no data and no training.
 import argparse
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -21,14 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepsal.rf import (
+    GratingProtocol,
     NoiseFields,
     fit_field_models,
     is_centre_surround,
-    record_responses,
+    record_grating_responses,
     reverse_correlation,
-    tuning_indices,
+    size_tuning_indices,
 )
 from deepsal.rf.mapping.cell_noise import COLOUR_DIRECTIONS
+from deepsal.rf.tuning.size_tuning import SUPPRESSED
 from deepsal.statistics import finite_median
 
 STRIDES = (2, 4, 8)
@@ -37,8 +40,6 @@ MAP_SIDE = 32
 """Side of the layer's map; the image is `stride` times as large."""
 KERNEL_SIDE, CENTRE_WIDTH, POOL_WIDTH = 17, 1.3, 2.6
 """Side of a kernel, deviation of a centre and of the pool of a nonlinear surround, map samples."""
-STRONG_SUPPRESSION = 0.1
-"""Suppression index from which physiology counts a unit as suppressed."""
 LUMINANCE, RED_GREEN = 0, 1
 """Rows of `COLOUR_DIRECTIONS`."""
 
@@ -126,7 +127,7 @@ def main() -> None:
     table = pd.DataFrame(network_rows(arguments.units))
     table.to_csv(arguments.to / "networks.csv", index=False, float_format="%.4g")
     draw_networks(table).savefig(arguments.to / "networks.png")
-    columns = ["called_luminance", "called_red_green", "suppressed"]
+    columns = ["called_luminance", "called_red_green", "suppressed", "suppressed_grating"]
     print(table.groupby(["pairs", "kind"], sort=False)[columns].mean().to_string())
 
 
@@ -135,7 +136,7 @@ def network_rows(units: int) -> Iterator[dict[str, object]]:
     for stride in STRIDES:
         network, places = planted_network(stride, units)
         size = stride * MAP_SIDE, stride * MAP_SIDE
-        ssi = tuning_indices(record_responses(network, ["2"], size)["2"])["ssi"]
+        tuning = measure_tuning(network, stride)
         for pairs in PAIR_COUNTS:
             fields = reverse_correlation(network, ["2"], size, pairs=pairs)["2"]
             for row, (name, kind) in enumerate(KINDS.items()):
@@ -147,9 +148,30 @@ def network_rows(units: int) -> Iterator[dict[str, object]]:
                     "cell": fields.cell,
                     "reliability": finite_median(fields.reliability[of_kind]),
                     **measure_kind(fields, kind, of_kind, places[of_kind]),
-                    "ssi": finite_median(ssi[of_kind]),
-                    "suppressed": (ssi[of_kind] >= STRONG_SUPPRESSION).mean(),
+                    "ssi": finite_median(tuning["disk_ssi"][of_kind]),
+                    "suppressed": (tuning["disk_ssi"][of_kind] >= SUPPRESSED).mean(),
+                    "ssi_grating": finite_median(tuning["ssi"][of_kind]),
+                    "suppressed_grating": (tuning["ssi"][of_kind] >= SUPPRESSED).mean(),
                 }
+
+
+def measure_tuning(network: nn.Module, stride: int) -> dict[str, NDArray[np.float64]]:
+    """Return the size tuning of all units, rectified at their response to grey.
+
+    Gratings and disks are scaled to the layer's map: 7 samples are one degree.
+    """
+    scale = 7.0 * stride
+    protocol = GratingProtocol(
+        pixels_per_degree=scale,
+        display=stride * MAP_SIDE / scale,
+        radius=GratingProtocol().radius[:10],
+        frequency=(0.385, 0.771, 1.542, 3.084),
+        tuning_frequency=(),
+    )
+    of = record_grating_responses(network, ["2"], protocol)["2"]
+    gratings, disks = of.gratings.T - of.blank, of.disks.T - of.blank
+    change = replace(of, gratings=gratings.T, disks=disks.T, blank=np.zeros_like(of.blank))
+    return size_tuning_indices(change).index
 
 
 def measure_kind(
@@ -260,18 +282,19 @@ def _batch_norm(channels: int, mean: float, random: np.random.Generator) -> nn.B
 
 def draw_networks(table: pd.DataFrame) -> Figure:
     """Draw for each kind the shares that fields and size tuning call centre-surround."""
-    figure = Figure(figsize=(9.6, 5.0), dpi=100, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(11.6, 5.0), dpi=100, layout="constrained", facecolor="white")
     panels = {
         "called_luminance": "luminance field:\ncentre-surround",
         "called_red_green": "red–green field:\ncentre-surround",
         "suppressed": "size tuning by disks:\nindex ≥ .1",
+        "suppressed_grating": "size tuning by gratings:\nindex ≥ .1",
     }
     axes = figure.subplots(1, len(panels), sharey=True)
     names = [*KINDS]
     for axis, (column, title) in zip(axes, panels.items(), strict=True):
         for (stride, marker), pairs in product(zip(STRIDES, "os^", strict=True), PAIR_COUNTS):
-            if column == "suppressed" and pairs == PAIR_COUNTS[0]:
-                continue  # disks need no noise
+            if column.startswith("suppressed") and pairs == PAIR_COUNTS[0]:
+                continue  # size tuning needs no noise
             cells = table[(table["stride"] == stride) & (table["pairs"] == pairs)]
             rows = [
                 names.index(kind) + 0.25 * (STRIDES.index(stride) - 1) for kind in cells["kind"]

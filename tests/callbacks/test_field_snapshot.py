@@ -6,16 +6,21 @@ import pytest
 import torch
 from captum.attr import NeuronGradient
 
+from deepsal.callbacks import field_snapshot
 from deepsal.callbacks.field_snapshot import FieldSnapshot
 from deepsal.callbacks.watch_options import WatchOptions
 from deepsal.rf import map_receptive_fields, measure_geometry, store
 from deepsal.rf.mapping.reverse_correlation import reverse_correlation
 from deepsal.rf.patches import centred_patches
+from deepsal.rf.tuning.grating_indices import size_tuning_indices
+from deepsal.rf.tuning.grating_responses import record_grating_responses
 from tests.conftest import NoTrace, datamodule, task
+from tests.rf.tuning.support import SMALL
 
 
 def snapshot_of(folder: Path, **options: Any) -> FieldSnapshot:
-    settings = {"stages": ["conv1", "conv3"], "units": 3, "patches": 2, "window": 33, **options}
+    settings: dict[str, Any] = {"stages": ["conv1", "conv3"], "units": 3, "patches": 2}
+    settings |= {"window": 33, "tuning": False, **options}
     snapshot = FieldSnapshot(folder, WatchOptions(**settings))
     snapshot.choose_units(task().network.backbone.channels)
     return snapshot
@@ -46,6 +51,27 @@ def test_a_snapshot_stores_the_fields_that_the_library_maps_and_how(
     assert description["method"] == "gradient"
     assert description["weights"] == store.weights_fingerprint(network)
     assert description["stages"]["conv3"]["size"] == [15, 15]
+
+
+def test_size_tuning_is_that_of_the_library_and_of_all_units(
+    tmp_path: Path, leaves_no_trace: NoTrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(field_snapshot, "SHORT_PROTOCOL", SMALL)
+    network, images = task().network, datamodule().images["val"]
+    snapshot = snapshot_of(tmp_path, sources=["centred"], tuning=True)
+    with leaves_no_trace(network):
+        numbers, _ = snapshot(network, images, snapshot.empty_recorder(), "epoch=000", {})
+    stored = store.load_stage_arrays(snapshot.fields_file("epoch=000"), "conv3")
+    layers = ["backbone.conv1", "backbone.conv3"]
+    responses = record_grating_responses(network, layers, SMALL)["backbone.conv3"]
+    tuning = size_tuning_indices(responses)
+    assert np.allclose(stored["gratings"], tuning.curve[:3], rtol=1e-5)
+    assert stored["disks"].shape == (3, 2, 3)
+    assert stored["radius"].tolist() == [14 * radius for radius in SMALL.radius]
+    assert tuning.responsive.any()
+    for name, index in (("ssi_grating", "ssi"), ("ssi", "disk_ssi")):
+        median = np.nanmedian(tuning.index[index][tuning.responsive])
+        assert numbers[f"rf/conv3/{name}"] == pytest.approx(median)
 
 
 def test_fields_measured_with_noise_are_those_of_the_library(

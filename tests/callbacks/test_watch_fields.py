@@ -19,11 +19,14 @@ STAGES = ["conv1", "conv3", "conv5"]
 
 
 def watch(folder: Path) -> WatchReceptiveFields:
-    return WatchReceptiveFields(folder, 2, stages=STAGES, units=4, patches=2, window=33)
+    return WatchReceptiveFields(
+        folder, 2, stages=STAGES, units=4, patches=2, window=33, tuning=False
+    )
 
 
 def watch_with_noise(folder: Path) -> WatchReceptiveFields:
     options = {"stages": STAGES, "units": 4, "patches": 2, "window": 33, "pairs": 64}
+    options["tuning"] = False
     return WatchReceptiveFields(folder, 2, method="reverse_correlation", **options)
 
 
@@ -241,7 +244,9 @@ def test_a_failing_training_leaves_no_hook(tmp_path: Path) -> None:
 
 
 def test_a_sanity_check_before_the_training_is_not_watched(tmp_path: Path) -> None:
-    watching = WatchReceptiveFields(tmp_path, stages=["conv1"], units=2, patches=1, window=9)
+    watching = WatchReceptiveFields(
+        tmp_path, stages=["conv1"], units=2, patches=1, window=9, tuning=False
+    )
     pl.seed_everything(0, verbose=False)
     pl.Trainer(
         max_epochs=1,
@@ -292,7 +297,9 @@ def test_without_memory_the_training_goes_on_and_says_what_is_missing(
         return map_receptive_fields(*args, **options)
 
     monkeypatch.setattr(field_snapshot, "map_receptive_fields", scarce)
-    watching = WatchReceptiveFields(tmp_path, stages=["conv3"], units=4, patches=2, window=33)
+    watching = WatchReceptiveFields(
+        tmp_path, stages=["conv3"], units=4, patches=2, window=33, tuning=False
+    )
     trained = fit_with(tmp_path, [watching], epochs=2)
     assert trained.trainer.global_step == 4
     assert sorted(f.name for f in tmp_path.glob("fields/epoch*.npz")) == left

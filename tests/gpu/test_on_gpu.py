@@ -106,7 +106,9 @@ def test_fields_shrink_their_passes_where_memory_is_short(monkeypatch: pytest.Mo
 def test_a_training_in_tf32_or_bfloat16_is_watched_in_float32(tmp_path: Path) -> None:
     for precision in ("32-true", "bf16-mixed"):
         pl.seed_everything(0, verbose=False)
-        watching = WatchReceptiveFields(tmp_path / precision, units=4, patches=2, window=33)
+        watching = WatchReceptiveFields(
+            tmp_path / precision, units=4, patches=2, window=33, tuning=False
+        )
         pl.Trainer(
             max_epochs=1,
             accelerator="cuda",

@@ -70,6 +70,8 @@ def field_arrays(
     responses = [[[1, 4, 1 + epoch], [-1, -4, -1]]] * 3 + [[[0, -2, 0], [0, 0, 0]]]
     return {
         **{f"{stage}/measure/{name}": values for name, values in measures.items()},
+        f"{stage}/gratings": np.array([[1.0, 2, 1]] * 3 + [[0.0, 0, 0]]),
+        f"{stage}/measure/ssi_grating": np.array([0.5, 0.5, 0.5, np.nan]),
         f"{stage}/disks": np.array(responses, dtype=np.float32),
         f"{stage}/radius": np.array([1.0, 3, 9]),
     }

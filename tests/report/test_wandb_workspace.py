@@ -9,11 +9,18 @@ import pytest
 import yaml
 from pytorch_lightning import Trainer
 
-from deepsal.callbacks import ShowPredictions, WatchReceptiveFields, show_predictions, watch_fields
+from deepsal.callbacks import (
+    ShowPredictions,
+    WatchReceptiveFields,
+    field_snapshot,
+    show_predictions,
+    watch_fields,
+)
 from deepsal.report.__main__ import main
 from deepsal.report.wandb_workspace import SWEEP_OPTIONS, build_workspace
 from deepsal.training.csv_log import csv_logger
 from tests.conftest import datamodule, task
+from tests.rf.tuning.support import SMALL
 
 # wandb_workspaces 0.4.13 still uses pydantic's old decorators
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWarning")
@@ -43,6 +50,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str]
     folder = tmp_path_factory.mktemp("run")
     pictures: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(field_snapshot, "SHORT_PROTOCOL", SMALL)
         for module in (watch_fields, show_predictions):
             patch.setattr(module, "log_figure", lambda _trainer, key, _png: pictures.add(key))
         trainer = Trainer(

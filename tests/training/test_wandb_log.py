@@ -61,7 +61,9 @@ def test_an_offline_run_holds_scores_fields_pictures_and_config(
     caplog.set_level("INFO")
     logger = WeightsAndBiases(tmp_path, name="toy", job_type=["fit", "test"], tags=["vgg16"])
     logger.log_hyperparams({"backbone": {"name": "toy"}})
-    watch = WatchReceptiveFields(tmp_path, stages=["conv1", "conv4"], units=4, patches=2, window=33)
+    watch = WatchReceptiveFields(
+        tmp_path, stages=["conv1", "conv4"], units=4, patches=2, window=33, tuning=False
+    )
     trainer = pl.Trainer(
         max_epochs=2,
         accelerator="cpu",

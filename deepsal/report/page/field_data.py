@@ -13,7 +13,7 @@ from deepsal.report.run_folders import field_files
 from deepsal.rf import store
 from deepsal.rf.measures import profile
 from deepsal.rf.plot import grid
-from deepsal.rf.tuning.indices import preferred_value, size_tuning_curve, surround_suppression_index
+from deepsal.rf.tuning.indices import preferred_value, size_tuning_curve
 from deepsal.statistics import Interval, bootstrap_interval
 
 FloatArray = NDArray[np.float64]
@@ -24,16 +24,15 @@ MAX_WEBP_SIDE = 16383
 
 
 class SizeTuning(NamedTuple):
-    """Responses of units to disks.
+    """Responses of units by the size of the stimulus.
 
-    radius: (D,) pixels · curves: (T, U, D) responses · ssi: (T, U) surround suppression index ·
-    preferred_radius: (T, U) pixels.
+    radius: (R,) pixels · gratings: (T, U, R), at the unit's best one, rectified · disks: (T, U, R),
+    of the sign that excites the unit more, before the rectifier.
     """
 
     radius: FloatArray
-    curves: FloatArray
-    ssi: FloatArray
-    preferred_radius: FloatArray
+    gratings: FloatArray
+    disks: FloatArray
 
 
 class StageFields(NamedTuple):
@@ -60,7 +59,7 @@ class StageFields(NamedTuple):
     peak: FloatArray
     profile_radius: FloatArray
     profile: FloatArray
-    size_tuning: SizeTuning
+    size_tuning: SizeTuning | None
     measures: dict[str, FloatArray]
     patches: bytes | None
     reliability: grid.FieldReliability
@@ -101,7 +100,10 @@ def _stage_fields(
     checkpoints = [store.load_stage_arrays(file, f"{name}/measure") for file in files]
     measures = {key: np.stack([values[key] for values in checkpoints]) for key in checkpoints[0]}
     size_tuning = _size_tuning(files, name)
-    measures |= {"ssi": size_tuning.ssi, "radius": size_tuning.preferred_radius}
+    if size_tuning:
+        curves = size_tuning.disks
+        best = preferred_value(curves.reshape(-1, curves.shape[2]), size_tuning.radius)
+        measures["radius"] = best.reshape(curves.shape[:2])
     patches = folder / "figures" / "fields" / f"{name}-patches.webp"
     return StageFields(
         name=name,
@@ -124,16 +126,15 @@ def _stage_fields(
     )
 
 
-def _size_tuning(files: Sequence[Path], name: str) -> SizeTuning:
+def _size_tuning(files: Sequence[Path], name: str) -> SizeTuning | None:
+    """Return the size tuning of a stage; None where it was not measured at each checkpoint."""
     arrays = [store.load_stage_arrays(file, name) for file in files]
-    radius, responses = arrays[0]["radius"], [each["disks"] for each in arrays]
-    curves = [size_tuning_curve(response).astype(np.float64) for response in responses]
-    return SizeTuning(
-        radius,
-        np.stack(curves),
-        np.stack([surround_suppression_index(response) for response in responses]),
-        np.stack([preferred_value(curve, radius) for curve in curves]),
-    )
+    if not all("gratings" in each for each in arrays):
+        return None
+    disks = [size_tuning_curve(each["disks"]) for each in arrays]
+    gratings = [each["gratings"] for each in arrays]
+    radius, both = arrays[0]["radius"], (np.stack(gratings), np.stack(disks))
+    return SizeTuning(radius, both[0].astype(np.float64), both[1].astype(np.float64))
 
 
 def grey_pictures(

@@ -186,7 +186,12 @@ def stage_as_json(stage: StageFields, cell_side: int) -> dict[str, Any]:
         "sprite": webp_data_uri(sprite),
         "peak": _json_numbers(stage.peak, 4),
         "profile": _scaled_curves(stage.profile_radius, stage.profile),
-        "size_tuning": _scaled_curves(stage.size_tuning.radius, stage.size_tuning.curves),
+        "size_tuning": {
+            drive: _scaled_curves(sizes.radius, curves)
+            for drive, curves in (("gratings", sizes.gratings), ("disks", sizes.disks))
+        }
+        if (sizes := stage.size_tuning)
+        else None,
         "measures": {
             key: _json_numbers(values, 4)
             for key, values in stage.measures.items()

@@ -16,14 +16,15 @@ from deepsal.rf.tuning.grating_responses import (
     GratingResponses,
 )
 from deepsal.rf.tuning.indices import (
+    ResponseArray,
     on_off_index,
     orientation_selectivity,
     positive_ratio,
     preferred_value,
     surround_suppression_index,
 )
-from deepsal.rf.tuning.recording import ResponseArray
 from deepsal.rf.tuning.size_tuning import (
+    SUPPRESSED,
     best_grating,
     half_height_width,
     larger_component,
@@ -53,6 +54,8 @@ class SizeTuningIndices:
     """(U,), whether the maximum rate exceeds 5 spikes per second."""
     silent: int
     """Number of units that no grating excites."""
+    curve: FloatArray
+    """(U, R), the response at the unit's best frequency and orientation."""
     centred: NDArray[np.bool_]
     """(U,), whether the field was measured and lies within .15 degrees of the stimuli."""
 
@@ -80,7 +83,7 @@ def size_tuning_indices(responses: GratingResponses, rectified: bool = True) -> 
         rectified: whether units are rectified at 0 first, as firing rates are.
     """
     halves = [slice(None), slice(0, None, 2), slice(1, None, 2)]
-    whole, even, odd = (_indices(responses, rectified, part) for part in halves)
+    (curve, whole), (_, even), (_, odd) = (_indices(responses, rectified, part) for part in halves)
     spread = {key: np.abs(even[key] - odd[key]) / 2 for key in whole}
     z = np.maximum(responses.gratings, 0).reshape(len(responses.blank), -1).max(1)
     distance = np.hypot(*responses.offset.T)
@@ -90,8 +93,26 @@ def size_tuning_indices(responses: GratingResponses, rectified: bool = True) -> 
         spread,
         is_responsive(z, np.maximum(responses.blank, 0)),
         int(np.isnan(whole["ssi"]).sum()),
+        curve,
         measured & (distance <= CENTRED_WITHIN),
     )
+
+
+def responsive_suppression(tuning: SizeTuningIndices) -> dict[str, FloatArray]:
+    """Return the suppression of a layer's responsive units by gratings and by disks.
+
+    Args:
+        tuning: of one layer, rectified.
+
+    Returns:
+        `{index: (U,)}`: ssi, at the unit's own best grating · suppressed, 1 from an ssi of .1 on,
+        else 0 · disk_ssi. NaN for units that are not responsive.
+    """
+    ssi, disk_ssi = (
+        np.where(tuning.responsive, tuning.index[name], np.nan) for name in ("ssi", "disk_ssi")
+    )
+    suppressed = np.where(np.isfinite(ssi), ssi >= SUPPRESSED, np.nan)
+    return {"ssi": ssi, "suppressed": suppressed, "disk_ssi": disk_ssi}
 
 
 def is_responsive(maximum: ResponseArray, spontaneous: ResponseArray) -> NDArray[np.bool_]:
@@ -112,7 +133,10 @@ def is_responsive(maximum: ResponseArray, spontaneous: ResponseArray) -> NDArray
     return np.asarray(driven & (rate > RESPONSIVE_RATE))
 
 
-def _indices(responses: GratingResponses, rectified: bool, part: slice) -> dict[str, FloatArray]:
+def _indices(
+    responses: GratingResponses, rectified: bool, part: slice
+) -> tuple[FloatArray, dict[str, FloatArray]]:
+    """Return size tuning curves (U, R), and indices, from a part of the phases."""
     protocol = responses.protocol
     phase, radius = np.array(protocol.phase)[part], np.array(protocol.radius)
     z, tuning, grey, disks = responses.gratings, responses.tuning, responses.blank, responses.disks
@@ -135,21 +159,22 @@ def _indices(responses: GratingResponses, rectified: bool, part: slice) -> dict[
         "modulation": np.where(excited, ratio, np.nan),
     }
     indices["surround_ratio"] = indices["surround_diameter"] / indices["summation_field"]
+    change = disks - grey[:, None, None]
+    indices |= {"disk_ssi": surround_suppression_index(change), "on_off": on_off_index(change)}
+    frequencies, angles = protocol.tuning_frequencies(), np.array(protocol.orientation)
+    if not len(frequencies):
+        return curve, indices
     tuned = larger_component(*phase_response(tuning[..., part], grey, phase))
     best = tuned.max(2).argmax(1)
-    frequencies, angles = protocol.tuning_frequencies(), np.array(protocol.orientation)
     osi, preferred = orientation_selectivity(np.maximum(tuned[units, best], 0), angles)
     across = tuned[units, best].argmax(1)
     octaves = half_height_width(tuned[units, :, across], np.log2(frequencies))
-    change = disks - grey[:, None, None]
-    return indices | {
+    return curve, indices | {
         "frequency": preferred_value(tuned.max(2), frequencies),
         "frequency_bandwidth": octaves,
         "orientation": preferred,
         "circular_variance": 1 - osi,
         "orientation_bandwidth": half_height_width(tuned[units, best], angles, 180.0),
-        "disk_ssi": surround_suppression_index(change),
-        "on_off": on_off_index(change),
     }
 
 

@@ -22,8 +22,8 @@ from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.memory import batch_size, run_in_batches
 from deepsal.rf.patches import MID_GREY, blank_image
 from deepsal.rf.tuning import stimuli
+from deepsal.rf.tuning.indices import ResponseArray
 from deepsal.rf.tuning.layer_reader import LayerReader, LayerWindow, Region
-from deepsal.rf.tuning.recording import ResponseArray
 from deepsal.rf.tuning.size_tuning import (
     SUMMATION_LEVEL,
     best_grating,
@@ -77,7 +77,7 @@ class GratingProtocol:
         *(0.42, 0.59, 0.84, 1.18, 1.67, 2.37, 3.35, 4.73, 6.69, 9.47, 13.4, 18.9),
     )
     """Frequencies of frequency and orientation tuning, cycles per degree: the middles of the bins
-    of macaque V1. Those above half a cycle per pixel are left out."""
+    of macaque V1. Those above half a cycle per pixel are left out. Empty: no such tuning."""
     tuning_radius: float = 1.189
     """Radius of the gratings of frequency and orientation tuning, degrees."""
     centres: int = 1
@@ -106,6 +106,15 @@ class GratingProtocol:
     def tuning_frequencies(self) -> FloatArray:
         """Return the frequencies of frequency tuning that the pixels show, cycles per degree."""
         return np.array([f for f in self.tuning_frequency if f <= self.pixels_per_degree / 2])
+
+
+SHORT_PROTOCOL = GratingProtocol(phase=(0.0, 60.0, 120.0, 180.0, 240.0, 300.0), tuning_frequency=())
+"""Size tuning alone, with six phases, for comparisons of many networks.
+
+On EfficientNet-Lite0 five stages take 27 seconds of one core, those of the defaults 46. Its SSI has
+a rank correlation with that of the defaults of .89 .98 .98 .93 .98 (conv1 to conv5; untrained .81
+.91 .71 .79 .82), and medians of .00 .05 .43 .95 .99 (defaults .00 .05 .41 .94 .99).
+"""
 
 
 @dataclass(frozen=True)
@@ -371,7 +380,7 @@ class _GratingRecorder:
             responses = self._record(draw, self.centres[index], mesh, mesh[0])
             for name, z in responses.items():
                 members = self.group[name] == index
-                result[name][members] = z.T[members].reshape(-1, *shape)
+                result[name][members] = z.T[members].reshape(members.sum(), *shape)
         return result
 
     def _record_responses(

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsal.rf.measures.profile import FloatArray
-from deepsal.rf.tuning.indices import positive_ratio
-from deepsal.rf.tuning.recording import ResponseArray
+from deepsal.rf.tuning.indices import ResponseArray, positive_ratio
 
 SUMMATION_LEVEL = 0.95
 """Share of the peak that the response at the summation field has at least."""

@@ -1,6 +1,6 @@
 """Simple stimuli on grey: disks, gratings and rings of gratings, centred below a pixel.
 
-All functions return float32 images (S, 3, H, W) in [0, 1]: 0.5 + contrast · pattern · colour, one
+All functions return float32 images (S, 3, H, W) in [0, 1]: 0.5 + contrast · pattern, one
 per value of their parameters, which broadcast against each other. A negative contrast is the dark
 stimulus. Positions are (row, column) in pixels, (0, 0) the middle of the first pixel. Angles are
 degrees, counter-clockwise, and 0 is horizontal. Borders are ramps one pixel wide: the part of a
@@ -23,21 +23,12 @@ ImageSize = tuple[int, int]
 ImagePosition = tuple[float, float]
 StimulusImages = Float[Tensor, "S 3 H W"]
 
-LUMINANCE_AXIS = (1.0, 1.0, 1.0)
-COLOUR_AXES = {
-    "luminance": LUMINANCE_AXIS,
-    "red-green": (1.0, -1.0, 0.0),
-    "blue-yellow": (-0.5, -0.5, 1.0),
-}
-"""Orthogonal directions in RGB; the two colours keep the mean of red, green and blue."""
-
 
 def disk_images(
     size: ImageSize,
     centre: ImagePosition,
     radius: ParameterValues,
     contrast: ParameterValues = (MID_GREY,),
-    colour: tuple[float, float, float] = LUMINANCE_AXIS,
 ) -> StimulusImages:
     """Return filled circles of several radii about one centre.
 
@@ -46,7 +37,6 @@ def disk_images(
         centre: of all circles.
         radius: radii in pixels.
         contrast: −0.5 … 0.5 from grey.
-        colour: direction in RGB, its largest part 1; see `COLOUR_AXES`.
 
     Raises:
         ValueError: a radius is not positive, or a contrast leads out of [0, 1].
@@ -55,7 +45,7 @@ def disk_images(
     [0.25, 0.0, 0.25]
     """
     disk = _disk_mask(torch.hypot(*_grid(size, centre)), radius)
-    return _paint_pattern(disk, contrast, colour)
+    return _paint_pattern(disk, contrast)
 
 
 def grating_images(
@@ -100,7 +90,7 @@ def grating_images(
         wave = wave * _disk_mask(torch.hypot(rows, columns), radius)
     if inner is not None:
         wave = wave * (1 - _disk_mask(torch.hypot(rows, columns), inner))
-    return _paint_pattern(wave, contrast, LUMINANCE_AXIS)
+    return _paint_pattern(wave, contrast)
 
 
 def _as_column(values: ParameterValues) -> Tensor:
@@ -118,12 +108,7 @@ def _disk_mask(distance: Tensor, radius: ParameterValues) -> Tensor:
     return (_as_column(radius) - distance + 0.5).clamp(0, 1)
 
 
-def _paint_pattern(
-    pattern: Tensor, contrast: ParameterValues, colour: tuple[float, float, float]
-) -> Tensor:
-    if max(map(abs, colour)) * float(np.abs(contrast).max()) > MID_GREY:
-        raise ValueError(
-            f"contrast {list(contrast)} in colour {colour} leaves [0, 1]; give −0.5 … 0.5"
-        )
-    change = _as_column(contrast) * pattern
-    return MID_GREY + change[:, None] * torch.tensor(colour).view(3, 1, 1)
+def _paint_pattern(pattern: Tensor, contrast: ParameterValues) -> Tensor:
+    if float(np.abs(contrast).max()) > MID_GREY:
+        raise ValueError(f"contrast {list(contrast)} leaves [0, 1]; give −0.5 … 0.5")
+    return (MID_GREY + _as_column(contrast) * pattern)[:, None].repeat(1, 3, 1, 1)

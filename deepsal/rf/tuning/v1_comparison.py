@@ -13,6 +13,7 @@ from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.tuning.grating_indices import SizeTuningIndices, size_tuning_indices
 from deepsal.rf.tuning.grating_responses import GratingProtocol, record_grating_responses
 from deepsal.rf.tuning.macaque_v1 import CELL_HISTOGRAMS, bin_counts, v1_similarity
+from deepsal.rf.tuning.size_tuning import SUPPRESSED
 from deepsal.statistics import Interval, bootstrap_interval
 
 
@@ -43,7 +44,7 @@ class LayerComparison:
             "responsive": int(responsive.sum()),
             "compared": int(self.compared.sum()),
             "counts": {
-                name: bin_counts(self.values(name), name).tolist() for name in CELL_HISTOGRAMS
+                name: bin_counts(self.values(name), name).tolist() for name in self.similarity
             },
             "similarity": {name: value._asdict() for name, value in self.similarity.items()},
             "values": {name: values.tolist() for name, values in index.items()},
@@ -54,7 +55,7 @@ class LayerComparison:
             "unrectified": {
                 name: _median(values[responsive]) for name, values in self.unrectified.index.items()
             },
-            "suppressed": _median((index["ssi"][responsive] >= 0.1).astype(float), np.mean),
+            "suppressed": _median((index["ssi"][responsive] >= SUPPRESSED).astype(float), np.mean),
         }
 
 
@@ -97,7 +98,11 @@ def v1(
             tuning,
             size_tuning_indices(response, rectified=False),
             compared,
-            {key: v1_similarity(tuning.index[key][compared], key) for key in CELL_HISTOGRAMS},
+            {
+                key: v1_similarity(tuning.index[key][compared], key)
+                for key in CELL_HISTOGRAMS
+                if key in tuning.index
+            },
         )
     return comparisons
 

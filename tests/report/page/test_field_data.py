@@ -39,11 +39,25 @@ def test_measures_are_those_stored_with_the_fields(tmp_path: Path) -> None:
 def test_size_tuning_comes_with_its_numbers(tmp_path: Path) -> None:
     write_fields(tmp_path)
     stage = field_data.read_stage_fields(tmp_path)[0]
+    assert stage.size_tuning is not None
     assert stage.size_tuning.radius.tolist() == [1, 3, 9]
-    assert stage.size_tuning.curves[:, 0].tolist() == [[1, 4, 1], [1, 4, 2], [1, 4, 3]]
-    assert stage.measures["ssi"][:, 0].tolist() == [0.75, 0.5, 0.25]
+    assert stage.size_tuning.gratings[:, 0].tolist() == [[1, 2, 1]] * 3
+    assert stage.size_tuning.disks[:, 0].tolist() == [[1, 4, 1], [1, 4, 2], [1, 4, 3]]
+    assert stage.measures["ssi_grating"][:, 0].tolist() == [0.5, 0.5, 0.5]
     assert stage.measures["radius"][0, :3].tolist() == [3, 3, 3]
-    assert np.isnan(stage.measures["ssi"][:, 3]).all(), "nothing excites it"
+    assert np.isnan(stage.measures["radius"][:, 3]).all(), "nothing excites it"
+
+
+def test_a_run_without_size_tuning_has_none(tmp_path: Path) -> None:
+    fields = random_fields(2.0)
+    about = {"stages": {"conv1": STAGE}, "sources": ["centred"], "epoch": 0, "step": 0}
+    arrays = field_arrays("conv1", fields, fields)
+    kept = {name: array for name, array in arrays.items() if "/measure/" in name}
+    file = tmp_path / "fields" / "epoch=000.npz"
+    store.save_fields(file, {"conv1/centred": fields}, about, kept)
+    (stage,) = field_data.read_stage_fields(tmp_path)
+    assert stage.size_tuning is None
+    assert "radius" not in stage.measures
 
 
 def test_grey_is_zero_and_the_sign_stays() -> None:

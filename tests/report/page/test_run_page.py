@@ -47,8 +47,10 @@ def test_the_scripts_data_are_what_was_stored(tmp_path: Path) -> None:
     assert stage["peak"][0][3] is None, "the dead unit"
     assert len(stage["measures"]["csi"]) == 3
     assert max(max(map(abs, unit)) for row in stage["profile"]["y"] for unit in row[:3]) == 1.0
-    assert stage["size_tuning"] == {"x": [1, 3, 9], "y": stage["size_tuning"]["y"]}
-    assert stage["size_tuning"]["y"][0][0] == [0.25, 1, 0.25]
+    disks = stage["size_tuning"]["disks"]
+    assert disks["x"] == [1, 3, 9]
+    assert disks["y"][0][0] == [0.25, 1, 0.25]
+    assert stage["size_tuning"]["gratings"]["y"][0][0] == [0.5, 1, 0.5]
     assert next(iter(data["measures"])) == "correlation"
 
 

@@ -69,16 +69,6 @@ def test_contrast_is_the_distance_from_grey_and_its_sign() -> None:
     assert torch.allclose(dark, torch.tensor(0.2))
 
 
-def test_the_colour_axes_are_orthogonal_and_colours_keep_the_mean() -> None:
-    axes = np.array([*stimuli.COLOUR_AXES.values()])
-    gram = axes @ axes.T
-    assert np.allclose(gram, np.diag(np.diag(gram)))
-    for name, colour in stimuli.COLOUR_AXES.items():
-        image = stimuli.disk_images(SIZE, CENTRE, [5.0], colour=colour)
-        assert torch.allclose(image[0, :, 19, 25], 0.5 + 0.5 * torch.tensor(colour))
-        assert torch.allclose(image.mean(1), torch.tensor(0.5)) is (name != "luminance")
-
-
 @pytest.mark.parametrize(("cycles", "angle"), [((4, 0), 0.0), ((0, 6), 90.0), ((8, 8), 45.0)])
 def test_a_grating_has_its_frequency_and_orientation(cycles: tuple[int, int], angle: float) -> None:
     frequency = np.hypot(*cycles) / 64

@@ -146,7 +146,10 @@ function fill() {
   at("large-note").textContent = of.peak[state.now][unit] === null ? "Dead: no patch excites this unit."
     : `${of.side} × ${of.side} px of the image, ${state.shared ? "one scale through training" : "each field has its own scale"}. Now: ${reliabilityWords(of, unit, state.now)}. Before: ${reliabilityWords(of, unit, 0)}.`;
   drawCurve("profile", of.profile, unit, "distance from the centre, px", false);
-  drawCurve("sizes", of.size_tuning, unit, "radius of a disk on grey, px", true);
+  at("sizes").hidden = !of.size_tuning;
+  for (const [drive, curve] of Object.entries(of.size_tuning ?? {})) {
+    drawCurve(`by-${drive}`, curve, unit, `radius of ${drive} on grey, px`, true);
+  }
   drawMeasures(of, unit);
   drawPatches(of, unit);
   at("previous").disabled = unit === 0;
