@@ -24,6 +24,7 @@ from deepsal.rf.claims.rules import CLAIM_STATEMENTS, ClaimRow
 from deepsal.rf.claims.verdict import DEEP_STAGES, decide_claims, describe_networks
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.hooks import unit_numbers
+from deepsal.rf.tuning.grating_responses import SHORT_PROTOCOL
 from deepsal.runs.control_runs import TUNED, FinishedTraining, group_by_control, load_trainings
 from deepsal.statistics import Interval
 from deepsal.vocabulary import STAGES
@@ -47,6 +48,7 @@ class ClaimEvaluation:
         target: median reliability at which a stage stops.
         window: largest side of a field in pixels; None: as `reverse_correlation` chooses.
         plantings: planted fields per shape that calibrate the rule of P3.
+        tuning: whether size tuning by gratings is measured too, with `SHORT_PROTOCOL`.
         built_in: controls that are made here, of `BUILT_IN_CONTROLS`.
         controls: folders of finished trainings, or of sweeps that hold them: controls
             (`control=shuffled_fixations`, `control=other_task`), and other seeds of the network
@@ -64,6 +66,7 @@ class ClaimEvaluation:
         target: float = 0.9,
         window: int | None = None,
         plantings: int = 200,
+        tuning: bool = True,
         built_in: Sequence[str] = ("untrained", "bn_only", "displaced", "weights_only"),
         controls: Sequence[str | Path] = (),
         run: Mapping[str, Any] | None = None,
@@ -76,6 +79,7 @@ class ClaimEvaluation:
         self.target = target
         self.window = window
         self.plantings = plantings
+        self.tuning = tuning
         self.built_in = list(built_in)
         self.controls = [str(control) for control in controls]
         self.run = dict(run or {})
@@ -187,6 +191,7 @@ class ClaimEvaluation:
                     pairs=self.pairs,
                     target=self.target,
                     shaped=self.stages[-DEEP_STAGES:],
+                    protocol=SHORT_PROTOCOL if self.tuning else None,
                     plantings=self.plantings,
                     repeat=done[0] if done else None,
                 )

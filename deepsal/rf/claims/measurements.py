@@ -35,8 +35,12 @@ from deepsal.rf.measures.profile import FloatArray, field_extent
 from deepsal.rf.measures.reliability import split_half_reliability
 from deepsal.rf.measures.shape import centre_surround_index
 from deepsal.rf.measures.similarity import sample_activations
-from deepsal.rf.tuning.battery import record_responses
-from deepsal.rf.tuning.indices import tuning_indices
+from deepsal.rf.tuning.grating_indices import responsive_suppression, size_tuning_indices
+from deepsal.rf.tuning.grating_responses import (
+    SHORT_PROTOCOL,
+    GratingProtocol,
+    record_grating_responses,
+)
 
 LOG = logging.getLogger(__name__)
 BACKGROUNDS = ("natural", "grey")
@@ -96,7 +100,7 @@ class NetworkMeasurements:
     units: dict[str, list[int]]
     """`{stage: channels}`."""
     tuning: dict[str, dict[str, FloatArray]] = field(default_factory=dict)
-    """`{stage: {index: (U,)}}` of `tuning_indices`, for the stages that were asked for."""
+    """`{stage: {index: (U,)}}` of `responsive_suppression`; empty where it was not asked for."""
     patterns: PatternMeasurements | None = None
     """None where the back-projection is not defined (the network is no chain)."""
 
@@ -111,6 +115,7 @@ def measure_network(
     pairs: int = 1024,
     target: float = 0.9,
     shaped: Sequence[str] = (),
+    protocol: GratingProtocol | None = SHORT_PROTOCOL,
     plantings: int = 200,
     repeat: NetworkMeasurements | None = None,
     seed: int = 0,
@@ -130,14 +135,16 @@ def measure_network(
         pairs: largest number of pairs of noise images per stage and background.
         target: median reliability at which a stage stops.
         shaped: stages whose units are judged as centre-surround or not: the rule is calibrated
-            there, and tuning indices are recorded.
+            there.
+        protocol: of size tuning, which is measured where there are shaped stages; None to leave it
+            out.
         plantings: of `calibrate_rule`.
         repeat: the first network's measurements: its cells, pairs and noise are used again, so
             that two networks differ in nothing else.
         seed: of the noise and of the plantings.
 
     Raises:
-        ValueError: the errors of `reverse_correlation`, `record_responses` and
+        ValueError: the errors of `reverse_correlation`, `record_grating_responses` and
             `clamp_backprojection`.
     """
     size = images.shape[-2], images.shape[-1]
@@ -167,7 +174,9 @@ def measure_network(
                 chosen = strongest_axis(of.blocks[:, [*units[name]]])
                 rule = calibrate_rule(chosen, plantings, seed)
             measured[f"{name}/{background}"] = measure_stage(of, units[name], rule)
-    responses = record_responses(network, [*shaped], size, known) if shaped else {}
+    responses = {}
+    if shaped and protocol:  # all stages: windows on the first ones save time
+        responses = record_grating_responses(network, [*units], protocol, geometry=known)
     outputs = sample_activations(network, [*units], images)
     last = [*[*units.values()][-1]]
     return NetworkMeasurements(
@@ -177,8 +186,9 @@ def measure_network(
         weights={key: value.detach().cpu().clone() for key, value in network.state_dict().items()},
         units={name: [*channels] for name, channels in units.items()},
         tuning={
-            name: {key: of[[*units[name]]] for key, of in tuning_indices(responses[name]).items()}
-            for name in shaped
+            name: {key: values[[*units[name]]] for key, values in suppression.items()}
+            for name, gratings in responses.items()
+            for suppression in [responsive_suppression(size_tuning_indices(gratings))]
         },
         patterns=None if chain is None else _measure_patterns(network, chain, last, images),
     )

@@ -243,10 +243,9 @@ def decide_centre_surround(
         notes.append(_pairs_note(before, after, key, SHAPE_RELIABILITY))
     yield _conclude(row._replace(measure="share", effect=effect), outcome, notes, len(after))
     yield row
-    measures = {"csi": "measures", "k": "measures", "ssi": "tuning"}
-    for measure, part in measures.items():
+    for measure in ("csi", "k"):
         start, end = (
-            np.array([_unit_measure(network, stage, key, part, measure) for network in group])
+            np.array([_unit_measure(network, stage, key, measure) for network in group])
             for group in (before, after)
         )
         yield ClaimRow(
@@ -256,7 +255,7 @@ def decide_centre_surround(
             crossed_bootstrap(end).interval,
             "before",
             finite_median(start.ravel()),
-            background="grey" if part == "tuning" else background,
+            background=background,
         )
     start_redundancy, redundancy = (
         np.mean([unit_redundancy(network.fields[key].blocks.mean(0)) for network in group])
@@ -381,11 +380,9 @@ def _called(group: Networks, key: str) -> FloatArray:
     return np.array([n.fields[key].measures.get("centre_surround", missing) for n in group])
 
 
-def _unit_measure(
-    network: NetworkMeasurements, stage: str, key: str, part: str, measure: str
-) -> FloatArray:
-    values = network.tuning.get(stage, {}) if part == "tuning" else network.fields[key].measures
-    return values.get(measure, np.full(len(network.units[stage]), np.nan))
+def _unit_measure(network: NetworkMeasurements, stage: str, key: str, measure: str) -> FloatArray:
+    missing = np.full(len(network.units[stage]), np.nan)
+    return network.fields[key].measures.get(measure, missing)
 
 
 def _was_tuned(before: Networks, after: Networks, stage: str) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from deepsal.rf.claims import rules
 from deepsal.rf.claims.measurements import NetworkMeasurements
 from deepsal.rf.claims.rules import ClaimRow, Controls, Networks
+from deepsal.rf.claims.suppression import suppression_rows
 from deepsal.statistics import holm_correction
 
 SHALLOW_STAGES, DEEP_STAGES = 3, 2
@@ -54,7 +55,8 @@ def decide_claims(
     All other cases, and those with too few data for an interval, are undecided; the note names the
     pairs, units, seeds or controls that would decide. One seed gives no verdict about training: its
     outcome is "described", and the note states what holds of that network. Similarity of
-    representations (CKA), weight displacement, CSI, k, SSI and redundancy inform. P4 and P5 are
+    representations (CKA), weight displacement, CSI, k, redundancy, and suppression by gratings and
+    by disks (`suppression_rows`) inform. P4 and P5 are
     left out where a network has no patterns (it is no chain).
 
     Args:
@@ -96,7 +98,9 @@ def decide_claims(
             else:
                 rows += rules.decide_change(before, after, own, claim, stage, background)
             rows += own
-        if claim != "P3":
+        if claim == "P3":
+            rows += suppression_rows(before, after, by_seed, stage)
+        else:
             rows += rules.representation_rows(before, after, by_seed, claim, stage)
     start, end = ([m.patterns for m in group if m.patterns] for group in (before, after))
     if len(start) == len(end) == len(after):

@@ -8,8 +8,11 @@ from torch import nn
 from deepsal.rf.backprojection.reinjection import pooled_activation, scale_to_contrast
 from deepsal.rf.claims.measurements import NetworkMeasurements, measure_network, measure_stage
 from deepsal.rf.mapping.reverse_correlation import reverse_correlation
+from deepsal.rf.tuning.grating_indices import size_tuning_indices
+from deepsal.rf.tuning.grating_responses import record_grating_responses
 from tests.rf.claims.support import UNITS as PLANTED
 from tests.rf.claims.support import noisy_blocks, planted, sampling, shared_rule
+from tests.rf.tuning.support import SMALL
 
 UNITS = {"0": [0, 1], "2": [3, 0]}
 
@@ -27,7 +30,14 @@ def images(count: int) -> torch.Tensor:
 
 def measured(net: nn.Module, repeat: NetworkMeasurements | None = None) -> NetworkMeasurements:
     return measure_network(
-        net, UNITS, images(8), pairs=64, shaped=["2"], plantings=20, repeat=repeat
+        net,
+        UNITS,
+        images(8),
+        pairs=64,
+        shaped=["2"],
+        protocol=SMALL,
+        plantings=20,
+        repeat=repeat,
     )
 
 
@@ -42,8 +52,12 @@ def test_fields_are_those_of_noise_on_images_and_on_grey() -> None:
     assert of.activations["2"].shape == (8 * 16, 4)
     assert of.spread["2"] > 0
     assert of.patterns is None
-    assert "ssi" in of.tuning["2"]
-    assert "0" not in of.tuning
+    gratings = record_grating_responses(net, ["0", "2"], SMALL)
+    for name, units in UNITS.items():
+        tuning = size_tuning_indices(gratings[name])
+        expected = np.where(tuning.responsive, tuning.index["ssi"], np.nan)[units]
+        assert np.allclose(of.tuning[name]["ssi"], expected, equal_nan=True)
+    assert measure_network(net, UNITS, images(2), pairs=64).tuning == {}
     assert of.fields["2/grey"].rule is not None
     assert of.fields["0/grey"].rule is None
 
