@@ -58,7 +58,9 @@ def load_trainings(
         ValueError: another backbone, data set or depth; or a sweep without such a training.
     """
     trainings = []
-    for folder in chain.from_iterable(_run_folders(Path(folder), run, option) for folder in folders):
+    for folder in chain.from_iterable(
+        _run_folders(Path(folder), run, option) for folder in folders
+    ):
         for name in ("config.yaml", BEST_CHECKPOINT):
             if not (folder / name).is_file():
                 raise FileNotFoundError(

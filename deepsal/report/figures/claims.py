@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from deepsal.rf.claims.change_rules import CHANGED_SIMILARITY, UNCHANGED_SIMILARITY
 from deepsal.rf.claims.measurements import BACKGROUNDS
-from deepsal.rf.claims.rules import CHANGED_SIMILARITY, UNCHANGED_SIMILARITY
 from deepsal.vocabulary import STAGES
 
 CONTROL_STYLES = {

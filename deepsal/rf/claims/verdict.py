@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from deepsal.rf.claims import rules
+from deepsal.rf.claims import change_rules, pattern_rules, surround_rules
 from deepsal.rf.claims.measurements import NetworkMeasurements
 from deepsal.rf.claims.rules import ClaimRow, Controls, Networks
 from deepsal.rf.claims.suppression import suppression_rows
@@ -77,12 +77,14 @@ def decide_claims(
     claims = [("P1", stage) for stage in stages[:SHALLOW_STAGES]]
     claims += [("P2", stage) for stage in stages[-DEEP_STAGES:]]
     claims += [("P3", stage) for stage in stages[-DEEP_STAGES:]]
-    tested = [
-        row
-        for claim, stage in claims
-        for background in backgrounds
-        for row in rules.difference_rows(before, after, by_seed, claim, stage, background)
-    ]
+    compared = before, after, by_seed
+    tested: list[ClaimRow] = []
+    for claim, stage in claims:
+        for background in backgrounds:
+            if claim == "P3":
+                tested += surround_rules.share_difference_rows(*compared, stage, background)
+            else:
+                tested += change_rules.change_difference_rows(*compared, claim, stage, background)
     adjusted = holm_correction(np.array([row.p for row in tested])).tolist()
     tested = [row._replace(p=p) for row, p in zip(tested, adjusted, strict=True)]
     rows: list[ClaimRow] = []
@@ -94,18 +96,18 @@ def decide_claims(
                 if (row.claim, row.stage, row.background) == (claim, stage, background)
             ]
             if claim == "P3":
-                rows += rules.decide_centre_surround(before, after, own, stage, background)
+                rows += surround_rules.decide_centre_surround(before, after, own, stage, background)
             else:
-                rows += rules.decide_change(before, after, own, claim, stage, background)
+                rows += change_rules.decide_change(before, after, own, claim, stage, background)
             rows += own
         if claim == "P3":
-            rows += suppression_rows(before, after, by_seed, stage)
+            rows += suppression_rows(*compared, stage)
         else:
-            rows += rules.representation_rows(before, after, by_seed, claim, stage)
+            rows += change_rules.representation_rows(*compared, claim, stage)
     start, end = ([m.patterns for m in group if m.patterns] for group in (before, after))
     if len(start) == len(end) == len(after):
-        rows += rules.decide_pattern_spread(start, end, stages[-1])
-        rows += rules.decide_pattern_excitation(start, end, stages[-1])
+        rows += pattern_rules.decide_pattern_spread(start, end, stages[-1])
+        rows += pattern_rules.decide_pattern_excitation(start, end, stages[-1])
     return rows
 
 
@@ -127,7 +129,7 @@ def describe_networks(networks: Mapping[str, NetworkMeasurements]) -> list[dict[
             "stopped": of.stopped,
             "whole": of.whole,
             "spread": network.spread[stage],
-            "found": rules.share_interval(of.measures["centre_surround"][None]).as_mean()
+            "found": surround_rules.share_interval(of.measures["centre_surround"][None]).as_mean()
             if of.rule
             else None,
             "rule": of.rule.as_dict() if of.rule else None,

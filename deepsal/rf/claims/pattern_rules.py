@@ -1,0 +1,95 @@
+"""Decision rules of P4 and P5: patterns of units that are back-projected from a clamped response.
+
+Letters in shapes: U units.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from deepsal.rf.claims.measurements import (
+    PatternMeasurements,
+)
+from deepsal.rf.claims.rules import (
+    MAJORITY_SHARE,
+    ClaimRow,
+    conclude_row,
+    threshold_outcome,
+)
+from deepsal.rf.measures.profile import FloatArray
+from deepsal.statistics import (
+    crossed_bootstrap,
+)
+
+IDENTITY_NOTE = "identity of the method (positive homogeneity), not a test: 1 follows from it"
+
+
+def decide_pattern_spread(
+    before: Sequence[PatternMeasurements], after: Sequence[PatternMeasurements], stage: str
+) -> Iterator[ClaimRow]:
+    """Describe P4: the factor by which a larger clamp value widens the pattern of a unit."""
+    start, effect = (
+        crossed_bootstrap(np.array([p.spread for p in group])).interval for group in (before, after)
+    )
+    yield ClaimRow("P4", stage, "spread", effect, "before", start.estimate, note=IDENTITY_NOTE)
+
+
+def decide_pattern_excitation(
+    before: Sequence[PatternMeasurements], after: Sequence[PatternMeasurements], stage: str
+) -> Iterator[ClaimRow]:
+    """Decide P5: whether the pattern of a unit excites that unit and inhibits the others."""
+    for measure, of_units, statistic in (
+        ("own unit", _prefers_own_pattern, np.nanmean),
+        ("inhibited", _share_below_blank, np.nanmedian),
+    ):
+        start, end = (np.array([of_units(p) for p in group]) for group in (before, after))
+        effect = crossed_bootstrap(end, statistic).interval
+        outcome = threshold_outcome(effect, MAJORITY_SHARE, 1)
+        if outcome == "supported" and not crossed_bootstrap(end - start, statistic)[0].low > 0:
+            outcome = "undecided"
+        reference = float(statistic(start))
+        row = ClaimRow("P5", stage, measure, effect, "before", reference)
+        yield conclude_row(row, outcome, [], len(after))
+    for image in ("blank", "noise", "scrambled", "others"):
+        exceeds = partial(_exceeds_reference, image=image)
+        start, end = (np.array([exceeds(p) for p in group]) for group in (before, after))
+        effect = crossed_bootstrap(end, np.nanmean).interval
+        yield ClaimRow("P5", stage, f"over {image}", effect, "before", float(np.mean(start)))
+
+
+def _prefers_own_pattern(patterns: PatternMeasurements) -> FloatArray:
+    """Return 1 for a unit that responds most of all to its own pattern, else 0, (U,).
+
+    Each unit's responses are first standardised over the patterns: a loud channel is not preferred
+    for being loud. NaN with fewer than two patterns.
+    """
+    responses = patterns.reinjected_responses
+    if len(responses) < 2:
+        return np.full(len(responses), np.nan)
+    spread = responses.std(0)
+    standard = (responses - responses.mean(0)) / np.where(spread > 0, spread, np.inf)
+    return np.asarray(standard.argmax(1) == patterns.units, np.float64)
+
+
+def _share_below_blank(patterns: PatternMeasurements) -> FloatArray:
+    """Return the share of the other units that respond less to each pattern than to blank, (U,)."""
+    less = patterns.reinjected_responses < patterns.reference_responses["blank"]
+    own = less[np.arange(len(less)), patterns.units]
+    return np.asarray((less.sum(1) - own) / (less.shape[1] - 1), np.float64)
+
+
+def _exceeds_reference(patterns: PatternMeasurements, image: str) -> FloatArray:
+    """Return 1 for a unit that responds more to its own pattern than to an image, else 0, (U,).
+
+    The image "others" stands for the median over the patterns of the other units.
+    """
+    to_pattern = patterns.reinjected_responses[:, patterns.units]
+    own = np.diag(to_pattern)
+    if image != "others":
+        reference = np.diag(patterns.reference_responses[image][:, patterns.units])
+    elif len(own) > 1:
+        reference = np.nanmedian(np.where(np.eye(len(own)), np.nan, to_pattern), axis=0)
+    else:
+        reference = np.full(1, np.nan)
+    return np.where(np.isfinite(reference), own > reference, np.nan).astype(np.float64)

@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+
+from deepsal.rf.claims.surround_rules import corrected_share, share_interval
+from deepsal.statistics import Interval
+
+
+def test_a_share_of_none_has_an_exact_interval_and_seeds_never_narrow_it() -> None:
+    none = np.zeros((1, 32))
+    assert share_interval(none)[:4] == pytest.approx((0, 0, 0.109, 32), abs=1e-3)
+    assert share_interval(np.zeros((3, 32))).high == pytest.approx(0.109, abs=1e-3)
+    assert share_interval(np.full((2, 5), np.nan)).count == 0
+
+
+def test_a_share_is_corrected_for_what_the_rule_misses() -> None:
+    found = Interval(0.45, 0.3, 0.6, 40)
+    corrected = corrected_share(found, 0.05, 0.8)
+    assert corrected.estimate == pytest.approx(0.4 / 0.75)
+    assert corrected.low < 0.3
+    assert corrected.high == pytest.approx(0.75)
+    blind = corrected_share(found, 0.05, 0.05)
+    assert (blind.low, blind.high) == (0, 1)
+    assert np.isnan(blind.estimate)
