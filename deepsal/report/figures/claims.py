@@ -75,13 +75,16 @@ def _draw_similarities(axes: Axes, rows: Rows) -> None:
         values = [of.get(stage, np.nan) for stage in stages]
         axes.plot(x + shift, values, "D", ms=4, c=colour, label=label)
     axes.axhline(0, color="0.85", lw=0.8, zorder=0)
-    for claim, threshold, side in (("P1", UNCHANGED_SIMILARITY, -1), ("P2", CHANGED_SIMILARITY, 1)):
+    for claim, threshold, side in (
+        ("P1", UNCHANGED_SIMILARITY, "above"),
+        ("P2", CHANGED_SIMILARITY, "below"),
+    ):
         at = [i for i, s in enumerate(stages) if any(_is(row, claim, s) for row in rows)]
         if at:
-            axes.hlines(threshold, at[0] - 0.4, at[-1] + 0.4, color="0.6", ls=":", lw=1)
-            text = f"{claim}: {'above' if side < 0 else 'below'}"
-            vertical = "top" if side < 0 else "bottom"
-            axes.text(at[0] - 0.4, threshold + 0.02 * side, text, fontsize=7, c="0.4", va=vertical)
+            start, end = at[0] - 0.4, at[-1] + 0.4
+            axes.hlines(threshold, start, end, color="0.6", ls=":", lw=1)
+            style: Any = {"fontsize": 7, "c": "0.4", "va": "top", "ha": "right"}
+            axes.text(end, threshold - 0.02, f"{claim}: {side}", **style)
     axes.set_xticks(x, stages)
 
 

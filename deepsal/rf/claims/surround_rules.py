@@ -75,7 +75,8 @@ def decide_centre_surround(
     if usable:
         power = float(np.mean([rule.decisive_power for rule in usable]))
         false_alarms = float(np.mean([rule.false_alarm_rate for rule in usable]))
-        effect = corrected_share(observed, false_alarms, power)
+        plantings = sum(rule.plantings for rule in usable)
+        effect = corrected_share(observed, false_alarms, power, plantings)
         outcome = threshold_outcome(effect, MAJORITY_SHARE, 1)
         notes.append(f"power {power:.2f} at k = .55, false alarms {false_alarms:.2f}")
         needed = None
@@ -144,21 +145,33 @@ def share_interval(called: FloatArray) -> Interval:
     return Interval(share, max(float(low), 0.0), min(float(high), 1.0), count)
 
 
-def corrected_share(observed: Interval, false_alarms: float, power: float) -> Interval:
+def corrected_share(
+    observed: Interval, false_alarms: float, power: float, plantings: int
+) -> Interval:
     """Correct the share that a rule finds for the units that it misses and calls falsely.
 
     (observed − false alarms) / (power − false alarms); Rogan & Gladen 1978, Am J Epidemiol 107:71.
     The ends are the widest that the rates allow: the lower one assumes that no unit is missed, the
-    upper one that there are no false alarms.
+    upper one that there are no false alarms, and that the power is the least that is likely.
 
-    >>> corrected_share(Interval(0.5, 0.4, 0.6, 99), false_alarms=0.05, power=0.8).estimate
+    Args:
+        observed: the share that the rule finds.
+        false_alarms: rate.
+        power: rate.
+        plantings: number behind the power; its exact 95 % interval gives the least one.
+
+    Returns:
+        No estimate, between 0 and 1, where the power may be as low as the false alarms.
+
+    >>> corrected_share(Interval(0.5, 0.4, 0.6, 99), 0.05, power=0.8, plantings=300).estimate
     0.6
     """
-    if power <= false_alarms:
+    least = exact_share_interval(power * plantings, plantings).low
+    if least <= false_alarms:
         return Interval(np.nan, 0.0, 1.0, observed.count)
     estimate = np.clip((observed.estimate - false_alarms) / (power - false_alarms), 0, 1)
     low = max(0.0, (observed.low - false_alarms) / (1 - false_alarms))
-    return Interval(round(float(estimate), 9), low, min(1.0, observed.high / power), observed.count)
+    return Interval(round(float(estimate), 9), low, min(1.0, observed.high / least), observed.count)
 
 
 def _called(group: Networks, key: str) -> FloatArray:
