@@ -132,7 +132,9 @@ def load_run_weights(
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
         saved = saved.get("state_dict", {})
     except Exception as error:  # torch raises a dozen types for a file that is no checkpoint
-        raise ValueError(f"{checkpoint} is not a checkpoint: {_first_line(error)}") from error
+        raise ValueError(
+            f"{checkpoint} is not a checkpoint of tensors and plain values; set ckpt=FILE"
+        ) from error
     state = {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
     load_matching_state(module, state, f"{checkpoint} holds no run of {name}")
 
@@ -183,10 +185,6 @@ def read_keras_vgg16(file: Path) -> BackboneWeights:
     return BackboneWeights(str(file), state, mean, [1 / 255] * 3)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
-
-
 def _keras_block(store: h5py.File, block: int) -> list[tuple[Tensor, Tensor]]:
     layers = store[f"block{block}/layers"]
     names = sorted((n for n in layers if n.startswith("conv2d")), key=lambda n: (len(n), n))
@@ -211,7 +209,9 @@ def _read_state_dict(file: Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types for a file that is no checkpoint
-        raise ValueError(f"{file} is not a PyTorch state dict: {_first_line(error)}") from error
+        raise ValueError(
+            f"{file} is not a PyTorch state dict of tensors; set backbone.weights=FILE"
+        ) from error
     if isinstance(state, dict) and any(RUN_PREFIX in key for key in state.get("state_dict", ())):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

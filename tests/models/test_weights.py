@@ -84,7 +84,7 @@ def test_a_checkpoint_that_is_no_plain_state_dict_is_refused(
     ("content", "problem"),
     [
         ({"state_dict": {"a": torch.ones(1)}}, r"holds no run of x: entries 1 missing \(0\.weight"),
-        (b"<html>", "is not a checkpoint: "),
+        (b"<html>", "is not a checkpoint of tensors and plain values; set ckpt=FILE$"),
         (None, "does not exist; set ckpt=FILE"),
     ],
 )
@@ -103,7 +103,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(
 
 def test_a_pickle_of_a_module_is_not_run_but_refused(tmp_path: Path) -> None:
     torch.save(toy(), tmp_path / "w.pt")
-    with pytest.raises(ValueError, match=r"w\.pt is not a PyTorch state dict"):
+    with pytest.raises(ValueError, match=r"w\.pt is not a PyTorch state dict of tensors; set back"):
         load_weights("vgg16", str(tmp_path / "w.pt"))
 
 
