@@ -65,7 +65,7 @@ def is_alive(folder: Path) -> bool:
     if worker is None:
         return False
     if worker.machine == machine_identity():
-        return worker.start == process_start(worker.pid)
+        return process_is_alive(worker.pid, worker.start)
     with suppress(FileNotFoundError):
         return time.time() - (folder / "worker.json").stat().st_mtime < DEAD_SECONDS
     return False
@@ -127,17 +127,22 @@ def machine_identity() -> str:
     return " ".join(parts)
 
 
+def process_is_alive(pid: int, start: str) -> bool:
+    """Return whether the process that began then is alive; True where that cannot be read."""
+    return process_start(pid) in {start, "unknown"}
+
+
 def process_start(pid: int) -> str:
     """Return when a process of this machine began, "" if it has ended.
 
-    The text is the kernel's number of clock ticks, or `unknown` outside Linux.
+    The text is the kernel's number of clock ticks, or `unknown` where it cannot be read.
     """
     try:
         state, *fields = (
             Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         )
         return "" if state in "ZX" else fields[18]
-    except (OSError, IndexError):
+    except (OSError, ValueError, IndexError):
         pass
     try:
         os.kill(pid, 0)
@@ -156,7 +161,7 @@ def sweep_identity() -> str:
 def sweep_is_dead() -> bool:
     """Return whether the sweep that this process works for has ended without ending its jobs."""
     pid, _, start = os.environ.get(SWEEP_VARIABLE, "").partition(" ")
-    return bool(pid) and process_start(int(pid)) != start
+    return bool(pid) and not process_is_alive(int(pid), start)
 
 
 def _beat(file: Path, ended: threading.Event) -> None:

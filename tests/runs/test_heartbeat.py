@@ -75,6 +75,16 @@ def test_a_number_that_another_process_has_now_is_not_the_worker(tmp_path: Path)
     assert not heartbeat.is_alive(tmp_path)
 
 
+def test_a_process_that_cannot_be_read_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise OSError("out of memory")
+
+    start = heartbeat.process_start(os.getpid())
+    monkeypatch.setattr(Path, "read_text", fail)
+    assert heartbeat.process_is_alive(os.getpid(), start)
+    assert not heartbeat.process_is_alive(2**22 + 1, start), "there is no such process"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
 def test_a_damaged_file_is_no_worker(text: str, tmp_path: Path) -> None:
     (tmp_path / "worker.json").write_text(text)
