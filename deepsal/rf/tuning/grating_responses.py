@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -39,9 +40,7 @@ MAPPING_THRESHOLD = 0.05
 """Share of the largest response from which a place counts."""
 SMALL_GRATING = {"radius": 1 / 6, "frequency": 3.0}
 """Radius in degrees and frequency in cycles per degree of the gratings that map fields."""
-LEAST_BATCH = 16
-"""Images per pass: on one thread torch's convolutions of single pixels are slower with fewer."""
-MOST_BATCHES = 8
+MOST_BATCHES = 4
 """Images on small windows that are run at once, per image on the whole display."""
 CONTRASTS = (0.125, 0.25, 0.5, 1.0)
 """Contrasts of the centre, as shares of the full one."""
@@ -119,11 +118,11 @@ a rank correlation with that of the defaults of .89 .98 .98 .93 .98 (conv1 to co
 
 @dataclass(frozen=True)
 class GratingResponses:
-    """Responses of a layer's units before their rectifier, the response to grey included."""
+    """Responses of a layer's units before their rectifier, that to the background included."""
 
     protocol: GratingProtocol
     blank: ResponseArray
-    """(U,), the response to grey."""
+    """(U,), the response to grey, or to the image behind the stimuli."""
     gratings: ResponseArray
     """(U, R, F, O, P)."""
     tuning: ResponseArray
@@ -147,6 +146,7 @@ def record_grating_responses(
     surround: bool = False,
     geometry: Mapping[str, FieldGeometry] | None = None,
     pixels_per_pass: int | None = None,
+    background: Float[Tensor, "3 H W"] | None = None,
 ) -> dict[str, GratingResponses]:
     """Record the responses of one unit of each channel of layers to the gratings of physiology.
 
@@ -164,6 +164,9 @@ def record_grating_responses(
         geometry: geometries of layers; those of other layers are measured.
         pixels_per_pass: pixels of images per forward pass; None for as many as the free memory of
             the device allows. Passes become smaller where memory does not suffice.
+        background: (3, H, W), an image in [0, 1] behind the stimuli, its middle enlarged to the
+            display; image and stimuli have half of their contrast. `GratingResponses.blank` is the
+            response to the image without stimuli. None for grey.
 
     Raises:
         ValueError: there is no such layer, its output is not a map, or no forward pass runs through
@@ -172,7 +175,7 @@ def record_grating_responses(
     protocol = protocol or GratingProtocol()
     known = {name: (geometry or {}).get(name) or measure_geometry(network, name) for name in names}
     with temporary_eval_mode(network), torch.no_grad():
-        recorder = _GratingRecorder(network, known, protocol, pixels_per_pass)
+        recorder = _GratingRecorder(network, known, protocol, pixels_per_pass, background)
         return recorder.record_surround() if surround else recorder.responses
 
 
@@ -185,6 +188,7 @@ class _GratingRecorder:
         geometry: Mapping[str, FieldGeometry],
         protocol: GratingProtocol,
         pixels_per_pass: int | None,
+        background: Tensor | None,
     ) -> None:
         self.geometry, self.protocol = geometry, protocol
         self.like = next(network.parameters(), torch.empty(0))
@@ -198,7 +202,7 @@ class _GratingRecorder:
             self.batch_size = max(1, pixels_per_pass // side**2)
         else:
             readout = self.reader.readouts[self.reader.last]
-            self.batch_size = max(batch_size(network, readout.activation, grey), LEAST_BATCH)
+            self.batch_size = batch_size(network, readout.activation, grey)
         self.shapes = {name: z.shape[1:] for name, z in self.reader.blank.items()}
         centres = self._map_centres((side - 1) / 2)
         steps = (np.arange(protocol.centres) - (protocol.centres - 1) / 2) / protocol.centres
@@ -208,6 +212,10 @@ class _GratingRecorder:
         ]
         nearest = {name: self._nearest_positions(name, centres[name]) for name in geometry}
         self.group = {name: group for name, (_, group, _) in nearest.items()}
+        self.contrast = 1.0 if background is None else 0.5
+        if background is not None:
+            whole = stimuli.display_image(background, side).to(self.like)
+            self.reader.show_on(MID_GREY + self.contrast * (whole - MID_GREY))
         self._crop_display({name: position for name, (position, _, _) in nearest.items()})
         self.responses = self._record_responses(centres, {n: x[2] for n, x in nearest.items()})
 
@@ -347,12 +355,14 @@ class _GratingRecorder:
         pixels = radius * self.protocol.pixels_per_degree
         windows = self.reader.windows(at, pixels, self.position)
         size, middle = _window_frame(windows, at)
+        shown_on = self.reader.background[:, :, *next(iter(windows.values())).pixels]
         parts: dict[str, list[Tensor]] = {name: [] for name in windows}
 
         def record_part(part: slice) -> None:
             with self.like.device:
                 images = draw(size, middle, *(v[part] for v in values))
-            responses = self.reader.read(images.to(self.like), windows)
+            change = self.contrast * (images.to(self.like) - MID_GREY)
+            responses = self.reader.read(shown_on + change, windows)
             for name, maps in responses.items():
                 z = self._units_of(name, maps, windows[name].positions)
                 parts[name].append(_without_rounding(z - self.blank[name], z).cpu())

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from deepsal.rf.patches import MID_GREY
 
@@ -91,6 +92,18 @@ def grating_images(
     if inner is not None:
         wave = wave * (1 - _disk_mask(torch.hypot(rows, columns), inner))
     return _paint_pattern(wave, contrast)
+
+
+def display_image(image: Float[Tensor, "3 H W"], side: int) -> Float[Tensor, "1 3 side side"]:
+    """Return the middle square of an image, (1, 3, side, side), by bilinear interpolation.
+
+    >>> display_image(torch.rand(3, 24, 32), 48).shape
+    torch.Size([1, 3, 48, 48])
+    """
+    square = min(image.shape[-2:])
+    top, left = ((length - square) // 2 for length in image.shape[-2:])
+    middle = image[None, :, top : top + square, left : left + square]
+    return functional.interpolate(middle, (side, side), mode="bilinear", align_corners=False)
 
 
 def _as_column(values: ParameterValues) -> Tensor:
