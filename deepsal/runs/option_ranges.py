@@ -215,13 +215,16 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "trainer.num_sanity_val_steps": (Number(-1, whole=True),),
     "trainer.val_check_interval": SHARE,
     "v1.all_units": (FLAG,),
+    "v1.backgrounds": (NATURAL,),
     "v1.centres": (COUNT,),
     "v1.controls": (Names(0),),
     "v1.pixels_per_degree": (POSITIVE,),
     "v1.run.seed": (SEED,),
     "v1.seed": (SEED,),
+    "v1.short": (FLAG,),
     "v1.stages": (Names(),),
     "v1.surround": (FLAG,),
+    "v1.textures": (NATURAL,),
 }
 """Ranges of each option, any of which it may be in; () for one that is no value."""
 BUILT_DATASETS = r"^data\.(test|dataset\.datasets)\b"

@@ -167,7 +167,7 @@ def measure_backbones(
         log_numbers(trainer, claims.logged_effects(rows))
         claims.print_verdict(rows, objects["claims"].networks)
     if "v1" in steps:
-        comparison = objects["v1"](before, after)
+        comparison = objects["v1"](before, after, images["val"])
         log_numbers(trainer, v1.logged_similarities(comparison))
         v1.print_similarities(comparison)
 

@@ -25,6 +25,8 @@ def write_v1_result(folder: Path) -> None:
         folder / "v1.json",
         {
             "protocol": {"pixels_per_degree": 28.0},
+            "all_units": True,
+            "backgrounds": 2,
             "cells": {name: cells._asdict() for name, cells in CELL_HISTOGRAMS.items()},
             "networks": {
                 "after training": {"conv3": layer(True)},

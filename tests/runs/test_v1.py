@@ -1,16 +1,22 @@
 import json
 from copy import deepcopy
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from rich.console import Console
 
 from deepsal.rf import store
+from deepsal.rf.tuning.grating_indices import size_tuning_indices
+from deepsal.rf.tuning.grating_responses import record_grating_responses
+from deepsal.rf.tuning.texture_responses import texture_modulation
 from deepsal.runs import v1
-from tests.conftest import backbone
+from tests.conftest import backbone, datamodule
 from tests.rf.tuning.support import SMALL
 
 
@@ -49,6 +55,58 @@ def test_a_network_that_did_not_learn_is_measured_once(tmp_path: Path) -> None:
     result = evaluation(network, deepcopy(network))
     assert [*result["networks"]] == [v1.START_NETWORK, "untrained"]
     assert "v1/conv1/ssi" in v1.logged_similarities(result)
+
+
+def test_the_short_protocol_has_no_preferred_frequency(tmp_path: Path) -> None:
+    network = backbone().eval()
+    evaluation = v1.V1Evaluation(tmp_path, ["conv1"], pixels_per_degree=14.0, short=True)
+    assert len(evaluation.protocol.phase) == 6
+    evaluation.protocol = replace(SMALL, tuning_frequency=())
+    result = evaluation(network, deepcopy(network))
+    assert [*result["cells"]] == ["ssi", "summation_field", "surround_diameter", "surround_ratio"]
+    console = Console(file=StringIO(), width=100)
+    v1.print_similarities(result, console)
+    assert "frequency" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_images_are_backgrounds_and_textures(tmp_path: Path) -> None:
+    network, images = backbone().eval(), datamodule().images["val"]
+    evaluation = v1.V1Evaluation(tmp_path, ["conv1", "conv3"], backgrounds=2, textures=4)
+    evaluation.protocol = SMALL
+    layers = evaluation(network, deepcopy(network), images)["networks"][v1.START_NETWORK]
+    textures = torch.stack([images[i].image for i in range(4)])
+    of = texture_modulation(network, ["conv1", "conv3"], textures)["conv3"]
+    assert layers["conv3"]["values"]["texture_modulation"] == pytest.approx(of.modulation.tolist())
+    one, two = (
+        size_tuning_indices(
+            record_grating_responses(network, ["conv1", "conv3"], SMALL, background=scene)["conv3"]
+        )
+        for scene in textures[:2]
+    )
+    expected = np.nanmean([one.index["ssi"], two.index["ssi"]], 0)
+    assert np.allclose(layers["conv3"]["values"]["ssi"], expected, equal_nan=True, rtol=1e-4)
+
+
+def test_other_trainings_are_measured_too(tmp_path: Path) -> None:
+    network, folder = backbone().eval(), tmp_path / "other"
+    (folder / "checkpoints").mkdir(parents=True)
+    options = {"seed": 3, "control": "shuffled_fixations", "backbone": {"name": "toy"}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(options))
+    after = deepcopy(network)
+    with torch.no_grad():
+        for parameter in after.parameters():
+            parameter.mul_(1.1)
+    state = {f"network.backbone.{key}": value for key, value in after.state_dict().items()}
+    torch.save({"state_dict": state}, folder / "checkpoints" / "best.ckpt")
+    evaluation = v1.V1Evaluation(tmp_path, ["conv1"], controls=[folder], run={"backbone": "toy"})
+    evaluation.protocol = SMALL
+    result = evaluation(network, deepcopy(network))
+    name = "shuffled_fixations, seed 3"
+    assert [*result["networks"]] == [v1.START_NETWORK, "untrained", name]
+    assert result["weights"][name] == store.weights_fingerprint(after)
+    evaluation.run = {"backbone": "vgg16"}
+    with pytest.raises(ValueError, match=r"v1\.controls: .* was trained with backbone=toy"):
+        evaluation(network, network)
 
 
 def test_similarities_are_logged_and_printed(result: dict[str, Any]) -> None:

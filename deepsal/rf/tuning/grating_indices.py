@@ -3,6 +3,7 @@
 Shapes: U units, R radii, P phases.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -95,6 +96,27 @@ def size_tuning_indices(responses: GratingResponses, rectified: bool = True) -> 
         int(np.isnan(whole["ssi"]).sum()),
         curve,
         measured & (distance <= CENTRED_WITHIN),
+    )
+
+
+def mean_over_images(parts: Sequence[SizeTuningIndices]) -> SizeTuningIndices:
+    """Return the mean indices of units over images behind the stimuli, NaN left out.
+
+    The errors are those of the mean over images; NaN for one image. A unit is responsive if it is
+    on half of the images or more, and silent if no image has a value.
+    """
+    index = {key: np.array([of.index[key] for of in parts]) for key in parts[0].index}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a unit without values
+        means = {key: np.nanmean(values, 0) for key, values in index.items()}
+        spread = {key: np.nanstd(values, 0, ddof=1) for key, values in index.items()}
+    return SizeTuningIndices(
+        means,
+        {key: values / np.sqrt(len(parts)) for key, values in spread.items()},
+        np.mean([of.responsive for of in parts], 0) >= 0.5,
+        int(np.isnan(means["ssi"]).sum()),
+        np.mean([of.curve for of in parts], 0),
+        parts[0].centred,
     )
 
 

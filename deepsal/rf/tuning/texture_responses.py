@@ -20,7 +20,7 @@ from deepsal.rf.tuning.layer_reader import LayerReader
 class TextureModulation(NamedTuple):
     """Texture modulation index of units, (U,), and its standard error over images."""
 
-    index: FloatArray
+    modulation: FloatArray
     error: FloatArray
 
 

@@ -40,6 +40,31 @@ def test_a_unit_responds_as_in_a_whole_image_of_stimuli_on_its_field() -> None:
             assert response.surround.shape[1:] == (len(SURROUND_CONDITIONS), 3)
 
 
+def test_on_an_image_units_respond_to_image_and_stimulus_at_half_contrast() -> None:
+    network = backbone()
+    scene = torch.rand(3, 40, 60, generator=torch.Generator().manual_seed(0))
+    response = record_grating_responses(network, ["conv3"], SMALL, background=scene)["conv3"]
+    grey = record_grating_responses(network, ["conv3"], SMALL)["conv3"]
+    side, scale = 72, 14  # 5 degrees, and up to a multiple of the stride
+    at = ((side - 1) / 2, (side - 1) / 2)
+    behind = 0.25 + stimuli.display_image(scene, side) / 2
+    grating = stimuli.grating_images(
+        (side, side), at, [3 / scale], [60.0], [120.0], radius=[0.8 * scale]
+    )
+    with temporary_eval_mode(network), torch.no_grad():
+        reader = UnitReadout(network, "conv3", grating)
+        for image, ours in (
+            (behind + (grating - 0.5) / 2, response.gratings[:, 1, 1, 1, 2]),
+            (behind, response.blank),
+        ):
+            assert 0 <= image.min() <= image.max() <= 1
+            z = reader.activation(image)[0].flatten(1)
+            error = (z - torch.from_numpy(ours)[:, None]).abs().amin(1)
+            assert error.max() <= 1e-4 * np.abs(ours).max()
+    assert arrays_equal(response.field_centre, grey.field_centre)
+    assert np.abs(response.blank - grey.blank).max() > 1e-2
+
+
 class ShiftedBlobs(nn.Module):
     """Two Gaussians at a stride of 8 pixels, with centres away from the theoretical ones."""
 

@@ -43,10 +43,10 @@ def bars(count: int) -> Tensor:
 
 def test_a_unit_that_sees_correlations_prefers_texture_and_energy_alone_does_not() -> None:
     of = texture_modulation(EnergyUnits(), ["units"], bars(8), GEOMETRY)["units"]
-    assert of.index[0] == pytest.approx(0, abs=1e-4)  # the spectrum decides
-    assert of.index[1] > 0.3
+    assert of.modulation[0] == pytest.approx(0, abs=1e-4)  # the spectrum decides
+    assert of.modulation[1] > 0.3
     assert 0 < of.error[1] < 0.2
-    assert np.isnan(of.index[2])
+    assert np.isnan(of.modulation[2])
 
 
 def test_the_error_is_that_of_other_images() -> None:
@@ -55,10 +55,10 @@ def test_the_error_is_that_of_other_images() -> None:
         texture_modulation(EnergyUnits(), ["units"], part, GEOMETRY)["units"]
         for part in images.split(8)
     ]
-    spread = np.std([part.index[1] for part in parts], ddof=1)
+    spread = np.std([part.modulation[1] for part in parts], ddof=1)
     assert 0.3 < np.mean([part.error[1] for part in parts]) / spread < 3
     single = texture_modulation(EnergyUnits(), ["units"], images[:1], GEOMETRY)["units"]
-    assert np.isfinite(single.index[1])
+    assert np.isfinite(single.modulation[1])
     assert np.isnan(single.error[1])
 
 
@@ -68,4 +68,4 @@ def test_layers_share_one_call_and_the_network_is_left_as_it_was(leaves_no_trace
         both = texture_modulation(network, ["conv2", "conv4"], images)
     alone = texture_modulation(network, ["conv4"], images[:, :, :64, :96])
     assert [*both] == ["conv2", "conv4"]
-    assert arrays_equal(both["conv4"].index, alone["conv4"].index)
+    assert arrays_equal(both["conv4"].modulation, alone["conv4"].modulation)
