@@ -110,7 +110,7 @@ class GratingProtocol:
 SHORT_PROTOCOL = GratingProtocol(phase=(0.0, 60.0, 120.0, 180.0, 240.0, 300.0), tuning_frequency=())
 """Size tuning alone, with six phases, for comparisons of many networks.
 
-On EfficientNet-Lite0 five stages take 27 seconds of one core, those of the defaults 46. Its SSI has
+On EfficientNet-Lite0 five stages take 37 seconds of one core. Its SSI has
 a rank correlation with that of the defaults of .89 .98 .98 .93 .98 (conv1 to conv5; untrained .81
 .91 .71 .79 .82), and medians of .00 .05 .43 .95 .99 (defaults .00 .05 .41 .94 .99).
 """
