@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from math import isnan
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import torch
 from rich.box import SIMPLE
 from rich.console import Console
@@ -244,17 +245,22 @@ def verdict_table(rows: Sequence[ClaimRow]) -> Table:
 
 
 def power_table(networks: Sequence[Mapping[str, Any]]) -> Table:
-    """Return what the rule of P3 finds among planted fields in the noise of each tuned network."""
+    """Return what the rule of P3 finds among planted fields in the noise of tuned networks.
+
+    Each row has means over the seeds.
+    """
     planted = [f"k {k:g}" for k in PLANTED_SURROUNDS]
     table = _table(
         "Planted fields that the rule of P3 calls centre-surround, in the tuned network's noise",
         ("stage", "noise on", *planted, *RIVAL_SHAPES, "reliability"),
     )
+    rates: dict[tuple[str, str], list[list[float]]] = {}
     for of in networks:
-        if of["rule"] and of["network"].startswith(TUNED):
-            rates = chain(of["rule"]["power"].values(), of["rule"]["false_alarms"].values())
-            numbers = [f"{value:.2f}" for value in (*rates, of["reliability"])]
-            table.add_row(of["stage"], of["background"], *numbers)
+        if (rule := of["rule"]) and of["network"].startswith(TUNED):
+            numbers = [*rule["power"].values(), *rule["false_alarms"].values(), of["reliability"]]
+            rates.setdefault((of["stage"], of["background"]), []).append(numbers)
+    for place, of_seeds in rates.items():
+        table.add_row(*place, *(f"{mean:.2f}" for mean in np.mean(of_seeds, axis=0)))
     return table
 
 
@@ -295,9 +301,8 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 
 def _format_interval(effect: Interval) -> str:
-    if effect.low != effect.low:
-        return f"{effect.estimate:.2f}"
-    return f"{effect.estimate:.2f} [{effect.low:.2f}, {effect.high:.2f}]"
+    estimate = "n.d." if isnan(effect.estimate) else f"{effect.estimate:.2f}"  # not determined
+    return estimate if isnan(effect.low) else f"{estimate} [{effect.low:.2f}, {effect.high:.2f}]"
 
 
 def _clampable_stages(backbone: Any) -> list[nn.Module] | None:
