@@ -128,6 +128,7 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "do": (Names(0),),
     "seed": (SEED,),
     "noise_pairs.*": (PAIRS,),
+    "size_tuning.*": (FLAG,),
     "callbacks.show.images": (COUNT,),
     "callbacks.show.every_n_epochs": (COUNT,),
     "claims.built_in": (Names(0),),
@@ -235,6 +236,7 @@ COPIES = {
     r"^callbacks\.watch\.": "rf.",
     r"^task\.score\.": "score.",
     r"^noise_pairs\..+": "noise_pairs.*",
+    r"^size_tuning\..+": "size_tuning.*",
 }
 """Patterns of options that are copies of others, and the option that has the ranges."""
 
