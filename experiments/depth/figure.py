@@ -58,9 +58,10 @@ def draw_study(table: pd.DataFrame) -> Figure:
     image = axes[3].imshow(means.T, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for (column, row), value in np.ndenumerate(means):
         colour = "black" if value > 0.6 else "white"
-        axes[3].text(column, row, f"{value:.2f}", ha="center", va="center", size=7, color=colour)
+        text = f"{value:.2f}" if np.isfinite(value) else "n.d."
+        axes[3].text(column, row, text, ha="center", va="center", size=7, color=colour)
     axes[3].set_yticks(range(len(stages)), stages, fontsize=8)
-    axes[3].set_title("fields: correlation with epoch 0", fontsize=9)
+    axes[3].set_title("similarity of fields to before training", fontsize=9)
     figure.colorbar(image, ax=axes[3], pad=0.02)
     for axis in axes:
         axis.set_xticks(range(len(depths)), depths, fontsize=8)
