@@ -42,11 +42,27 @@ reference: .venv/.installed .reference/.installed  ## compare scores with pysali
 	.reference/bin/pip install --quiet 'numpy<2.4' 'setuptools<81' pysaliency==0.2.22 pandas torch
 	@touch $@
 
+study: .venv/.installed  ## run a study, then draw its figure; NAME=depth (hours; needs DEEPSAL_DATA)
+	@test -f "$(STUDY)/study.yaml" || { echo "there is no $(STUDY)/study.yaml; set NAME= one of: $(STUDIES)"; exit 1; }
+	for name in $(NEEDED); do $(BIN)/python run.py -cd experiments/$$name -cn study || exit 1; done
+	$(BIN)/python run.py -cd $(STUDY) -cn study
+	$(if $(CLAIMS),$(BIN)/python run.py -cd $(STUDY) -cn claims)
+	$(BIN)/python $(STUDY)/figure.py runs/studies/$(NAME)$(CLAIMS)
+
+STUDIES = $(patsubst experiments/%/study.yaml,%,$(wildcard experiments/*/study.yaml))
+STUDY = experiments/$(NAME)
+# Studies whose trainings it uses, and a verdict on the claims where there is one.
+NEEDED = $(shell sed -n 's/^\# Needs: //p' $(wildcard $(STUDY)/study.yaml) /dev/null)
+CLAIMS = $(if $(wildcard $(STUDY)/claims.yaml),/claims)
+
 studies: .venv/.installed  ## run every study of experiments/ (hours; needs DEEPSAL_DATA)
-	for study in experiments/*/study.yaml; do $(BIN)/python run.py -cd $$(dirname $$study) -cn study || exit 1; done
+	for name in $(STUDIES); do $(MAKE) study NAME=$$name || exit 1; done
+
+studies-smoke: .venv/.installed  ## run every tiny.yaml of experiments/ and draw its figure: minutes
+	$(BIN)/python -m pytest tests/experiments/test_tiny_studies.py
 
 clean:  ## remove the environment and all caches; runs/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test test-all check bench gpu reference studies clean
+.PHONY: help demo test test-all check bench gpu reference study studies studies-smoke clean

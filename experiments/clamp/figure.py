@@ -1,8 +1,8 @@
 """Draw back-projected patterns of VGG16 as He & Pugeault 2018 drew them, in three renderings.
 
-python experiments/clamp/figure.py --before WEIGHTS --after CHECKPOINT [--to FOLDER]
+python experiments/clamp/figure.py runs/studies/clamp [--to FOLDER]
 
-WEIGHTS are the weights at the start of the run (`backbone.weights`), CHECKPOINT is its last
+The two networks are the weights that the study's run started from (`backbone.weights`) and its best
 checkpoint. Writes sweep.png (figure 4.6: one unit at c = 0.5 … 3, three renderings, untrained,
 original and tuned), grids.png (figures 4.1–4.5: 64 units per pooling, original and tuned) and
 expected.csv.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
@@ -33,12 +34,13 @@ DISPLAY_METHODS = {"wrapped": render_wrapped, "clipped": render_clipped, "scaled
 def main() -> None:
     """Read the two networks, measure their patterns and draw them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--before", required=True, help="weights before tuning: a file")
-    parser.add_argument("--after", type=Path, required=True, help="a checkpoint after tuning")
+    parser.add_argument("runs", type=Path, help="folder of the study, with its run folder")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
     arguments = parser.parse_args()
-    before = build_backbone("vgg16", arguments.before).eval()
-    after = backbone_from_checkpoint(before, arguments.after)
+    (run,) = (file.parent for file in arguments.runs.glob("*/done"))
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    before = build_backbone("vgg16", config["backbone"]["weights"]).eval()
+    after = backbone_from_checkpoint(before, run / "checkpoints" / "best.ckpt")
     networks = {
         "untrained": untrained_copy(before, seed=0),
         "original": before,

@@ -1,0 +1,85 @@
+"""The tiny variant of each study, and its figure, as `make study` runs them."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = ROOT / "experiments"
+TINY_STUDIES = sorted(file.parent.name for file in EXPERIMENTS.glob("*/tiny.yaml"))
+
+
+def python(*arguments: str | Path) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, stdout=-1, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def run_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that runs a tiny study after those it needs, once, and returns its folder."""
+    runs = tmp_path_factory.mktemp("studies")
+
+    @cache
+    def run(name: str) -> Path:
+        text = (EXPERIMENTS / name / "tiny.yaml").read_text()
+        options = [f"hydra.sweep.dir={runs / name}-tiny"]
+        for line in re.findall("^# Needs: (.*)", text, re.MULTILINE):
+            options.append(f"studies={runs}")
+            for needed in line.split():
+                run(needed)
+        python("run.py", "-cd", f"experiments/{name}", "-cn", "tiny", *options)
+        return runs / f"{name}-tiny"
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY_STUDIES)
+def test_a_tiny_study_runs_and_becomes_a_table_and_a_figure(
+    name: str, run_tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    runs = run_tiny(name)
+    states = [file.read_text() for file in runs.glob("*/status")]
+    assert states
+    assert set(states) == {"done\n"}
+    if (EXPERIMENTS / name / "claims.yaml").is_file():  # its figure is that of a verdict
+        return
+    python(EXPERIMENTS / name / "figure.py", runs, "--to", tmp_path)
+    table = pd.read_csv(tmp_path / "expected.csv")
+    assert [*table.columns] == [*pd.read_csv(EXPERIMENTS / name / "expected.csv").columns]
+    if name == "depth":
+        frozen, tuned = table.to_dict("records")
+        assert (frozen["depth"], tuned["depth"]) == ("none", "all")
+        assert frozen["conv2"] == 1 > tuned["conv2"]
+    with Image.open(tmp_path / "figure.png") as picture:
+        assert picture.size[0] > 1000
+
+
+@pytest.mark.parametrize("name", ["", "planted"])
+def test_a_study_without_jobs_is_an_error_that_lists_the_others(name: str) -> None:
+    command = ["make", "--assume-old=.venv/.installed", "study", f"NAME={name}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"there is no experiments/{name}/study.yaml" in done.stdout
+    assert "clamp depth" in done.stdout
+
+
+def test_a_study_is_run_whole_and_then_drawn() -> None:
+    command = ["make", "--assume-old=.venv/.installed", "--dry-run", "study", "NAME=surround"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    ends = [line.split("python ")[-1] for line in done.stdout.splitlines()[-3:]]
+    assert ends == [
+        "run.py -cd experiments/surround -cn study",
+        "run.py -cd experiments/surround -cn claims",
+        "experiments/surround/figure.py runs/studies/surround/claims",
+    ]
