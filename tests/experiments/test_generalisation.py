@@ -1,0 +1,56 @@
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FIGURE = runpy.run_path(str(ROOT / "experiments" / "generalisation" / "figure.py"))
+
+
+def scored(gain: float, transferred: float, seed: int = 0) -> object:
+    """Scores of three seeds on 40 and 50 images, better by `gain` and by a part of it."""
+    random = np.random.default_rng(seed)
+    own, other = (
+        np.random.default_rng(9).normal(2, 0.5, (1, n)) + random.normal(0, 0.05, (3, n))
+        for n in (40, 50)
+    )
+    return FIGURE["ScoredDepth"](own + gain, other + gain * transferred)
+
+
+def test_a_gain_that_does_not_transfer_is_found_and_one_that_does_is_not_lost() -> None:
+    depths = {"none": scored(0, 0), "conv5": scored(0.3, 1, seed=1), "all": scored(0.3, 0, seed=2)}
+    table = FIGURE["generalisation_table"](dict.fromkeys(("nss", "cc", "kl"), depths))
+    of = table[table["score"] == "nss"].set_index(["depth", "set"])
+    assert of.loc[("conv5", "own"), "minus_none_low"] > 0.2
+    assert of.loc[("conv5", "other"), "minus_none_low"] > 0.2
+    kept, lost = of.loc[("conv5", "transfer")], of.loc[("all", "transfer")]
+    assert kept["minus_none_low"] < 0 < kept["minus_none_high"]
+    assert lost["minus_none_high"] < -0.2
+    assert lost["minus_none_p"] < 0.01
+    assert np.isnan(of.loc[("all", "own"), "minus_all"])
+    assert len(FIGURE["draw_differences"](table).axes) == 3
+
+
+def test_scores_are_read_of_the_same_images_in_one_order(tmp_path: Path) -> None:
+    for depth, seed in (("all", 0), ("all", 1), ("none", 0)):
+        for kind, names in (("trained", "ab"), ("tested", "dc")):
+            run = tmp_path / kind / f"{depth}-s{seed}"
+            run.mkdir(parents=True)
+            (run / "done").touch()
+            rows = pd.DataFrame({"name": [*names], "nss": [seed + 1.0, seed + 2.0]})
+            rows.to_csv(run / "scores.csv", index=False)
+            ckpt = str(tmp_path / "trained" / run.name / "checkpoints" / "best.ckpt")
+            options = {"ckpt": ckpt, "finetune": {"name": depth}, "seed": seed}
+            (run / "config.yaml").write_text(json.dumps(options))
+    with pytest.raises(FileNotFoundError, match="no finished job of none, seed 1"):
+        FIGURE["read_scores"](tmp_path / "tested", "nss")
+    (tmp_path / "tested" / "all-s1" / "done").unlink()
+    scores = FIGURE["read_scores"](tmp_path / "tested", "nss")
+    assert [*scores] == ["none", "all"]
+    assert scores["all"].own.tolist() == [[1, 2]]
+    assert scores["all"].other.tolist() == [[2, 1]]
+    with pytest.raises(FileNotFoundError, match="no finished job; run the study"):
+        FIGURE["read_scores"](tmp_path, "nss")
