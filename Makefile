@@ -45,15 +45,14 @@ reference: .venv/.installed .reference/.installed  ## compare scores with pysali
 study: .venv/.installed  ## run a study, then draw its figure; NAME=depth (hours; needs DEEPSAL_DATA)
 	@test -f "$(STUDY)/study.yaml" || { echo "there is no $(STUDY)/study.yaml; set NAME= one of: $(STUDIES)"; exit 1; }
 	for name in $(NEEDED); do $(BIN)/python run.py -cd experiments/$$name -cn study || exit 1; done
-	$(BIN)/python run.py -cd $(STUDY) -cn study
-	$(if $(CLAIMS),$(BIN)/python run.py -cd $(STUDY) -cn claims)
-	$(BIN)/python $(STUDY)/figure.py runs/studies/$(NAME)$(CLAIMS)
+	for config in $(strip study $(LATER)); do $(BIN)/python run.py -cd $(STUDY) -cn $$config || exit 1; done
+	$(BIN)/python $(STUDY)/figure.py runs/studies/$(NAME)$(if $(filter claims,$(LATER)),/claims)
 
 STUDIES = $(patsubst experiments/%/study.yaml,%,$(wildcard experiments/*/study.yaml))
 STUDY = experiments/$(NAME)
-# Studies whose trainings it uses, and a verdict on the claims where there is one.
+# Studies whose trainings it uses, and its configurations that follow, such as claims or baselines.
 NEEDED = $(shell sed -n 's/^\# Needs: //p' $(wildcard $(STUDY)/study.yaml) /dev/null)
-CLAIMS = $(if $(wildcard $(STUDY)/claims.yaml),/claims)
+LATER = $(filter-out study tiny,$(basename $(notdir $(wildcard $(STUDY)/*.yaml))))
 
 studies: .venv/.installed  ## run every study of experiments/ (hours; needs DEEPSAL_DATA)
 	for name in $(STUDIES); do $(MAKE) study NAME=$$name || exit 1; done

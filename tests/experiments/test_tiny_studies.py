@@ -74,12 +74,20 @@ def test_a_study_without_jobs_is_an_error_that_lists_the_others(name: str) -> No
     assert "clamp depth" in done.stdout
 
 
-def test_a_study_is_run_whole_and_then_drawn() -> None:
-    command = ["make", "--assume-old=.venv/.installed", "--dry-run", "study", "NAME=surround"]
+@pytest.mark.parametrize(
+    ("name", "needed", "configs", "folder"),
+    [
+        ("depth", "", "study", "runs/studies/depth"),
+        ("surround", "", "study claims", "runs/studies/surround/claims"),
+        ("popout", "depth surround", "study baselines natural", "runs/studies/popout"),
+    ],
+)
+def test_a_study_is_run_whole_and_then_drawn(
+    name: str, needed: str, configs: str, folder: str
+) -> None:
+    command = ["make", "--assume-old=.venv/.installed", "--dry-run", "study", f"NAME={name}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    ends = [line.split("python ")[-1] for line in done.stdout.splitlines()[-3:]]
-    assert ends == [
-        "run.py -cd experiments/surround -cn study",
-        "run.py -cd experiments/surround -cn claims",
-        "experiments/surround/figure.py runs/studies/surround/claims",
-    ]
+    first, second, last = done.stdout.splitlines()[-3:]
+    assert first.startswith(f"for name in {needed};")
+    assert second.startswith(f"for config in {configs};")
+    assert last.endswith(f"python experiments/{name}/figure.py {folder}")
