@@ -89,8 +89,8 @@ def _draw_similarities(axes: Axes, rows: Rows) -> None:
 
 
 def _draw_shares(axes: Axes, rows: Rows, networks: Rows) -> None:
-    found = [row for row in rows if row["measure"] == "found"]
-    for x, row in enumerate(found):
+    of_tuned = [row for row in rows if row["measure"] == "found"]
+    for x, row in enumerate(of_tuned):
         place = row["stage"], row["background"]
         power = [
             of["rule"]["power"]["0.55"]
@@ -113,8 +113,8 @@ def _draw_shares(axes: Axes, rows: Rows, networks: Rows) -> None:
             axes.plot(x + shift, compared[name], "D", ms=4, c=colour, label=label)
         before = compared.get("before", np.nan)
         axes.hlines(before, x - 0.4, x + 0.4, color="black", lw=1, label="before training")
-    names = [f"{row['stage']}\n{BACKGROUND_NAMES[row['background']]}" for row in found]
-    axes.set_xticks(range(len(found)), names)
+    names = [f"{row['stage']}\n{BACKGROUND_NAMES[row['background']]}" for row in of_tuned]
+    axes.set_xticks(range(len(of_tuned)), names)
     axes.set_ylim(-0.03, 1.03)
     axes.set_title("units called centre-surround", fontsize=9)
 
