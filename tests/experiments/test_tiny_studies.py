@@ -85,7 +85,14 @@ def test_a_study_without_jobs_is_an_error_that_lists_the_others(name: str) -> No
 def test_a_study_is_run_whole_and_then_drawn(
     name: str, needed: str, configs: str, folder: str
 ) -> None:
-    command = ["make", "--assume-old=.venv/.installed", "--dry-run", "study", f"NAME={name}"]
+    command = [
+        "make",
+        "--no-print-directory",
+        "--assume-old=.venv/.installed",
+        "--dry-run",
+        "study",
+        f"NAME={name}",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     first, second, last = done.stdout.splitlines()[-3:]
     assert first.startswith(f"for name in {needed};")
