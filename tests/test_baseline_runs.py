@@ -80,7 +80,7 @@ def test_maps_of_the_images_own_shape_are_scored_and_drawn(tmp_path: Path) -> No
     execute(config, tmp_path)
     assert len(pd.read_csv(tmp_path / "scores.csv")) == 2
     with np.load(tmp_path / "gallery.npz") as file:
-        assert file["prediction"].shape == file["image"].shape[:3] == (2, 90, 60)
+        assert file["prediction/1"].shape == file["image/1"].shape[:2] == (90, 60)
 
 
 def test_maps_of_a_part_of_the_images_are_scored_and_counted(

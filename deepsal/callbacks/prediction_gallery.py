@@ -53,9 +53,9 @@ def write_gallery(
 ) -> None:
     """Write the best, middle and worst test images by NSS to one file, predicted once more.
 
-    The arrays `image` (n, h, w, 3), `truth` and `prediction` (n, h, w) are uint8; each map is
-    divided by its own maximum. `about` is a JSON list of name, rank, NSS and fixations, which are
-    (x, y) in fractions of the image. No file is written if no score is finite.
+    The n-th one has the arrays `image/n` (h, w, 3), `truth/n` and `prediction/n` (h, w), uint8;
+    each map is divided by its own maximum. `about` is a JSON list of name, rank, NSS and fixations,
+    which are (x, y) in fractions of the image. No file is written if no score is finite.
     Predictions are of the size that was scored.
 
     Args:
@@ -65,7 +65,7 @@ def write_gallery(
         scores: (position in `images`, NSS) of every scored image.
     """
     about: list[dict[str, Any]] = []
-    maps: dict[str, list[NDArray[np.uint8]]] = {"image": [], "truth": [], "prediction": []}
+    arrays: dict[str, NDArray[Any]] = {}
     for rank, places in best_median_worst([score for _, score in scores]).items():
         for place in places:
             position, score = scores[place]
@@ -73,14 +73,14 @@ def write_gallery(
             height, width = sample.size
             density = predict(sample.image[None], (height, width), [sample.name]).exp()
             size = _shrunk_size(height, width)
-            maps["image"].append(_resize_to_uint8(sample.image, size).transpose(1, 2, 0))
+            number = len(about)
+            arrays[f"image/{number}"] = _resize_to_uint8(sample.image, size).transpose(1, 2, 0)
             for name, map_ in ("truth", sample.density[None]), ("prediction", density):
-                maps[name].append(_resize_to_uint8(_divide_by_maximum(map_), size)[0])
+                arrays[f"{name}/{number}"] = _resize_to_uint8(_divide_by_maximum(map_), size)[0]
             points = (sample.points.numpy() + 0.5) / (sample.size[1], sample.size[0])
             row = {"name": sample.name, "rank": rank, "nss": score}
             about.append({**row, "fixations": points.round(4).tolist()})
     if about:
-        arrays: dict[str, NDArray[Any]] = {name: np.stack(stack) for name, stack in maps.items()}
         store.save_arrays(file, {**arrays, "about": np.array(json.dumps(about))})
 
 

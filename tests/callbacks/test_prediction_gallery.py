@@ -3,10 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pytorch_lightning import Trainer
+from torch import Tensor
 
-from deepsal.callbacks.prediction_gallery import best_median_worst
+from deepsal.callbacks.prediction_gallery import best_median_worst, write_gallery
 from deepsal.callbacks.show_predictions import ShowPredictions
+from deepsal.report.page.gallery import read_gallery
 from tests.conftest import datamodule, task
 
 
@@ -36,7 +39,10 @@ def test_a_test_leaves_a_gallery_of_its_images(tmp_path: Path) -> None:
     trainer.test(module, data, verbose=False)
     with np.load(tmp_path / "gallery.npz") as file:
         about = json.loads(str(file["about"]))
-        image, truth, prediction = (file[key] for key in ("image", "truth", "prediction"))
+        image, truth, prediction = (
+            np.stack([file[f"{key}/{n}"] for n in range(len(about))])
+            for key in ("image", "truth", "prediction")
+        )
     assert image.shape == (6, 64, 96, 3)
     assert truth.shape == prediction.shape == (6, 64, 96)
     assert [row["rank"] for row in about] == ["best"] * 2 + ["median"] * 2 + ["worst"] * 2
@@ -48,3 +54,18 @@ def test_a_test_leaves_a_gallery_of_its_images(tmp_path: Path) -> None:
     at = truth[0][(y * height).astype(int), (x * width).astype(int)]
     assert at.mean() > 2 * truth[0].mean(), "fixations lie where the truth is dense"
     assert truth[0].max() >= 250
+
+
+def test_images_of_several_sizes_have_one_gallery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, sizes = datamodule((8, 6, 3)).images["test"], [(64, 96), (90, 60), (40, 80)]
+    samples = [images[i]._replace(size=size) for i, size in enumerate(sizes)]
+    samples = [sample._replace(density=torch.rand(sample.size)) for sample in samples]
+    monkeypatch.setattr(type(images), "__getitem__", lambda _images, i: samples[i])
+
+    def predict(image: Tensor, size: tuple[int, int], _names: list[str]) -> Tensor:
+        return torch.full((len(image), *size), -1.0)
+
+    write_gallery(tmp_path / "gallery.npz", predict, images, [(i, float(i)) for i in range(3)])
+    assert [image.size for image in read_gallery(tmp_path)] == [(80, 40), (60, 90), (96, 64)]

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,10 @@ def read_gallery(folder: Path) -> list[GalleryImage]:
         return []
     with np.load(file) as arrays:
         rows = json.loads(str(arrays["about"]))
-        parts = [arrays[key] for key in ("image", "truth", "prediction")]
+        parts = [
+            [_nth(arrays, key, number) for number in range(len(rows))]
+            for key in ("image", "truth", "prediction")
+        ]
     return [
         GalleryImage(
             row["name"],
@@ -53,6 +57,12 @@ def read_gallery(folder: Path) -> list[GalleryImage]:
         )
         for row, image, truth, prediction in zip(rows, *parts, strict=True)
     ]
+
+
+def _nth(arrays: Mapping[str, NDArray[np.uint8]], key: str, number: int) -> NDArray[np.uint8]:
+    """Return `key/number`, or from the one array of a file of version 0.2 and earlier."""
+    name = f"{key}/{number}"
+    return arrays[name] if name in arrays else arrays[key][number]
 
 
 def pixels_data_uri(pixels: NDArray[np.uint8]) -> str:
