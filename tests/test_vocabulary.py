@@ -26,9 +26,9 @@ def test_scores_of_which_less_is_better_are_minimised() -> None:
     assert metrics == {name: vocabulary.SCORES[name].direction for name in metrics}
 
 
-def test_the_depths_are_the_options_of_finetune() -> None:
+def test_the_depths_and_norm_are_the_options_of_finetune() -> None:
     names = {yaml.safe_load(file.read_text())["name"] for file in (CONF / "finetune").iterdir()}
-    assert names == set(vocabulary.DEPTHS)
+    assert names == {*vocabulary.DEPTHS, "norm"}
     assert set(vocabulary.DEPTHS) - {"none", "all"} == set(vocabulary.STAGES[1:])
 
 

@@ -174,6 +174,7 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "decoder.width": (COUNT,),
     "export.size": (SIZE,),
     "finetune.lr_scale": (WEIGHT, ByStage(WEIGHT)),
+    "finetune.norm_only": (FLAG,),
     "logger.wandb.artifacts": (FLAG,),
     "logger.wandb.group": (AnyText(), NULL),
     "logger.wandb.job_type": (Names(0),),

@@ -123,3 +123,33 @@ def test_an_unknown_stage_lists_the_choices() -> None:
 def test_a_stage_without_a_rate_of_its_own_has_the_default() -> None:
     groups = FinetuneDepth("conv4", {"conv5": 0.5}).parameter_groups(toy(), 1.0)
     assert {g["name"]: g["lr"] for g in groups} == {"conv4": 0.1, "conv5": 0.5, "decoder": 1.0}
+
+
+def test_norm_only_moves_the_normalisation_layers_of_the_learning_stages_and_nothing_else() -> None:
+    network = toy()
+    finetune = FinetuneDepth("conv4", norm_only=True)
+    finetune.freeze(network)
+    before = {key: value.clone() for key, value in network.backbone.state_dict().items()}
+    optimiser = torch.optim.AdamW(finetune.parameter_groups(network, 0.1), weight_decay=0.5)
+    log_density = network.train()(torch.rand(4, 3, 64, 64))
+    (-log_density[:, 5, 5].sum()).backward()
+    optimiser.step()
+    after = network.backbone.state_dict()
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    norm = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+    assert moved == {f"{stage}.1.{name}" for stage in ("conv4", "conv5") for name in norm}
+
+
+def test_a_depth_replaces_norm_only() -> None:
+    network = toy()
+    FinetuneDepth("all", norm_only=True).freeze(network)
+    FinetuneDepth("all").freeze(network)
+    assert learns(network) == {stage: {True} for stage in STAGES}
+
+
+@pytest.mark.parametrize("depth", ["none", "all"])
+def test_norm_only_without_a_layer_that_learns_is_an_error(depth: str) -> None:
+    stages = [nn.Conv2d(3 if i == 0 else 4, 4, 3, 2, 1) for i in range(5)]
+    network = SaliencyNetwork(Backbone(stages, name="plain"), ReadoutDecoder)
+    with pytest.raises(ValueError, match=f"plain learns with finetune={depth}.*norm_only=false"):
+        FinetuneDepth(depth, norm_only=True).freeze(network)
