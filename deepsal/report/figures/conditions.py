@@ -1,0 +1,67 @@
+"""Figure of a study: scores of each condition with intervals, and the change of its fields."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from deepsal.report.score_text import direction_arrow
+from deepsal.report.tables.conditions import COMPARED_SCORES
+from deepsal.vocabulary import SCORES, STAGES
+
+COLOUR = "#33658a"
+
+
+def draw_conditions(
+    table: pd.DataFrame,
+    conditions: Sequence[str],
+    scores: Sequence[str] = COMPARED_SCORES,
+    measure: str = "correlation",
+    measure_label: str = "similarity of fields to before training",
+) -> Figure:
+    """Draw a panel per score, a row per condition, and the fields of each stage as a heat map.
+
+    Args:
+        table: of `condition_table`.
+        conditions: rows, from top to bottom.
+        scores: panels.
+        measure: of fields, drawn by stage; left out where the table has no such rows.
+        measure_label: title of its panel.
+    """
+    stages = [stage for stage in STAGES if f"{measure}/{stage}" in set(table["measure"])]
+    height = 1.1 + 0.3 * len(conditions)
+    figure = Figure(figsize=(9.5, height), dpi=120, layout="constrained", facecolor="white")
+    widths = [1.0] * len(scores) + ([1.5] if stages else [])
+    axes = figure.subplots(1, len(widths), width_ratios=widths, sharey=True, squeeze=False)[0]
+    for axis, score in zip(axes, scores, strict=False):
+        _draw_score(axis, _rows(table, score, conditions), score)
+    if stages:
+        values = [_rows(table, f"{measure}/{stage}", conditions)["mean"] for stage in stages]
+        axes[-1].imshow(np.array(values).T, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        for (column, row), value in np.ndenumerate(np.array(values)):
+            colour = "black" if value > 0.6 else "white" if np.isfinite(value) else "0.4"
+            text = f"{value:.2f}" if np.isfinite(value) else "–"
+            axes[-1].text(column, row, text, ha="center", va="center", size=8, color=colour)
+        axes[-1].set_xticks(range(len(stages)), stages, fontsize=8)
+        axes[-1].set_title(measure_label, fontsize=9)
+        axes[-1].tick_params(left=False)
+    axes[0].set_yticks(range(len(conditions)), conditions, fontsize=9)
+    axes[0].set_ylim(len(conditions) - 0.5, -0.5)
+    return figure
+
+
+def _rows(table: pd.DataFrame, measure: str, conditions: Sequence[str]) -> pd.DataFrame:
+    return table[table["measure"] == measure].set_index("condition").reindex([*conditions])
+
+
+def _draw_score(axis: Axes, of: pd.DataFrame, score: str) -> None:
+    ends = np.abs(of[["low", "high"]].to_numpy() - of[["mean"]].to_numpy())
+    place = np.arange(len(of))
+    axis.errorbar(of["mean"], place, xerr=ends.T, fmt="o", ms=4, capsize=2, lw=1, c=COLOUR)
+    axis.set_title(f"{SCORES[score].label} {direction_arrow(score)}", fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.grid(axis="x", color="0.92", lw=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left"]].set_visible(False)

@@ -1,0 +1,64 @@
+"""Compare weights before training in expected.csv and figure.png.
+
+python experiments/pretraining/figure.py runs/studies/pretraining [--to experiments/pretraining]
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from deepsal.report.figures.conditions import draw_conditions
+from deepsal.report.tables.conditions import condition_table, read_conditions
+
+STARTS = {"imagenet": "ImageNet", "edges": "edges", "random": "random"}
+LEARNING = {"none": "decoder", "norm": "norm layers", "all": "all"}
+BACKBONES = {"efficientnet_lite0": "Lite0", "vgg16": "VGG16"}
+MEASURES = ("correlation", "reliability", "ssi_grating")
+
+
+def main() -> None:
+    """Write the table and the figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("runs", type=Path, help="folder of the study, with its run folders")
+    parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
+    arguments = parser.parse_args()
+    conditions = read_conditions(arguments.runs, describe_condition, ("nss", "cc", "kl", "auc"))
+    tables = []
+    for backbone in dict.fromkeys(name.split(",")[0] for name in conditions):
+        group = {name: of for name, of in conditions.items() if name.startswith(f"{backbone},")}
+        tables.append(condition_table(group, reference_of([*group]), MEASURES))
+    table = pd.concat(tables)
+    print(table.round(3).to_string(index=False))
+    table.to_csv(arguments.to / "expected.csv", index=False, float_format="%.4g")
+    rows = sorted(conditions, key=lambda name: (name.split(",")[0], row_order(name)))
+    draw_conditions(table, rows).savefig(arguments.to / "figure.png")
+
+
+def describe_condition(options: Mapping[str, Any]) -> str:
+    """Return network, weights, learning part and epochs, such as `Lite0, ImageNet, all, 3`."""
+    network = BACKBONES.get(options["backbone.name"], options["backbone.name"])
+    learning = LEARNING[options["finetune.name"]]
+    return f"{network}, {STARTS[options['start']]}, {learning}, {options['trainer.max_epochs']}"
+
+
+def row_order(name: str) -> tuple[int, int, int]:
+    """Return a sort key: by weights, learning part and epochs."""
+    _, start, learning, epochs = name.split(", ")
+    return (
+        [*STARTS.values()].index(start),
+        [*LEARNING.values()].index(learning),
+        int(epochs),
+    )
+
+
+def reference_of(names: list[str]) -> str:
+    """Return the condition with the best weights in which all learn for the shortest time."""
+    best = sorted(names, key=row_order)[0].split(", ")[1]
+    return min((n for n in names if f", {best}, all, " in n), key=row_order)
+
+
+if __name__ == "__main__":
+    main()

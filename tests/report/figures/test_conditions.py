@@ -1,0 +1,26 @@
+import pandas as pd
+
+from deepsal.report.figures.conditions import draw_conditions
+
+
+def table(measures: list[str]) -> pd.DataFrame:
+    rows = [
+        {"measure": measure, "condition": name, "mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+        for measure in measures
+        for name, mean in (("kl", 0.5), ("cc", 0.8))
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_panel_per_score_and_one_of_fields() -> None:
+    figure = draw_conditions(
+        table(["nss", "kl", "correlation/conv4", "correlation/conv5"]), ["cc", "kl"], ["nss", "kl"]
+    )
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["NSS ↑", "KL ↓"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cc", "kl"]
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [0.8, 0.5]  # type: ignore[union-attr]
+    assert [text.get_text() for text in figure.axes[2].texts] == ["0.80", "0.80", "0.50", "0.50"]
+
+
+def test_without_fields_only_scores_are_drawn() -> None:
+    assert len(draw_conditions(table(["nss"]), ["kl"], ["nss"]).axes) == 1
