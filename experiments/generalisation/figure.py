@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import yaml
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deepsal.report.run_folders import depth_order
+from deepsal.report.run_folders import depth_order, read_json
 from deepsal.statistics import CrossedEstimate, crossed_bootstrap, holm_correction
 from deepsal.vocabulary import SCORES
 
@@ -42,21 +43,27 @@ def main() -> None:
     parser.add_argument("runs", type=Path, help="folder of the study, with its run folders")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
     arguments = parser.parse_args()
-    table = generalisation_table(
-        {score: read_scores(arguments.runs, score) for score in COMPARED_SCORES}
+    scores = {score: read_scores(arguments.runs, score) for score in COMPARED_SCORES}
+    table = pd.concat(
+        generalisation_table({score: of[direction] for score, of in scores.items()}).assign(
+            direction=direction
+        )
+        for direction in scores["nss"]
     )
     print(table.round(3).to_string(index=False))
     table.to_csv(arguments.to / "expected.csv", index=False, float_format="%.4g")
     draw_differences(table).savefig(arguments.to / "figure.png")
 
 
-def read_scores(folder: Path, score: str) -> dict[str, ScoredDepth]:
-    """Return the scores of each depth, from `none` to `all`; images are in the same order.
+def read_scores(folder: Path, score: str) -> dict[str, dict[str, ScoredDepth]]:
+    """Return the scores of each direction (such as `OSIE to NUS scenes`) and depth.
+
+    Depths are from `none` to `all`; images are in the same order.
 
     Raises:
         FileNotFoundError: no finished job, or a depth lacks a seed that another has.
     """
-    tables: dict[str, dict[int, tuple[FloatArray, FloatArray]]] = {}
+    directions: dict[str, dict[str, dict[int, tuple[FloatArray, FloatArray]]]] = {}
     for job in sorted(file.parent for file in folder.glob("*/done")):
         config = yaml.safe_load((job / "config.yaml").read_text(encoding="utf-8"))
         training = Path(config["ckpt"]).parents[1]
@@ -64,17 +71,27 @@ def read_scores(folder: Path, score: str) -> dict[str, ScoredDepth]:
             pd.read_csv(of / "scores.csv").sort_values("name")[score].to_numpy()
             for of in (training, job)
         )
-        tables.setdefault(config["finetune"]["name"], {})[config["seed"]] = (pair[0], pair[1])
-    if not tables:
+        summary = read_json(job / "scores.json")
+        direction = f"{summary['trained_on']} to {summary['dataset']}"
+        depths = directions.setdefault(direction, {})
+        depths.setdefault(config["finetune"]["name"], {})[config["seed"]] = (pair[0], pair[1])
+    if not directions:
         raise FileNotFoundError(f"{folder} holds no finished job; run the study first")
-    seeds = sorted(set().union(*tables.values()))
-    for depth, of in tables.items():
-        if missing := [seed for seed in seeds if seed not in of]:
-            raise FileNotFoundError(f"{folder} has no finished job of {depth}, seed {missing[0]}")
+    for depths in directions.values():
+        seeds = sorted(set().union(*depths.values()))
+        for depth, of in depths.items():
+            if missing := [seed for seed in seeds if seed not in of]:
+                reason = f"has no finished job of {depth}, seed {missing[0]}"
+                raise FileNotFoundError(f"{folder} {reason}")
     return {
-        depth: ScoredDepth(*(np.stack([tables[depth][s][part] for s in seeds]) for part in (0, 1)))
-        for depth in sorted(tables, key=depth_order)
+        direction: {depth: stack_seeds(depths[depth]) for depth in sorted(depths, key=depth_order)}
+        for direction, depths in directions.items()
     }
+
+
+def stack_seeds(of: Mapping[int, tuple[FloatArray, FloatArray]]) -> ScoredDepth:
+    """Return the scores of all seeds, in the order of the seeds."""
+    return ScoredDepth(*(np.stack([of[seed][part] for seed in sorted(of)]) for part in (0, 1)))
 
 
 def generalisation_table(scores: Mapping[str, Mapping[str, ScoredDepth]]) -> pd.DataFrame:
@@ -135,36 +152,47 @@ def named_ends(name: str, estimate: CrossedEstimate) -> dict[str, float]:
 
 
 def draw_differences(table: pd.DataFrame) -> Figure:
-    """Draw the difference to training the decoder alone, on both sets, a panel per score."""
-    figure = Figure(figsize=(9, 3), dpi=120, layout="constrained", facecolor="white")
-    axes = figure.subplots(1, len(COMPARED_SCORES))
-    depths = [depth for depth in dict.fromkeys(table["depth"]) if depth != "none"]
-    for axis, score in zip(axes, COMPARED_SCORES, strict=True):
-        for kind, shift in (("own", -0.08), ("other", 0.08)):
-            of = table[(table["score"] == score) & (table["set"] == kind)]
-            of = of[of["depth"] != "none"]
-            ends = of[["minus_none_low", "minus_none_high"]].to_numpy()
-            axis.errorbar(
-                np.arange(len(depths)) + shift,
-                of["minus_none"],
-                np.abs(ends - of[["minus_none"]].to_numpy()).T,
-                fmt="o",
-                ms=5,
-                capsize=2,
-                c=COLOURS[kind],
-                label=SETS[kind],
-            )
-        axis.axhline(0, color="0.8", lw=0.8, zorder=0)
-        direction = "less is better" if score == "kl" else "more is better"
-        axis.set_title(f"{SCORES[score].label}: difference to none ({direction})", fontsize=9)
-        axis.set_xticks(range(len(depths)), depths)
-        axis.set_xlim(-0.5, len(depths) - 0.5)
-        axis.set_xlabel("first stage that learns", fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
-    handles, labels = axes[0].get_legend_handles_labels()
+    """Draw the difference to the decoder alone on both sets, a row per direction."""
+    directions = [*dict.fromkeys(table["direction"])]
+    size = (9, 0.6 + 2.3 * len(directions))
+    figure = Figure(figsize=size, dpi=120, layout="constrained", facecolor="white")
+    axes = figure.subplots(len(directions), len(COMPARED_SCORES), squeeze=False, sharey="col")
+    for row, direction in zip(axes, directions, strict=True):
+        for axis, score in zip(row, COMPARED_SCORES, strict=True):
+            of = table[(table["direction"] == direction) & (table["score"] == score)]
+            draw_panel(axis, of[of["depth"] != "none"])
+            better = "less is better" if score == "kl" else "more is better"
+            if axis in axes[0]:
+                axis.set_title(f"{SCORES[score].label}: difference to none ({better})", fontsize=9)
+            if axis in axes[-1]:
+                axis.set_xlabel("first stage that learns", fontsize=8)
+        row[0].set_ylabel(direction, fontsize=9)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
+
+
+def draw_panel(axis: Axes, of: pd.DataFrame) -> None:
+    """Draw the differences of each depth on both sets with their intervals."""
+    depths = [*dict.fromkeys(of["depth"])]
+    for kind, shift in (("own", -0.08), ("other", 0.08)):
+        rows = of[of["set"] == kind]
+        ends = rows[["minus_none_low", "minus_none_high"]].to_numpy()
+        axis.errorbar(
+            np.arange(len(depths)) + shift,
+            rows["minus_none"],
+            np.abs(ends - rows[["minus_none"]].to_numpy()).T,
+            fmt="o",
+            ms=5,
+            capsize=2,
+            c=COLOURS[kind],
+            label=SETS[kind],
+        )
+    axis.axhline(0, color="0.8", lw=0.8, zorder=0)
+    axis.set_xticks(range(len(depths)), depths)
+    axis.set_xlim(-0.5, len(depths) - 0.5)
+    axis.tick_params(labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 if __name__ == "__main__":

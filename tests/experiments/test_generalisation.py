@@ -31,7 +31,8 @@ def test_a_gain_that_does_not_transfer_is_found_and_one_that_does_is_not_lost() 
     assert lost["minus_none_high"] < -0.2
     assert lost["minus_none_p"] < 0.01
     assert np.isnan(of.loc[("all", "own"), "minus_all"])
-    assert len(FIGURE["draw_differences"](table).axes) == 3
+    both = pd.concat([table.assign(direction=of) for of in ("one", "other")])
+    assert len(FIGURE["draw_differences"](both).axes) == 6
 
 
 def test_scores_are_read_of_the_same_images_in_one_order(tmp_path: Path) -> None:
@@ -44,11 +45,15 @@ def test_scores_are_read_of_the_same_images_in_one_order(tmp_path: Path) -> None
             rows.to_csv(run / "scores.csv", index=False)
             ckpt = str(tmp_path / "trained" / run.name / "checkpoints" / "best.ckpt")
             options = {"ckpt": ckpt, "finetune": {"name": depth}, "seed": seed}
+            sets = {"trained_on": "OSIE", "dataset": "scenes"}
+            (run / "scores.json").write_text(json.dumps(sets))
             (run / "config.yaml").write_text(json.dumps(options))
     with pytest.raises(FileNotFoundError, match="no finished job of none, seed 1"):
         FIGURE["read_scores"](tmp_path / "tested", "nss")
     (tmp_path / "tested" / "all-s1" / "done").unlink()
-    scores = FIGURE["read_scores"](tmp_path / "tested", "nss")
+    directions = FIGURE["read_scores"](tmp_path / "tested", "nss")
+    assert [*directions] == ["OSIE to scenes"]
+    scores = directions["OSIE to scenes"]
     assert [*scores] == ["none", "all"]
     assert scores["all"].own.tolist() == [[1, 2]]
     assert scores["all"].other.tolist() == [[2, 1]]
