@@ -44,12 +44,11 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
     arguments = parser.parse_args()
     scores = {score: read_scores(arguments.runs, score) for score in COMPARED_SCORES}
-    table = pd.concat(
-        generalisation_table({score: of[direction] for score, of in scores.items()}).assign(
-            direction=direction
-        )
+    tables = {
+        direction: generalisation_table({score: of[direction] for score, of in scores.items()})
         for direction in scores["nss"]
-    )
+    }
+    table = pd.concat(tables, names=["direction"]).reset_index(0)
     print(table.round(3).to_string(index=False))
     table.to_csv(arguments.to / "expected.csv", index=False, float_format="%.4g")
     draw_differences(table).savefig(arguments.to / "figure.png")

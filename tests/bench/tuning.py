@@ -101,7 +101,7 @@ def _measure(network: nn.Module, name: str, unit: int) -> Tensor:
         wave, inner = [best[0][0] / scale], [PROTOCOL.radius[2] * scale]
         middle, ring = (
             stimuli.grating_images(
-                (side, side), at, wave, [angle], phase[::2], [strength / 2], radius, hole
+                (side, side), at, wave, [angle], phase, [strength / 2], radius, hole
             )
             for angle, strength, radius, hole in (
                 (best[1][0], contrast, inner, None),

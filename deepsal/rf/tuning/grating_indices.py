@@ -90,7 +90,7 @@ def size_tuning_indices(responses: GratingResponses, rectified: bool = True) -> 
     distance = np.hypot(*responses.offset.T)
     measured = np.isfinite(responses.field_centre).all(1)
     return SizeTuningIndices(
-        whole | (_surround_indices(responses, rectified) if responses.surround is not None else {}),
+        whole,
         spread,
         is_responsive(z, np.maximum(responses.blank, 0)),
         int(np.isnan(whole["ssi"]).sum()),
@@ -183,6 +183,8 @@ def _indices(
     indices["surround_ratio"] = indices["surround_diameter"] / indices["summation_field"]
     change = disks - grey[:, None, None]
     indices |= {"disk_ssi": surround_suppression_index(change), "on_off": on_off_index(change)}
+    if responses.surround is not None:
+        indices |= _surround_indices(responses, rectified, part)
     frequencies, angles = protocol.tuning_frequencies(), np.array(protocol.orientation)
     if not len(frequencies):
         return curve, indices
@@ -200,13 +202,15 @@ def _indices(
     }
 
 
-def _surround_indices(responses: GratingResponses, rectified: bool) -> dict[str, FloatArray]:
+def _surround_indices(
+    responses: GratingResponses, rectified: bool, part: slice
+) -> dict[str, FloatArray]:
     assert responses.surround is not None
     z, grey = responses.surround, responses.blank
     if rectified:
         z, grey = np.maximum(z, 0), np.maximum(grey, 0)
-    phase = np.array(responses.protocol.phase[::2])
-    response = larger_component(*phase_response(z, grey, phase))
+    phase = np.array(responses.protocol.phase)[part]
+    response = larger_component(*phase_response(z[..., part], grey, phase))
     steps = len(CONTRASTS)
     alone, both = response[:, :steps], response[:, steps : 2 * steps]
     ortho, ring = (

@@ -135,7 +135,7 @@ class GratingResponses:
     offset: FloatArray
     """(U, 2), row and column of the field from the centre of the stimuli, degrees."""
     surround: ResponseArray | None = None
-    """(U, K, P/2), of `SURROUND_CONDITIONS` at the unit's best grating, its centre as large as
+    """(U, K, P), of `SURROUND_CONDITIONS` at the unit's best grating, its centre as large as
     its summation field."""
 
 
@@ -430,7 +430,7 @@ class _GratingRecorder:
 
         Each combination of radius, frequency and orientation that some unit needs is shown once.
         """
-        phase = np.array(self.protocol.phase[::2])
+        phase = np.array(self.protocol.phase)
         best = {name: _summation_grating(r) for name, r in self.responses.items()}
         conditions = np.array(SURROUND_CONDITIONS)
         shape = len(conditions), len(phase)

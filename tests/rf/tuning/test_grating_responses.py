@@ -37,7 +37,7 @@ def test_a_unit_responds_as_in_a_whole_image_of_stimuli_on_its_field() -> None:
             assert response.tuning.shape[1:] == (3, 3, 6)  # 12 cycles per degree are not shown
             assert response.disks.shape[1:] == (2, 3)
             assert response.surround is not None
-            assert response.surround.shape[1:] == (len(SURROUND_CONDITIONS), 3)
+            assert response.surround.shape[1:] == (len(SURROUND_CONDITIONS), 6)
 
 
 def test_on_an_image_units_respond_to_image_and_stimulus_at_half_contrast() -> None:
