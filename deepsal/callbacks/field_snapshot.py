@@ -33,7 +33,8 @@ from deepsal.rf.measures.similarity import linear_cka, sample_activations
 from deepsal.rf.measures.summary import field_change_measures
 from deepsal.rf.patches import StrongestPatchRecorder, blank_image, centred_patches, noise_images
 from deepsal.rf.tuning.grating_indices import responsive_suppression, size_tuning_indices
-from deepsal.rf.tuning.grating_responses import SHORT_PROTOCOL, record_grating_responses
+from deepsal.rf.tuning.grating_protocol import SHORT_PROTOCOL
+from deepsal.rf.tuning.grating_responses import record_grating_responses
 from deepsal.statistics import finite_median
 
 LOGGED_MEASURES = (

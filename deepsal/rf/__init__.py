@@ -23,8 +23,6 @@ from deepsal.rf.patches import noise_images as noise_images
 from deepsal.rf.patches import strongest_patches as strongest_patches
 from deepsal.rf.plot.grid import draw_field_grid as draw_field_grid
 from deepsal.rf.tuning.grating_indices import size_tuning_indices as size_tuning_indices
-from deepsal.rf.tuning.grating_responses import GratingProtocol as GratingProtocol
-from deepsal.rf.tuning.grating_responses import (
-    record_grating_responses as record_grating_responses,
-)
+from deepsal.rf.tuning.grating_protocol import GratingProtocol as GratingProtocol
+from deepsal.rf.tuning.grating_responses import record_grating_responses as record_grating_responses
 from deepsal.rf.tuning.v1_comparison import v1 as v1

@@ -25,7 +25,7 @@ from deepsal.rf.claims.rules import CLAIM_STATEMENTS, ClaimRow
 from deepsal.rf.claims.verdict import DEEP_STAGES, decide_claims, describe_networks
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.hooks import unit_numbers
-from deepsal.rf.tuning.grating_responses import SHORT_PROTOCOL
+from deepsal.rf.tuning.grating_protocol import SHORT_PROTOCOL
 from deepsal.runs.control_runs import TUNED, FinishedTraining, group_by_control, load_trainings
 from deepsal.statistics import Interval
 from deepsal.vocabulary import STAGES

@@ -16,7 +16,7 @@ from deepsal.data.batch import FixationImages
 from deepsal.rf import store
 from deepsal.rf.claims.controls import untrained_copy
 from deepsal.rf.geometry import measure_geometry
-from deepsal.rf.tuning.grating_responses import SHORT_PROTOCOL, GratingProtocol
+from deepsal.rf.tuning.grating_protocol import SHORT_PROTOCOL, GratingProtocol
 from deepsal.rf.tuning.macaque_v1 import CELL_HISTOGRAMS
 from deepsal.rf.tuning.texture_responses import texture_modulation
 from deepsal.rf.tuning.v1_comparison import v1

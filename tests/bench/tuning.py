@@ -11,11 +11,8 @@ from torchvision.models import vgg16
 
 from deepsal.rf.mapping.readout import UnitReadout
 from deepsal.rf.tuning import stimuli
-from deepsal.rf.tuning.grating_responses import (
-    SURROUND_CONDITIONS,
-    GratingProtocol,
-    record_grating_responses,
-)
+from deepsal.rf.tuning.grating_protocol import SURROUND_CONDITIONS, GratingProtocol
+from deepsal.rf.tuning.grating_responses import record_grating_responses
 from deepsal.rf.tuning.size_tuning import best_grating, larger_component, phase_response
 from tests.bench.harness import Row, side_by_side
 

@@ -36,11 +36,8 @@ from deepsal.rf.measures.reliability import split_half_reliability
 from deepsal.rf.measures.shape import centre_surround_index
 from deepsal.rf.measures.similarity import sample_activations
 from deepsal.rf.tuning.grating_indices import responsive_suppression, size_tuning_indices
-from deepsal.rf.tuning.grating_responses import (
-    SHORT_PROTOCOL,
-    GratingProtocol,
-    record_grating_responses,
-)
+from deepsal.rf.tuning.grating_protocol import SHORT_PROTOCOL, GratingProtocol
+from deepsal.rf.tuning.grating_responses import record_grating_responses
 
 LOG = logging.getLogger(__name__)
 BACKGROUNDS = ("natural", "grey")

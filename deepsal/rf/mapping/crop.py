@@ -1,27 +1,17 @@
-"""The smallest crop of an image in which a unit computes exactly its value in the whole image."""
-
-from typing import NamedTuple
+"""Smallest crops of an image in which units compute exactly their values in the whole image."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepsal.rf.geometry import FieldGeometry
-from deepsal.rf.mapping.engine.windowed_gradient import Box
 
 IndexArray = NDArray[np.int64]
 
 
-class UnitCrop(NamedTuple):
-    """Pixels of an image, and the unit's (row, column) in the layer's output on them."""
-
-    box: Box
-    position: tuple[int, int]
-
-
-def crop_for_unit(
-    geometry: FieldGeometry, image_size: tuple[int, int], position: tuple[int, int]
-) -> UnitCrop:
-    """Return the crop for a unit: its value and gradient equal those in the whole image.
+def crops_for_units(
+    geometry: FieldGeometry, image_size: tuple[int, int], positions: IndexArray
+) -> tuple[IndexArray, IndexArray]:
+    """Return the crops for units: their values and gradients equal those in the whole image.
 
     Sides are ceil((r+S−1)/S)·S and origins multiples of the stride S, so that strided layers keep
     their phase. At a border the crop ends where the image ends, so that the padding is that of the
@@ -30,28 +20,15 @@ def crop_for_unit(
     Args:
         geometry: the layer's theoretical field.
         image_size: (height, width).
-        position: (row, column) of the unit in the layer's output.
-
-    >>> crop_for_unit(FieldGeometry((11, 11), (4, 4), (2, 2)), (64, 64), (5, 0))
-    UnitCrop(box=Box(top=16, bottom=32, left=0, right=16), position=(1, 0))
-    """
-    boxes, positions = crops_for_units(geometry, image_size, np.array([position]))
-    row, column = positions[0].tolist()
-    return UnitCrop(Box(*boxes[0].tolist()), (row, column))
-
-
-def crops_for_units(
-    geometry: FieldGeometry, image_size: tuple[int, int], positions: IndexArray
-) -> tuple[IndexArray, IndexArray]:
-    """Return `crop_for_unit` of many units.
-
-    Args:
-        geometry: the layer's theoretical field.
-        image_size: (height, width).
         positions: (P, 2), row and column in the layer's output.
 
     Returns:
         Boxes (P, 4) of top, bottom, left and right, and the units' positions in them (P, 2).
+
+    >>> geometry = FieldGeometry((11, 11), (4, 4), (2, 2))
+    >>> boxes, positions = crops_for_units(geometry, (64, 64), np.array([[5, 0]]))
+    >>> boxes.tolist(), positions.tolist()
+    ([[16, 32, 0, 16]], [[1, 0]])
     """
     size = geometry.size or image_size
     rows, columns = (

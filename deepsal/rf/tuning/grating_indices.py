@@ -11,11 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsal.rf.measures.profile import FloatArray
-from deepsal.rf.tuning.grating_responses import (
-    CONTRASTS,
-    SURROUND_CONDITIONS,
-    GratingResponses,
-)
+from deepsal.rf.tuning.grating_protocol import CONTRASTS, SURROUND_CONDITIONS, GratingResponses
 from deepsal.rf.tuning.indices import (
     ResponseArray,
     on_off_index,

@@ -16,7 +16,8 @@ from deepsal.rf.tuning.grating_indices import (
     mean_over_images,
     size_tuning_indices,
 )
-from deepsal.rf.tuning.grating_responses import GratingProtocol, record_grating_responses
+from deepsal.rf.tuning.grating_protocol import GratingProtocol
+from deepsal.rf.tuning.grating_responses import record_grating_responses
 from deepsal.rf.tuning.macaque_v1 import CELL_HISTOGRAMS, bin_counts, v1_similarity
 from deepsal.rf.tuning.size_tuning import SUPPRESSED
 from deepsal.statistics import Interval, bootstrap_interval

@@ -1,4 +1,4 @@
-"""Networks and checks for the tests of reverse correlation."""
+"""Networks, crops and checks for the tests of mapping."""
 
 from typing import Any
 
@@ -8,6 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from deepsal.rf.geometry import FieldGeometry
+from deepsal.rf.mapping.crop import crops_for_units
+from deepsal.rf.mapping.engine.windowed_gradient import Box
 from deepsal.rf.mapping.noise_fields import NoiseFields
 from deepsal.rf.mapping.reverse_correlation import reverse_correlation
 from tests.conftest import backbone
@@ -46,3 +49,12 @@ def assert_agrees(found: NoiseFields, truth: NDArray[Any]) -> None:
 def small(**options: Any) -> dict[str, NoiseFields]:
     chosen: dict[str, Any] = {"pairs": 64, "amplitude": 0.1, "target": 0.99} | options
     return reverse_correlation(backbone(), ["conv1", "conv3"], (64, 96), **chosen)
+
+
+def crop_for_unit(
+    geometry: FieldGeometry, image_size: tuple[int, int], position: tuple[int, int]
+) -> tuple[Box, tuple[int, int]]:
+    """The crop for one unit, and the unit's position in it."""
+    boxes, positions = crops_for_units(geometry, image_size, np.array([position]))
+    row, column = positions[0].tolist()
+    return Box(*boxes[0].tolist()), (row, column)

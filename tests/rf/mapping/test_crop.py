@@ -9,9 +9,9 @@ from torchvision.ops import SqueezeExcitation
 
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.hooks import find_layer, forward_until, temporary_eval_mode
-from deepsal.rf.mapping.crop import crop_for_unit
 from deepsal.rf.mapping.engine.windowed_gradient import Box
 from tests.conftest import backbone, stage
+from tests.rf.mapping.support import crop_for_unit
 from tests.rf.support import unsettle
 
 

@@ -18,11 +18,11 @@ from torchvision.models import resnet18
 
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.hooks import temporary_eval_mode
-from deepsal.rf.mapping.crop import crop_for_unit
 from deepsal.rf.mapping.engine.windowed_gradient import Box
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
 from deepsal.rf.mapping.methods import FIELD_METHODS, OCCLUDERS_PER_SIDE
 from tests.conftest import arrays_equal, difference_of_gaussians
+from tests.rf.mapping.support import crop_for_unit
 from tests.rf.support import SIDE, Planted, middle, unsettle
 
 TRUTH = difference_of_gaussians(SIDE, 0.732)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepsal.rf.tuning.grating_responses import GratingProtocol
+from deepsal.rf.tuning.grating_protocol import GratingProtocol
 
 PROTOCOL = GratingProtocol(
     pixels_per_degree=14.0,

@@ -8,7 +8,8 @@ from deepsal.rf.tuning.grating_indices import (
     is_responsive,
     size_tuning_indices,
 )
-from deepsal.rf.tuning.grating_responses import GratingResponses, record_grating_responses
+from deepsal.rf.tuning.grating_protocol import GratingResponses
+from deepsal.rf.tuning.grating_responses import record_grating_responses
 from tests.rf.tuning.support import (
     CENTRES,
     NAMES,

@@ -7,11 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from deepsal.rf.tuning.grating_indices import size_tuning_indices
-from deepsal.rf.tuning.grating_responses import (
-    GratingProtocol,
-    GratingResponses,
-    record_grating_responses,
-)
+from deepsal.rf.tuning.grating_protocol import GratingProtocol, GratingResponses
+from deepsal.rf.tuning.grating_responses import record_grating_responses
 from deepsal.rf.tuning.indices import (
     orientation_selectivity,
     preferred_value,
