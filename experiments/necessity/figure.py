@@ -1,11 +1,13 @@
-"""Silence units with centre-surround fields and matched units, and draw the change of NSS.
+"""Silence units with a surround and matched units, and draw the change of NSS.
 
 python experiments/necessity/figure.py RUN [RUN …] --data FOLDER [--to experiments/necessity]
 
-RUNs are trainings with a ReadoutDecoder: several seeds of one or more depths. A unit is silenced by
-setting its channel to its mean over validation images and positions. Writes dose.csv (a row per
-depth, stage and number of units), expected.csv (the mean over the numbers), units.csv (the units
-and how well they match) and figure.png. Without RUNs only the figure is drawn.
+RUNs are trainings with a ReadoutDecoder: several seeds of one or more depths or controls. Units are
+ranked by one of two criteria: `field`, the evidence that a field is centre-surround, and `size`,
+suppression by large gratings. A unit is silenced by setting its channel to its mean over validation
+images and positions. Writes dose.csv (a row per training, criterion, stage and number of units),
+expected.csv (the mean over the numbers), units.csv (the units and how well they match) and
+figure.png. Without RUNs only the figure is drawn.
 
 Letters in shapes: S seeds, N images, U units of a stage, D draws of matched units, K numbers of
 units.
@@ -21,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -29,12 +32,16 @@ from deepsal.data import SaliencyDataModule, osie
 from deepsal.metrics.functional import nss
 from deepsal.models import ReadoutDecoder, SaliencyNetwork, build_backbone
 from deepsal.models.weights import load_run_weights
-from deepsal.rf import reverse_correlation
+from deepsal.rf import reverse_correlation, size_tuning_indices
 from deepsal.rf.claims.calibration import (
     calibrate_rule,
     centre_surround_evidence,
     strongest_axis,
 )
+from deepsal.rf.mapping.noise_fields import NoiseFields
+from deepsal.rf.tuning.grating_protocol import SHORT_PROTOCOL, GratingProtocol, GratingResponses
+from deepsal.rf.tuning.grating_responses import record_grating_responses
+from deepsal.rf.tuning.size_tuning import SUPPRESSED
 from deepsal.statistics import crossed_bootstrap, holm_correction
 
 FloatArray = NDArray[np.float64]
@@ -45,14 +52,21 @@ NEAREST = 3
 PROPERTIES = ("mean", "deviation", "weight_norm")
 DETECTED = 2.8
 """Effects of so many standard errors are found in 80 % of studies, at p < .05."""
-LABELS = {"none": "decoder trained alone", "all": "all stages tuned"}
+CRITERIA = {"field": "strongest centre-surround field", "size": "strongest size suppression"}
+LABELS = {
+    "none": "decoder alone",
+    "all": "all stages",
+    "shuffled_fixations": "shuffled fixations",
+    "other_task": "edges",
+}
+"""Trainings, by depth or control."""
 
 
 class Silencing(NamedTuple):
     """Changes of NSS of the test images of one network when units of one stage are silenced."""
 
     surround: FloatArray
-    """(K, N), units with the strongest centre-surround evidence."""
+    """(K, N), units that are first by the criterion."""
     matched: FloatArray
     """(K, D, N), matched units."""
     whole: FloatArray
@@ -72,25 +86,26 @@ def main() -> None:
         if arguments.data is None:
             parser.error("--data is missing: set it to the folder that holds osie/")
         data = SaliencyDataModule(osie(arguments.data))
-        results: dict[str, list[dict[str, Silencing]]] = {}
+        results: dict[str, list[dict[tuple[str, str], Silencing]]] = {}
         for run in arguments.runs:
-            depth, network = load_network(run)
-            results.setdefault(depth, []).append(silence_stages(network, data, DOSES))
+            training, network = load_network(run)
+            results.setdefault(training, []).append(silence_stages(network, data, DOSES))
             print(f"{run.name} is measured", flush=True)
         for name, table in result_tables(results, DOSES).items():
             table.to_csv(arguments.to / f"{name}.csv", index=False, float_format="%.4g")
             print(table.round(4).to_string(index=False))
-    draw_doses(pd.read_csv(arguments.to / "dose.csv")).savefig(arguments.to / "figure.png")
+    tables = (pd.read_csv(arguments.to / f"{name}.csv") for name in ("dose", "expected"))
+    draw_doses(*tables).savefig(arguments.to / "figure.png")
 
 
 def load_network(run: Path) -> tuple[str, SaliencyNetwork]:
-    """Return the depth of a run and its network at the best epoch."""
+    """Return the control or else the depth of a run, and its network at the best epoch."""
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     name, model = (config["backbone"].get(key) for key in ("name", "model"))
     backbone = build_backbone(name, None, model)
     network = SaliencyNetwork(backbone, partial(ReadoutDecoder, width=config["decoder"]["width"]))
     load_run_weights(network, run / "checkpoints" / "best.ckpt", "network.", name)
-    return config["finetune"]["name"], network.eval()
+    return config["control"] or config["finetune"]["name"], network.eval()
 
 
 @torch.no_grad()
@@ -100,8 +115,9 @@ def silence_stages(
     doses: Mapping[str, Sequence[int]],
     pairs: int = 512,
     plantings: int = 200,
-) -> dict[str, Silencing]:
-    """Return the changes of NSS for each stage.
+    protocol: GratingProtocol = SHORT_PROTOCOL,
+) -> dict[tuple[str, str], Silencing]:
+    """Return the changes of NSS for each criterion and stage.
 
     Args:
         network: in eval mode.
@@ -109,49 +125,79 @@ def silence_stages(
         doses: numbers of units of each stage.
         pairs: of noise images on grey, see `reverse_correlation`.
         plantings: see `calibrate_rule`.
+        protocol: of the gratings.
     """
     backbone = network.backbone
     seen = torch.stack([sample.image for sample in iterate(data, "val")])
     size = seen.shape[-2], seen.shape[-1]
     fields = reverse_correlation(backbone, [*doses], size, pairs=pairs)
+    gratings = record_grating_responses(backbone, [*doses], protocol)
     outputs = [backbone(part) for part in seen.split(16)]
     tested = [(backbone(s.image[None]), s.fixations[None]) for s in iterate(data, "test")]
     intact = score_silenced(network, tested, "conv5", [], torch.zeros(0))
     results = {}
     for stage, numbers in doses.items():
-        axis = strongest_axis(fields[stage].blocks)
-        evidence = centre_surround_evidence(axis.blocks.mean(0))
-        evidence[~axis.reliable] = np.nan
-        order = np.argsort(-np.nan_to_num(evidence, nan=-1.0), kind="stable")
-        chosen = order[: max(numbers)]
         response = torch.cat([output[stage] for output in outputs])
         properties = unit_properties(backbone.get_submodule(stage), response)
-        matched = [match_units(properties, chosen, seed) for seed in range(DRAWS)]
         score = partial(score_silenced, network, tested, stage, mean=response.mean((0, 2, 3)))
-        rule = calibrate_rule(axis, plantings)
-        results[stage] = Silencing(
-            np.stack([score(units=chosen[:k]) for k in numbers]) - intact,
-            np.stack([[score(units=draw[:k]) for draw in matched] for k in numbers]) - intact,
-            score(units=order) - intact,
-            {
-                "reliability": fields[stage].median,
-                "reliable": float(axis.reliable.mean()),
-                "called_centre_surround": (
-                    float((evidence[axis.reliable] > rule.threshold).mean()) if rule else np.nan
-                ),
-                "power_0.55": rule.decisive_power if rule else np.nan,
-                "evidence": float(np.nanmedian(evidence[chosen])),
-                "evidence_matched": float(np.nanmedian(evidence[np.concatenate(matched)])),
-                **{
-                    f"{name}_difference": float(
-                        np.mean([values[chosen] - values[draw] for draw in matched])
-                    )
-                    for name, values in zip(PROPERTIES, properties.T, strict=True)
+        whole = score(units=range(len(properties))) - intact
+        for criterion, (evidence, description) in {
+            "field": field_evidence(fields[stage], plantings),
+            "size": size_evidence(gratings[stage]),
+        }.items():
+            order = np.argsort(-np.nan_to_num(evidence, nan=-np.inf), kind="stable")
+            chosen = order[: max(numbers)]
+            matched = [match_units(properties, chosen, seed) for seed in range(DRAWS)]
+            drawn = np.concatenate(matched)
+            results[criterion, stage] = Silencing(
+                np.stack([score(units=chosen[:k]) for k in numbers]) - intact,
+                np.stack([[score(units=draw[:k]) for draw in matched] for k in numbers]) - intact,
+                whole,
+                {
+                    **description,
+                    "evidence": float(np.nanmedian(evidence[chosen])),
+                    "evidence_matched": float(np.nanmedian(evidence[drawn])),
+                    **{
+                        f"{name}_difference": float(
+                            np.mean([values[chosen] - values[draw] for draw in matched])
+                        )
+                        for name, values in zip(PROPERTIES, properties.T, strict=True)
+                    },
+                    "nss": float(intact.mean()),
                 },
-                "nss": float(intact.mean()),
-            },
-        )
+            )
     return results
+
+
+def field_evidence(fields: NoiseFields, plantings: int) -> tuple[FloatArray, dict[str, float]]:
+    """Return the evidence of units for a centre-surround field, (U,), and a description of it.
+
+    The evidence of a unit whose field is not reliable is NaN.
+    """
+    axis = strongest_axis(fields.blocks)
+    evidence = centre_surround_evidence(axis.blocks.mean(0))
+    evidence[~axis.reliable] = np.nan
+    rule = calibrate_rule(axis, plantings)
+    called = (evidence[axis.reliable] > rule.threshold).mean() if rule else np.nan
+    return evidence, {
+        "reliability": fields.median,
+        "usable": float(axis.reliable.mean()),
+        "called": float(called),
+        "power_0.55": rule.decisive_power if rule else np.nan,
+    }
+
+
+def size_evidence(responses: GratingResponses) -> tuple[FloatArray, dict[str, float]]:
+    """Return the suppression of units by large gratings, (U,), and a description of it.
+
+    The index is that of the responses before the rectifier, where an inhibited unit exceeds 1;
+    after it half of the units of deep stages have 1. Units that do not respond have NaN.
+    """
+    tuning = size_tuning_indices(responses)
+    linear = size_tuning_indices(responses, rectified=False).index["ssi"]
+    called = (tuning.index["ssi"][tuning.responsive] >= SUPPRESSED).mean()
+    description = {"usable": float(tuning.responsive.mean()), "called": float(called)}
+    return np.where(tuning.responsive, linear, np.nan), description
 
 
 def iterate(data: SaliencyDataModule, split: str) -> Any:
@@ -230,7 +276,8 @@ def score_silenced(
 
 
 def result_tables(
-    results: Mapping[str, Sequence[Mapping[str, Silencing]]], doses: Mapping[str, Sequence[int]]
+    results: Mapping[str, Sequence[Mapping[tuple[str, str], Silencing]]],
+    doses: Mapping[str, Sequence[int]],
 ) -> dict[str, pd.DataFrame]:
     """Return the tables `dose`, `expected` and `units`.
 
@@ -239,16 +286,16 @@ def result_tables(
     found in 80 % of such studies. p is adjusted over the rows of `expected` by Holm's method.
 
     Args:
-        results: `{depth: [{stage: changes} of each seed]}`.
+        results: `{training: [{(criterion, stage): changes} of each seed]}`.
         doses: numbers of units of each stage.
     """
     rows, whole, units = [], [], []
-    for depth, seeds in results.items():
-        for stage, numbers in doses.items():
-            of = [seed[stage] for seed in seeds]
+    for training, seeds in results.items():
+        for criterion, stage in seeds[0]:
+            numbers, of = doses[stage], [seed[criterion, stage] for seed in seeds]
             surround = np.stack([s.surround for s in of])
             matched = np.stack([s.matched for s in of])
-            key = {"depth": depth, "stage": stage}
+            key = {"training": training, "criterion": criterion, "stage": stage}
             for place, k in enumerate(numbers):
                 row = compare_changes(surround[:, place], matched[:, place])
                 rows.append({**key, "units": k, **row})
@@ -288,33 +335,64 @@ def compare_changes(surround: FloatArray, matched: FloatArray) -> dict[str, floa
     return row
 
 
-def draw_doses(table: pd.DataFrame) -> Figure:
-    """Draw the change of NSS against the number of silenced units, a panel per depth and stage."""
-    panels = [*dict.fromkeys(zip(table["depth"], table["stage"], strict=True))]
-    figure = Figure(
-        figsize=(3 + 3 * len(panels), 3.2), dpi=120, layout="constrained", facecolor="white"
-    )
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axis, (depth, stage) in zip(axes, panels, strict=True):
-        of = table[(table["depth"] == depth) & (table["stage"] == stage)]
-        for name, label, colour, shift in (
-            ("surround", "strongest centre-surround", "#9e2a2b", 0.96),
-            ("matched", "matched units", "#33658a", 1.04),
-        ):
-            ends = np.abs(of[[f"{name}_low", f"{name}_high"]].to_numpy() - of[[name]].to_numpy()).T
-            axis.errorbar(
-                of["units"] * shift, of[name], ends, fmt="o-", ms=4, c=colour, label=label
-            )
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(of["units"], [str(k) for k in of["units"]])
-        axis.axhline(0, color="0.8", lw=0.8, zorder=0)
-        axis.set_title(f"{stage}, {LABELS.get(depth, depth)}", fontsize=9)
-        axis.set_xlabel("silenced units", fontsize=8)
+def draw_doses(dose: pd.DataFrame, expected: pd.DataFrame) -> Figure:
+    """Draw NSS against the number of silenced units, and the difference in each training.
+
+    Args:
+        dose: a row per number of units; the curves are of the first training.
+        expected: the mean over the numbers.
+    """
+    criteria, stages = (pd.unique(expected[key]).tolist() for key in ("criterion", "stage"))
+    size = (3.4 * (len(stages) + 1), 2.7 * len(criteria))
+    figure = Figure(figsize=size, dpi=120, layout="constrained", facecolor="white")
+    axes = figure.subplots(len(criteria), len(stages) + 1, squeeze=False)
+    for row, criterion in zip(axes, criteria, strict=True):
+        of_criterion = dose[dose["criterion"] == criterion]
+        for axis, stage in zip(row, stages, strict=False):
+            draw_curves(axis, of_criterion[of_criterion["stage"] == stage], criterion)
+        draw_trainings(row[-1], expected[expected["criterion"] == criterion])
+        row[0].set_ylabel("change of NSS", fontsize=8)
+        row[0].legend(fontsize=8, frameon=False, loc="lower left")
+    for axis in axes.ravel():
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("change of NSS", fontsize=8)
-    axes[0].legend(fontsize=8, frameon=False, loc="lower left")
     return figure
+
+
+def draw_curves(axis: Axes, of: pd.DataFrame, criterion: str) -> None:
+    """Draw the changes of the first training against the number of silenced units."""
+    training = of["training"].iloc[0]
+    of = of[of["training"] == training]
+    for name, label, colour, shift in (
+        ("surround", CRITERIA[criterion], "#9e2a2b", 0.96),
+        ("matched", "matched units", "#33658a", 1.04),
+    ):
+        ends = np.abs(of[[f"{name}_low", f"{name}_high"]].to_numpy() - of[[name]].to_numpy()).T
+        axis.errorbar(of["units"] * shift, of[name], ends, fmt="o-", ms=4, c=colour, label=label)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(of["units"], [str(k) for k in of["units"]])
+    axis.axhline(0, color="0.8", lw=0.8, zorder=0)
+    axis.set_title(f"{of['stage'].iloc[0]}, {LABELS.get(training, training)} tuned", fontsize=9)
+    axis.set_xlabel("silenced units", fontsize=8)
+
+
+def draw_trainings(axis: Axes, of: pd.DataFrame) -> None:
+    """Draw the difference to matched units in each training and stage."""
+    trainings = pd.unique(of["training"]).tolist()
+    for (stage, rows), marker in zip(of.groupby("stage"), "os", strict=False):
+        ends = np.abs(
+            rows[["difference_low", "difference_high"]].to_numpy() - rows[["difference"]].to_numpy()
+        )
+        place = np.array([trainings.index(name) for name in rows["training"]])
+        shift = 0.1 if marker == "s" else -0.1
+        axis.errorbar(
+            rows["difference"], place + shift, xerr=ends.T, fmt=marker, ms=4, capsize=2, label=stage
+        )
+    axis.axvline(0, color="0.8", lw=0.8, zorder=0)
+    axis.set_yticks(range(len(trainings)), [LABELS.get(name, name) for name in trainings])
+    axis.set_ylim(len(trainings) - 0.5, -0.5)
+    axis.set_title("difference to matched units, NSS", fontsize=9)
+    axis.legend(fontsize=8, frameon=False)
 
 
 if __name__ == "__main__":

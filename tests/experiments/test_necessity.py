@@ -8,6 +8,7 @@ import torch
 
 from deepsal.models import SaliencyNetwork
 from tests.conftest import datamodule, task
+from tests.rf.tuning.support import SMALL
 
 STUDY = Path(__file__).parents[2] / "experiments" / "necessity"
 FIGURE = runpy.run_path(str(STUDY / "figure.py"))
@@ -21,14 +22,13 @@ def network() -> SaliencyNetwork:
 def test_two_seeds_become_tables_and_a_figure() -> None:
     doses = {"conv2": (1, 2), "conv3": (1, 3)}
     data = datamodule((8, 8, 9))
-    seeds = [
-        FIGURE["silence_stages"](network(), data, doses, pairs=16, plantings=8) for _ in range(2)
-    ]
+    seeds = [FIGURE["silence_stages"](network(), data, doses, 16, 8, SMALL) for _ in range(2)]
     tables = FIGURE["result_tables"]({"all": seeds}, doses)
-    assert tables["dose"]["units"].tolist() == [1, 2, 1, 3]
-    assert np.isfinite(tables["dose"].drop(columns=["depth", "stage"])).all(axis=None)
-    assert seeds[0]["conv3"].matched.shape == (2, FIGURE["DRAWS"], 9)
-    assert len(FIGURE["draw_doses"](tables["dose"]).axes) == 2
+    assert tables["dose"]["units"].tolist() == [1, 2, 1, 2, 1, 3, 1, 3]
+    names = ["training", "criterion", "stage"]
+    assert np.isfinite(tables["dose"].drop(columns=names)).all(axis=None)
+    assert seeds[0]["size", "conv3"].matched.shape == (2, FIGURE["DRAWS"], 9)
+    assert len(FIGURE["draw_doses"](tables["dose"], tables["expected"]).axes) == 6
     for name, table in tables.items():
         assert [*table.columns] == [*pd.read_csv(STUDY / f"{name}.csv").columns]
 
