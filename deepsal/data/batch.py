@@ -4,11 +4,29 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 MapBatch = Float[Tensor, "B H W"]
 """One map per image."""
+
+
+class ImageRegion(NamedTuple):
+    """The part of the network's image that is the image; the rest is padding, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def fills(self, frame: tuple[int, int]) -> bool:
+        """Return whether a frame (h, w) has no padding."""
+        return (self.height, self.width) == frame
+
+    def slices(self) -> tuple[slice, slice]:
+        """Return the rows and the columns."""
+        rows = slice(self.top, self.top + self.height)
+        return rows, slice(self.left, self.left + self.width)
 
 
 class Sample(NamedTuple):
@@ -21,6 +39,8 @@ class Sample(NamedTuple):
         points: float64 (N, 2), (x, y) in pixels of `size`.
         name: of the image.
         size: (height, width) of the stored image.
+        region: of the image in `image`; None for an image without padding. Truth at the network's
+            size is zero in the padding.
     """
 
     image: Float[Tensor, "3 h w"]
@@ -29,6 +49,7 @@ class Sample(NamedTuple):
     points: Float[Tensor, "N 2"]
     name: str
     size: tuple[int, int]
+    region: ImageRegion | None = None
 
 
 class GroundTruth(NamedTuple):
@@ -37,7 +58,8 @@ class GroundTruth(NamedTuple):
     B images, maps of (H, W). density: sums to one per image · fixations: counts ·
     other_fixations: counts of the fixations on other images, rescaled to (H, W) (shuffled AUC) ·
     baseline_log_density: of the density that information gain is measured from · sigma: standard
-    deviation of the density's blur in pixels (optimal maps).
+    deviation of the density's blur in pixels (optimal maps) · mask: False at padding, True at
+    the image's pixels.
     """
 
     density: MapBatch
@@ -45,6 +67,7 @@ class GroundTruth(NamedTuple):
     other_fixations: MapBatch | None = None
     baseline_log_density: MapBatch | None = None
     sigma: float | None = None
+    mask: Bool[Tensor, "B H W"] | None = None
 
 
 class SeededIndex(NamedTuple):
@@ -58,7 +81,7 @@ class Batch(NamedTuple):
     """Samples of one size, stacked; the points, of unequal number, are a list on the CPU.
 
     Before the move to the device that uses it, the image is uint8 in [0, 255]: a quarter of the
-    bytes.
+    bytes. `regions` is None if no image has padding.
     """
 
     image: Float[Tensor, "B 3 h w"] | UInt8[Tensor, "B 3 h w"]
@@ -67,6 +90,7 @@ class Batch(NamedTuple):
     points: list[Tensor]
     name: list[str]
     size: list[tuple[int, int]]
+    regions: list[ImageRegion] | None = None
 
     def to_device(self, device: torch.device) -> "Batch":
         """Return the batch on a device, its image in [0, 1]; copies to a GPU are asynchronous."""
@@ -94,7 +118,7 @@ def collate_samples(samples: Sequence[Sample], fixations: Tensor | None = None) 
         samples: of one size.
         fixations: (B, H, W), their counts, already stacked; None to stack them.
     """
-    images, counts, density, points, name, size = zip(*samples, strict=True)
+    images, counts, density, points, name, size, regions = zip(*samples, strict=True)
     return Batch(
         torch.stack(images),
         torch.stack(counts) if fixations is None else fixations,
@@ -102,7 +126,16 @@ def collate_samples(samples: Sequence[Sample], fixations: Tensor | None = None) 
         list(points),
         list(name),
         list(size),
+        collate_regions(regions, images[0].shape[-2:]),
     )
+
+
+def collate_regions(
+    regions: Sequence[ImageRegion | None], frame: Sequence[int]
+) -> list[ImageRegion] | None:
+    """Return the regions of a batch in a frame (h, w); None if no image has padding."""
+    whole = ImageRegion(0, 0, *frame)
+    return [region or whole for region in regions] if any(regions) else None
 
 
 @runtime_checkable

@@ -19,6 +19,8 @@ from deepsal.metrics.earth_mover import transport_distance
 
 MapBatch = Float[Tensor, "B H W"]
 ImageScores = Float[Tensor, " B"]
+PixelMask = Bool[Tensor, "B H W"]
+"""True at the pixels of an image, False at padding, where a density is 0."""
 
 KL_EPSILON = 2.2204e-16
 """MATLAB's machine epsilon, the constant of the MIT benchmark's KL."""
@@ -38,18 +40,25 @@ def kl(log_density: MapBatch, density: MapBatch) -> ImageScores:
     return nan_without_mass(divergence, density)
 
 
-def cc(log_density: MapBatch, density: MapBatch) -> ImageScores:
+def cc(log_density: MapBatch, density: MapBatch, mask: PixelMask | None = None) -> ImageScores:
     """Pearson correlation of prediction and truth over the pixels of an image; 1 is perfect.
 
     A constant map scores 0, with a gradient of 0.
+
+    Args:
+        log_density: `(B, H, W)`.
+        density: `(B, H, W)`, 0 in the padding.
+        mask: the pixels of the image; None for all.
 
     >>> ramp = torch.arange(1.0, 17).view(1, 4, 4)
     >>> round(cc((3 * ramp + 2).log(), ramp).item(), 6)
     1.0
     """
-    prediction, per_std = _centred_and_inverse_std(_density_times_pixels(log_density))
-    truth, per_true_std = _centred_and_inverse_std(at_least_float32(density) * density[0].numel())
-    correlation = (prediction * truth).mean((-2, -1)) * per_std * per_true_std
+    prediction, per_std = _centred_and_inverse_std(_density_times_pixels(log_density), mask)
+    scaled = at_least_float32(density) * density[0].numel()
+    truth, per_true_std = _centred_and_inverse_std(scaled, mask)
+    covariance = _mean_over_pixels(prediction * truth, mask)[:, 0, 0]
+    correlation = covariance * per_std * per_true_std
     return nan_without_mass(correlation, density)
 
 
@@ -64,18 +73,23 @@ def sim(log_density: MapBatch, density: MapBatch) -> ImageScores:
     return nan_without_mass(common.sum((-2, -1)), density)
 
 
-def nss(log_density: MapBatch, fixations: MapBatch) -> ImageScores:
+def nss(log_density: MapBatch, fixations: MapBatch, mask: PixelMask | None = None) -> ImageScores:
     """Normalised scanpath saliency: mean z-score of the density at the fixations.
 
     The standard deviation is the population's (ddof 0). A constant map scores 0, an image without
     fixations NaN (Peters et al. 2005).
+
+    Args:
+        log_density: `(B, H, W)`.
+        fixations: counts, `(B, H, W)`, 0 in the padding.
+        mask: the pixels of the image; None for all.
 
     >>> density = torch.tensor([[[0.7, 0.1], [0.1, 0.1]]])
     >>> round(nss(density.log(), torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])).item(), 4)
     1.7321
     """
     counts = at_least_float32(fixations)
-    centred, per_std = _centred_and_inverse_std(_density_times_pixels(log_density))
+    centred, per_std = _centred_and_inverse_std(_density_times_pixels(log_density), mask)
     return (centred * counts).sum((-2, -1)) / counts.sum((-2, -1)) * per_std
 
 
@@ -208,13 +222,29 @@ def _density_times_pixels(log_density: MapBatch) -> MapBatch:
     return torch.add(pixels, log, alpha=math.log2(math.e)).exp2()
 
 
-def _centred_and_inverse_std(values: MapBatch) -> tuple[MapBatch, ImageScores]:
-    """Return the values less their mean, and 1 / their standard deviation: 0 for a constant map."""
-    flat = values.detach()
-    constant = flat.amax((-2, -1)) == flat.amin((-2, -1))
-    centred = values - values.mean((-2, -1), keepdim=True)
-    variance = centred.square().mean((-2, -1)).masked_fill(constant, 1)
+def _centred_and_inverse_std(
+    values: MapBatch, mask: PixelMask | None = None
+) -> tuple[MapBatch, ImageScores]:
+    """Return the values less their mean, and 1 / their standard deviation: 0 for a constant map.
+
+    Pixels outside the mask count as the mean: 0.
+    """
+    low = high = values.detach()
+    if mask is not None:
+        low, high = low.masked_fill(~mask, math.inf), high.masked_fill(~mask, -math.inf)
+    constant = high.amax((-2, -1)) == low.amin((-2, -1))
+    centred = values - _mean_over_pixels(values, mask)
+    if mask is not None:
+        centred = centred.masked_fill(~mask, 0)
+    variance = _mean_over_pixels(centred.square(), mask)[:, 0, 0].masked_fill(constant, 1)
     return centred, variance.rsqrt().masked_fill(constant, 0)
+
+
+def _mean_over_pixels(values: MapBatch, mask: PixelMask | None) -> Float[Tensor, "B 1 1"]:
+    """Return the mean over the mask's pixels of values that are 0 at the others."""
+    if mask is None:
+        return values.mean((-2, -1), keepdim=True)
+    return values.sum((-2, -1), keepdim=True) / mask.sum((-2, -1), keepdim=True)
 
 
 RANK_BINS = 1 << 14

@@ -29,6 +29,8 @@ SCORE_INPUTS = {
     "emd": ("density",),
 }
 """Fields of `GroundTruth` that each score needs."""
+SCORES_OF_MASKED_MAPS = ("nss", "cc", "kl", "sim")
+"""Scores of images with padding, by today's definitions."""
 TUEBINGEN_SCORES: Mapping[str, Callable[..., ImageScores]] = {
     **{name: getattr(functional, name) for name in DEFAULT_SCORES if name != "ig"},
     "ig": functional.information_gain,
@@ -104,14 +106,17 @@ class ImageScorer:
         if names is None:
             complete = (n for n, maps in inputs.items() if all(m is not None for m in maps))
             names = [name for name in complete if name not in OPTIONAL_SCORES]
-        scores = {}
+        masked, scores = truth.mask is not None, {}
+        if masked and (set(names) - {*SCORES_OF_MASKED_MAPS} or self.protocol == "mit"):
+            raise ValueError(f"padded images have the scores {', '.join(SCORES_OF_MASKED_MAPS)}")
         for name in dict.fromkeys([*names, *(["emd"] if self.emd else [])]):
             if any(values is None for values in inputs[name]):
                 raise ValueError(f"{name} needs {' and '.join(SCORE_INPUTS[name])}")
             values = log_density
             if self.maps == "optimal" and truth.sigma is not None:
                 values = optimal_map(name, log_density, truth.sigma, truth.baseline_log_density)
-            scores[name] = SCORE_PROTOCOLS[self.protocol][name](values, *inputs[name])
+            options = {"mask": truth.mask} if masked and name in ("nss", "cc") else {}
+            scores[name] = SCORE_PROTOCOLS[self.protocol][name](values, *inputs[name], **options)
         return scores
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deepsal.metrics import functional
-from deepsal.metrics.functional import MapBatch
+from deepsal.metrics.functional import ImageScores, MapBatch, PixelMask
 
 
 class SaliencyLoss(nn.Module):
@@ -35,7 +35,11 @@ class SaliencyLoss(nn.Module):
             )
 
     def forward(
-        self, log_density: MapBatch, density: MapBatch, fixations: MapBatch
+        self,
+        log_density: MapBatch,
+        density: MapBatch,
+        fixations: MapBatch,
+        mask: PixelMask | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and the batch mean of each of its terms (detached, unweighted).
 
@@ -45,10 +49,12 @@ class SaliencyLoss(nn.Module):
             log_density: (B, H, W).
             density: (B, H, W).
             fixations: (B, H, W), counts.
+            mask: (B, H, W), the pixels of the images; the densities are 0 at the others. None for
+                all.
         """
         truth = {"kl": density, "cc": density, "sim": density, "nss": fixations}
         terms = {
-            name: getattr(functional, name)(log_density, truth[name]).mean()
+            name: self._score(name, log_density, truth[name], mask).mean()
             for name, weight in self.weights.items()
             if weight
         }
@@ -59,6 +65,14 @@ class SaliencyLoss(nn.Module):
         )
         assert isinstance(loss, Tensor)
         return loss, {name: term.detach() for name, term in terms.items()}
+
+    @staticmethod
+    def _score(
+        name: str, log_density: MapBatch, truth: MapBatch, mask: PixelMask | None
+    ) -> ImageScores:
+        options = {"mask": mask} if name in ("cc", "nss") else {}
+        values: ImageScores = getattr(functional, name)(log_density, truth, **options)
+        return values
 
 
 class PendingLossTerms(NamedTuple):
