@@ -19,6 +19,8 @@ STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 """Stages of every backbone, in the order from the image on."""
 DEPTHS = ("none", "conv5", "conv4", "conv3", "conv2", "all")
 """First stage that learns, from `none` (only the decoder) to `all` (conv1)."""
+FITS = ("squeeze", "pad", "crop_long")
+"""Choices for an image whose shape is not that of the network's image."""
 SCORES = {
     "nss": ScoreEntry("NSS", "max", "standard deviations"),
     "ig": ScoreEntry("IG", "max", "bits per fixation"),

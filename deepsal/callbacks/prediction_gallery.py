@@ -71,10 +71,12 @@ def write_gallery(
             position, score = scores[place]
             sample = images[position]
             height, width = sample.size
-            density = predict(sample.image[None], (height, width), [sample.name]).exp()
+            names, region = [sample.name], sample.region
+            density = predict(sample.image[None], (height, width), names, region).exp()
+            image = sample.image[(..., *region.slices())] if region else sample.image
             size = _shrunk_size(height, width)
             number = len(about)
-            arrays[f"image/{number}"] = _resize_to_uint8(sample.image, size).transpose(1, 2, 0)
+            arrays[f"image/{number}"] = _resize_to_uint8(image, size).transpose(1, 2, 0)
             for name, map_ in ("truth", sample.density[None]), ("prediction", density):
                 arrays[f"{name}/{number}"] = _resize_to_uint8(_divide_by_maximum(map_), size)[0]
             points = (sample.points.numpy() + 0.5) / (sample.size[1], sample.size[0])

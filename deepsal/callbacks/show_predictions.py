@@ -10,9 +10,10 @@ from typing_extensions import override
 
 from deepsal.atomic import replace_file
 from deepsal.callbacks.prediction_gallery import write_gallery
-from deepsal.data.batch import Sample
+from deepsal.data.batch import ImageRegion, Sample, collate_regions
 from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.plot.grid import png_bytes
+from deepsal.training.framed_prediction import predict_log_density
 from deepsal.training.wandb_log import log_figure
 
 PANEL_TITLES = ("image", "fixations", "ground truth", "prediction")
@@ -47,8 +48,12 @@ class ShowPredictions(pl.Callback):
         network = pl_module.network
         assert isinstance(network, torch.nn.Module)
         with temporary_eval_mode(network), torch.no_grad():
-            image = torch.stack([sample.image for sample in samples])
-            prediction = network(image.to(pl_module.device)).exp().cpu()
+            image = torch.stack([sample.image for sample in samples]).to(pl_module.device)
+            height, width = image.shape[-2:]
+            regions = collate_regions([sample.region for sample in samples], (height, width))
+            names = [sample.name for sample in samples]
+            prediction = predict_log_density(network, image, (height, width), names, regions)
+            prediction = prediction.exp().cpu()
         file = self.folder / "figures" / "predictions" / f"epoch={epoch:03d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         figure = draw_prediction_panels(samples, prediction, f"validation, epoch {epoch}")
@@ -90,9 +95,9 @@ def draw_prediction_panels(samples: list[Sample], prediction: torch.Tensor, titl
         picture = sample.image.permute(1, 2, 0).numpy()
         row[0].imshow(picture)
         row[1].imshow(picture.mean(2), cmap="gray", vmin=-0.5, vmax=1.5)
-        points = (sample.points + 0.5) * torch.tensor(
-            [width / sample.size[1], height / sample.size[0]]
-        ) - 0.5
+        region = sample.region or ImageRegion(0, 0, height, width)
+        scale = torch.tensor([region.width / sample.size[1], region.height / sample.size[0]])
+        points = (sample.points + 0.5) * scale - 0.5 + torch.tensor([region.left, region.top])
         row[1].plot(*points.T.numpy(), ".", color="#e4572e", ms=4, mew=0)
         row[1].set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
         row[2].imshow(sample.density.numpy(), cmap="inferno", vmin=0)

@@ -114,9 +114,9 @@ class WatchReceptiveFields(pl.Callback):
     def _strongest_patches(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> StrongestPatchRecorder:
-        """Return the strongest responses to all validation images."""
+        """Return the strongest responses to all validation images, without padding."""
         network, recorder = _saliency_network(pl_module), self.snapshot.empty_recorder()
-        loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+        loader = trainer.datamodule.field_dataloader()  # type: ignore[attr-defined]
         with temporary_eval_mode(network), torch.no_grad(), recorder.record_from(network):
             position = 0
             for batch in loader if recorder.units else ():
@@ -167,5 +167,5 @@ def _saliency_network(pl_module: pl.LightningModule) -> Any:
 
 
 def _validation_images(trainer: pl.Trainer) -> FixationImages:
-    images: FixationImages = trainer.datamodule.images["val"]  # type: ignore[attr-defined]
+    images: FixationImages = trainer.datamodule.field_images("val")  # type: ignore[attr-defined]
     return images

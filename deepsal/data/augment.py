@@ -102,8 +102,50 @@ class RandomAugmentation:
             inside = ((moved >= -0.5) & (moved < torch.tensor([w - 0.5, h - 0.5]))).all(1)
             if inside.sum() >= max(1, self.keep * len(points)):
                 image = view.image[:, top : top + h, left : left + w]
-                return ImageView(image, moved[inside], (h, w), scale)
+                total = scale[0] * view.scale[0], scale[1] * view.scale[1]
+                return ImageView(image, moved[inside], (h, w), total)
         return view
+
+
+def cut_window(
+    view: ImageView,
+    size: tuple[int, int],
+    keep: float | None = None,
+    generator: torch.Generator | None = None,
+) -> ImageView:
+    """Cut an image along its longer side to a window that holds enough of its fixations.
+
+    A window is drawn among all that hold `keep` of the fixations, or the most that a window can
+    hold if that is less. The fixations outside are removed.
+
+    Args:
+        view: an image, scaled so that one side is that of the window, to a pixel.
+        size: (h, w) of the window.
+        keep: smallest fraction of the fixations, at least one; None for the window nearest the
+            middle that holds one.
+        generator: source of the random numbers; None for torch's own.
+    """
+    height, width = view.image.shape[1:]
+    scale = (height / view.size[0], width / view.size[1])
+    points = (view.points + 0.5) * torch.tensor(scale[::-1], dtype=torch.float64) - 0.5
+    corner = [(height - size[0]) // 2, (width - size[1]) // 2]
+    axis = int(width - size[1] > height - size[0])
+    starts = torch.arange((height, width)[axis] - size[axis] + 1)
+    along = points[:, 1 - axis, None] - starts
+    held = ((along >= -0.5) & (along < size[axis] - 0.5)).sum(0)
+    enough = held >= min(max(1.0, (keep or 0) * len(points)), int(held.max()))
+    allowed = starts[enough]
+    if keep is None:
+        choice = (allowed - corner[axis]).abs().argmin()
+    else:
+        choice = torch.randint(len(allowed), (), generator=generator)
+    corner[axis] = int(allowed[choice])
+    top, left = corner
+    moved = points - torch.tensor([left, top], dtype=torch.float64)
+    inside = ((moved >= -0.5) & (moved < torch.tensor([size[1] - 0.5, size[0] - 0.5]))).all(1)
+    image = view.image[:, top : top + size[0], left : left + size[1]]
+    total = scale[0] * view.scale[0], scale[1] * view.scale[1]
+    return ImageView(image, moved[inside], size, total)
 
 
 def _flip_view(view: ImageView) -> ImageView:

@@ -141,34 +141,38 @@ class DatasetCache:
         self.max_gib = max_gib
         self.records: dict[object, SharedRecords | None] = {}
 
-    def images(self, dataset: SaliencyDataset, size: tuple[int, int]) -> SharedRecords:
+    def images(
+        self, dataset: SaliencyDataset, size: tuple[int, int], fit: str = "squeeze"
+    ) -> SharedRecords:
         """Return the records of images, uint8 (3, h, w), in the order of the data set's stimuli.
 
         They are in memory if a stimulus is not read from a file (generated images).
         """
-        key = "images", id(dataset), size
+        key = "images", id(dataset), size, fit
         if key not in self.records:
             sources = [_pixel_fingerprint(stimulus) for stimulus in dataset.stimuli]
-            file = self._file_path("images", (sources, size)) if all(sources) else None
+            file = self._file_path("images", (sources, size, fit)) if all(sources) else None
             self.records[key] = self._open_records(len(sources), (3, *size), torch.uint8, file)
         records = self.records[key]
         assert records
         return records
 
-    def densities(self, dataset: SaliencyDataset, size: tuple[int, int]) -> SharedRecords | None:
+    def densities(
+        self, dataset: SaliencyDataset, size: tuple[int, int], fit: str = "squeeze"
+    ) -> SharedRecords | None:
         """Return the records of densities, float (H, W): of stimulus i at 2i, flipped at 2i+1.
 
         None, for densities that are not cached, if the images are in memory.
         """
-        key = "densities", id(dataset), size
+        key = "densities", id(dataset), size, fit
         if key not in self.records:
             records = None
-            if self.images(dataset, size).file:
+            if self.images(dataset, size, fit).file:
                 points = blake2b()
                 for s in dataset.stimuli:
                     about = s.size, s.sigma or dataset.sigma, len(s.fixations)
                     points.update(repr(about).encode() + s.fixations.tobytes())
-                file = self._file_path("densities", (points.hexdigest(), size))
+                file = self._file_path("densities", (points.hexdigest(), size, fit))
                 records = self._open_records(2 * len(dataset.stimuli), size, torch.float32, file)
             self.records[key] = records if records and records.file else None
         return self.records[key]

@@ -17,6 +17,7 @@ from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.device_cache import DeviceImages, choose_device_cache, free_memory
 from deepsal.data.resumable_loader import DeviceLoader, EpochSampler, default_worker_count, run_seed
 from deepsal.data.saliency_images import SaliencyImages
+from deepsal.vocabulary import FITS
 
 FIT_SPLITS = ("train", "val")
 """The splits that a fit reads in every epoch."""
@@ -47,6 +48,11 @@ class SaliencyDataModule(pl.LightningDataModule):
         device_cache: store the decoded training and validation images on the device. True requires
             it and False forbids it. None does so on a GPU if flips are the only augmentation and
             half of its free memory is enough. Samples are bit for bit the same.
+        fit: of an image whose shape is not that of `size`. `squeeze` changes its shape. `pad`
+            scales it to fit inside; loss and scores ignore the padding. `crop_long` pads
+            validation and test images, whose map must cover the whole image; a training image
+            covers `size` and is cut along its longer side, at random, so that at least `keep` of
+            its fixations stay.
         control: other targets for the training and validation images, for a control training:
             `shuffled_fixations` or `other_task`, see `control_dataset`. Test images keep their
             fixations.
@@ -75,9 +81,10 @@ class SaliencyDataModule(pl.LightningDataModule):
         val_batch_size: int | None = None,
         device_cache: bool | None = None,
         control: str | None = None,
+        fit: str = "squeeze",
     ) -> None:
         super().__init__()
-        check_options(size, batch_size, val_batch_size, num_workers)
+        check_options(size, batch_size, val_batch_size, num_workers, fit)
         self.dataset = dataset
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size or 2 * batch_size
@@ -99,9 +106,11 @@ class SaliencyDataModule(pl.LightningDataModule):
                 augment=RandomAugmentation(flip, crop, keep, colour) if split == "train" else None,
                 own_resolution=split == "test",
                 cache=cache,
+                fit=fit if fit != "crop_long" else "cover" if split == "train" else "pad",
             )
             for split, source in sources.items()
         }
+        self.cache = cache
 
     def train_dataloader(self) -> DeviceLoader:
         """Return shuffled batches; the last, smaller one is dropped unless it is the only one.
@@ -126,6 +135,30 @@ class SaliencyDataModule(pl.LightningDataModule):
         """Return batches in order, with truth at the network's size."""
         return self._loader("val", self.val_batch_size)
 
+    def field_images(self, split: str) -> SaliencyImages:
+        """Return the images of a split for the fields of units: without padding.
+
+        They are those of the split, but where those are padded, they cover the network's image and
+        are cut along their longer side.
+        """
+        images = self.images[split]
+        if images.fit != "pad":
+            return images
+        return SaliencyImages(
+            images.dataset,
+            images.positions,
+            images.size,
+            images.augment,
+            cache=self.cache,
+            fit="cover",
+        )
+
+    def field_dataloader(self) -> DeviceLoader:
+        """Return batches of the validation images for the fields of units, in order."""
+        images = self.field_images("val")
+        unpadded = images if images is not self.images["val"] else None
+        return self._loader("val", self.val_batch_size, unpadded)
+
     def test_dataloader(self) -> DeviceLoader:
         """Return batches of one image, with truth at the stored image's size."""
         return self._loader("test", 1)
@@ -148,7 +181,14 @@ class SaliencyDataModule(pl.LightningDataModule):
             images.release()
         self.device_images, self.uses_device_cache = {}, None
 
-    def _loader(self, split: str, batch_size: int, **options: Any) -> DeviceLoader:
+    def _loader(
+        self,
+        split: str,
+        batch_size: int,
+        images: SaliencyImages | DeviceImages | None = None,
+        **options: Any,
+    ) -> DeviceLoader:
+        """Return a loader of a split's images, or of others that stand for them."""
         device, ranks = torch.device("cpu"), 1
         if self.trainer and self.trainer.state.status == TrainerStatus.RUNNING:
             device, ranks = self.trainer.strategy.root_device, self.trainer.num_devices
@@ -157,7 +197,7 @@ class SaliencyDataModule(pl.LightningDataModule):
             height, width = self.images[split].size
             batch_bytes = batch_size * height * width * (3 + 4 + 4)  # image, counts, density
             workers = default_worker_count(device, ranks, batch_bytes)
-        images = self._images(split, device, workers)
+        images = images or self._images(split, device, workers)
         on_host = isinstance(images, SaliencyImages)
         return DeviceLoader(
             images,
@@ -186,7 +226,11 @@ class SaliencyDataModule(pl.LightningDataModule):
 
 
 def check_options(
-    size: Any, batch_size: int, val_batch_size: int | None, num_workers: int | None
+    size: Any,
+    batch_size: int,
+    val_batch_size: int | None,
+    num_workers: int | None,
+    fit: str = "squeeze",
 ) -> None:
     """Check the options that would otherwise fail in the first epoch, or change it in silence.
 
@@ -196,6 +240,8 @@ def check_options(
     pair = isinstance(size, list | tuple) and len(size) == 2
     if not pair or not all(isinstance(side, int) and side > 0 for side in size):
         raise ValueError(f"data.size={size}: set [HEIGHT,WIDTH], two positive numbers of pixels")
+    if fit not in FITS:
+        raise ValueError(f"data.fit={fit}: the choices are {list(FITS)}")
     counts = {"batch_size": (batch_size, 1), "val_batch_size": (val_batch_size, 1)}
     for option, (value, least) in {**counts, "num_workers": (num_workers, 0)}.items():
         if value is not None and value < least:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from deepsal.data.augment import RandomAugmentation
-from deepsal.data.batch import Batch, Sample, SeededIndex
+from deepsal.data.batch import Batch, Sample, SeededIndex, collate_regions
 from deepsal.data.resumable_loader import identity_collate
 from deepsal.data.saliency_images import SaliencyImages
 
@@ -69,6 +69,7 @@ class DeviceImages(Dataset[Sample]):
             [self.points[i] for i in truth],
             [stimulus.name for stimulus in stimuli],
             [stimulus.size for stimulus in stimuli],
+            collate_regions([self.images.region(i) for i in index], self.images.size),
         )
 
     def release(self) -> None:
@@ -103,7 +104,9 @@ def choose_device_cache(
     if option is False:
         return False
     augment, needed = splits["train"].augment, sum(map(_needed_bytes, splits.values()))
-    if augment and (augment.crop < 1 or augment.colour):
+    if splits["train"].fit == "cover":
+        reason = "the window differs for every view; set data.fit=pad"
+    elif augment and (augment.crop < 1 or augment.colour):
         reason = "crops and colours differ for every view; set data.crop=1 data.colour=0"
     elif free is not None and needed > free:
         reason = (

@@ -14,7 +14,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from deepsal.atomic import replace_file
-from deepsal.data.batch import FixationImages
+from deepsal.data.batch import FixationImages, ImageRegion
+from deepsal.data.frame import padded_region, place_in_frame
 from deepsal.data.image_files import read_image
 from deepsal.training.progress import lines_of_progress
 from deepsal.training.task import DensityPredictor
@@ -30,6 +31,15 @@ class ImagePrediction(NamedTuple):
     log_density: Float[Tensor, "H W"]
 
 
+class ExportInput(NamedTuple):
+    """An image to predict: values in [0, 1], stored size, region as in `Sample`."""
+
+    image: Float[Tensor, "3 h w"]
+    name: str
+    size: tuple[int, int]
+    region: ImageRegion | None
+
+
 class PredictionExport:
     """Export of a network's predictions for a benchmark's server.
 
@@ -40,7 +50,9 @@ class PredictionExport:
     Args:
         path: the file or the folder to write.
         images: a folder of images; None for the images of the call.
-        size: (h, w) of the network's input; images of a folder are resized to it.
+        size: (h, w) of the network's input, for the images of a folder.
+        fit: of an image of a folder whose shape is another: `squeeze` changes its shape, any other
+            keeps it, with padding, as a test does (`SaliencyDataModule`).
 
     Raises:
         FileExistsError: `path` exists.
@@ -48,17 +60,22 @@ class PredictionExport:
     """
 
     def __init__(
-        self, path: str | Path, images: str | Path | None = None, size: Sequence[int] = (192, 256)
+        self,
+        path: str | Path,
+        images: str | Path | None = None,
+        size: Sequence[int] = (192, 256),
+        fit: str = "squeeze",
     ) -> None:
         self.path = Path(path)
         self.images = Path(images) if images else None
         self.size = (size[0], size[1])
+        self.fit = fit
 
     def __call__(self, predict: DensityPredictor, images: FixationImages) -> Path:
         """Write the predictions and return their path.
 
         Args:
-            predict: images `(1, 3, h, w)`, output size, names → log densities `(1, H, W)`.
+            predict: images `(1, 3, h, w)`, output size, names, region → log densities `(1, H, W)`.
             images: the images to predict if `images` of the constructor is None.
         """
         self.check_paths()
@@ -71,7 +88,13 @@ class PredictionExport:
             inputs, total = self._read(files), len(files)
         inputs = lines_of_progress(inputs, "export", total)
         with replace_file(self.path) as partial:
-            write(partial, (ImagePrediction(n, predict(i[None], s, [n])[0]) for i, n, s in inputs))
+            write(
+                partial,
+                (
+                    ImagePrediction(x.name, predict(x.image[None], x.size, [x.name], x.region)[0])
+                    for x in inputs
+                ),
+            )
         return self.path
 
     def check_paths(self, resumed: bool = False) -> None:
@@ -90,16 +113,20 @@ class PredictionExport:
             list_image_files(self.images)
 
     @staticmethod
-    def _samples(images: FixationImages) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
+    def _samples(images: FixationImages) -> Iterator[ExportInput]:
         for index in range(len(images)):
             sample = images[index]
-            yield sample.image, sample.name, sample.size
+            yield ExportInput(sample.image, sample.name, sample.size, sample.region)
 
-    def _read(self, files: Sequence[Path]) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
+    def _read(self, files: Sequence[Path]) -> Iterator[ExportInput]:
         for file in files:
             image = read_image(file)
-            small = v2.functional.resize(image, list(self.size), antialias=True) / 255
-            yield small, file.name, (image.shape[1], image.shape[2])
+            size, region = (image.shape[1], image.shape[2]), ImageRegion(0, 0, *self.size)
+            if self.fit != "squeeze":
+                region = padded_region(size, self.size)
+            small = v2.functional.resize(image, list(region[2:]), antialias=True) / 255
+            padding = None if region.fills(self.size) else region
+            yield ExportInput(place_in_frame(small, self.size, region), file.name, size, padding)
 
 
 def list_image_files(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from deepsal.vocabulary import STAGES
+from deepsal.vocabulary import FITS, STAGES
 
 
 class Number(NamedTuple):
@@ -147,6 +147,7 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "data.colour": (FRACTION,),
     "data.crop": (Number(0.1, 1),),
     "data.device_cache": (FLAG, NULL),
+    "data.fit": (Choice(FITS),),
     "data.flip": (FRACTION,),
     "data.keep": (FRACTION,),
     "data.num_workers": (Number(0, 1024, whole=True), NULL),
@@ -172,6 +173,7 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "data.dataset.viewings": (Names(),),
     "data.dataset.weights": (Numbers(POSITIVE), NULL),
     "decoder.width": (COUNT,),
+    "export.fit": (Choice(FITS),),
     "export.size": (SIZE,),
     "finetune.lr_scale": (WEIGHT, ByStage(WEIGHT)),
     "finetune.norm_only": (FLAG,),

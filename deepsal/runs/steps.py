@@ -161,13 +161,13 @@ def measure_backbones(
     objects: Mapping[str, Any], steps: Sequence[str], before: Backbone, after: Backbone
 ) -> None:
     """Run the steps that measure the backbone before and after training: claims and v1."""
-    trainer, images = objects["trainer"], objects["data"].images
+    trainer, images = objects["trainer"], objects["data"].field_images
     if "claims" in steps:
-        rows = objects["claims"](before, after, images["val"], images["train"])
+        rows = objects["claims"](before, after, images("val"), images("train"))
         log_numbers(trainer, claims.logged_effects(rows))
         claims.print_verdict(rows, objects["claims"].networks)
     if "v1" in steps:
-        comparison = objects["v1"](before, after, images["val"])
+        comparison = objects["v1"](before, after, images("val"))
         log_numbers(trainer, v1.logged_similarities(comparison))
         v1.print_similarities(comparison)
 

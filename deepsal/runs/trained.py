@@ -145,8 +145,9 @@ def _data_options(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
     """Return the options of the data: the checkpoint's, unless the command line has others."""
     data = {key: value for key, value in config["data"].items() if key not in LOADING}
     options: dict[str, Any] = {}
+    data.setdefault("fit", "squeeze")  # of checkpoints before the option
     if "data" in given:
-        data = {"size": data["size"]}
+        data = {"size": data["size"], "fit": data["fit"]}
     elif "tested" in given:
         data.pop("test", None)
     elif "tested" in config:

@@ -10,17 +10,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from typing_extensions import override
 
-from deepsal.data.batch import Batch, GroundTruth
+from deepsal.data.batch import Batch, GroundTruth, ImageRegion
+from deepsal.data.frame import region_mask
 from deepsal.metrics.scoring import ImageScorer, MeanScores
 from deepsal.metrics.visual_search import MAX_FIXATIONS, score_target
 from deepsal.models import Baseline, Centre, FinetuneDepth, HumanCeiling, SaliencyNetwork, Uniform
 from deepsal.rf.arithmetic import full_precision
 from deepsal.training.compiled_forward import CompiledForward
+from deepsal.training.framed_prediction import predict_log_density
 from deepsal.training.losses import PendingLossTerms, SaliencyLoss
 from deepsal.vocabulary import SCORES
 
-DensityPredictor = Callable[[Tensor, tuple[int, int], list[str]], Tensor]
-"""Images (B, 3, h, w) in [0, 1], output size (H, W), names → log density (B, H, W) on the CPU."""
+DensityPredictor = Callable[..., Tensor]
+"""`SaliencyTask.log_density`, or a function with its arguments."""
 
 
 class SaliencyTask(pl.LightningModule):
@@ -85,9 +87,9 @@ class SaliencyTask(pl.LightningModule):
     @override
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self._check_last_step()
-        log_density = self._predict(self.compiled or self.network, batch)
+        log_density, mask = self._predict(self.network, batch, self.compiled), _mask(batch)
         loss: Tensor
-        loss, terms = self.loss(log_density, batch.density, batch.fixations)
+        loss, terms = self.loss(log_density, batch.density, batch.fixations, mask)
         position = f"epoch {self.current_epoch + 1}, step {self.global_step}, images {batch.name}"
         self.last_step = PendingLossTerms.begin_copy(terms, position)
         count = len(batch.image)
@@ -97,12 +99,13 @@ class SaliencyTask(pl.LightningModule):
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        log_density = self._predict(self.compiled or self.network, batch)
+        log_density, mask = self._predict(self.network, batch, self.compiled), _mask(batch)
         self._check_last_step()
-        loss, terms = self.loss(log_density, batch.density, batch.fixations)
+        loss, terms = self.loss(log_density, batch.density, batch.fixations, mask)
         position = f"the validation of epoch {self.current_epoch + 1}, images {batch.name}"
         self.last_step = PendingLossTerms.begin_copy(terms, position)
-        self.val_scores.update(log_density, GroundTruth(batch.density, batch.fixations))
+        truth = GroundTruth(batch.density, batch.fixations, mask=mask)
+        self.val_scores.update(log_density, truth)
         self.log("val/loss", loss, batch_size=len(batch.image), sync_dist=True)
 
     @override
@@ -217,20 +220,28 @@ class SaliencyTask(pl.LightningModule):
             self.network.prepare(dataset)
         return self.log_density
 
-    def log_density(self, image: Tensor, size: tuple[int, int], name: list[str]) -> Tensor:
+    def log_density(
+        self,
+        image: Tensor,
+        size: tuple[int, int],
+        name: list[str],
+        region: ImageRegion | None = None,
+    ) -> Tensor:
         """Return the log density that the test scores, in float32 and on the CPU.
 
         Args:
             image: (B, 3, h, w) in [0, 1]; it is moved to the task's device.
             size: (H, W) of the output.
             name: names of the B images, for baselines that read stored maps.
+            region: of all B images in `image`; None for images without padding.
 
         Returns:
             (B, H, W).
         """
-        names = {"name": name} if isinstance(self.network, Baseline) else {}
+        regions = [region] * len(image) if region else None
         with torch.no_grad(), full_precision(self.device.type):
-            log_density: Tensor = self.network.eval()(image.to(self.device), size, **names)
+            network = self.network.eval()
+            log_density = predict_log_density(network, image.to(self.device), size, name, regions)
         return log_density.cpu()
 
     @property
@@ -248,11 +259,21 @@ class SaliencyTask(pl.LightningModule):
         return torch.stack(counts).to(batch.fixations)
 
     @staticmethod
-    def _predict(network: nn.Module | CompiledForward, batch: Batch) -> Tensor:
+    def _predict(
+        network: nn.Module, batch: Batch, compiled: CompiledForward | None = None
+    ) -> Tensor:
         height, width = batch.density.shape[-2:]
-        names = {"name": batch.name} if isinstance(network, Baseline) else {}
-        log_density: Tensor = network(batch.image, (height, width), **names)
-        return log_density
+        return predict_log_density(
+            network, batch.image, (height, width), batch.name, batch.regions, compiled
+        )
+
+
+def _mask(batch: Batch) -> Tensor | None:
+    """Return the pixels of a batch that are no padding; None for all."""
+    height, width = batch.density.shape[-2:]
+    if batch.regions is None:
+        return None
+    return region_mask(batch.regions, (height, width), batch.density.device)
 
 
 def count_steps(trainer: pl.Trainer) -> int:

@@ -64,7 +64,7 @@ def test_images_of_several_sizes_have_one_gallery(
     samples = [sample._replace(density=torch.rand(sample.size)) for sample in samples]
     monkeypatch.setattr(type(images), "__getitem__", lambda _images, i: samples[i])
 
-    def predict(image: Tensor, size: tuple[int, int], _names: list[str]) -> Tensor:
+    def predict(image: Tensor, size: tuple[int, int], *_: object) -> Tensor:
         return torch.full((len(image), *size), -1.0)
 
     write_gallery(tmp_path / "gallery.npz", predict, images, [(i, float(i)) for i in range(3)])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, Stimulus
-from deepsal.data.augment import ImageView, RandomAugmentation
+from deepsal.data.augment import ImageView, RandomAugmentation, cut_window
 from deepsal.data.batch import Sample
 
 SIZE = (60, 88)
@@ -91,6 +91,36 @@ def test_a_crop_keeps_enough_fixations_and_no_other(keep: float) -> None:
         sizes.add(changed.size)
     assert min(counts) >= max(1, keep * 40)
     assert len(sizes) > (1 if keep < 1 else 0)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("size", [(60, 40), (30, 88)])
+def test_a_window_holds_as_many_fixations_as_it_can_or_must(
+    size: tuple[int, int], keep: float
+) -> None:
+    torch.manual_seed(0)
+    points = torch.rand(40, 2, dtype=torch.float64) * torch.tensor([88.0, 60.0]) - 0.5
+    view, axis = ImageView(drawn(*POINT), points, SIZE), int(size[0] == SIZE[0])
+    most = max(
+        len(cut_window(view, size, 1.0, torch.Generator().manual_seed(i)).points)
+        for i in range(100)
+    )
+    starts = range(SIZE[axis] - size[axis] + 1)
+    along = points[:, 1 - axis]
+    held = [int(((along >= s - 0.5) & (along < s + size[axis] - 0.5)).sum()) for s in starts]
+    assert most == max(held)
+    windows = [cut_window(view, size, keep) for _ in range(40)]
+    assert {window.image.shape for window in windows} == {(3, *size)}
+    assert min(len(window.points) for window in windows) >= min(max(1, keep * 40), most)
+    assert len({len(window.points) for window in windows}) > 1 or keep == 1
+
+
+def test_a_window_without_a_draw_is_the_one_nearest_the_middle_that_is_fixated() -> None:
+    near_edge = torch.tensor([[80.0, 10.0]], dtype=torch.float64)
+    window = cut_window(ImageView(drawn(80, 10), near_edge, SIZE), (60, 40))
+    assert window.points.tolist() == [[39.0, 10.0]]
+    unfixated = cut_window(ImageView(drawn(44, 10), near_edge[:0], SIZE), (60, 40))
+    assert torch.equal(unfixated.image, drawn(44, 10)[:, :, 24:64])
 
 
 def test_a_fixation_at_the_border_of_a_crop_is_counted() -> None:

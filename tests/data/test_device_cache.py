@@ -16,6 +16,7 @@ from tests.data.support import (
     equal_batches,
     jpeg_dataset,
     planted_dataset,
+    shapes_datamodule,
 )
 from tests.training.support import PreemptAt
 
@@ -38,6 +39,24 @@ def test_batches_are_bit_for_bit_those_of_the_loader(flip: float, workers: int) 
     assert all_equal_batches(epoch_batches(cached), epoch_batches(plain))
     assert all_equal_batches(list(cached.val_dataloader()), list(plain.val_dataloader()))
     assert isinstance(cached.train_dataloader().dataset, DeviceImages)
+
+
+@pytest.mark.parametrize("frame", [(32, 48), (33, 47)])
+def test_padded_batches_are_bit_for_bit_those_of_the_loader(frame: tuple[int, int]) -> None:
+    cached, plain = (
+        shapes_datamodule("pad", frame, device_cache=option) for option in (True, False)
+    )
+    torch.manual_seed(0)
+    first = epoch_batches(cached, 4)
+    torch.manual_seed(0)
+    assert all_equal_batches(first, epoch_batches(plain, 4))
+    assert first[0].regions
+
+
+def test_windows_that_differ_for_every_view_are_not_stored() -> None:
+    with pytest.raises(ValueError, match=r"the window differs for every view; set data\.fit=pad"):
+        shapes_datamodule("crop_long", device_cache=True).train_dataloader()
+    assert not shapes_datamodule("crop_long").uses_device_cache
 
 
 def test_it_holds_no_file_open_for_each_image() -> None:

@@ -10,10 +10,11 @@ from torch import Tensor
 from deepsal.metrics.functional import auc, cc, nss
 from deepsal.models import StoredMaps
 from deepsal.runs.export import PredictionExport, grey_levels
-from tests.conftest import datamodule
+from tests.conftest import datamodule, task
+from tests.data.support import shapes_datamodule
 
 
-def predict(image: Tensor, size: tuple[int, int], name: list[str]) -> Tensor:
+def predict(image: Tensor, size: tuple[int, int], *_: object) -> Tensor:
     """A smooth density that depends on the image."""
     y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in size), indexing="ij")
     place = image.mean((2, 3))[:, :2] - 0.5
@@ -77,9 +78,24 @@ def test_a_folder_of_images_is_exported_at_their_own_sizes(tmp_path: Path) -> No
             assert (picture.size, picture.mode) == (size, "L")
 
 
+@pytest.mark.parametrize("fit", ["squeeze", "pad"])
+def test_a_folder_of_images_is_predicted_as_the_images_of_a_test(fit: str, tmp_path: Path) -> None:
+    data, module = shapes_datamodule(fit), task()
+    images = data.images["test"]
+    (tmp_path / "images").mkdir()
+    for stimulus in images.stimuli:
+        picture = Image.fromarray(stimulus.read().permute(1, 2, 0).numpy())
+        picture.save(tmp_path / "images" / f"{stimulus.name}.png")
+    written = PredictionExport(tmp_path / "test.h5")(module.log_density, images)
+    folder = PredictionExport(tmp_path / "folder.h5", tmp_path / "images", images.size, fit)
+    with h5py.File(written) as tested, h5py.File(folder(module.log_density, images)) as read:
+        for name in tested:
+            np.testing.assert_allclose(tested[name][()], read[f"{name}.png"][()], atol=0.02)
+
+
 @pytest.mark.parametrize("path", ["p.hdf5", "p"])
 def test_an_error_leaves_nothing_behind(path: str, tmp_path: Path) -> None:
-    def failing(image: Tensor, size: tuple[int, int], name: list[str]) -> Tensor:
+    def failing(image: Tensor, size: tuple[int, int], name: list[str], *_: object) -> Tensor:
         if name[0].endswith("5"):
             raise RuntimeError("no memory")
         return predict(image, size, name)

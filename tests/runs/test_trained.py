@@ -115,6 +115,8 @@ def test_data_seed_and_output_of_a_test_may_differ(checkpoint: Path) -> None:
     assert chosen["seed"] == 0
     assert chosen["data.size"] == [64, 96], "the size that the network was trained at"
     assert "data.dataset" not in chosen
+    assert chosen["data.fit"] == "squeeze", "of a checkpoint that is older than the option"
+    assert options(checkpoint, "data.fit=pad", data={"fit": "pad"})["data.fit"] == "pad"
     tested = options(checkpoint, "data@tested=nus_scene", "data.batch_size=2")
     assert "data.test" not in tested
     assert (tested["data.batch_size"], tested["data.name"]) == (2, "osie")
