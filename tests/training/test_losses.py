@@ -11,6 +11,7 @@ PRESETS = sorted((Path(__file__).parents[2] / "conf" / "loss").glob("*.yaml"))
 RECIPES = {
     "kl_cc_nss": (1, 0.1, 0.1, 0),
     "kl": (1, 0, 0, 0),
+    "cc": (0, 1, 0, 0),
     "sam": (10, 2, 1, 0),
     "transalnet": (10, 2, 1, 1),
     "unisal": (1, 0.1, 0.1, 0),
