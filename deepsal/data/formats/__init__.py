@@ -1,1 +1,1 @@
-"""File formats of fixations: a folder of CSV files and the HDF5 files of pysaliency."""
+"""File formats of fixations (CSV folder, pysaliency HDF5) and of regions of images."""
