@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 from torch import Tensor
 
+HEIF_SUFFIXES = (".heic", ".heif")
+"""File names of phone photographs, which Pillow reads with the package pillow-heif."""
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # Pillow refuses 1 MiB of metadata
 
 
@@ -28,19 +31,61 @@ def read_image(path: Path) -> UInt8[Tensor, "3 H W"]:
             are floating-point or 32-bit numbers, whose white is not known; the message names it.
     """
     with _open_image(path) as image:
-        return torch.from_numpy(np.array(_to_rgb(image))).permute(2, 0, 1).contiguous()
+        return _to_tensor(image)
+
+
+class UprightImage(NamedTuple):
+    """Image as a person sees it.
+
+    pixels: uint8 RGB, (3, H, W) · orientation: of the stored image, the EXIF number from 1
+    (upright) to 8.
+    """
+
+    pixels: UInt8[Tensor, "3 H W"]
+    orientation: int
+
+
+def read_upright_image(path: Path) -> UprightImage:
+    """Return the image, turned as its EXIF orientation states; raises as `read_image` does."""
+    with _open_image(path) as image:
+        return turn_upright(image)
+
+
+def turn_upright(image: Image.Image) -> UprightImage:
+    """Return an open image, turned as its EXIF orientation states; the image itself is turned.
+
+    Raises:
+        ValueError: its pixels are floating-point or 32-bit numbers.
+    """
+    orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    ImageOps.exif_transpose(image, in_place=True)
+    return UprightImage(_to_tensor(image), orientation)
 
 
 @contextmanager
 def _open_image(path: Path) -> Iterator[Image.Image]:
     """Open an image; an error inside the block, where the pixels are decoded, names the file."""
     try:
+        if path.suffix.lower() in HEIF_SUFFIXES:
+            _register_heif()
         with Image.open(path) as image:
             yield image
     except FileNotFoundError:
         raise
     except Exception as error:  # Pillow raises many types for a damaged file
         raise ValueError(f"{path} is not a readable image: {error}") from error
+
+
+def _register_heif() -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ValueError("its format HEIF needs pip install pillow-heif") from error
+    register_heif_opener()
+
+
+def _to_tensor(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    return torch.from_numpy(np.array(_to_rgb(image))).permute(2, 0, 1).contiguous()
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

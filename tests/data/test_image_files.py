@@ -1,3 +1,5 @@
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
-from deepsal.data.image_files import image_size, read_image
+from deepsal.data.image_files import image_size, read_image, read_upright_image
 
 
 def pixels(height: int = 40, width: int = 50) -> NDArray[np.uint8]:
@@ -119,3 +121,47 @@ def test_large_metadata_are_no_fault_of_a_picture(
     monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_CHUNK", 1000)
     with pytest.raises(ValueError, match=r"a\.png is not a readable image: .*too large"):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_a_photograph_of_a_phone_is_turned_upright(suffix: str, tmp_path: Path) -> None:
+    upright = np.zeros((40, 60, 3), np.uint8)
+    upright[:8, :24] = 255
+    turns = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}
+    turns |= {8: Image.Transpose.ROTATE_270, 2: Image.Transpose.FLIP_LEFT_RIGHT}
+    for orientation, turn in turns.items():
+        image, exif = Image.fromarray(upright), Image.Exif()
+        exif[0x0112] = orientation
+        file = tmp_path / f"{orientation}.{suffix}"
+        (image if turn is None else image.transpose(turn)).save(file, exif=exif, quality=95)
+        read = read_upright_image(file)
+        assert read.orientation == orientation
+        assert read.pixels.shape == (3, 40, 60)
+        assert (read.pixels[:, 2:6, 2:20] > 200).all()
+        assert (read.pixels[:, 20:, 30:] < 50).all()
+        if orientation != 1 and suffix == "jpg":
+            stored = (40, 60) if orientation in {2, 3} else (60, 40)
+            assert read_image(file).shape[1:] == stored, "a data set is read as it is stored"
+
+
+def test_sixteen_bits_that_are_turned_are_not_clipped(tmp_path: Path) -> None:
+    ramp, exif = np.arange(256, dtype=np.uint16).reshape(16, 16), Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(ramp * 257).save(tmp_path / "deep.png", exif=exif)
+    pixels = read_upright_image(tmp_path / "deep.png").pixels
+    assert np.array_equal(pixels[0].numpy(), ramp[::-1, ::-1])
+
+
+def test_a_photograph_in_heif_names_the_package_or_is_read_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "IMG_1.HEIC"
+    Image.fromarray(pixels()).save(file, "PNG")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ValueError, match=r"IMG_1\.HEIC .* needs pip install pillow-heif"):
+        read_upright_image(file)
+    calls: list[bool] = []
+    package = types.SimpleNamespace(register_heif_opener=lambda: calls.append(True))
+    monkeypatch.setitem(sys.modules, "pillow_heif", package)
+    assert read_upright_image(file).pixels.shape == (3, 40, 50)
+    assert calls
