@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 import run
 from deepsal.runs import steps, trained
 from deepsal.runs.resume import resume_run
+from deepsal.training.checkpoints import AtomicCheckpointIO
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["backbone.weights=null", "data=popout", "trainer=smoke", "trainer.precision=32-true"]
@@ -42,6 +43,18 @@ def write_config(folder: Path, *overrides: str) -> DictConfig:
     config = composed(folder, *overrides)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
     return config
+
+
+def write_checkpoint(folder: Path, *overrides: str) -> Path:
+    """Return the best checkpoint of a run in this folder, whose network is not trained."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = plain(write_config(folder, *overrides))
+    torch.manual_seed(3)
+    content = {"state_dict": run.build_objects(values)["task"].state_dict()}
+    record = {"config": values, "dataset": "pop-out", "commit": "abc", "version": "1"}
+    file = folder / "checkpoints" / "best.ckpt"
+    AtomicCheckpointIO(record).save_checkpoint(content, file)
+    return file
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -82,19 +82,13 @@ class PredictionExport:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write = write_hdf5 if self.path.suffix in HDF5_SUFFIXES else write_png_folder
         if self.images is None:
-            inputs, total = self._samples(images), len(images)
+            inputs, total = self.network_inputs(images), len(images)
         else:
             files = list_image_files(self.images)
             inputs, total = self._read(files), len(files)
         inputs = lines_of_progress(inputs, "export", total)
         with replace_file(self.path) as partial:
-            write(
-                partial,
-                (
-                    ImagePrediction(x.name, predict(x.image[None], x.size, [x.name], x.region)[0])
-                    for x in inputs
-                ),
-            )
+            write(partial, (predict_image(predict, *image) for image in inputs))
         return self.path
 
     def check_paths(self, resumed: bool = False) -> None:
@@ -113,7 +107,8 @@ class PredictionExport:
             list_image_files(self.images)
 
     @staticmethod
-    def _samples(images: FixationImages) -> Iterator[ExportInput]:
+    def network_inputs(images: FixationImages) -> Iterator[ExportInput]:
+        """Yield the arguments of `predict_image` for each image."""
         for index in range(len(images)):
             sample = images[index]
             yield ExportInput(sample.image, sample.name, sample.size, sample.region)
@@ -127,6 +122,25 @@ class PredictionExport:
             small = v2.functional.resize(image, list(region[2:]), antialias=True) / 255
             padding = None if region.fills(self.size) else region
             yield ExportInput(place_in_frame(small, self.size, region), file.name, size, padding)
+
+
+def predict_image(
+    predict: DensityPredictor,
+    image: Float[Tensor, "3 h w"],
+    name: str,
+    size: tuple[int, int],
+    region: ImageRegion | None = None,
+) -> ImagePrediction:
+    """Predict one image.
+
+    Args:
+        predict: the predictor of a network.
+        image: the network's input, in [0, 1].
+        name: of the image.
+        size: (H, W) of the image itself.
+        region: of the image in `image`; None without padding.
+    """
+    return ImagePrediction(name, predict(image[None], size, [name], region)[0])
 
 
 def list_image_files(folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Allow-list of the objects that a configuration may build."""
 
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from pkgutil import resolve_name
 from types import MappingProxyType
@@ -60,6 +61,34 @@ def allowed_targets(node: Any, path: str, options: Mapping[str, str] = MappingPr
         for key, value in node.items()
         if key != "name" or target in NAMED_TARGETS
     }
+
+
+def build_part(node: Any, path: str) -> Any:
+    """Build the object of a part of a configuration, as `run.py` does, without Hydra.
+
+    Args:
+        node: plain values, see `allowed_targets`.
+        path: the part's dotted name, for errors.
+
+    Raises:
+        ValueError: as `allowed_targets`; or a target does not take these arguments.
+    """
+    try:
+        return _built(allowed_targets(node, path))
+    except TypeError as error:
+        raise ValueError(f"{path} cannot be built by this version ({error})") from error
+
+
+def _built(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_built(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    values = {k: _built(value) for k, value in node.items() if k not in {"_target_", "_partial_"}}
+    if "_target_" not in node:
+        return values
+    build = resolve_name(node["_target_"])
+    return partial(build, **values) if node.get("_partial_") else build(**values)
 
 
 def _is_allowed(target: object) -> bool:

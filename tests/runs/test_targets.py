@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from deepsal.runs.option_ranges import dataset_options
-from deepsal.runs.targets import allowed_targets
+from deepsal.runs.targets import allowed_targets, build_part
 
 
 def test_a_label_is_left_out_and_an_argument_is_not() -> None:
@@ -50,3 +50,20 @@ def test_a_target_whose_own_imports_fail_names_the_missing_package(
     monkeypatch.delattr("deepsal.runs.export", raising=False)
     with pytest.raises(ImportError, match="h5py"):
         allowed_targets({"_target_": "deepsal.runs.export.PredictionExport"}, "export")
+
+
+def test_a_part_is_built_with_its_parts_and_a_partial_one_waits() -> None:
+    decoder = {"_target_": "deepsal.models.ReadoutDecoder", "_partial_": True, "width": 8}
+    depth = {"_target_": "deepsal.models.FinetuneDepth", "depth": "conv5", "lr_scale": 0.5}
+    built = build_part({"decoders": [decoder], "finetune": {**depth, "name": "a"}}, "task")
+    channels = {f"conv{i}": 4 for i in range(1, 6)}
+    assert built["decoders"][0](channels).out.in_channels == 8
+    assert built["finetune"].depth == "conv5"
+
+
+def test_arguments_of_another_version_are_named() -> None:
+    depth = {"_target_": "deepsal.models.FinetuneDepth", "depth": "all", "warp": 9}
+    with pytest.raises(ValueError, match=r"finetune cannot be built by this version \(.*warp"):
+        build_part(depth, "finetune")
+    with pytest.raises(ValueError, match="is nothing that may be built"):
+        build_part({"_target_": "os.system", "command": "true"}, "task")
