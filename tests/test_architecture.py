@@ -25,6 +25,7 @@ ARROWS = {
     "runs": INSTRUMENTS | {"training"},
     "sweeps": INSTRUMENTS | {"training", "runs"},
     "report": INSTRUMENTS | {"training", "runs"},
+    "__main__": {"runs"},
 }
 """Rooms that a room may import, besides itself and the base."""
 METAPHORS = (
