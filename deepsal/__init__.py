@@ -21,7 +21,8 @@ def predict(image: Any, ckpt: "str | Path") -> "NDArray[np.float32]":
         image: a path; a Pillow image; an array (H, W, 3) or (H, W); or a tensor (3, H, W) or
             (H, W). Arrays and tensors are uint8, or float in [0, 1]. A path or Pillow image is
             turned as its EXIF orientation states.
-        ckpt: a checkpoint, or a run folder, whose best checkpoint is used.
+        ckpt: a checkpoint, or a run folder, whose best checkpoint is used, or a part of the name of
+            a run below `runs`.
 
     Returns:
         (H, W), float32, which sums to one over the pixels of the upright image.

@@ -18,7 +18,7 @@ DRAWING = {"numpy", "matplotlib", "pandas", "scipy"}
         (["--cfg", "job", "data=popout"], 0, "deepsal.data.popout_dataset"),
         (["--cfg", "job", "--resolve", "data=popout"], 0, "precision: "),
         (["finetune=conv7"], 1, "conv5"),
-        (["resume=nowhere"], 1, "it has no config.yaml"),
+        (["resume=nowhere"], 1, "resume=nowhere does not exist, and no run below runs"),
     ],
     ids=["help", "configuration", "resolved configuration", "wrong option", "wrong folder"],
 )

@@ -15,7 +15,7 @@ from deepsal.data import SaliencyDataModule, SaliencyDataset, Stimulus
 from deepsal.data.image_files import read_upright_image, turn_upright
 from deepsal.models.weights import load_run_weights
 from deepsal.runs.export import PredictionExport, predict_image
-from deepsal.runs.paths import checkpoint_file
+from deepsal.runs.paths import absolute_path
 from deepsal.runs.targets import build_part
 from deepsal.runs.trained import LOADING, read_record
 from deepsal.training.task import SaliencyTask
@@ -31,7 +31,8 @@ class ImagePredictor:
     `do=[export]` use for test images.
 
     Args:
-        ckpt: a checkpoint, or a run folder, whose best checkpoint is used.
+        ckpt: a checkpoint, or a run folder, whose best checkpoint is used, or a part of the name of
+            a run below `runs`.
         device: of torch, such as `cpu` or `cuda:1`; None for a GPU if there is one.
 
     Raises:
@@ -45,7 +46,7 @@ class ImagePredictor:
     """
 
     def __init__(self, ckpt: str | Path, device: str | None = None) -> None:
-        self.checkpoint = checkpoint_file(Path(ckpt)).absolute()
+        self.checkpoint = Path(absolute_path("ckpt", str(ckpt)))
         if not self.checkpoint.is_file():
             raise FileNotFoundError(f"ckpt={ckpt} does not exist; set ckpt=FILE or ckpt=RUN_FOLDER")
         record = read_record(self.checkpoint)
@@ -125,7 +126,7 @@ def predict_array(
 ) -> NDArray[np.float32]:
     """Return the density of fixations over an image; see `deepsal.predict`."""
     pixels = image_pixels(image)
-    file = checkpoint_file(Path(ckpt)).absolute()
+    file = Path(absolute_path("ckpt", str(ckpt)))
     written = file.stat().st_mtime_ns if file.is_file() else 0
     return np.asarray(_cached_predictor(file, written).predict_density(pixels).numpy())
 

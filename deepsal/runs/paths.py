@@ -11,9 +11,12 @@ from typing import Any
 import yaml
 
 from deepsal.runs.process import is_first_rank
+from deepsal.runs.run_names import find_run
 
 PATH_OPTIONS = ("ckpt", "weights", "path", "images", "data_dir", "cache_dir", "controls")
 """Last names of the options that are paths."""
+BEST_CHECKPOINT = "checkpoints/best.ckpt"
+"""The best checkpoint of a run folder."""
 CHECKPOINT_OPTIONS = ("ckpt", "weights")
 """Those that may also be a run folder, or (`weights`) a name."""
 FOLDER_OPTIONS = ("hydra.run.dir", "hydra.sweep.dir")
@@ -88,9 +91,9 @@ def checkpoint_file(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    file = path / "checkpoints" / "best.ckpt"
+    file = path / BEST_CHECKPOINT
     if not file.is_file():
-        raise FileNotFoundError(f"{path} has no checkpoints/best.ckpt; set ckpt=FILE")
+        raise FileNotFoundError(f"{path} has no {BEST_CHECKPOINT}; set ckpt=FILE")
     return file
 
 
@@ -108,6 +111,8 @@ def absolute_paths(config: Any) -> dict[str, Any]:
 def absolute_path(option: str, value: str) -> str:
     """Return the absolute path of an option's value; a value that is no path is returned as it is.
 
+    A `ckpt` may also be a part of a run's name, see `find_run`.
+
     >>> absolute_path("backbone.name", "vgg16"), absolute_path("data_dir", "/data/")
     ('vgg16', '/data')
     >>> absolute_path("data.dataset.path", "???")  # missing
@@ -116,6 +121,8 @@ def absolute_path(option: str, value: str) -> str:
     name, path = option.rpartition(".")[2], Path(value)
     if name not in PATH_OPTIONS or value.startswith("~") or value == "???":
         return value
+    if name == "ckpt":
+        path = find_run(value, "ckpt=", BEST_CHECKPOINT)
     if name in CHECKPOINT_OPTIONS:
         path = checkpoint_file(path)
     return str(path.absolute()) if name != "weights" or path.is_file() else value
@@ -149,10 +156,15 @@ def differing_keys(one: str, other: str) -> list[str]:
     machines.
     """
     try:
-        first, second = (flat_options(_without_places(yaml.safe_load(t))) for t in (one, other))
+        first, second = (flat_options(_without_places(parse_yaml(t))) for t in (one, other))
     except yaml.YAMLError:
         return ["config.yaml is damaged"]
     return [key for key in {**first, **second} if first.get(key, ...) != second.get(key, ...)]
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the plain values of a YAML text, by the parser in C where it is installed."""
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def as_text(config: Mapping[str, Any]) -> str:

@@ -12,8 +12,9 @@ import yaml
 from deepsal.runs import folder as run_folder
 from deepsal.runs.heartbeat import hold_folder
 from deepsal.runs.option_ranges import checked_options
-from deepsal.runs.paths import moved_paths
+from deepsal.runs.paths import moved_paths, parse_yaml
 from deepsal.runs.process import PLAIN_ERRORS, forget_stale_ranks, is_first_rank
+from deepsal.runs.run_names import find_run
 from deepsal.runs.targets import PARTS
 
 CONFIG_KEYS = ("do", "seed", "ckpt", "name")
@@ -33,7 +34,9 @@ class ResumePoint(NamedTuple):
 def resume_run(
     arguments: Sequence[str], run: Callable[[dict[str, Any], Path, Path | None], object]
 ) -> int:
-    """Resume the run of `resume=FOLDER` on a command line; print a plain error.
+    """Resume the run of `resume=RUN` on a command line; print a plain error.
+
+    RUN is a run folder, or a part of its name that no other run below `runs` has.
 
     Args:
         arguments: of the command line.
@@ -44,8 +47,8 @@ def resume_run(
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     (option, *_) = (argument for argument in arguments if argument.startswith("resume="))
-    folder = Path(option.removeprefix("resume=")).absolute()
     try:
+        folder = find_run(option.removeprefix("resume="), "resume=").absolute()
         if (folder / "config.yaml").is_file():
             forget_stale_ranks(read_config(folder / "config.yaml").get("trainer") or {})
         with hold_folder(folder):
@@ -122,7 +125,7 @@ def read_config(file: Path) -> dict[str, Any]:
         ValueError: the file is no YAML, or does not hold a configuration.
     """
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = parse_yaml(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is damaged: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):

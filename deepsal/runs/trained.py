@@ -123,10 +123,9 @@ def run_name(
     >>> run_name(None, ["test"], "vgg16", "all", "kl", None, 0)
     'vgg16-untrained-s0'
     """
-    file = Path(ckpt) if ckpt else None
     try:
-        record = read_record(paths.checkpoint_file(file)) if file else None
-    except FileNotFoundError:  # raised again where the run starts
+        record = read_record(Path(paths.absolute_path("ckpt", ckpt))) if ckpt else None
+    except (FileNotFoundError, ValueError):  # raised again where the run starts
         record = None
     if record and "fit" not in steps:
         return str(record["config"]["name"])

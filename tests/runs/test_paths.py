@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from deepsal.runs import paths
+from tests.runs.support import write_small_run
 
 
 def test_no_path_depends_on_the_current_folder(
@@ -43,6 +44,21 @@ def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (best := tmp_path / "checkpoints" / "best.ckpt").touch()
     assert paths.absolute_paths(run) == {"ckpt": str(best), "backbone": {"weights": str(best)}}
+
+
+def test_a_checkpoint_may_be_a_part_of_a_runs_name_and_weights_may_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a-lite0-s0", "b-lite0-s1"):
+        write_small_run(Path("runs") / name)
+    best = tmp_path / "runs" / "b-lite0-s1" / "checkpoints" / "best.ckpt"
+    assert paths.absolute_path("ckpt", "lite0-s1") == str(best)
+    assert paths.absolute_path("backbone.weights", "lite0-s1") == "lite0-s1"
+    with pytest.raises(ValueError, match="ckpt=lite0 is part of the names of 2 runs"):
+        paths.absolute_path("ckpt", "lite0")
+    with pytest.raises(FileNotFoundError, match=r"ckpt=vgg does not exist, .* nearest: runs/"):
+        paths.absolute_path("ckpt", "vgg")
 
 
 def test_runs_that_begin_in_one_second_have_folders_of_their_own(

@@ -88,6 +88,20 @@ def test_a_configuration_that_was_edited_is_checked_and_removes_nothing(
     assert (tmp_path / "fields").exists()
 
 
+def test_a_run_is_resumed_by_a_part_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "07-22-10-lite0-s3"
+    folder.mkdir(parents=True)
+    run_in(folder, seed=3)
+    folders: list[Path] = []
+    assert resume_run(["resume=07-22-lite0"], lambda _, folder, __: folders.append(folder)) == 0
+    assert folders == [folder]
+    assert resume_run(["resume=vgg"], lambda *_: pytest.fail("it ran")) == 1
+    assert "resume=vgg does not exist, and no run below runs" in capsys.readouterr().err
+
+
 def test_plain_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(config: dict[str, Any], folder: Path, checkpoint: Path | None) -> None:
         raise ValueError("rf.units=99")
