@@ -1,4 +1,4 @@
-"""Command line of deepsal for a user's own images: `python -m deepsal predict`."""
+"""Command line of deepsal: `python -m deepsal predict` for a user's own images, and `runs`."""
 
 import sys
 from collections.abc import Sequence
@@ -7,28 +7,25 @@ from typing import Annotated, Any
 
 import typer
 
+from deepsal.runs import run_commands
 from deepsal.terminal import print_ascii_where_needed
 
 app = typer.Typer(
-    help="Predictions for your own images. `python run.py --help` lists the options of trainings, "
-    "`python -m deepsal.data --help` the commands for data sets, `python -m deepsal.report --help` "
-    "those for reports.",
+    help="Predictions for your own images, and lists of runs. Other command lines: "
+    "`python run.py --help` (trainings), `python -m deepsal.data --help` (data sets), "
+    "`python -m deepsal.report --help` (pages, tables, figures).",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-
-
-@app.callback()
-def commands() -> None:
-    """Keep `predict` a command of its own."""
+app.add_typer(run_commands.app, name="runs")
 
 
 @app.command("predict")
 def predict_command(
     ckpt: Annotated[
         str,
-        typer.Option(metavar="RUN", help="A run folder (its best checkpoint), or a checkpoint."),
+        typer.Option(metavar="RUN", help="A run folder, a part of its name, or a checkpoint."),
     ],
     folder: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Folder of the outputs.")],
     images: Annotated[

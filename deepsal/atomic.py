@@ -57,13 +57,14 @@ def write_json(file: Path, value: Any) -> Path:
     Returns:
         The file.
     """
-    text = json.dumps(_finite_or_none(value), indent=1, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(finite_or_none(value), indent=1, allow_nan=False, ensure_ascii=False)
     return write_text(file, text + "\n")
 
 
-def _finite_or_none(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
+    """Return plain values in which numbers that are not finite are None."""
     if isinstance(value, dict):
-        return {key: _finite_or_none(entry) for key, entry in value.items()}
+        return {key: finite_or_none(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite_or_none(entry) for entry in value]
+        return [finite_or_none(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

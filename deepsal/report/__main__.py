@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deepsal.report import run_folders, wandb_workspace
+from deepsal.report import wandb_workspace
 from deepsal.report.figures import paper
 from deepsal.report.page import run_page, sweep_page
 from deepsal.report.tables import formats, runs, seeds, v1_similarity
+from deepsal.runs.run_records import is_run_folder
 from deepsal.terminal import print_ascii_where_needed
 from deepsal.vocabulary import STAGES
 
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
     print_ascii_where_needed()
     commands = {command.name for command in app.registered_commands}
     if arguments and arguments[0] not in commands and (folder := Path(arguments[0])).is_dir():
-        arguments = ["page" if run_folders.is_run_folder(folder) else "sweep", *arguments]
+        arguments = ["page" if is_run_folder(folder) else "sweep", *arguments]
     try:
         if arguments and arguments[0] not in commands and "/" in arguments[0]:
             raise FileNotFoundError(f"{arguments[0]} is no folder")

@@ -1,11 +1,8 @@
 """Run folders as data of the reports: options, status, duration, logged numbers and scores."""
 
-import json
 import math
 import os
-import warnings
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -14,51 +11,17 @@ import pandas as pd
 
 from deepsal.runs.folder import read_status
 from deepsal.runs.paths import flat_options
-from deepsal.runs.resume import read_config
-from deepsal.vocabulary import DEPTHS, MEASURES
-
-REDUNDANT_OPTIONS = (
-    "task.",
-    "callbacks.",
-    "logger.",
-    "names.",
-    "rf.folder",
-    "claims.folder",
-    "data.control",
-    "trainer.default",
-    "network.backbone.",
-    "network.decoder.",
+from deepsal.runs.run_records import (
+    UNREADABLE_ERRORS,
+    describe_checkpoint,
+    describes_run,
+    is_run_folder,
+    read_json,
+    read_options,
+    run_duration,
+    warn_unreadable,
 )
-"""Starts of options that repeat others, or name the run's own folder."""
-
-UNREADABLE_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError)
-"""Errors of reading a run folder whose files are damaged, foreign or forbidden."""
-
-
-def is_run_folder(folder: Path) -> bool:
-    """Return whether a folder is a run's; a run that failed early has only its `status`."""
-    return (folder / "config.yaml").is_file() or read_status(folder).startswith("failed: ")
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return the object of a JSON file; {} without the file."""
-    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return content if isinstance(content, dict) else {}
-
-
-def read_options(folder: Path) -> dict[str, Any]:
-    """Return a run's `config.yaml`; {} without one."""
-    file = folder / "config.yaml"
-    return read_config(file) if file.is_file() else {}
-
-
-def describe_checkpoint(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a run; of one that only tested a checkpoint, those of its training."""
-    trained = options.get("trained")
-    if not trained:
-        return options
-    described = {"seed": trained["seed"], "trained": {"dataset": trained["dataset"]}}
-    return {**options, **described, "ckpt": None}
+from deepsal.vocabulary import DEPTHS, MEASURES
 
 
 def read_metrics_csv(folder: Path) -> pd.DataFrame:
@@ -72,32 +35,6 @@ def read_metrics_csv(folder: Path) -> pd.DataFrame:
 def field_files(folder: Path) -> list[Path]:
     """Return a run's files of stored fields, one per checkpoint, in order; [] without any."""
     return sorted((folder / "fields").glob("epoch=*.npz"), key=lambda file: int(file.stem[6:]))
-
-
-def run_duration(folder: Path) -> str | None:
-    """Return the time from a run's start to its last status or heartbeat; None while it runs."""
-    start = read_json(folder / "origin.json").get("started")
-    if not isinstance(start, str) or read_status(folder) in {"", "running"}:
-        return None
-    files = (folder / "status", folder / "worker.json")
-    end = max(file.stat().st_mtime for file in files if file.is_file())
-    return format_duration(end - datetime.fromisoformat(start).timestamp())
-
-
-def format_duration(seconds: float) -> str | None:
-    """Format a duration in its two largest units; None for a negative one.
-
-    >>> format_duration(59.4), format_duration(754.0), format_duration(7384.0)
-    ('59 s', '12 min 34 s', '2 h 3 min')
-    """
-    if seconds < 0:
-        return None
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 class RunSummary(NamedTuple):
@@ -141,12 +78,6 @@ def find_runs(folder: Path) -> list[RunSummary]:
     return runs
 
 
-def warn_unreadable(folder: Path, error: Exception) -> None:
-    """Warn that a run folder among others is left out."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    warnings.warn(f"{folder} is unreadable and left out ({reason})", stacklevel=3)
-
-
 def read_run(folder: Path, root: Path) -> RunSummary:
     """Read one run folder.
 
@@ -162,7 +93,7 @@ def read_run(folder: Path, root: Path) -> RunSummary:
         page=quote(_relative_path(folder / "report.html", root)) if has_page else None,
         status=status,
         duration=run_duration(folder),
-        options={k: v for k, v in options.items() if _describes_run(k, v, options)},
+        options={k: v for k, v in options.items() if describes_run(k, v, options)},
         scores=read_json(folder / "scores.json").get("scores", {}).get("run", {}),
         fields=_last_field_measures(folder),
     )
@@ -215,13 +146,6 @@ def _last_field_measures(folder: Path) -> dict[str, dict[str, float]]:
         if len(parts) == 3 and parts[0] == "rf" and parts[2] in MEASURES and len(values):
             fields.setdefault(parts[2], {})[parts[1]] = float(values.iloc[-1])
     return fields
-
-
-def _describes_run(key: str, value: Any, options: Mapping[str, Any]) -> bool:
-    """Return whether an option is the run's own choice, and no path in the folder it began in."""
-    folder = options.get("output_dir")
-    inside = folder is not None and f"{value}/".startswith(f"{folder}/")
-    return key != "name" and not inside and not key.startswith(REDUNDANT_OPTIONS)
 
 
 def _relative_path(path: Path, root: Path) -> str:

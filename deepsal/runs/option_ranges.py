@@ -292,7 +292,7 @@ def _check_node(node: Any, option: str, problems: dict[str, str]) -> Any:
             node = [node]
         if not any(each.accepts(node) for each in ranges):
             phrase = ", or ".join(map(str, ranges))
-            problem = f"={_as_typed(node)} must be {phrase}"
+            problem = f"={as_typed(node)} must be {phrase}"
             if re.match(BUILT_DATASETS, problems.get(problem, "data.test")):
                 problems[problem] = option
         return node
@@ -308,14 +308,14 @@ def _are_texts(values: list[Any]) -> bool:
     return all(isinstance(value, str) and value for value in values)
 
 
-def _as_typed(value: Any) -> str:
+def as_typed(value: Any) -> str:
     """Return a value as it is typed on the command line.
 
-    >>> _as_typed([None, True, "a"])
+    >>> as_typed([None, True, "a"])
     '[null,true,a]'
     """
     if isinstance(value, list):
-        return f"[{','.join(map(_as_typed, value))}]"
+        return f"[{','.join(map(as_typed, value))}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)

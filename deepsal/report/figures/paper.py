@@ -20,10 +20,10 @@ from deepsal.report.run_folders import (
     finite_mean,
     list_depths,
     mean_score,
-    read_json,
 )
 from deepsal.rf import store
 from deepsal.rf.plot import grid, sheets
+from deepsal.runs.run_records import read_json
 from deepsal.statistics import finite_median
 from deepsal.vocabulary import MEASURES, SCORES
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepsal.report.run_folders import read_json, read_options, run_duration
 from deepsal.runs.folder import read_status
+from deepsal.runs.run_records import read_json, read_options, run_duration
 
 
 class RunHeader(NamedTuple):

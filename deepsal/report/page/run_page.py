@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from deepsal import atomic
-from deepsal.report import run_folders
 from deepsal.report.figures.claims import draw_claims
 from deepsal.report.page import field_data, v1_panel
 from deepsal.report.page.chart import DataLine, LineChart, line_chart
@@ -17,12 +16,17 @@ from deepsal.report.page.gallery import read_gallery, webp_data_uri
 from deepsal.report.page.header import read_header
 from deepsal.report.page.rendering import render_template
 from deepsal.report.page.training_curves import logged_at_steps, training_charts
-from deepsal.report.run_folders import read_json, read_options
 from deepsal.report.tables.runs import differing_condition
 from deepsal.rf import store
 from deepsal.rf.claims.rules import CLAIM_STATEMENTS
 from deepsal.rf.plot.grid import SIGNED_COLOURS
 from deepsal.runs import score_files
+from deepsal.runs.run_records import (
+    UNREADABLE_ERRORS,
+    read_json,
+    read_options,
+    warn_unreadable,
+)
 from deepsal.statistics import finite_median
 from deepsal.vocabulary import MEASURES, SCORES, TARGET_SCORES, ScoreEntry
 
@@ -122,8 +126,8 @@ def baseline_scores(folder: Path, baseline_runs: Sequence[Path] = ()) -> dict[st
     for other in neighbours:
         try:
             scores |= _scores_as_baseline(summary, other)[1]
-        except run_folders.UNREADABLE_ERRORS as error:
-            run_folders.warn_unreadable(other, error)
+        except UNREADABLE_ERRORS as error:
+            warn_unreadable(other, error)
     for other in baseline_runs:
         key, as_baseline = _scores_as_baseline(summary, other)
         if key:

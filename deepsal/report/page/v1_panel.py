@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepsal.report.run_folders import read_json
+from deepsal.runs.run_records import read_json
 
 BAR_WIDTH, BAR_HEIGHT = 12, 60
 """Width of a bar and height of a share of 1, pixels."""

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from deepsal import atomic
-from deepsal.report.run_folders import read_json
+from deepsal.runs.run_records import read_json
 
 TABLE_SUFFIXES = (".md", ".csv", ".tex")
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from deepsal.report.page.header import read_header
-from deepsal.report.run_folders import read_options, run_duration
+from deepsal.runs.run_records import read_options, run_duration
 
 CONFIG = """
 name: a-run

@@ -1,0 +1,148 @@
+"""Texts about runs for a terminal of 80 columns."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from rich.filesize import decimal
+
+from deepsal.runs.option_ranges import as_typed
+from deepsal.runs.run_list import differing_options, folder_bytes
+from deepsal.runs.run_records import RunRecord, RunScore, read_json, run_duration
+from deepsal.vocabulary import SCORES, TARGET_SCORES
+
+WIDTH = 80
+AGE_UNITS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
+
+
+def run_lines(records: Sequence[RunRecord], score: str) -> list[str]:
+    """Return the lines of a list of runs: folder; state, score, data set, age and options.
+
+    Args:
+        records: the runs.
+        score: the score that is shown.
+    """
+    lines = []
+    for record, options in zip(records, differing_options(records), strict=True):
+        facts = f"  {record.state:12}{format_run_score(record.scores.get(score)):13}"
+        facts += f"{record.data:11} {format_age(time.time() - record.started):>6}  "
+        settings = [f"{key}={as_typed(value)}" for key, value in options.items()]
+        rest = wrap(" ".join(settings), WIDTH - len(facts), break_on_hyphens=False) or [""]
+        lines += [str(record.folder), (facts + rest[0]).rstrip()]
+        lines += [" " * len(facts) + each for each in rest[1:]]
+        lines += [f"  {shortened(record.reason, WIDTH - 2)}"] if record.reason else []
+    return lines
+
+
+def run_values(record: RunRecord, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run as plain values, for JSON.
+
+    Args:
+        record: of the run.
+        options: those to include.
+    """
+    return {
+        "folder": str(record.folder.absolute()),
+        "state": record.state,
+        "reason": record.reason,
+        "started": datetime.fromtimestamp(record.started, UTC).isoformat(timespec="seconds"),
+        "data": record.data,
+        "tested": record.tested,
+        "scores": {name: score._asdict() for name, score in record.scores.items()},
+        "has_checkpoint": record.has_checkpoint,
+        "options": dict(options),
+    }
+
+
+def describe_run(record: RunRecord) -> dict[str, Any]:
+    """Return all that a run folder states about a run, as plain values."""
+    folder, origin = record.folder, read_json(record.folder / "origin.json")
+    overrides = folder / "overrides.txt"
+    written = overrides.read_text(encoding="utf-8") if overrides.is_file() else ""
+    files = sorted((folder / "checkpoints").glob("*.ckpt"))
+    return run_values(record, record.options) | {
+        "overrides": written.split("\n")[:-1],
+        "command": origin.get("command"),
+        "commit": origin.get("commit"),
+        "dirty": origin.get("dirty"),
+        "duration": run_duration(folder),
+        "machine": origin.get("processor"),
+        "gpus": origin.get("gpus"),
+        "checkpoints": [
+            {"file": str(file), "bytes": file.stat().st_size, "changed": file.stat().st_mtime}
+            for file in files
+        ],
+    }
+
+
+def description_lines(record: RunRecord) -> list[str]:
+    """Return the lines that describe one run."""
+    about = describe_run(record)
+    commit = str(about["commit"] or "unknown")[:10] + " with changes" * bool(about["dirty"])
+    times = [about["started"], f"took {about['duration']}" if about["duration"] else None]
+    machine = [about["machine"], *(about["gpus"] or [])]
+    facts = {
+        "state": f"{record.state}: {record.reason}" if record.reason else record.state,
+        "data": record.tested or record.data,
+        "options": " ".join(filter(None, about["overrides"])) or "the defaults",
+        "command": " ".join(about["command"] or []),
+        "commit": commit,
+        "time": ", ".join(filter(None, times)),
+        "machine": ", ".join(filter(None, machine)),
+    }
+    lines = [str(record.folder)]
+    for label, text in facts.items():
+        first, *rest = wrap(text, WIDTH - 13, break_on_hyphens=False) or [""]
+        lines += [f"  {label:11}{first}".rstrip(), *(f"{'':13}{each}" for each in rest)]
+    entries = SCORES | TARGET_SCORES
+    for name, score in record.scores.items():
+        label = entries[name].label
+        interval = "" if math.isnan(score.low) else f"  [{score.low:.3f}, {score.high:.3f}]"
+        lines.append(f"  {label:15}{score.mean:8.3f}{interval}  {score.split}")
+    for file in about["checkpoints"]:
+        age = format_age(time.time() - file["changed"])
+        lines.append(f"  {Path(file['file']).name:20}{decimal(file['bytes']):>10}  {age} old")
+    return lines
+
+
+def removal_lines(records: Sequence[RunRecord]) -> list[str]:
+    """Return the lines that list runs with their sizes, before they are removed."""
+    lines = []
+    for record in records:
+        note = "  has a checkpoint" if record.has_checkpoint else ""
+        size = decimal(folder_bytes(record.folder))
+        lines += [str(record.folder), f"  {record.state:12}{size:>10}{note}"]
+    return lines
+
+
+def format_run_score(score: RunScore | None) -> str:
+    """Return a score with the split that it is of, or a dash.
+
+    >>> format_run_score(RunScore(2.96874, 2.7, 3.1, "test"))
+    '2.969 test'
+    """
+    return f"{score.mean:.3f} {score.split}" if score else "–"
+
+
+def format_age(seconds: float) -> str:
+    """Return a time in its largest unit.
+
+    >>> format_age(59.9), format_age(7300.0), format_age(2e5)
+    ('59 s', '2 h', '2 d')
+    """
+    unit = next((name for name, size in AGE_UNITS.items() if seconds >= size), "s")
+    return f"{max(0, int(seconds // AGE_UNITS[unit]))} {unit}"
+
+
+def shortened(text: str, width: int) -> str:
+    """Return the first characters of a text in one line.
+
+    >>> shortened("a long reason", 8)
+    'a long …'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"
