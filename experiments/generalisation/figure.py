@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from deepsal.report.run_folders import depth_order, read_json
+from deepsal.report.run_folders import depth_order
+from deepsal.runs.run_records import read_json
 from deepsal.statistics import CrossedEstimate, crossed_bootstrap, holm_correction
 from deepsal.vocabulary import SCORES
 
