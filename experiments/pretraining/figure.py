@@ -16,7 +16,7 @@ from deepsal.report.tables.conditions import condition_table, read_conditions
 STARTS = {"imagenet": "ImageNet", "edges": "edges", "random": "random"}
 LEARNING = {"none": "decoder", "norm": "norm layers", "all": "all"}
 BACKBONES = {"efficientnet_lite0": "Lite0", "vgg16": "VGG16"}
-MEASURES = ("correlation", "reliability", "ssi_grating")
+MEASURES = ("correlation", "reliability")
 
 
 def main() -> None:
