@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from deepsal.rf.memory import is_out_of_memory
 from deepsal.runs import claims, score_files, v1
 from deepsal.runs.folder import mark_done, recorded_status
 from deepsal.runs.process import is_first_rank, plain_errors
-from deepsal.runs.provenance import read_commit
+from deepsal.runs.provenance import package_version, read_commit
 from deepsal.runs.trained import is_untrained
 from deepsal.training.checkpoints import AtomicCheckpointIO, gather_from_ranks
 from deepsal.training.precision import check_accelerator, check_precision
@@ -67,7 +66,7 @@ def execute_run(
             "config": dict(config),
             "dataset": name_training_set(config, objects["data"].dataset.name),
             "commit": read_commit(folder),
-            "version": version("deepsal"),
+            "version": package_version(),
         }
         score = run_steps(with_trainer(objects, record), config, folder, last)
         if is_first_rank():

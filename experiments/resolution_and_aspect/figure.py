@@ -10,7 +10,6 @@ import argparse
 import json
 from datetime import datetime
 from pathlib import Path
-from pydoc import locate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
+from deepsal.runs.targets import build_part
 from deepsal.statistics import Interval, crossed_bootstrap, t_interval
 from deepsal.vocabulary import FITS, SCORES
 
@@ -78,18 +78,9 @@ def read_jobs(folder: Path) -> list[Job]:
 
 def image_shapes(options: dict[str, Any]) -> dict[str, str]:
     """Return the shape of each image of a data set by name, from its options in a configuration."""
-    dataset = build_object(options)
+    dataset = build_part(options, "data.dataset")
     portrait = {stimulus.name: stimulus.size[0] > stimulus.size[1] for stimulus in dataset.stimuli}
     return {name: "portrait" if p else "landscape or square" for name, p in portrait.items()}
-
-
-def build_object(options: Any) -> Any:
-    """Return the object that a node of a configuration describes, or its plain value."""
-    if not isinstance(options, dict) or "_target_" not in options:
-        return options
-    function: Any = locate(options["_target_"])
-    arguments = {key: build_object(value) for key, value in options.items() if key[0] != "_"}
-    return function(**arguments)
 
 
 def compare_conditions(jobs: list[Job]) -> pd.DataFrame:

@@ -65,11 +65,3 @@ def test_jobs_are_read_with_the_shapes_of_their_images(tmp_path: Path) -> None:
     assert read.condition == (64, 96, "pad")
     assert read.scores["nss"].tolist() == [2, 1]
     assert set(read.shapes.values()) == {"portrait"}
-
-
-def test_an_object_is_built_with_the_objects_in_it() -> None:
-    inner = {"_target_": "pathlib.Path"}
-    assert FIGURE["build_object"]({"_target_": "builtins.dict", "a": inner, "b": [1]}) == {
-        "a": Path(),
-        "b": [1],
-    }
