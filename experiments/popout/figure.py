@@ -2,8 +2,8 @@
 
 python experiments/popout/figure.py runs/studies/popout [--to FOLDER]
 
-A network's score on natural images is that of the run folder whose checkpoint was tested; a
-baseline's is that of a job on OSIE.
+A network's score on natural images is that of the run folder whose checkpoint was tested; that of a
+baseline, and of a network trained on arrays, is that of a job on OSIE.
 """
 
 import argparse
@@ -22,13 +22,14 @@ from deepsal.vocabulary import TARGET_SCORES
 LABELS = {
     "none": "decoder alone tuned",
     "all": "all stages tuned",
+    "arrays": "then trained on arrays",
     "shuffled_fixations": "shuffled fixations",
     "other_task": "other task (edges)",
     "itti": "Itti–Koch",
     "gbvs": "GBVS",
     "centre": "centre prior",
 }
-COLOURS = ("#33658a", "#9e2a2b", "#e09f3e", "#7b5ea7", "#5fa55a", "#8d99ae", "#c9c9c9")
+COLOURS = ("#33658a", "#9e2a2b", "#1b1b1b", "#e09f3e", "#7b5ea7", "#5fa55a", "#8d99ae", "#c9c9c9")
 REFERENCES = ("none", "itti")
 """Networks that each network is compared with."""
 COMPARED_SCORES = ("gsi", "search")
@@ -53,6 +54,8 @@ def finished_jobs(folder: Path) -> Iterator[tuple[Path, str, dict[str, Any]]]:
         name = config["network"]["name"]
         if name == "saliency":
             name = config["control"] or config["finetune"]["name"]
+            if "fit" in config["do"] or config["trained"]["start"]:  # of another training's weights
+                name = "arrays"
         yield job, name, config
 
 
@@ -82,9 +85,10 @@ def read_natural_nss(folder: Path) -> dict[str, pd.DataFrame]:
     """Return the NSS of each network on natural images, `{network: (seeds, images)}`."""
     tables: dict[str, dict[int, pd.Series]] = {}
     for job, network, config in finished_jobs(folder):
-        if config["data"]["name"] == "popout" and not config["ckpt"]:
+        arrays = config["data"]["name"] == "popout"
+        if arrays and (network == "arrays" or not config["ckpt"]):
             continue
-        natural = Path(config["ckpt"]).parents[1] if config["ckpt"] else job
+        natural = Path(config["ckpt"]).parents[1] if arrays else job
         scores = pd.read_csv(natural / "scores.csv", index_col="name")["nss"]
         tables.setdefault(network, {})[config["seed"]] = scores
     return {network: pd.DataFrame(of).T for network, of in tables.items()}

@@ -31,11 +31,13 @@ def write_job(folder: Path, network: str, seed: int, gsi: float, ckpt: Path | No
         for i in range(8, 40)
     ]
     pd.DataFrame(rows).to_csv(folder / "scores.csv", index=False)
-    trained = network in ("none", "all")
+    trained = network in ("none", "all", "arrays")
     config = {
         "network": {"name": "saliency" if trained else network},
         "finetune": {"name": network},
         "control": None,
+        "do": ["test"],
+        "trained": {"start": "all-s0" if network == "arrays" else None},
         "ckpt": ckpt and str(ckpt / "checkpoints" / "best.ckpt"),
         "seed": seed,
         "data": {"name": "popout", "dataset": {"features": FEATURES, "contrasts": CONTRASTS}},
@@ -50,15 +52,22 @@ def test_networks_are_compared_on_the_same_arrays(tmp_path: Path) -> None:
             write_job(trained, network, seed, gsi)
             write_job(tmp_path / "runs" / trained.name, network, seed, gsi, trained)
     write_job(tmp_path / "runs" / "itti", "itti", 0, 0.5)
+    for seed in (0, 1):
+        write_job(tmp_path / "runs" / f"tuned-s{seed}", "arrays", seed, 0.9)
     arrays = FIGURE["read_arrays"](tmp_path / "runs")
     natural = FIGURE["read_natural_nss"](tmp_path / "runs")
     assert {name: of.shape for name, of in natural.items()} == {"none": (2, 32), "all": (2, 32)}
     table = FIGURE["popout_table"](arrays, natural)
     whole = table[table["group"] == "all"].set_index("network")
-    assert whole["gsi"].round(1).to_dict() == {"none": 0.1, "all": 0.2, "itti": 0.4}
+    assert whole["gsi"].round(1).to_dict() == {
+        "none": 0.1,
+        "all": 0.2,
+        "arrays": 0.7,
+        "itti": 0.4,
+    }
     assert whole.loc["all", "gsi_minus_none_low"] > 0.1
     assert whole.loc["all", "gsi_minus_itti_high"] < -0.1
-    assert whole["msrtarget"].tolist() == [1, 1, 1]
+    assert whole["msrtarget"].tolist() == [1, 1, 1, 1]
     contrasts = table[(table["group"] == "contrast") & (table["network"] == "itti")]
     assert contrasts.set_index("value")["gsi"].round(1).to_dict() == {0.5: 0.2, 1.0: 0.5}
     assert len(FIGURE["draw_table"](table).axes) == 4

@@ -79,7 +79,12 @@ def test_a_study_without_jobs_is_an_error_that_lists_the_others(name: str) -> No
     [
         ("depth", "", "study", "runs/studies/depth"),
         ("surround", "", "study claims", "runs/studies/surround/claims"),
-        ("popout", "depth surround", "study baselines natural", "runs/studies/popout"),
+        (
+            "popout",
+            "depth surround",
+            "study baselines natural tuned tuned_natural",
+            "runs/studies/popout",
+        ),
     ],
 )
 def test_a_study_is_run_whole_and_then_drawn(
