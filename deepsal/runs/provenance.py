@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, distributions, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +57,6 @@ def write_provenance(folder: Path, code: Path, overrides: Sequence[str]) -> None
     packages = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()})
     (folder / "origin.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     (folder / "requirements.txt").write_text("\n".join(packages) + "\n", encoding="utf-8")
-
-
-def package_version() -> str | None:
-    """Return the version of the installed deepsal; None in a checkout that is not installed."""
-    try:
-        return version("deepsal")
-    except PackageNotFoundError:
-        return None
 
 
 def read_commit(folder: Path) -> str | None:

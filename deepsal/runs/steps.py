@@ -12,13 +12,14 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+import deepsal
 from deepsal.models import Backbone, Baseline, backbone_from_checkpoint
 from deepsal.models.weights import RUN_PREFIX, load_run_weights
 from deepsal.rf.memory import is_out_of_memory
 from deepsal.runs import claims, score_files, v1
 from deepsal.runs.folder import mark_done, recorded_status
 from deepsal.runs.process import is_first_rank, plain_errors
-from deepsal.runs.provenance import package_version, read_commit
+from deepsal.runs.provenance import read_commit
 from deepsal.runs.trained import is_untrained
 from deepsal.training.checkpoints import AtomicCheckpointIO, gather_from_ranks
 from deepsal.training.precision import check_accelerator, check_precision
@@ -66,7 +67,7 @@ def execute_run(
             "config": dict(config),
             "dataset": name_training_set(config, objects["data"].dataset.name),
             "commit": read_commit(folder),
-            "version": package_version(),
+            "version": deepsal.__version__,
         }
         score = run_steps(with_trainer(objects, record), config, folder, last)
         if is_first_rank():

@@ -1,7 +1,6 @@
 import json
 import os
 import subprocess
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -59,13 +58,3 @@ def test_code_outside_git_has_no_commit(tmp_path: Path) -> None:
     provenance.write_provenance(tmp_path, tmp_path, [])
     about = json.loads((tmp_path / "origin.json").read_text())
     assert (about["commit"], about["dirty"]) == (None, False)
-
-
-def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert provenance.package_version()
-
-    def raise_missing(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr(provenance, "version", raise_missing)
-    assert provenance.package_version() is None
