@@ -1,6 +1,5 @@
 """Pre-trained networks as five stages, conv1 … conv5."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -19,6 +18,12 @@ from deepsal.models.stages import (
     timm_stages,
     vgg_stages,
 )
+from deepsal.models.transformer_stages import (
+    TokenContext,
+    TransformerStage,
+    is_transformer,
+    transformer_stages,
+)
 from deepsal.models.weights import (
     IMAGENET_MEAN_STD,
     OFFLINE_CHOICES,
@@ -30,6 +35,9 @@ from deepsal.models.weights import (
 )
 from deepsal.vocabulary import STAGES
 
+VIT_MODULES = ("vision_transformer", "deit", "eva")
+"""Modules of timm whose networks have options for images of any size."""
+
 
 class Backbone(nn.Module):
     """An encoder of five submodules, conv1 … conv5, each ending where its paper's stage ends.
@@ -38,7 +46,8 @@ class Backbone(nn.Module):
     (x − mean) / std, is part of it, so it takes RGB in [0, 1].
 
     Args:
-        stages: five modules, applied one after the other; pooling opens the next stage.
+        stages: five modules, applied one after the other, from a map to a map; pooling opens the
+            next stage.
         mean, std: of the images that its weights were trained on, per channel.
         name: of the network, for messages.
 
@@ -72,9 +81,10 @@ class Backbone(nn.Module):
     def forward(self, image: Float[Tensor, "B 3 h w"]) -> dict[str, Tensor]:
         """Return every stage's output, `{stage: (B, channels, ~h/stride, ~w/stride)}`."""
         features = {}
+        context = TokenContext()
         x = (image - self.mean) / self.std
         for stage, module in self.stages():
-            x = module(x)
+            x = module(x, context) if isinstance(module, TransformerStage) else module(x)
             features[stage] = x
         return features
 
@@ -92,10 +102,10 @@ class Backbone(nn.Module):
     @torch.no_grad()
     def _shapes(self) -> tuple[dict[str, int], dict[str, int]]:
         side = 128
-        features = self.eval()(torch.zeros(1, 3, side, side))
+        features = self.eval()(torch.zeros(1, 3, side, 2 * side))
         self.train()
         channels = {stage: x.shape[1] for stage, x in features.items()}
-        strides = {s: 2 ** round(math.log2(side / x.shape[2])) for s, x in features.items()}
+        strides = {s: round(side / (x.shape[3] - x.shape[2])) for s, x in features.items()}
         return channels, strides
 
 
@@ -103,7 +113,8 @@ def build_backbone(name: str, weights: str | None, model: str | None = None) -> 
     """Build a backbone from a network of torchvision or timm.
 
     Args:
-        name: alexnet, vgg16, vgg19, resnet18, resnet50, or any timm model that is a chain.
+        name: alexnet, vgg16, vgg19, resnet18, resnet50, or any timm model that is a vision
+            transformer or a chain of stages.
         weights: a torchvision enum name (`IMAGENET1K_V1`), null (random), a file (also the
             checkpoint of a run), `efficientnet_lite0` (packaged, no download), or `timm` (timm's
             own weights).
@@ -121,8 +132,11 @@ def build_backbone(name: str, weights: str | None, model: str | None = None) -> 
     elif _is_timm(model):
         with _named_errors(model):
             network = _timm_model(model, pretrained=weights == "timm")
-            ends = [str(info["module"]) for info in network.feature_info]
-            stages = timm_stages(network, ends, model)
+            if is_transformer(network):
+                stages = transformer_stages(network, model)
+            else:
+                ends = [str(info["module"]) for info in network.feature_info]
+                stages = timm_stages(network, ends, model)
         config = network.pretrained_cfg
         loaded = load_weights(model, None if weights == "timm" else weights)
         loaded = loaded._replace(mean=config["mean"], std=config["std"])
@@ -158,9 +172,12 @@ def _is_timm(model: str) -> bool:
 
 def _timm_model(model: str, pretrained: bool) -> Any:
     import timm
+    from timm.models import is_model_in_modules
 
+    any_size: dict[str, Any] = {"dynamic_img_size": True, "dynamic_img_pad": True}
+    options = any_size if is_model_in_modules(model, VIT_MODULES) else {}
     try:
-        return timm.create_model(model, pretrained=pretrained)
+        return timm.create_model(model, pretrained=pretrained, **options)
     except Exception as error:  # the hub's client raises many types when it has no network
         if not pretrained:
             raise

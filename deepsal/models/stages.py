@@ -16,6 +16,12 @@ VGG_STAGE_ENDS = {
 """Ends of the stages in `features`, each after the last rectifier before a pooling."""
 
 RESNET_NAMES = ("resnet18", "resnet50")
+FAMILIES = (
+    "a chain of stages, each with half the resolution of the last (VGG, ResNet, EfficientNet, "
+    "MobileNet, ConvNeXt, Swin …), or a vision transformer of one resolution (ViT, DeiT, DINOv2, "
+    "DINOv3, EVA …)"
+)
+"""Families of timm's models that can be cut, for messages."""
 TEST_SIZE = (64, 160)
 """(height, width) of the image that a cut is tested with."""
 
@@ -57,8 +63,8 @@ def timm_stages(network: nn.Module, ends: Sequence[str], name: str) -> list[nn.M
         cuts = [cuts[0] - 1, *cuts]
     if len(cuts) != 5 or cuts != sorted({*cuts} - {0}):
         raise ValueError(
-            f"{name} cannot be cut into conv1 … conv5: it must be a chain of stages, each "
-            f"with half the resolution of the last; timm lists the stages {ends}"
+            f"{name} cannot be cut into conv1 … conv5: it must be {FAMILIES}; timm lists the "
+            f"stages {ends}"
         )
     modules = [module for _, module in chain]
     starts = (0, *cuts[:-1])
@@ -67,7 +73,7 @@ def timm_stages(network: nn.Module, ends: Sequence[str], name: str) -> list[nn.M
     ]
     outputs = _stage_outputs(network, stages, ends[-1])
     if outputs is None:
-        raise ValueError(f"{name} is not a plain chain of stages, so it cannot be cut")
+        raise ValueError(f"{name} cannot be cut, because it is not {FAMILIES}")
     for stage, output in zip(STAGES, outputs, strict=True):
         if not _is_feature_map(output):
             raise ValueError(
