@@ -35,8 +35,13 @@ from deepsal.models.weights import (
 )
 from deepsal.vocabulary import STAGES
 
-VIT_MODULES = ("vision_transformer", "deit", "eva")
-"""Modules of timm whose networks have options for images of any size."""
+ANY_SIZE_MODULES = (
+    *("vision_transformer", "deit", "eva"),
+    *("swin_transformer", "swin_transformer_v2"),
+)
+"""Modules of timm whose transformers can take images of any size."""
+INITIAL_SCALES = {"ConvNeXtBlock": 1e-6, "GlobalResponseNorm": 0.0}
+"""Initial values of ConvNeXt's layer scales, and of its response normalisation (version 2)."""
 
 
 class Backbone(nn.Module):
@@ -91,6 +96,13 @@ class Backbone(nn.Module):
     def stages(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield (name, module) from conv1 to conv5."""
         return ((stage, self.get_submodule(stage)) for stage in STAGES)
+
+    def reset_parameters(self) -> None:
+        """Set scales that timm's modules do not reset themselves to their initial values."""
+        for module in self.modules():
+            if (start := INITIAL_SCALES.get(type(module).__name__)) is not None:
+                for parameter in module.parameters(recurse=False):
+                    nn.init.constant_(parameter, start)
 
     def train(self, mode: bool = True) -> "Backbone":
         """Set the mode, except for frozen stages: their batch-norm statistics must not drift."""
@@ -174,16 +186,19 @@ def _timm_model(model: str, pretrained: bool) -> Any:
     import timm
     from timm.models import is_model_in_modules
 
-    any_size: dict[str, Any] = {"dynamic_img_size": True, "dynamic_img_pad": True}
-    options = any_size if is_model_in_modules(model, VIT_MODULES) else {}
+    any_size = is_model_in_modules(model, ANY_SIZE_MODULES)
+    options: dict[str, Any] = {"dynamic_img_size": True} if any_size else {}
     try:
-        return timm.create_model(model, pretrained=pretrained, **options)
+        network: Any = timm.create_model(model, pretrained=pretrained, **options)
     except Exception as error:  # the hub's client raises many types when it has no network
         if not pretrained:
             raise
         raise ConnectionError(
             f"cannot download {model}'s weights ({error}); {OFFLINE_CHOICES}"
         ) from error
+    if any_size:  # zeros below and to the right of an image that patches do not fill
+        network.patch_embed.dynamic_img_pad = True
+    return network
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from deepsal.vocabulary import STAGES
 
@@ -26,6 +27,27 @@ TEST_SIZE = (64, 160)
 """(height, width) of the image that a cut is tested with."""
 
 
+class RowsFirstStage(nn.Sequential):
+    """Modules that work on (batch, rows, columns, channels), from a map to a map.
+
+    Args:
+        modules: applied one after the other.
+        of_image: whether the first of them takes the image, (batch, 3, rows, columns).
+    """
+
+    def __init__(self, *modules: nn.Module, of_image: bool) -> None:
+        super().__init__(*modules)
+        self.of_image = of_image
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a map, (batch, channels, rows, columns)."""
+        x = x if self.of_image else x.movedim(1, -1)
+        for module in self:
+            x = module(x)
+        return x.movedim(-1, 1)
+
+
 def vgg_stages(network: nn.Module, name: str) -> list[nn.Module]:
     """Cut AlexNet or a VGG into five stages; pooling opens the next stage."""
     features, ends = network.get_submodule("features"), VGG_STAGE_ENDS[name]
@@ -43,9 +65,10 @@ def resnet_stages(network: nn.Module) -> list[nn.Module]:
 def timm_stages(network: nn.Module, ends: Sequence[str], name: str) -> list[nn.Module]:
     """Cut a timm network after the modules at which its resolution is about to halve.
 
-    Where there are four such modules (a patchifying stem), the stem is conv1. The output of the
-    five stages is compared with that of the whole network, on an image that is wider than high, so
-    that rows or columns are not taken for channels.
+    Where there are four such modules (a patchifying stem), the stem is conv1. A network that keeps
+    channels last (Swin) has stages that move them. The output of the five stages is compared with
+    that of the whole network, on an image that is wider than high, so that rows or columns are not
+    taken for channels.
 
     Args:
         network: the timm model.
@@ -68,10 +91,14 @@ def timm_stages(network: nn.Module, ends: Sequence[str], name: str) -> list[nn.M
         )
     modules = [module for _, module in chain]
     starts = (0, *cuts[:-1])
+    rows_first = getattr(network, "output_fmt", "NCHW") == "NHWC"
     stages: list[nn.Module] = [
-        nn.Sequential(*modules[a:b]) for a, b in zip(starts, cuts, strict=True)
+        RowsFirstStage(*modules[a:b], of_image=a == 0)
+        if rows_first
+        else nn.Sequential(*modules[a:b])
+        for a, b in zip(starts, cuts, strict=True)
     ]
-    outputs = _stage_outputs(network, stages, ends[-1])
+    outputs = _stage_outputs(network, stages, ends[-1], rows_first)
     if outputs is None:
         raise ValueError(f"{name} cannot be cut, because it is not {FAMILIES}")
     for stage, output in zip(STAGES, outputs, strict=True):
@@ -97,7 +124,7 @@ def _flat_chain(
 
 @torch.no_grad()
 def _stage_outputs(
-    network: nn.Module, stages: Sequence[nn.Module], end: str
+    network: nn.Module, stages: Sequence[nn.Module], end: str, rows_first: bool
 ) -> list[Tensor] | None:
     """Return the outputs of the stages for one image; None if the network's last one differs."""
     ends: list[Tensor] = []
@@ -107,7 +134,8 @@ def _stage_outputs(
     try:
         network(image)
         outputs = [*itertools.accumulate(stages, lambda x, stage: stage(x), initial=image)][1:]
-        same = torch.allclose(ends[0], outputs[-1], rtol=1e-4, atol=1e-5)
+        expected = ends[0].movedim(-1, 1) if rows_first else ends[0]
+        same = torch.allclose(expected, outputs[-1], rtol=1e-4, atol=1e-5)
     except Exception:  # a network for another size, or with other inputs, raises many types
         return None
     finally:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from deepsal.models import STAGES, Backbone, backbone_from_checkpoint, build_backbone
+from deepsal.rf.claims.controls import untrained_copy
 
 
 def toy(inplace: bool = False) -> Backbone:
@@ -173,3 +174,18 @@ def test_any_error_inside_a_network_names_the_backbone(monkeypatch: pytest.Monke
     monkeypatch.setattr("timm.create_model", refuse)
     with pytest.raises(ValueError, match=r"backbone\.name=convnext_atto cannot .*AssertionError"):
         build_backbone("convnext_atto", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "start"),
+    [("test_convnext", "gamma", 1e-6), ("convnextv2_atto", "grn.weight", 0.0)],
+)
+def test_random_weights_reach_the_scales_of_a_convnext(name: str, part: str, start: float) -> None:
+    network = build_backbone(name, None)
+    scales = [parameter for key, parameter in network.named_parameters() if key.endswith(part)]
+    for parameter in scales:
+        parameter.data.fill_(5)
+    fresh = untrained_copy(network, seed=0)
+    values = {v for k, p in fresh.named_parameters() if k.endswith(part) for v in p.tolist()}
+    assert len(scales) > 3
+    assert [*values] == pytest.approx([start])

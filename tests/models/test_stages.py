@@ -14,6 +14,7 @@ from deepsal.models.stages import (
     timm_stages,
     vgg_stages,
 )
+from deepsal.rf.geometry import FieldGeometry, measure_geometry
 
 NETWORKS = {
     "alexnet": ([64, 192, 384, 256, 256], [4, 8, 16, 16, 16]),
@@ -24,6 +25,9 @@ NETWORKS = {
     "mobilenetv3_small_100": ([16, 16, 24, 48, 576], [2, 4, 8, 16, 32]),
     "efficientnet_lite0": ([16, 24, 40, 112, 320], [2, 4, 8, 16, 32]),
     "convnext_atto": ([40, 40, 80, 160, 320], [4, 4, 8, 16, 32]),
+    "convnextv2_atto": ([40, 40, 80, 160, 320], [4, 4, 8, 16, 32]),
+    "swin_tiny_patch4_window7_224": ([96, 96, 192, 384, 768], [4, 4, 8, 16, 32]),
+    "mambaout_femto": ([48, 48, 96, 192, 288], [4, 4, 8, 16, 32]),
 }
 STAGES = ["conv1", "conv2", "conv3", "conv4", "conv5"]
 
@@ -101,16 +105,32 @@ def test_the_stages_of_a_resnet_are_the_network_itself(name: str) -> None:
     assert torch.allclose(network.fc(network.avgpool(maps).flatten(1)), network(image), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3_small_100", "convnext_atto", "efficientnet_lite0"])
-def test_the_stages_of_a_timm_network_give_its_own_features(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mobilenetv3_small_100", {}),
+        ("convnext_atto", {}),
+        ("convnextv2_atto", {}),
+        ("efficientnet_lite0", {}),
+        ("swin_tiny_patch4_window7_224", {"dynamic_img_size": True}),
+        ("swinv2_tiny_window8_256", {"dynamic_img_size": True}),
+        ("test_mambaout", {}),
+    ],
+)
+def test_the_stages_of_a_timm_network_give_its_own_features(
+    name: str, options: dict[str, Any]
+) -> None:
     torch.manual_seed(0)
-    network: Any = timm.create_model(name).eval()
+    network: Any = timm.create_model(name, **options).eval()
     ends = [str(info["module"]) for info in network.feature_info]
     stages = timm_stages(network, ends, name)
     network.eval()
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         expected = network.forward_intermediates(image, intermediates_only=True)
+    if options or "mamba" in name:  # conv1 is the stem, which also keeps channels last
+        stem = network.patch_embed if options else network.stem
+        expected = [stem(image).movedim(-1, 1), *expected]
     assert len(expected) in {4, 5}
     for theirs, last in zip(reversed(expected), (5, 4, 3, 2, 1), strict=False):
         assert torch.allclose(composed(stages[:last], image), theirs, rtol=1e-4, atol=1e-5)
@@ -160,10 +180,9 @@ def test_cutting_leaves_no_hook_and_no_eval_mode_behind() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("mambaout_femto", r"the output of conv1 .* is \(1, 16, 40, 48\), which is not \(batch"),
-        ("pvt_v2_b0", r"the output of conv1 .* is \(1, 16, 40, 32\)"),
+        ("pvt_v2_b0", r"the output of conv1 .* is \(1, 16, 40, 32\), which is not \(batch"),
         ("sequencer2d_s", "sequencer2d_s .* cut"),
-        ("swin_tiny_patch4_window7_224", "swin_tiny_patch4_window7_224 cannot be cut"),
+        ("swinv2_cr_tiny_224", "swinv2_cr_tiny_224 cannot be cut, because"),
         ("maxvit_rmlp_pico_rw_256", "maxvit_rmlp_pico_rw_256 cannot be cut, because"),
         ("botnet26t_256", "botnet26t_256 cannot be cut, because"),
     ],
@@ -174,3 +193,22 @@ def test_a_network_of_rows_first_or_of_one_size_is_refused_in_one_line(
     with pytest.raises(ValueError, match=reason) as raised:
         build_backbone(name, None)
     assert "\n" not in str(raised.value)
+
+
+@torch.no_grad()
+def test_a_swin_takes_images_that_its_patches_do_not_fill() -> None:
+    network = build_backbone("swin_tiny_patch4_window7_224", None).eval()
+    features = network(torch.rand(1, 3, 50, 70))
+    assert [*features["conv1"].shape[2:], *features["conv5"].shape[2:]] == [13, 18, 2, 3]
+
+
+@pytest.mark.parametrize("stage", ["conv1", "conv2"])
+def test_windows_that_shift_see_the_whole_image(stage: str) -> None:
+    network = build_backbone("swin_tiny_patch4_window7_224", None)
+    assert (
+        measure_geometry(network, stage)
+        == {
+            "conv1": FieldGeometry((4, 4), (4, 4), (0, 0)),
+            "conv2": FieldGeometry(None, (4, 4), (0, 0)),
+        }[stage]
+    )
