@@ -128,8 +128,8 @@ def build_backbone(name: str, weights: str | None, model: str | None = None) -> 
         name: alexnet, vgg16, vgg19, resnet18, resnet50, or any timm model that is a vision
             transformer or a chain of stages.
         weights: a torchvision enum name (`IMAGENET1K_V1`), null (random), a file (also the
-            checkpoint of a run), `efficientnet_lite0` (packaged, no download), or `timm` (timm's
-            own weights).
+            checkpoint of a run), `efficientnet_lite0` (packaged, no download; 1 and 2 are extras),
+            or `timm` (timm's own weights).
         model: name of the network in its library; None for `name`.
 
     Raises:

