@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -11,6 +12,8 @@ from deepsal.models.transformer_stages import is_transformer, transformer_stages
 from deepsal.rf.claims.controls import untrained_copy
 from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.hooks import forward_until
+from deepsal.rf.mapping.gradient_fields import map_receptive_fields
+from deepsal.rf.mapping.reverse_correlation import reverse_correlation
 
 TINY = "vit_tiny_patch16_224"
 NETWORKS = [
@@ -148,3 +151,29 @@ def test_a_transformer_of_fewer_than_five_blocks_is_refused() -> None:
 def test_transformers_of_one_resolution_are_recognised(name: str, expected: bool) -> None:
     network = nn.Linear(1, 1) if name == "beit" else timm.create_model(name)
     assert is_transformer(network) is expected
+
+
+@pytest.mark.parametrize("patch", [16, 14])
+def test_noise_finds_the_mean_gradient_of_the_units_of_a_transformer(patch: int) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model(
+        "test_vit", patch_size=patch, dynamic_img_size=True, dynamic_img_pad=True
+    )
+    backbone = Backbone(transformer_stages(network, "toy"), name="toy")
+    size = (4 * patch, 6 * patch)
+    images = 0.4 + 0.2 * torch.rand(8, 3, *size)
+    measured = reverse_correlation(
+        backbone, ["conv2"], size, images, amplitude=0.01, pairs=256, target=0.999,
+        cells={"conv2": [1]}, window=2 * patch,
+    )["conv2"]  # fmt: skip
+    patches = np.stack(np.meshgrid(range(8), range(1, 3), range(1, 5), indexing="ij"), -1)
+    patches = patches.reshape(1, -1, 3).repeat(8, 0)
+    gradients = map_receptive_fields(
+        backbone, "conv2", images, patches, range(8), window=2 * patch
+    ).field
+    similarity = [
+        np.corrcoef(a.ravel(), b.ravel())[0, 1]
+        for a, b in zip(measured.field[:8], gradients, strict=True)
+    ]
+    noise = np.sqrt(np.median(measured.reliability))
+    assert np.median(similarity) / noise == pytest.approx(1, abs=0.05)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision import models
 
+from deepsal.models import build_backbone
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.mapping.gradient_fields import ReceptiveFields, map_receptive_fields
@@ -52,6 +53,7 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], str]] = {
     "fire": (models.squeezenet1_1, "features.5"),
     "shuffled": (models.shufflenet_v2_x0_5, "stage3"),
     "layer norm": (models.convnext_tiny, "features.3"),
+    "attention": (lambda weights: build_backbone("test_vit", weights), "conv3"),
 }
 
 
