@@ -1,4 +1,5 @@
 import runpy
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -79,10 +80,13 @@ def test_a_difference_is_found_and_none_is_not() -> None:
     assert 0 < same["smallest_seen"] < 0.1
 
 
-def test_what_is_published_has_both_stages_and_every_number_of_units() -> None:
+def test_what_is_published_has_every_training_criterion_stage_and_number_of_units() -> None:
     expected, dose = (pd.read_csv(STUDY / f"{name}.csv") for name in ("expected", "dose"))
-    assert expected["stage"].tolist() == ["conv4", "conv5"]
-    assert dose.groupby("stage")["units"].apply(tuple).to_dict() == FIGURE["DOSES"]
+    keys = ["training", "criterion", "stage"]
+    rows = [*product(FIGURE["LABELS"], FIGURE["CRITERIA"], FIGURE["DOSES"])]
+    assert {*expected[keys].itertuples(index=False, name=None)} == {*rows}
+    units = dose.groupby(keys)["units"].apply(tuple).to_dict()
+    assert units == {key: FIGURE["DOSES"][key[2]] for key in rows}
     for table in (expected, dose):
         assert (table["difference_low"] <= table["difference"]).all()
         assert (table["difference"] <= table["difference_high"]).all()
