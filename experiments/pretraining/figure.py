@@ -1,5 +1,7 @@
 """Compare weights before training in expected.csv and figure.png.
 
+Trainings of other studies with the same options may be copied into the folder of the study.
+
 python experiments/pretraining/figure.py runs/studies/pretraining [--to experiments/pretraining]
 """
 
@@ -13,7 +15,7 @@ import pandas as pd
 from deepsal.report.figures.conditions import draw_conditions
 from deepsal.report.tables.conditions import condition_table, read_conditions
 
-STARTS = {"imagenet": "ImageNet", "edges": "edges", "random": "random"}
+STARTS = ("ImageNet", "edges", "random")
 LEARNING = {"none": "decoder", "norm": "norm layers", "all": "all"}
 BACKBONES = {"efficientnet_lite0": "Lite0", "vgg16": "VGG16"}
 MEASURES = ("correlation", "reliability")
@@ -40,15 +42,16 @@ def main() -> None:
 def describe_condition(options: Mapping[str, Any]) -> str:
     """Return network, weights, learning part and epochs, such as `Lite0, ImageNet, all, 3`."""
     network = BACKBONES.get(options["backbone.name"], options["backbone.name"])
-    learning = LEARNING[options["finetune.name"]]
-    return f"{network}, {STARTS[options['start']]}, {learning}, {options['trainer.max_epochs']}"
+    learning, weights = LEARNING[options["finetune.name"]], options["backbone.weights"]
+    start = "random" if weights is None else "edges" if Path(weights).suffix else "ImageNet"
+    return f"{network}, {start}, {learning}, {options['trainer.max_epochs']}"
 
 
 def row_order(name: str) -> tuple[int, int, int]:
     """Return a sort key: by weights, learning part and epochs."""
     _, start, learning, epochs = name.split(", ")
     return (
-        [*STARTS.values()].index(start),
+        STARTS.index(start),
         [*LEARNING.values()].index(learning),
         int(epochs),
     )
