@@ -21,6 +21,7 @@ from deepsal.runs.folder import mark_done, recorded_status
 from deepsal.runs.process import is_first_rank, plain_errors
 from deepsal.runs.provenance import read_commit
 from deepsal.runs.trained import is_untrained
+from deepsal.runs.verdict_tables import print_verdict
 from deepsal.training.checkpoints import AtomicCheckpointIO, gather_from_ranks
 from deepsal.training.precision import check_accelerator, check_precision
 from deepsal.training.task import refuse_hidden_fixations
@@ -165,7 +166,7 @@ def measure_backbones(
     if "claims" in steps:
         rows = objects["claims"](before, after, images("val"), images("train"))
         log_numbers(trainer, claims.logged_effects(rows))
-        claims.print_verdict(rows, objects["claims"].networks)
+        print_verdict(rows, objects["claims"].networks)
     if "v1" in steps:
         comparison = objects["v1"](before, after, images("val"))
         log_numbers(trainer, v1.logged_similarities(comparison))

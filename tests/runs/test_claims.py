@@ -1,23 +1,17 @@
 import json
 from copy import deepcopy
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from torch import nn
 
 from deepsal.models import Backbone
 from deepsal.rf import store
-from deepsal.rf.claims.rules import ClaimRow
-from deepsal.rf.claims.verdict import describe_networks
 from deepsal.runs import claims
 from deepsal.runs.claims import ClaimEvaluation
-from deepsal.statistics import Interval
 from tests.conftest import backbone, datamodule
-from tests.rf.claims.support import network, noisy_blocks, planted, shared_rule
 
 
 def evaluation(folder: Path, **options: Any) -> ClaimEvaluation:
@@ -73,27 +67,6 @@ def test_only_a_plain_chain_has_patterns(tmp_path: Path) -> None:
     made = evaluation(tmp_path, built_in=[])
     rows = made(before, moved(before), datamodule().images["val"])
     assert {row.claim for row in rows} == {"P1", "P2", "P3", "P4", "P5"}
-
-
-def test_the_tables_fit_80_columns() -> None:
-    page = StringIO()
-    effect = Interval(-0.123, -0.456, -0.111, 96)
-    row = ClaimRow(
-        *("P3", "conv5", "share", effect, "untrained", -0.001, 0.5, "not supported", "natural"),
-        note="power 0.91 at k = .55",
-    )
-    tuned = network({"conv5": noisy_blocks(planted(["0.9"] * 9, 0), 0)}, rule=shared_rule())
-    console = Console(file=page, width=80)
-    claims.print_verdict(
-        [row, row._replace(outcome="")], describe_networks({"tuned": tuned}), console
-    )
-    text = page.getvalue()
-    assert max(map(len, text.splitlines())) <= 80
-    for word in ("P3", "-0.12 [-0.46, -0.11]", "96", "not supported", "k 0.55", "gabor"):
-        assert word in text
-    assert "…" not in text
-    assert "P3 conv5 natural: power 0.91 at k = .55." in text
-    assert "P3: Their units are all variations of centre-surround." in text
 
 
 def test_units_that_a_stage_has_not_are_named(tmp_path: Path) -> None:
