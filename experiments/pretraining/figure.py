@@ -18,6 +18,7 @@ from deepsal.report.tables.conditions import condition_table, read_conditions
 STARTS = ("ImageNet", "edges", "random")
 LEARNING = {"none": "decoder", "norm": "norm layers", "all": "all"}
 BACKBONES = {"efficientnet_lite0": "Lite0", "vgg16": "VGG16"}
+EPOCHS = 3
 MEASURES = ("correlation", "reliability")
 
 
@@ -40,27 +41,24 @@ def main() -> None:
 
 
 def describe_condition(options: Mapping[str, Any]) -> str:
-    """Return network, weights, learning part and epochs, such as `Lite0, ImageNet, all, 3`."""
+    """Return network, weights, learning part, and epochs if not 3, such as `Lite0, random, all`."""
     network = BACKBONES.get(options["backbone.name"], options["backbone.name"])
     learning, weights = LEARNING[options["finetune.name"]], options["backbone.weights"]
     start = "random" if weights is None else "edges" if Path(weights).suffix else "ImageNet"
-    return f"{network}, {start}, {learning}, {options['trainer.max_epochs']}"
+    epochs = options["trainer.max_epochs"]
+    return f"{network}, {start}, {learning}" + (f", {epochs} epochs" if epochs != EPOCHS else "")
 
 
-def row_order(name: str) -> tuple[int, int, int]:
+def row_order(name: str) -> tuple[int, int, str]:
     """Return a sort key: by weights, learning part and epochs."""
-    _, start, learning, epochs = name.split(", ")
-    return (
-        STARTS.index(start),
-        [*LEARNING.values()].index(learning),
-        int(epochs),
-    )
+    _, start, learning, *epochs = name.split(", ")
+    return STARTS.index(start), [*LEARNING.values()].index(learning), "".join(epochs)
 
 
 def reference_of(names: list[str]) -> str:
     """Return the condition with the best weights in which all learn for the shortest time."""
-    best = sorted(names, key=row_order)[0].split(", ")[1]
-    return min((n for n in names if f", {best}, all, " in n), key=row_order)
+    start = min(names, key=row_order).split(", ")[1]
+    return min((name for name in names if f", {start}, all" in name), key=row_order)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from deepsal.report.score_text import direction_arrow
 from deepsal.report.tables.conditions import COMPARED_SCORES
+from deepsal.rf.measures.reliability import MIN_RELIABILITY
 from deepsal.vocabulary import SCORES, STAGES
 
 COLOUR = "#33658a"
@@ -22,6 +24,8 @@ def draw_conditions(
     measure_label: str = "similarity of fields to before training",
 ) -> Figure:
     """Draw a panel per score, a row per condition, and the fields of each stage as a heat map.
+
+    A stage whose fields have a reliability below .3 has no value.
 
     Args:
         table: of `condition_table`.
@@ -38,7 +42,7 @@ def draw_conditions(
     for axis, score in zip(axes, scores, strict=False):
         _draw_score(axis, _rows(table, score, conditions), score)
     if stages:
-        values = [_rows(table, f"{measure}/{stage}", conditions)["mean"] for stage in stages]
+        values = [_reliable_means(table, measure, stage, conditions) for stage in stages]
         axes[-1].imshow(np.array(values).T, cmap="cividis", vmin=0, vmax=1, aspect="auto")
         for (column, row), value in np.ndenumerate(np.array(values)):
             colour = "black" if value > 0.6 else "white" if np.isfinite(value) else "0.4"
@@ -54,6 +58,16 @@ def draw_conditions(
 
 def _rows(table: pd.DataFrame, measure: str, conditions: Sequence[str]) -> pd.DataFrame:
     return table[table["measure"] == measure].set_index("condition").reindex([*conditions])
+
+
+def _reliable_means(
+    table: pd.DataFrame, measure: str, stage: str, conditions: Sequence[str]
+) -> NDArray[np.float64]:
+    means, reliability = (
+        _rows(table, f"{name}/{stage}", conditions)["mean"].to_numpy(dtype=np.float64)
+        for name in (measure, "reliability")
+    )
+    return np.where(reliability < MIN_RELIABILITY, np.nan, means)
 
 
 def _draw_score(axis: Axes, of: pd.DataFrame, score: str) -> None:

@@ -14,7 +14,9 @@ def table(measures: list[str]) -> pd.DataFrame:
 
 def test_a_panel_per_score_and_one_of_fields() -> None:
     figure = draw_conditions(
-        table(["nss", "kl", "correlation/conv4", "correlation/conv5"]), ["cc", "kl"], ["nss", "kl"]
+        table(["nss", "kl", "correlation/conv4", "correlation/conv5", "reliability/conv4"]),
+        ["cc", "kl"],
+        ["nss", "kl"],
     )
     assert [axis.get_title() for axis in figure.axes[:2]] == ["NSS ↑", "KL ↓"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cc", "kl"]
@@ -24,3 +26,11 @@ def test_a_panel_per_score_and_one_of_fields() -> None:
 
 def test_without_fields_only_scores_are_drawn() -> None:
     assert len(draw_conditions(table(["nss"]), ["kl"], ["nss"]).axes) == 1
+
+
+def test_fields_that_are_not_reliable_have_no_value() -> None:
+    measured = table(["nss", "correlation/conv4", "reliability/conv4"])
+    weak = (measured["measure"] == "reliability/conv4") & (measured["condition"] == "kl")
+    measured.loc[weak, "mean"] = 0.2
+    figure = draw_conditions(measured, ["cc", "kl"], ["nss"])
+    assert [text.get_text() for text in figure.axes[1].texts] == ["0.80", "–"]
