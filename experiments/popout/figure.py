@@ -198,7 +198,7 @@ def draw_table(table: pd.DataFrame) -> Figure:
         axis.tick_params(labelsize=8)
     for axis in (natural, contrast):
         axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=7, fontsize=8, frameon=False)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 
 
