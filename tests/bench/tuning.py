@@ -11,7 +11,7 @@ from torchvision.models import vgg16
 
 from deepsal.rf.mapping.readout import UnitReadout
 from deepsal.rf.tuning import stimuli
-from deepsal.rf.tuning.grating_protocol import SURROUND_CONDITIONS, GratingProtocol
+from deepsal.rf.tuning.grating_protocol import CONTRASTS, GratingProtocol
 from deepsal.rf.tuning.grating_responses import record_grating_responses
 from deepsal.rf.tuning.size_tuning import best_grating, larger_component, phase_response
 from tests.bench.harness import Row, side_by_side
@@ -94,7 +94,8 @@ def _measure(network: nn.Module, name: str, unit: int) -> Tensor:
     disks = [radius * scale for radius in PROTOCOL.radius]
     for contrast in (0.5, -0.5):
         read(stimuli.disk_images((side, side), at, disks, [contrast]))
-    for contrast, around, turn in SURROUND_CONDITIONS:
+    surrounds = [(1.0, 1.0, 90.0), (0.0, 1.0, 0.0), (CONTRASTS[0], 1.0, 0.0)]
+    for contrast, around, turn in [*((c, 0.0, 0.0) for c in CONTRASTS[:-1]), *surrounds]:
         wave, inner = [best[0][0] / scale], [PROTOCOL.radius[2] * scale]
         middle, ring = (
             stimuli.grating_images(

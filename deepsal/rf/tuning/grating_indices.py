@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsal.rf.measures.profile import FloatArray
-from deepsal.rf.tuning.grating_protocol import CONTRASTS, SURROUND_CONDITIONS, GratingResponses
+from deepsal.rf.tuning.grating_protocol import CONTRASTS, GratingResponses
 from deepsal.rf.tuning.indices import (
     ResponseArray,
     on_off_index,
@@ -207,21 +207,17 @@ def _surround_indices(
         z, grey = np.maximum(z, 0), np.maximum(grey, 0)
     phase = np.array(responses.protocol.phase)[part]
     response = larger_component(*phase_response(z[..., part], grey, phase))
-    steps = len(CONTRASTS)
-    alone, both = response[:, :steps], response[:, steps : 2 * steps]
-    ortho, ring = (
-        response[:, SURROUND_CONDITIONS.index(c)] for c in ((1.0, 1.0, 90.0), (0.0, 1.0, 0.0))
+    alone, (low, iso, ortho, annulus) = (
+        response[:, : len(CONTRASTS)],
+        response[:, len(CONTRASTS) :].T,
     )
-    centre = alone[:, -1]
-    first = (alone > 0).argmax(1)
-    units = np.arange(len(alone))
-    lowest = positive_ratio(both[units, first], alone[units, first])
+    low_centre, centre = alone[np.arange(len(alone)), responses.low_contrast], alone[:, -1]
     return {
         "contrast_exponent": np.array([_contrast_exponent(row, CONTRASTS) for row in alone]),
-        "low_contrast_suppression": 1 - lowest,
-        "iso_suppression": 1 - positive_ratio(both[:, -1], centre),
+        "low_contrast_suppression": 1 - positive_ratio(low, low_centre),
+        "iso_suppression": 1 - positive_ratio(iso, centre),
         "ortho_suppression": 1 - positive_ratio(ortho, centre),
-        "annulus_response": positive_ratio(ring, centre),
+        "annulus_response": positive_ratio(annulus, centre),
     }
 
 

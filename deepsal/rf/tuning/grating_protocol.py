@@ -1,11 +1,12 @@
 """Gratings of physiology in degrees of visual angle, and the responses of a layer to them.
 
-Shapes: U units, R radii, F frequencies, O orientations, P phases, K surround conditions.
+Shapes: U units, R radii, F frequencies, O orientations, P phases, C contrasts.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.tuning.indices import ResponseArray
@@ -14,13 +15,9 @@ SMALL_GRATING = {"radius": 1 / 6, "frequency": 3.0}
 """Radius in degrees and frequency in cycles per degree of the gratings that map fields."""
 CONTRASTS = (0.125, 0.25, 0.5, 1.0)
 """Contrasts of the centre, as shares of the full one."""
-SURROUND_CONDITIONS = (
-    *((c, 0.0, 0.0) for c in CONTRASTS),
-    *((c, 1.0, 0.0) for c in CONTRASTS),
-    (1.0, 1.0, 90.0),
-    (0.0, 1.0, 0.0),
-)
-"""Contrast of the centre, contrast of the surround, and angle between the two, degrees."""
+SURROUNDS = ("low", "iso", "ortho", "annulus")
+"""Gratings at full contrast about a centre: of the lowest contrast that excites the unit · of full
+contrast · of full contrast, the two at 90 degrees · of no contrast."""
 
 
 @dataclass(frozen=True)
@@ -105,5 +102,7 @@ class GratingResponses:
     offset: FloatArray
     """(U, 2), row and column of the field from the centre of the stimuli, degrees."""
     surround: ResponseArray | None = None
-    """(U, K, P), of `SURROUND_CONDITIONS` at the unit's best grating, its centre as large as
-    its summation field."""
+    """(U, C + 4, P), of the unit's best grating, its centre as large as its summation field: at
+    `CONTRASTS` without surround, and with each of `SURROUNDS`."""
+    low_contrast: NDArray[np.int64] | None = None
+    """(U,), index of the contrast of the centre in "low"."""

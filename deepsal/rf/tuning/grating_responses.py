@@ -1,7 +1,7 @@
 """Responses of all units of several layers to gratings of physiology, each centred on its field.
 
-Shapes: U units, R radii, F frequencies, O orientations, P phases, K surround conditions, h × w
-positions of a layer.
+Shapes: U units, R radii, F frequencies, O orientations, P phases, h × w positions of a
+layer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,8 @@ from deepsal.rf.memory import batch_size, run_in_batches
 from deepsal.rf.patches import MID_GREY, blank_image
 from deepsal.rf.tuning import stimuli
 from deepsal.rf.tuning.grating_protocol import (
+    CONTRASTS,
     SMALL_GRATING,
-    SURROUND_CONDITIONS,
     GratingProtocol,
     GratingResponses,
 )
@@ -69,7 +69,7 @@ def record_grating_responses(
         network: any module that takes RGB images in [0, 1], grey being 0.5.
         names: dotted names of the layers, all on one path from the image.
         protocol: the stimuli; None for the defaults.
-        surround: whether to show `SURROUND_CONDITIONS` too.
+        surround: whether to show lower contrasts and `SURROUNDS` too.
         geometry: geometries of layers; those of other layers are measured.
         pixels_per_pass: pixels of images per forward pass; None for as many as the free memory of
             the device allows. Passes become smaller where memory does not suffice.
@@ -335,35 +335,69 @@ class _GratingRecorder:
         }
 
     def record_surround(self) -> dict[str, GratingResponses]:
-        """Return `responses` with those to `SURROUND_CONDITIONS` at each unit's best grating.
+        """Return `responses` with those to lower contrasts and to surrounds.
 
-        Each combination of radius, frequency and orientation that some unit needs is shown once.
+        Full contrast, alone and with a surround at its own orientation, is in the full grid.
         """
-        phase = np.array(self.protocol.phase)
-        best = {name: _summation_grating(r) for name, r in self.responses.items()}
-        conditions = np.array(SURROUND_CONDITIONS)
-        shape = len(conditions), len(phase)
-        result = {name: np.zeros((len(b), *shape), np.float32) for name, b in best.items()}
+        known = self.responses
+        best = {name: _summation_grating(r) for name, r in known.items()}
+        shown = {name: _grating_values(self.protocol, at) for name, at in best.items()}
+        lower = self._record_own(
+            {n: _with_surrounds(v, [(c, 0, 0) for c in CONTRASTS[:-1]]) for n, v in shown.items()}
+        )
+        alone, iso, lowest = {}, {}, {}
+        for name, (radius, frequency, orientation) in ((n, at.T) for n, at in best.items()):
+            z, units = known[name].gratings, np.arange(len(radius))
+            full = z[units, radius, frequency, orientation]
+            iso[name] = z[units, -1, frequency, orientation]
+            alone[name] = np.concatenate([lower[name], full[:, None]], 1)
+            lowest[name] = _lowest_contrast(alone[name], known[name])
+        around = self._record_own(
+            {
+                n: _with_surrounds(
+                    v, [(np.array(CONTRASTS)[lowest[n]], 1, 0), (1, 1, 90), (0, 1, 0)]
+                )
+                for n, v in shown.items()
+            }
+        )
+        return {
+            n: replace(
+                r,
+                surround=np.concatenate([alone[n], np.insert(around[n], 1, iso[n], 1)], 1),
+                low_contrast=lowest[n],
+            )
+            for n, r in known.items()
+        }
+
+    def _record_own(self, stimuli_of: Mapping[str, FloatArray]) -> dict[str, ResponseArray]:
+        """Record the responses of units to stimuli of their own at all phases, {layer: (U, K, P)}.
+
+        Args:
+            stimuli_of: {layer: (U, K, V)}, the values of `_draw_surround` but the phase. Those that
+                several units share are shown once.
+        """
+        phase, values = np.array(self.protocol.phase), next(iter(stimuli_of.values())).shape[2]
+        result = {
+            name: np.zeros((*rows.shape[:2], len(phase)), np.float32)
+            for name, rows in stimuli_of.items()
+        }
         for index in np.unique(np.concatenate([*self.group.values()])):
             members = {name: np.flatnonzero(g == index) for name, g in self.group.items()}
-            combinations, where = np.unique(
-                np.concatenate([best[name][m] for name, m in members.items()]),
-                axis=0,
-                return_inverse=True,
+            rows = {name: stimuli_of[name][m].reshape(-1, values) for name, m in members.items()}
+            distinct = np.unique(np.concatenate([*rows.values()]), axis=0)
+            shown = np.repeat(distinct, len(phase), 0).T
+            border = np.where(shown[4] > 0, self.protocol.radius[-1], shown[0])
+            responses = self._record(
+                self._draw_surround,
+                self.centres[index],
+                [*shown, np.tile(phase, len(distinct))],
+                border,
             )
-            which = iter(np.split(where, np.cumsum([len(m) for m in members.values()])[:-1]))
-            mesh = np.meshgrid(
-                np.arange(len(combinations)), np.arange(shape[0]), phase, indexing="ij"
-            )
-            shown, condition = combinations[mesh[0].ravel()].T, conditions[mesh[1].ravel()].T
-            values = [*shown, *condition, mesh[2].ravel()]
-            border = np.where(condition[1] > 0, self.protocol.radius[-1], shown[0])
-            responses = self._record(self._draw_surround, self.centres[index], values, border)
-            for name, z in responses.items():
-                units = members[name]
-                of_unit = z.reshape(len(combinations), *shape, -1)
-                result[name][units] = of_unit[next(which), :, :, units]
-        return {name: replace(r, surround=result[name]) for name, r in self.responses.items()}
+            for name, units in members.items():
+                which = (rows[name][:, None] == distinct).all(2).argmax(1).reshape(len(units), -1)
+                of_stimulus = responses[name].reshape(len(distinct), len(phase), -1)
+                result[name][units] = of_stimulus[which, :, units[:, None]]
+        return result
 
     def _draw_surround(
         self, size: stimuli.ImageSize, at: stimuli.ImagePosition, *values: FloatArray
@@ -378,20 +412,50 @@ class _GratingRecorder:
         return middle + ring - MID_GREY
 
 
-def _summation_grating(responses: GratingResponses) -> FloatArray:
-    """Return radius (degrees), frequency and orientation of the units' best grating, (U, 3).
+def _summation_grating(responses: GratingResponses) -> NDArray[np.int64]:
+    """Return the indices of radius, frequency and orientation of the units' best grating, (U, 3).
 
     The radius is the smallest with 95 % of the peak.
     """
-    protocol = responses.protocol
     z, grey = np.maximum(responses.gratings, 0), np.maximum(responses.blank, 0)
-    amplitude = larger_component(*phase_response(z, grey, np.array(protocol.phase)))
+    amplitude = larger_component(*phase_response(z, grey, np.array(responses.protocol.phase)))
     _, frequency, orientation = best_grating(amplitude).T
     curve = amplitude[np.arange(len(amplitude)), :, frequency, orientation]
     enough = (curve >= SUMMATION_LEVEL * curve.max(1, keepdims=True)).argmax(1)
+    return np.column_stack([enough, frequency, orientation])
+
+
+def _grating_values(protocol: GratingProtocol, indices: NDArray[np.int64]) -> FloatArray:
+    """Return radius (degrees), frequency and orientation, (U, 3), of their indices."""
     axes = protocol.radius, protocol.frequency, protocol.orientation
-    indices = enough, frequency, orientation
-    return np.column_stack([np.array(a)[i] for a, i in zip(axes, indices, strict=True)])
+    return np.column_stack([np.array(a)[i] for a, i in zip(axes, indices.T, strict=True)])
+
+
+def _with_surrounds(gratings: FloatArray, conditions: Sequence[tuple[Any, ...]]) -> FloatArray:
+    """Return gratings (U, 3) in K conditions, (U, K, 6).
+
+    Args:
+        gratings: `_grating_values`.
+        conditions: contrast of the centre, contrast of the surround, and angle between the two in
+            degrees; numbers or (U,).
+    """
+    columns = [
+        np.column_stack([gratings, *(np.broadcast_to(v, len(gratings)) for v in condition)])
+        for condition in conditions
+    ]
+    return np.stack(columns, 1)
+
+
+def _lowest_contrast(alone: ResponseArray, responses: GratingResponses) -> NDArray[np.int64]:
+    """Return the index of the lowest contrast that excites each rectified unit, (U,).
+
+    Args:
+        alone: (U, C, P), at `CONTRASTS`.
+        responses: of the layer.
+    """
+    z, grey = np.maximum(alone, 0), np.maximum(responses.blank, 0)
+    amplitude = larger_component(*phase_response(z, grey, np.array(responses.protocol.phase)))
+    return np.asarray((amplitude > 0).argmax(1))
 
 
 def _window_frame(

@@ -1,4 +1,6 @@
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 from deepsal.rf.hooks import temporary_eval_mode
 from deepsal.rf.mapping.readout import UnitReadout
 from deepsal.rf.tuning import stimuli
-from deepsal.rf.tuning.grating_protocol import SURROUND_CONDITIONS
+from deepsal.rf.tuning.grating_protocol import CONTRASTS, SURROUNDS, GratingResponses
 from deepsal.rf.tuning.grating_responses import record_grating_responses
 from tests.conftest import NoTrace, arrays_equal, backbone
 from tests.rf.tuning.support import SMALL
@@ -34,7 +36,46 @@ def test_a_unit_responds_as_in_a_whole_image_of_stimuli_on_its_field() -> None:
             assert response.tuning.shape[1:] == (3, 3, 6)  # 12 cycles per degree are not shown
             assert response.disks.shape[1:] == (2, 3)
             assert response.surround is not None
-            assert response.surround.shape[1:] == (len(SURROUND_CONDITIONS), 6)
+            assert response.surround.shape[1:] == (len(CONTRASTS) + len(SURROUNDS), 6)
+
+
+def test_surrounds_are_shown_about_each_units_own_grating() -> None:
+    network, name = backbone(), "conv3"
+    response = record_grating_responses(network, [name], SMALL, surround=True)[name]
+    assert response.surround is not None
+    assert response.low_contrast is not None
+    side, scale = 72, 14  # 5 degrees, and up to a multiple of the stride
+    size, at, border = (side, side), ((side - 1) / 2, (side - 1) / 2), SMALL.radius[-1] * scale
+    with temporary_eval_mode(network), torch.no_grad():
+        reader = UnitReadout(network, name, torch.zeros(1, 3, side, side))
+        for unit, (radius, frequency, angle) in enumerate(summation_gratings(response)):
+            draw = partial(stimuli.grating_images, size, at, [frequency / scale])
+            phase = np.array(SMALL.phase)
+            lowest = CONTRASTS[response.low_contrast[unit]]
+            conditions = [(contrast, 0.0, 0.0) for contrast in CONTRASTS]
+            conditions += [(lowest, 1, 0), (1, 1, 0), (1, 1, 90), (0, 1, 0)]
+            for (centre, around, turn), ours in zip(
+                conditions, response.surround[unit], strict=True
+            ):
+                middle = draw([angle], phase, [centre / 2], [radius * scale])
+                ring = draw([angle + turn], phase, [around / 2], [border], [radius * scale])
+                z = reader.activation(middle + ring - 0.5)[:, unit].flatten(1)
+                error = (z - torch.from_numpy(ours)[:, None]).abs().amax(0).min()
+                assert error <= 1e-4 * np.abs(response.gratings[unit]).max()
+
+
+def summation_gratings(response: GratingResponses) -> Iterator[tuple[float, float, float]]:
+    """Yield radius, frequency and orientation of each unit's best grating, unit by unit."""
+    phase = np.array(SMALL.phase)
+    for z, blank in zip(response.gratings, response.blank, strict=True):
+        change = np.maximum(z, 0) - max(blank, 0)
+        dc = change.mean(-1)
+        f1 = 2 * np.abs(change @ np.exp(-1j * np.deg2rad(phase))) / len(phase)
+        amplitude = f1 if f1.max() >= dc.max() else dc
+        _, frequency, orientation = np.unravel_index(amplitude.argmax(), amplitude.shape)
+        curve = amplitude[:, frequency, orientation]
+        radius = np.flatnonzero(curve >= 0.95 * curve.max())[0]
+        yield SMALL.radius[radius], SMALL.frequency[frequency], SMALL.orientation[orientation]
 
 
 def test_on_an_image_units_respond_to_image_and_stimulus_at_half_contrast() -> None:
