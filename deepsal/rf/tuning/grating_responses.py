@@ -342,30 +342,26 @@ class _GratingRecorder:
         known = self.responses
         best = {name: _summation_grating(r) for name, r in known.items()}
         shown = {name: _grating_values(self.protocol, at) for name, at in best.items()}
-        lower = self._record_own(
-            {n: _with_surrounds(v, [(c, 0, 0) for c in CONTRASTS[:-1]]) for n, v in shown.items()}
-        )
-        alone, iso, lowest = {}, {}, {}
-        for name, (radius, frequency, orientation) in ((n, at.T) for n, at in best.items()):
-            z, units = known[name].gratings, np.arange(len(radius))
-            full = z[units, radius, frequency, orientation]
-            iso[name] = z[units, -1, frequency, orientation]
-            alone[name] = np.concatenate([lower[name], full[:, None]], 1)
-            lowest[name] = _lowest_contrast(alone[name], known[name])
-        around = self._record_own(
+
+        def full_contrast(name: str, radius: Any) -> ResponseArray:
+            _, frequency, orientation = best[name].T
+            units = np.arange(len(frequency))
+            return np.asarray(known[name].gratings[units, radius, frequency, orientation])[:, None]
+
+        lower = [(contrast, 0, 0) for contrast in CONTRASTS[:-1]]
+        low = self._record_own({n: _with_surrounds(v, lower) for n, v in shown.items()})
+        alone = {n: np.append(low[n], full_contrast(n, best[n][:, 0]), 1) for n in known}
+        lowest = {n: _lowest_contrast(alone[n], r) for n, r in known.items()}
+        contrast = {n: np.array(CONTRASTS)[i] for n, i in lowest.items()}
+        ring = self._record_own(
             {
-                n: _with_surrounds(
-                    v, [(np.array(CONTRASTS)[lowest[n]], 1, 0), (1, 1, 90), (0, 1, 0)]
-                )
+                n: _with_surrounds(v, [(contrast[n], 1, 0), (1, 1, 90), (0, 1, 0)])
                 for n, v in shown.items()
             }
         )
+        parts = {n: [alone[n], ring[n][:, :1], full_contrast(n, -1), ring[n][:, 1:]] for n in known}
         return {
-            n: replace(
-                r,
-                surround=np.concatenate([alone[n], np.insert(around[n], 1, iso[n], 1)], 1),
-                low_contrast=lowest[n],
-            )
+            n: replace(r, surround=np.concatenate(parts[n], 1), low_contrast=lowest[n])
             for n, r in known.items()
         }
 
