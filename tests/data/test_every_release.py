@@ -55,6 +55,15 @@ def test_the_splits_are_fixed_and_leave_no_image_out(fake: Fake, copied: Copied)
     assert all(list(again[split]) == list(splits[split]) for split in splits)
 
 
+@with_fixations
+def test_all_images_are_test_images_on_demand(fake: Fake, copied: Copied) -> None:
+    folder = copied(fake.name)
+    splits = fake.load(folder, split="all").splits
+    assert splits == {"train": [], "val": [], "test": [*range(fake.images)]}
+    with pytest.raises(ValueError, match=r"data\.dataset\.split=test: the choices are all and nu"):
+        fake.load(folder, split="test")
+
+
 @every
 def test_name_blur_and_degree_are_those_of_the_card(fake: Fake, copied: Copied) -> None:
     data, card = fake.load(copied(fake.name)), fake.module.DATASET_CARD

@@ -61,7 +61,7 @@ class _ViewedImage(NamedTuple):
 
 
 def coco_freeview(
-    data_dir: str | Path, part: str = "train", check_counts: bool = True
+    data_dir: str | Path, part: str = "train", check_counts: bool = True, split: str | None = None
 ) -> SaliencyDataset:
     """Read COCO-FreeView: its table of fixations, and the images of COCO-Search18.
 
@@ -87,6 +87,7 @@ def coco_freeview(
         part: train, or test: the images without public fixations, which are those that the table
             does not list.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
+        split: `all`: every image is a test image; None for the splits above.
 
     Raises:
         FileNotFoundError: a folder or a file is missing; the message names the option to set.
@@ -118,7 +119,7 @@ def coco_freeview(
     splits = _splits([image.split for image in viewed.values()])
     card = replace(DATASET_CARD, fixations=(DATASET_CARD.fixations or 0) - len(trials))
     dropped["first of a trial"] = len(trials)
-    return reading.build_dataset(card, stimuli, splits, dropped, file, check_counts)
+    return reading.build_dataset(card, stimuli, splits, dropped, file, check_counts, split=split)
 
 
 def _read_viewed_images(file: Path) -> dict[str, _ViewedImage]:

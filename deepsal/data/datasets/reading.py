@@ -128,6 +128,7 @@ def build_dataset(
     dropped: Counter[str],
     file: Path,
     check_counts: bool = True,
+    split: str | None = None,
 ) -> SaliencyDataset:
     """Return the data set after a check of its counts, and log the dropped fixations.
 
@@ -138,10 +139,11 @@ def build_dataset(
         dropped: number of dropped fixations by reason.
         file: the file or folder that holds the fixations.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
+        split: the option of the loader, see `splits_by_option`; None for `splits`.
 
     Raises:
-        ValueError: the counts or the sizes are not those of the release, or too many fixations lie
-            off their images.
+        ValueError: the counts or the sizes are not those of the release, too many fixations lie
+            off their images, or `split` is unknown.
     """
     total = sum(len(s.fixations) for s in stimuli) + dropped[OFF_IMAGE] + dropped[NOT_A_NUMBER]
     expected = card.images, card.fixations or total
@@ -154,6 +156,7 @@ def build_dataset(
     if card.size is None and card.longest_side is None:
         check_off_image_share(card.title, dropped[OFF_IMAGE], total, card.off_image_limit)
     log_dropped_fixations(card.title, dropped)
+    splits = splits_by_option(split, len(stimuli)) or splits
     return SaliencyDataset(
         card.title, stimuli, splits, card.sigma, card.pixels_per_degree, dropped=dict(+dropped)
     )
@@ -250,7 +253,7 @@ def random_splits(
     return {"train": train, "val": order[test : test + val], "test": order[:test]}
 
 
-def splits_by_option(split: str | None, count: int) -> dict[str, list[int]]:
+def splits_by_option(split: str | None, count: int) -> Mapping[str, Sequence[int]]:
     """Return the splits of `count` images that the option `split` demands.
 
     Args:
