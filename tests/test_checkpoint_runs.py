@@ -119,6 +119,15 @@ def test_a_training_on_a_set_that_is_only_tested_names_the_option(
         execute(composed(tmp_path, *few, *more), tmp_path)
 
 
+def test_size_tuning_on_validation_images_is_refused_where_there_are_none(
+    trained_run: Path, generated: Path, tmp_path: Path
+) -> None:
+    chosen = ["data=folder", f"data.dataset.path={generated / 'alone'}", "data.dataset.sigma=5.0"]
+    chosen += [*HERE, "do=[v1]", "v1.textures=2", f"ckpt={trained_run}"]
+    with pytest.raises(ValueError, match=r"alone has no validation images, which do=\[v1\] needs"):
+        execute(composed(tmp_path, *chosen), tmp_path)
+
+
 def test_what_contradicts_a_checkpoint_is_refused_before_torch_is_imported(
     trained_run: Path, tmp_path: Path
 ) -> None:
