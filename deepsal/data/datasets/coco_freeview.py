@@ -72,15 +72,15 @@ def coco_freeview(
     several categories has a file in each and is one stimulus.
 
     The COCO images were scaled and padded with black to 1680x1050 pixels for the display, and
-    coordinates are pixels of these images. The release does not state whether they start at 0 or
-    at 1; they are read as pixels from 0. The first fixation of each trial, which starts at the
-    centre, is dropped. Of the release's 822,602 fixations, 665,005 are public: 3,714 training
-    images are train; of the 603 validation images a fixed half is val and the other half test. The
-    fixations of 1,000 further images are withheld.
+    coordinates are pixels of these images. Whether they start at 0 or at 1 was not found; they are
+    read as pixels from 0. The first fixation of each trial is the initial one at the centre, as the
+    description of COCO-Search18's files states, and is dropped. Of 822,602 fixations, 665,005 are
+    public: 3,714 training images are train; of the 603 validation images a fixed half is val and
+    the other half test. The fixations of 1,000 further images are withheld.
 
-    5 s of free viewing. The blur is that of the authors' model HAT, 16 pixels of an image 512 wide.
-    Pixels per degree and a licence were not found in public sources; the release's page is said to
-    restrict redistribution.
+    5 s of free viewing (D'Amelio et al. 2024, TPP-Gaze). The blur is that of the authors' model HAT
+    (Yang et al. 2024, CVPR): 16 pixels of an image 512 wide. Pixels per degree and a licence were
+    not found; the release's page is said to restrict redistribution.
 
     Args:
         data_dir: the folder that holds `coco_freeview/`.
@@ -116,9 +116,11 @@ def coco_freeview(
         path = files.get(name, root / IMAGE_FOLDERS[0] / name)
         stimuli.append(reading.read_stimulus(path, points, DATASET_CARD, dropped))
     trials = [trial for image in viewed.values() for own in image.trials.values() for trial in own]
+    dropped["first of a trial"] = sum(len(trial[:1]) for trial in trials)
+    card = replace(
+        DATASET_CARD, fixations=(DATASET_CARD.fixations or 0) - dropped["first of a trial"]
+    )
     splits = _splits([image.split for image in viewed.values()])
-    card = replace(DATASET_CARD, fixations=(DATASET_CARD.fixations or 0) - len(trials))
-    dropped["first of a trial"] = len(trials)
     return reading.build_dataset(card, stimuli, splits, dropped, file, check_counts, split=split)
 
 
