@@ -170,7 +170,7 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "data.dataset.seed": (SEED,),
     "data.dataset.sigma": (POSITIVE, NULL),
     "data.dataset.size": (SIZE,),
-    "data.dataset.split": (Choice(("all", None)),),
+    "data.dataset.split": (Choice(("all", "val", None)),),
     "data.dataset.viewings": (Names(),),
     "data.dataset.weights": (Numbers(POSITIVE), NULL),
     "decoder.stages": (Names(),),

@@ -55,7 +55,7 @@ def cat2000(
             not publish.
         categories: some of the 20, by default all.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
-        split: `all`: every image is a test image; None for the splits above.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: a folder or a file is missing; the message names the option to set.

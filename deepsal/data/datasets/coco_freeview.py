@@ -87,7 +87,7 @@ def coco_freeview(
         part: train, or test: the images without public fixations, which are those that the table
             does not list.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
-        split: `all`: every image is a test image; None for the splits above.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: a folder or a file is missing; the message names the option to set.

@@ -80,7 +80,7 @@ def figrim(
         data_dir: the folder that holds `figrim/`.
         viewings: enc (first), rec (second), rec2 (third); the first, as in the release's own maps.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
-        split: `all`: every image is a test image; None for the splits above.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: a folder or a file is missing; the message names the option to set.

@@ -59,7 +59,7 @@ def mit1003(
         data_dir: the folder that holds `mit1003/`.
         fold: 0 to 9; this tenth of the images is test, the next one validation, the rest train.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
-        split: `all`: every image is a test image; None for the splits above.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: a folder or a file is missing; the message names the option to set.

@@ -53,7 +53,7 @@ def nus_scene(
     Args:
         data_dir: the folder that holds `nus_scene/`.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
-        split: `all`: every image is a test image; None for the splits above.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: the folder or a file is missing; the message names the option to set.

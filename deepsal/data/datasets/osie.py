@@ -40,7 +40,7 @@ def osie(data_dir: str | Path, split: str | None = None) -> SaliencyDataset:
 
     Args:
         data_dir: the folder that holds `osie/`.
-        split: `all`: every image is a test image; None for the splits above.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: the folder or a file is missing; the message names the option to set.

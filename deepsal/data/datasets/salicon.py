@@ -87,7 +87,7 @@ def salicon(
         release: 2015 or 2017.
         kind: fixations (inferred from the mouse) or location (every sample of it).
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
-        split: `all`: every image is a test image; None for the splits above.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: a folder or a file is missing; the message names the option to set.

@@ -44,7 +44,7 @@ def popout_dataset(
         rows: the least and the most rows of items; the columns follow from the proportions.
         jitter: largest shift of an item, as a fraction of the grid's pitch.
         background: the darkest and the lightest grey of the background, 0 to 255.
-        split: `all`: every image is a test image; None for the numbers of `images`.
+        split: `all` or `val`: which images are the test images; None for the numbers of `images`.
 
     Raises:
         ValueError: an unknown feature, a feature without a contrast, or an option out of range.
@@ -57,11 +57,12 @@ def popout_dataset(
         array = SearchArray(seed, index, feature, options, contrast)
         stimuli.append(_array_stimulus(array, f"{feature}-{index:04d}", fixations))
     train, val, test = images
-    splits = splits_by_option(split, len(stimuli)) or {
+    own = {
         "train": range(train),
         "val": range(train, train + val),
         "test": range(train + val, train + val + test),
     }
+    splits = splits_by_option(split, len(stimuli), lambda: own)
     return SaliencyDataset(f"pop-out (seed {seed})", stimuli, splits, sigma=size[1] / 32)
 
 
