@@ -12,6 +12,7 @@ import torch
 import yaml
 from hydra import initialize_config_dir
 
+from deepsal.data import popout_dataset, write_csv_folder
 from deepsal.runs.heartbeat import hold_folder
 from deepsal.runs.provenance import read_commit
 from tests.support import ROOT, SMALL, composed, execute, launch, resume, start
@@ -71,6 +72,60 @@ def test_a_checkpoint_is_scored_without_any_option_of_its_training(
     page = (folder / "report.html").read_text()
     assert "<h1>resnet18-conv5-kl-s3</h1>" in page
     assert "<dt>seed</dt><dd>3</dd>" in page
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of four images: `parts` has all three splits, `alone` test images alone."""
+    root = tmp_path_factory.mktemp("generated")
+    write_csv_folder(popout_dataset((1, 1, 2), size=(40, 60)), root / "parts")
+    write_csv_folder(popout_dataset((1, 1, 2), size=(40, 60), split="all"), root / "alone")
+    assert set(pd.read_csv(root / "alone" / "splits.csv")["split"]) == {"test"}
+    return root
+
+
+@pytest.mark.parametrize(
+    ("option", "folder", "more"),
+    [
+        ("data@tested", "alone", []),
+        ("data@tested", "parts", ["tested.dataset.split=all"]),
+        ("data", "alone", []),
+        ("data", "parts", ["data.dataset.split=all"]),
+    ],
+)
+def test_a_checkpoint_is_scored_on_a_set_that_is_only_tested(
+    option: str, folder: str, more: list[str], trained_run: Path, generated: Path, tmp_path: Path
+) -> None:
+    group = option.removeprefix("data@")
+    own = [f"{group}.dataset.path={generated / folder}", f"{group}.dataset.sigma=5.0", *more]
+    chosen = [*HERE, "do=[test]", f"ckpt={trained_run}", f"{option}=folder", *own]
+    execute(composed(tmp_path, *chosen, "trainer.limit_test_batches=1.0"), tmp_path)
+    assert len(pd.read_csv(tmp_path / "scores.csv")) == 4
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert (scores["dataset"], scores["trained_on"]) == (folder, "pop-out (seed 0)")
+    prior = f"4 other test images of {folder}" if group == "data" else "4 training images of pop-"
+    assert scores["ig_over"].startswith(f"centre prior of {prior}")
+
+
+@pytest.mark.parametrize("options", [["alone"], ["parts", "data.dataset.split=all"]])
+def test_a_training_on_a_set_that_is_only_tested_names_the_option(
+    options: list[str], generated: Path, tmp_path: Path
+) -> None:
+    folder, *more = options
+    few = [option for option in OPTIONS if not option.startswith(("data=", "data.dataset"))]
+    few += ["data=folder", f"data.dataset.path={generated / folder}", "data.dataset.sigma=5.0"]
+    message = rf"{folder} has no training images, which do=\[fit\] needs; data\.dataset\.split=all"
+    with pytest.raises(ValueError, match=message):
+        execute(composed(tmp_path, *few, *more), tmp_path)
+
+
+def test_size_tuning_on_validation_images_is_refused_where_there_are_none(
+    trained_run: Path, generated: Path, tmp_path: Path
+) -> None:
+    chosen = ["data=folder", f"data.dataset.path={generated / 'alone'}", "data.dataset.sigma=5.0"]
+    chosen += [*HERE, "do=[v1]", "v1.textures=2", f"ckpt={trained_run}"]
+    with pytest.raises(ValueError, match=r"alone has no validation images, which do=\[v1\] needs"):
+        execute(composed(tmp_path, *chosen), tmp_path)
 
 
 def test_what_contradicts_a_checkpoint_is_refused_before_torch_is_imported(

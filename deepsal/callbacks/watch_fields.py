@@ -108,6 +108,11 @@ class WatchReceptiveFields(pl.Callback):
         learns = any(True for _ in pl_module.parameters())  # baselines have no parameters
         trained = self.snapshot.units or self.snapshot.fields_file("epoch=000").is_file()
         if trainer.is_global_zero and learns and not trained and not self.disabled:
+            if not len(_validation_images(trainer)):
+                reason = f"{trainer.datamodule.dataset.name} has no validation images"  # type: ignore[attr-defined]
+                store.mark_missing(self.snapshot.folder / "fields", "test", reason)
+                LOG.warning("no receptive fields: %s; set data@tested in place of data", reason)
+                return
             self.snapshot.choose_units(_saliency_network(pl_module).backbone.channels)
             self._take_snapshot(trainer, pl_module, None)
 

@@ -8,6 +8,7 @@ from deepsal.data.dataset import SaliencyDataset as SaliencyDataset
 from deepsal.data.dataset import Stimulus as Stimulus
 from deepsal.data.datasets.card import DatasetCard as DatasetCard
 from deepsal.data.datasets.cat2000 import cat2000 as cat2000
+from deepsal.data.datasets.coco_freeview import coco_freeview as coco_freeview
 from deepsal.data.datasets.eyecrowd import eyecrowd as eyecrowd
 from deepsal.data.datasets.figrim import figrim as figrim
 from deepsal.data.datasets.mit300 import mit300 as mit300

@@ -119,10 +119,7 @@ class SaliencyDataModule(pl.LightningDataModule):
             ValueError: the data set has no training images.
         """
         if not len(self.images["train"]):
-            raise ValueError(
-                f"{self.dataset.name} has no training images; train on another data set, as "
-                "data=osie data@tested=NAME do=[fit,export], or set ckpt=FILE do=[export]"
-            )
+            raise ValueError(explain_missing_images(self.images["train"].dataset, "train", "fit"))
         images, weights = self.images["train"], None
         if self.dataset.sampling_weights:
             weights = [self.dataset.sampling_weights[i] for i in images.positions]
@@ -223,6 +220,27 @@ class SaliencyDataModule(pl.LightningDataModule):
         if self.uses_device_cache and split not in self.device_images:
             self.device_images[split] = DeviceImages(self.images[split], device, workers)
         return self.device_images.get(split, self.images[split])
+
+
+def explain_missing_images(dataset: SaliencyDataset, split: str, step: str) -> str:
+    """Return the error of a step that needs images of a split, for a data set without them.
+
+    Args:
+        dataset: without images of the split.
+        split: train, val or test.
+        step: of `do`.
+    """
+    kind = {"train": "training", "val": "validation"}.get(split, split)
+    cure = "set another data set"
+    if len(dataset.splits["test"]) == len(dataset.stimuli) and not dataset.fixations_hidden:
+        cure = (
+            "data.dataset.split=all or its splits.csv makes all its images test images; "
+            "set data.dataset.split=null or another data set"
+        )
+    return (
+        f"{dataset.name} has no {kind} images, which do=[{step}] needs; {cure}, as "
+        "data=osie data@tested=NAME, or ckpt=FILE do=[test] or do=[export]"
+    )
 
 
 def check_options(

@@ -6,6 +6,7 @@ from pathlib import Path
 from deepsal.data.dataset import SaliencyDataset
 from deepsal.data.datasets import (
     cat2000,
+    coco_freeview,
     eyecrowd,
     figrim,
     mit300,
@@ -26,6 +27,7 @@ PUBLISHED_DATASETS: dict[str, tuple[DatasetCard, Callable[[Path], SaliencyDatase
     "eyecrowd": (eyecrowd.DATASET_CARD, eyecrowd.eyecrowd),
     "mit1003": (mit1003.DATASET_CARD, mit1003.mit1003),
     "salicon": (salicon.DATASET_CARD, salicon.salicon),
+    "coco_freeview": (coco_freeview.DATASET_CARD, coco_freeview.coco_freeview),
     "cat2000": (cat2000.DATASET_CARD, cat2000.cat2000),
     "mit300": (mit300.DATASET_CARD, mit300.mit300),
     "pascal_s": (pascal_s.DATASET_CARD, pascal_s.pascal_s),
@@ -38,6 +40,7 @@ RELEASE_SOURCES: dict[str, ReleaseSource] = {
     **eyecrowd.SOURCES,
     **mit1003.SOURCES,
     **salicon.SOURCES,
+    **coco_freeview.SOURCES,
     **cat2000.SOURCES,
     **mit300.SOURCES,
     **pascal_s.SOURCES,

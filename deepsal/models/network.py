@@ -1,6 +1,6 @@
 """The saliency network, from an image to a log density over its pixels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -93,17 +93,24 @@ LogitMaps = Float[Tensor, "B h w"]
 
 
 class ReadoutDecoder(nn.Module):
-    """A light decoder: 1x1 convolutions of conv2 to conv5, summed at conv3's resolution.
+    """A light decoder: 1x1 convolutions of some stages, summed at conv3's resolution.
 
     Args:
         channels: of each stage (`Backbone.channels`).
         width: channels of the sum.
+        stages: that it reads, one or more.
+
+    Raises:
+        ValueError: an unknown stage.
     """
 
-    def __init__(self, channels: Mapping[str, int], width: int = 64) -> None:
+    def __init__(
+        self, channels: Mapping[str, int], width: int = 64, stages: Sequence[str] = STAGES[1:]
+    ) -> None:
         super().__init__()
-        used = STAGES[1:]
-        self.squeeze = nn.ModuleDict({s: nn.Conv2d(channels[s], width, 1) for s in used})
+        if not stages or not set(stages) <= set(STAGES):
+            raise ValueError(f"decoder.stages={list(stages)}: the choices are {list(STAGES)}")
+        self.squeeze = nn.ModuleDict({s: nn.Conv2d(channels[s], width, 1) for s in stages})
         self.mix = nn.Conv2d(width, width, 3, padding=1)
         self.out = nn.Conv2d(width, 1, 1)
 

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 import deepsal
+from deepsal.data.datamodule import explain_missing_images
 from deepsal.models import Backbone, Baseline, backbone_from_checkpoint
 from deepsal.models.weights import RUN_PREFIX, load_run_weights
 from deepsal.rf.memory import is_out_of_memory
@@ -179,7 +180,7 @@ def check_steps(
     """Check, before any step, what the later ones need.
 
     Args:
-        objects: data, claims and export.
+        objects: data, claims, v1 and export.
         steps: of the run.
         start: the backbone before training, for claims and v1.
         last: the checkpoint of this run that the training resumes from.
@@ -189,14 +190,12 @@ def check_steps(
         OSError: the file of an export exists, or its images do not.
     """
     images, evaluation, export = objects["data"].images, objects["claims"], objects["export"]
-    for step, split in (("fit", "train"), ("fit", "val"), ("test", "test"), ("claims", "val")):
+    needs = [("fit", "train"), ("fit", "val"), ("test", "test"), ("claims", "val")]
+    if objects["v1"].backgrounds or objects["v1"].textures:
+        needs.append(("v1", "val"))
+    for step, split in needs:
         if step in steps and not len(images[split]):
-            dataset = images[split].dataset.name
-            kind = {"train": "training", "val": "validation"}.get(split, split)
-            raise ValueError(
-                f"{dataset} has no {kind} images, which do=[{step}] needs; set another data set, "
-                "as data=osie data@tested=NAME, or ckpt=FILE do=[export]"
-            )
+            raise ValueError(explain_missing_images(images[split].dataset, split, step))
     if "test" in steps:
         refuse_hidden_fixations(images["test"].dataset)
     if start is not None and "claims" in steps:

@@ -165,6 +165,17 @@ def test_a_test_without_a_training_before_it_is_watched_too(tmp_path: Path) -> N
     assert "rf/conv3/extent" in pd.read_csv(tmp_path / "metrics.csv")
 
 
+def test_a_test_without_validation_images_has_no_fields_and_says_how_to_have_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(accelerator="cpu", logger=False, callbacks=[watch(tmp_path)], **options)
+    trainer.test(task("conv3"), datamodule((0, 0, 3)), verbose=False)
+    reason = "pop-out (seed 0) has no validation images"
+    assert store.missing_checkpoints(tmp_path / "fields") == {"test": reason}
+    assert f"no receptive fields: {reason}; set data@tested in place of data" in caplog.text
+
+
 def test_after_a_training_the_test_is_not_watched_again(tmp_path: Path) -> None:
     pl.seed_everything(0, verbose=False)
 

@@ -155,8 +155,16 @@ def test_images_whose_fixations_are_kept_elsewhere_have_no_truth_and_no_training
     assert batch.image.shape == (1, 3, *SIZE)
     assert batch.density.shape == (1, *SIZE)
     assert batch.density.sum() == 0
-    with pytest.raises(ValueError, match=r"secret has no training images; .*data@tested=NAME"):
+    message = r"secret has no training images, which do=\[fit\] needs; set .*data@tested=NAME"
+    with pytest.raises(ValueError, match=message):
         module.train_dataloader()
+
+
+def test_a_training_on_test_images_alone_names_the_option_that_made_them_so() -> None:
+    dataset = popout_dataset((2, 1, 1), size=SIZE, split="all")
+    message = r"has no training images, .*split=all or its .* set data\.dataset\.split=null or ano"
+    with pytest.raises(ValueError, match=message):
+        SaliencyDataModule(dataset, SIZE).train_dataloader()
 
 
 @pytest.mark.parametrize("size", [64, [64], [64, 0], [64, 96, 3], "64", [6.5, 8], None])

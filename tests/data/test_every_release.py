@@ -55,6 +55,29 @@ def test_the_splits_are_fixed_and_leave_no_image_out(fake: Fake, copied: Copied)
     assert all(list(again[split]) == list(splits[split]) for split in splits)
 
 
+@with_fixations
+def test_the_validation_images_are_test_images_on_demand(fake: Fake, copied: Copied) -> None:
+    folder = copied(fake.name)
+    validation = list(fake.load(folder).splits["val"])
+    splits = fake.load(folder, split="val").splits
+    assert {split: list(members) for split, members in splits.items()} == {
+        "train": [],
+        "val": [],
+        "test": validation,
+    }
+
+
+@with_fixations
+def test_all_images_are_test_images_on_demand(fake: Fake, copied: Copied) -> None:
+    folder = copied(fake.name)
+    splits = fake.load(folder, split="all").splits
+    assert splits == {"train": [], "val": [], "test": [*range(fake.images)]}
+    with pytest.raises(
+        ValueError, match=r"data\.dataset\.split=test: the choices are all, val and nu"
+    ):
+        fake.load(folder, split="test")
+
+
 @every
 def test_name_blur_and_degree_are_those_of_the_card(fake: Fake, copied: Copied) -> None:
     data, card = fake.load(copied(fake.name)), fake.module.DATASET_CARD

@@ -158,12 +158,14 @@ def test_the_mirror_is_as_large_as_conv1(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     ("decoder", "used"),
-    [(ReadoutDecoder, STAGES[1:]), (MirrorDecoder, ("conv5",))],
-    ids=["readout", "mirror"],
+    [
+        (ReadoutDecoder, STAGES[1:]),
+        (partial(ReadoutDecoder, stages=["conv1", "conv4"]), ("conv1", "conv4")),
+        (MirrorDecoder, ("conv5",)),
+    ],
+    ids=["readout", "two stages", "mirror"],
 )
-def test_a_decoder_reads_its_stages(
-    decoder: type[ReadoutDecoder] | type[MirrorDecoder], used: tuple[str, ...]
-) -> None:
+def test_a_decoder_reads_its_stages(decoder: DecoderFactory, used: tuple[str, ...]) -> None:
     torch.manual_seed(1)
     network, maps = decoder(CHANNELS), features((64, 96))
     before = network(maps)
@@ -171,6 +173,12 @@ def test_a_decoder_reads_its_stages(
         stage for stage in STAGES if not torch.equal(before, network({**maps, stage: -maps[stage]}))
     }
     assert changed == set(used)
+
+
+@pytest.mark.parametrize("stages", [[], ["conv6"]])
+def test_an_unknown_stage_of_a_decoder_lists_the_choices(stages: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"decoder\.stages=.*conv1"):
+        ReadoutDecoder(CHANNELS, stages=stages)
 
 
 @pytest.mark.parametrize("decoder", [ReadoutDecoder, MirrorDecoder])

@@ -109,8 +109,9 @@ class CardTable(tuple[DatasetCard, ...]):
         console = Console(width=80, color_system=None, highlight=False)
         with console.capture() as captured:
             console.print(table)
-        layouts = [f"{card.name:10} {card.layout}" for card in self if card.layout]
-        indent = " " * 11
+        width = max((len(card.name) for card in self), default=0)
+        layouts = [f"{card.name:{width}} {card.layout}" for card in self if card.layout]
+        indent = " " * (width + 1)
         lines = [fill(line, 80, subsequent_indent=indent) for line in layouts]
         heading = ["", "files under data_dir"] if lines else []
         return "\n".join([captured.get().rstrip(), *heading, *lines])

@@ -39,6 +39,7 @@ def cat2000(
     part: str = "train",
     categories: Sequence[str] | None = None,
     check_counts: bool = True,
+    split: str | None = None,
 ) -> SaliencyDataset:
     """Read CAT2000: `cat2000/trainSet/Stimuli/CATEGORY/*.jpg`, `…/FIXATIONLOCS/CATEGORY/*.mat`.
 
@@ -54,6 +55,7 @@ def cat2000(
             not publish.
         categories: some of the 20, by default all.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: a folder or a file is missing; the message names the option to set.
@@ -80,7 +82,7 @@ def cat2000(
         stimuli.append(reading.read_stimulus(image, [_points(file)], DATASET_CARD, dropped, name))
     splits = _splits_within_categories(images)
     return reading.build_dataset(
-        DATASET_CARD, stimuli, splits, dropped, root / "FIXATIONLOCS", check_counts
+        DATASET_CARD, stimuli, splits, dropped, root / "FIXATIONLOCS", check_counts, split=split
     )
 
 

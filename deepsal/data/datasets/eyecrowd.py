@@ -28,7 +28,9 @@ SOURCES = {
 }
 
 
-def eyecrowd(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset:
+def eyecrowd(
+    data_dir: str | Path, check_counts: bool = True, split: str | None = None
+) -> SaliencyDataset:
     """Read EyeCrowd: `eyecrowd/data/stimuli/*.jpg`, `eyecrowd/data/eye/fixations.mat`.
 
     1024x768 pixels, 5 s of viewing, the layout of OSIE, pixels counted from 1. The blur is the one
@@ -38,6 +40,7 @@ def eyecrowd(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset
     Args:
         data_dir: the folder that holds `eyecrowd/`.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: the folder or a file is missing; the message names the option to set.
@@ -45,4 +48,6 @@ def eyecrowd(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset
     """
     file, stimuli, dropped = reading.read_nus_layout(Path(data_dir), DATASET_CARD)
     splits = reading.random_splits(len(stimuli), 2014, test=100, val=40)
-    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)
+    return reading.build_dataset(
+        DATASET_CARD, stimuli, splits, dropped, file, check_counts, split=split
+    )

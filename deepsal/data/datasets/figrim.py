@@ -63,7 +63,10 @@ DUPLICATE_IMAGES = (
 
 
 def figrim(
-    data_dir: str | Path, viewings: Sequence[str] = ("enc",), check_counts: bool = True
+    data_dir: str | Path,
+    viewings: Sequence[str] = ("enc",),
+    check_counts: bool = True,
+    split: str | None = None,
 ) -> SaliencyDataset:
     """Read FIGRIM: `figrim/{Fillers,Targets}/CATEGORY/*.jpg`, `figrim/allImages_*.mat`.
 
@@ -77,6 +80,7 @@ def figrim(
         data_dir: the folder that holds `figrim/`.
         viewings: enc (first), rec (second), rec2 (third); the first, as in the release's own maps.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: a folder or a file is missing; the message names the option to set.
@@ -103,7 +107,7 @@ def figrim(
     pairs = [i for i, stimulus in enumerate(stimuli) if stimulus.name in duplicates]
     splits = reading.random_splits(len(stimuli), 2015, always_train=pairs)
     card = replace(DATASET_CARD, fixations=(DATASET_CARD.fixations or 0) - unused)
-    return reading.build_dataset(card, stimuli, splits, dropped, root, check_counts)
+    return reading.build_dataset(card, stimuli, splits, dropped, root, check_counts, split=split)
 
 
 def _read_images(file: Path) -> Iterator[tuple[str, list[dict[str, NDArray[np.float64]]]]]:

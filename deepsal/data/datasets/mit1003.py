@@ -41,7 +41,9 @@ SOURCES = {"mit1003": ReleaseSource((IMAGE_ARCHIVE, GAZE_ARCHIVE))}
 FOLD_COUNT = 10
 
 
-def mit1003(data_dir: str | Path, fold: int = 0, check_counts: bool = True) -> SaliencyDataset:
+def mit1003(
+    data_dir: str | Path, fold: int = 0, check_counts: bool = True, split: str | None = None
+) -> SaliencyDataset:
     """Read MIT1003 without MATLAB: `mit1003/ALLSTIMULI/*.jpeg`, `mit1003/DATA/OBSERVER/IMAGE.mat`.
 
     Each .mat file holds one variable, named after the image and cut to 63 letters, whose
@@ -57,6 +59,7 @@ def mit1003(data_dir: str | Path, fold: int = 0, check_counts: bool = True) -> S
         data_dir: the folder that holds `mit1003/`.
         fold: 0 to 9; this tenth of the images is test, the next one validation, the rest train.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: a folder or a file is missing; the message names the option to set.
@@ -80,7 +83,7 @@ def mit1003(data_dir: str | Path, fold: int = 0, check_counts: bool = True) -> S
     test, val, *rest = tenths[fold:] + tenths[:fold]
     splits = {"train": [i for tenth in rest for i in tenth], "val": val, "test": test}
     return reading.build_dataset(
-        DATASET_CARD, stimuli, splits, dropped, root / "DATA", check_counts
+        DATASET_CARD, stimuli, splits, dropped, root / "DATA", check_counts, split=split
     )
 
 

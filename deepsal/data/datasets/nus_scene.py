@@ -38,7 +38,9 @@ BLUR_REFERENCE_HEIGHT = 256
 """Height of the image that `DATASET_CARD.sigma` is stated for."""
 
 
-def nus_scene(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset:
+def nus_scene(
+    data_dir: str | Path, check_counts: bool = True, split: str | None = None
+) -> SaliencyDataset:
     """Read the NUS scenes: `nus_scene/data/stimuli/*.jpg`, `nus_scene/data/tidy/fixations.mat`.
 
     Images of many sizes, each shown for 3 s as large as a screen of 1920x1080 allows. A cell per
@@ -51,6 +53,7 @@ def nus_scene(data_dir: str | Path, check_counts: bool = True) -> SaliencyDatase
     Args:
         data_dir: the folder that holds `nus_scene/`.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: the folder or a file is missing; the message names the option to set.
@@ -67,7 +70,9 @@ def nus_scene(data_dir: str | Path, check_counts: bool = True) -> SaliencyDatase
     ]
     stimuli = [replace(stimulus, sigma=_blur_sigma(stimulus.size)) for stimulus in stimuli]
     splits = reading.random_splits(len(stimuli), 2015, test=100, val=40)
-    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)
+    return reading.build_dataset(
+        DATASET_CARD, stimuli, splits, dropped, file, check_counts, split=split
+    )
 
 
 def _blur_sigma(size: tuple[int, int]) -> float:

@@ -31,7 +31,7 @@ DUPLICATE_IMAGES = ("1279.jpg", "1374.jpg")
 """Two names of one picture: both stay in the training split."""
 
 
-def osie(data_dir: str | Path) -> SaliencyDataset:
+def osie(data_dir: str | Path, split: str | None = None) -> SaliencyDataset:
     """Read OSIE in its release layout: `osie/data/stimuli/*.jpg`, `osie/data/eye/fixations.mat`.
 
     800x600 pixels, 3 s of free viewing, about 24 pixels per degree, blur of one degree. The
@@ -40,6 +40,7 @@ def osie(data_dir: str | Path) -> SaliencyDataset:
 
     Args:
         data_dir: the folder that holds `osie/`.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: the folder or a file is missing; the message names the option to set.
@@ -49,4 +50,4 @@ def osie(data_dir: str | Path) -> SaliencyDataset:
     names = [stimulus.name for stimulus in stimuli]
     duplicates = [names.index(name) for name in DUPLICATE_IMAGES]
     splits = reading.random_splits(len(names), 2014, test=100, val=100, always_train=duplicates)
-    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file)
+    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file, split=split)

@@ -30,7 +30,9 @@ SALOBJ_ARCHIVE = ReleaseArchive(
 SOURCES = {"pascal_s": ReleaseSource((SALOBJ_ARCHIVE,))}
 
 
-def pascal_s(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset:
+def pascal_s(
+    data_dir: str | Path, check_counts: bool = True, split: str | None = None
+) -> SaliencyDataset:
     """Read PASCAL-S: `pascal_s/datasets/imgs/pascal/N.jpg`, `…/fixations/pascalFix.mat`.
 
     The .mat file is an HDF5 file (MATLAB 7.3): `fixCell` refers to a 3xN array per image, rows y,
@@ -41,6 +43,7 @@ def pascal_s(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset
     Args:
         data_dir: the folder that holds `pascal_s/`.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: the folder or a file is missing; the message names the option to set.
@@ -59,7 +62,9 @@ def pascal_s(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset
         for i, points in enumerate(cells)
     ]
     splits = reading.random_splits(len(stimuli), 2014, test=85, val=85)
-    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)
+    return reading.build_dataset(
+        DATASET_CARD, stimuli, splits, dropped, file, check_counts, split=split
+    )
 
 
 def _points_by_observer(rows: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -7,7 +7,7 @@ here do the rest. A coordinate that is not finite or lies off its image is dropp
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -128,6 +128,7 @@ def build_dataset(
     dropped: Counter[str],
     file: Path,
     check_counts: bool = True,
+    split: str | None = None,
 ) -> SaliencyDataset:
     """Return the data set after a check of its counts, and log the dropped fixations.
 
@@ -138,10 +139,11 @@ def build_dataset(
         dropped: number of dropped fixations by reason.
         file: the file or folder that holds the fixations.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
+        split: the option of the loader, see `splits_by_option`; None for `splits`.
 
     Raises:
-        ValueError: the counts or the sizes are not those of the release, or too many fixations lie
-            off their images.
+        ValueError: the counts or the sizes are not those of the release, too many fixations lie
+            off their images, or `split` is unknown.
     """
     total = sum(len(s.fixations) for s in stimuli) + dropped[OFF_IMAGE] + dropped[NOT_A_NUMBER]
     expected = card.images, card.fixations or total
@@ -154,8 +156,9 @@ def build_dataset(
     if card.size is None and card.longest_side is None:
         check_off_image_share(card.title, dropped[OFF_IMAGE], total, card.off_image_limit)
     log_dropped_fixations(card.title, dropped)
+    chosen = splits_by_option(split, len(stimuli), lambda: splits)
     return SaliencyDataset(
-        card.title, stimuli, splits, card.sigma, card.pixels_per_degree, dropped=dict(+dropped)
+        card.title, stimuli, chosen, card.sigma, card.pixels_per_degree, dropped=dict(+dropped)
     )
 
 
@@ -217,7 +220,7 @@ def images_only_dataset(
         for image, name in zip(images, names, strict=True)
     ]
     check_sizes(card, stimuli)
-    splits = splits_by_option("all", len(stimuli))
+    splits = splits_by_option("all", len(stimuli), dict)
     return SaliencyDataset(
         card.title, stimuli, splits, card.sigma, card.pixels_per_degree, fixations_hidden=True
     )
@@ -250,22 +253,29 @@ def random_splits(
     return {"train": train, "val": order[test : test + val], "test": order[:test]}
 
 
-def splits_by_option(split: str | None, count: int) -> dict[str, list[int]]:
+def splits_by_option(
+    split: str | None, count: int, splits: Callable[[], Mapping[str, Sequence[int]]]
+) -> Mapping[str, Sequence[int]]:
     """Return the splits of `count` images that the option `split` demands.
 
     Args:
-        split: `all`: every image is a test image; None for no demand, `{}`.
+        split: `all`: every image is a test image; `val`: the validation images are the test images,
+            and the rest is left out, so that options are chosen without the test images; None for
+            the data set's own splits.
         count: the number of images.
+        splits: function that returns the data set's own splits.
 
     Raises:
         ValueError: another choice.
 
-    >>> splits_by_option("all", 2)
+    >>> splits_by_option("all", 2, lambda: {})
     {'train': [], 'val': [], 'test': [0, 1]}
     """
-    if split not in (None, "all"):
-        raise ValueError(f"data.dataset.split={split}: the choices are all and null")
-    return {"train": [], "val": [], "test": list(range(count))} if split else {}
+    if split not in (None, "all", "val"):
+        raise ValueError(f"data.dataset.split={split}: the choices are all, val and null")
+    if split == "all":
+        return {"train": [], "val": [], "test": list(range(count))}
+    return {"train": [], "val": [], "test": splits()["val"]} if split else splits()
 
 
 def read_nus_layout(data_dir: Path, card: DatasetCard) -> tuple[Path, list[Stimulus], Counter[str]]:

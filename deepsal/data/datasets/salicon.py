@@ -66,7 +66,11 @@ SOURCES = {
 
 
 def salicon(
-    data_dir: str | Path, release: int = 2017, kind: str = "fixations", check_counts: bool = True
+    data_dir: str | Path,
+    release: int = 2017,
+    kind: str = "fixations",
+    check_counts: bool = True,
+    split: str | None = None,
 ) -> SaliencyDataset:
     """Read SALICON: `salicon/images/{train,val}/*.jpg`, `salicon/fixations/{train,val}/*.mat`.
 
@@ -83,6 +87,7 @@ def salicon(
         release: 2015 or 2017.
         kind: fixations (inferred from the mouse) or location (every sample of it).
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: a folder or a file is missing; the message names the option to set.
@@ -113,7 +118,7 @@ def salicon(
     card = replace(
         DATASET_CARD, title=f"SALICON {release}", fixations=FIXATION_COUNTS[release, kind]
     )
-    return reading.build_dataset(card, stimuli, splits, dropped, folder, check_counts)
+    return reading.build_dataset(card, stimuli, splits, dropped, folder, check_counts, split=split)
 
 
 def _read_points_by_observer(

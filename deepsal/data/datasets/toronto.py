@@ -32,7 +32,9 @@ FIXATION_ARCHIVE = ReleaseArchive(
 SOURCES = {"toronto": ReleaseSource((FIXATION_ARCHIVE,))}
 
 
-def toronto(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset:
+def toronto(
+    data_dir: str | Path, check_counts: bool = True, split: str | None = None
+) -> SaliencyDataset:
     """Read Toronto: `origfixdata.mat` and `Original Image Set/N.jpg`.
 
     Both lie in `toronto/eyetrackingdata/fixdens/`.
@@ -45,6 +47,7 @@ def toronto(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset:
     Args:
         data_dir: the folder that holds `toronto/`.
         check_counts: refuse counts that are not the release's; False accepts a partial copy.
+        split: `all` or `val`: which images are the test images; None for the splits above.
 
     Raises:
         FileNotFoundError: the folder or a file is missing; the message names the option to set.
@@ -63,4 +66,6 @@ def toronto(data_dir: str | Path, check_counts: bool = True) -> SaliencyDataset:
         stimuli.append(reading.read_stimulus(image, [image_points], DATASET_CARD, dropped))
         reading.check_image_size(image, stimuli[-1].size, cell.shape, file)
     splits = reading.random_splits(len(stimuli), 2007, test=20, val=20)
-    return reading.build_dataset(DATASET_CARD, stimuli, splits, dropped, file, check_counts)
+    return reading.build_dataset(
+        DATASET_CARD, stimuli, splits, dropped, file, check_counts, split=split
+    )

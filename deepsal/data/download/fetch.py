@@ -40,8 +40,8 @@ def fetch_dataset(name: str, data_dir: str | Path, mirror: str | None = None) ->
     its missing parts are added.
 
     Args:
-        name: osie, eyecrowd, nus_scene, salicon2015, salicon2017, mit1003, mit300, cat2000,
-            toronto, figrim or pascal_s.
+        name: osie, eyecrowd, nus_scene, salicon2015, salicon2017, mit1003, mit300,
+            coco_freeview, cat2000, toronto, figrim or pascal_s.
         data_dir: the data folder.
         mirror: an address that holds NAME/FILE in place of the official one; by default
             DEEPSAL_MIRROR.

@@ -81,7 +81,7 @@ def read_csv_folder(
         points = fixations[["x", "y"]].iloc[rows].to_numpy(np.float64)
         who = np.asarray(observers.iloc[rows], dtype=np.int64)
         stimuli.append(Stimulus(name, size, points, who, partial(read_image, file), blur))
-    splits = splits_by_option(split, len(stimuli)) or _read_splits(root, images["image"])
+    splits = splits_by_option(split, len(stimuli), lambda: _read_splits(root, images["image"]))
     common = float(images["sigma"].median()) if sigma is None else sigma
     return SaliencyDataset(root.name, stimuli, splits, common)
 

@@ -48,7 +48,7 @@ def read_pysaliency_hdf5(
         path: the folder.
         sigma: standard deviation of the ground truth's blur in pixels, about 1° of visual angle.
         pixels_per_degree: pixels of the stored image per degree of visual angle; None if unknown.
-        split: `all`: every image is a test image; None for the random split.
+        split: `all` or `val`: which images are the test images; None for the random split.
         off_image_limit: the largest share of fixations off their images.
         stimuli: name of the file of images in the folder.
         fixations: name of the file of fixations in the folder.
@@ -86,7 +86,9 @@ def read_pysaliency_hdf5(
     option = "data.dataset.off_image_limit"
     reading.check_off_image_share(root.name, off, total, off_image_limit, option)
     reading.log_dropped_fixations(root.name, dropped)
-    splits = reading.splits_by_option(split, len(viewed)) or reading.random_splits(len(viewed), 0)
+    splits = reading.splits_by_option(
+        split, len(viewed), lambda: reading.random_splits(len(viewed), 0)
+    )
     return SaliencyDataset(
         root.name, viewed, splits, sigma, pixels_per_degree, dropped=dict(+dropped)
     )

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from deepsal.data.dataset import SaliencyDataset, Stimulus
+from deepsal.data.datasets.reading import splits_by_option
 from deepsal.data.popout.features import POPOUT_FEATURES
 from deepsal.data.popout.search_array import ArrayOptions, SearchArray
 
@@ -27,6 +28,7 @@ def popout_dataset(
     rows: Sequence[int] = (4, 6),
     jitter: float = 0.18,
     background: Sequence[int] = (105, 149),
+    split: str | None = None,
 ) -> SaliencyDataset:
     """Generate search arrays with one target, and fixations on them.
 
@@ -42,6 +44,7 @@ def popout_dataset(
         rows: the least and the most rows of items; the columns follow from the proportions.
         jitter: largest shift of an item, as a fraction of the grid's pitch.
         background: the darkest and the lightest grey of the background, 0 to 255.
+        split: `all` or `val`: which images are the test images; None for the numbers of `images`.
 
     Raises:
         ValueError: an unknown feature, a feature without a contrast, or an option out of range.
@@ -54,11 +57,12 @@ def popout_dataset(
         array = SearchArray(seed, index, feature, options, contrast)
         stimuli.append(_array_stimulus(array, f"{feature}-{index:04d}", fixations))
     train, val, test = images
-    splits = {
+    own = {
         "train": range(train),
         "val": range(train, train + val),
         "test": range(train + val, train + val + test),
     }
+    splits = splits_by_option(split, len(stimuli), lambda: own)
     return SaliencyDataset(f"pop-out (seed {seed})", stimuli, splits, sigma=size[1] / 32)
 
 

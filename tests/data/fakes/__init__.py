@@ -1,6 +1,7 @@
 """A small copy of every release, for the tests of its loader and of all loaders."""
 
 from tests.data.fakes.cat2000 import CAT2000
+from tests.data.fakes.coco_freeview import COCO_FREEVIEW
 from tests.data.fakes.eyecrowd import EYECROWD
 from tests.data.fakes.fake import Fake
 from tests.data.fakes.figrim import FIGRIM
@@ -15,7 +16,8 @@ from tests.data.fakes.toronto import TORONTO
 FAKES = {
     fake.name: fake
     for fake in (
-        OSIE, NUS_SCENE, EYECROWD, MIT1003, SALICON, CAT2000, MIT300, PASCAL_S, FIGRIM, TORONTO
+        OSIE, NUS_SCENE, EYECROWD, MIT1003, SALICON, COCO_FREEVIEW, CAT2000, MIT300, PASCAL_S,
+        FIGRIM, TORONTO,
     )
 }  # fmt: skip
 

@@ -30,7 +30,7 @@ class Fake:
     observers: the observer of each.
     dropped: how many fixations are left out, by reason.
     tolerance: by how many pixels a coordinate may differ.
-    listed: a table names the images; if not, the folder of images is the list.
+    listed: a table names the images and their folder; if not, the folders are the list.
     partial: the loader reads an incomplete copy if it is told so.
     constants: what else is replaced in the loader's module.
     archives: for each archive of the release, the part of the folder that it holds and the name

@@ -209,7 +209,9 @@ def test_all_images_may_be_test_images(table: str, root: Path) -> None:
         (root / "splits.csv").write_text(table)
     splits = read_csv_folder(root, 1.0, split="all").splits
     assert splits == {"train": [], "val": [], "test": [*range(20)]}
-    with pytest.raises(ValueError, match=r"data\.dataset\.split=test: the choices are all and nu"):
+    with pytest.raises(
+        ValueError, match=r"data\.dataset\.split=test: the choices are all, val and nu"
+    ):
         read_csv_folder(root, 1.0, split="test")
 
 

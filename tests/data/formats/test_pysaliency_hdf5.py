@@ -224,5 +224,7 @@ def test_all_images_may_be_test_images(tmp_path: Path) -> None:
     write_fixations(tmp_path, "Fixations")
     splits = read_pysaliency_hdf5(tmp_path, sigma=2.0, split="all").splits
     assert splits == {"train": [], "val": [], "test": [*range(COUNT)]}
-    with pytest.raises(ValueError, match=r"data\.dataset\.split=test: the choices are all and nu"):
+    with pytest.raises(
+        ValueError, match=r"data\.dataset\.split=test: the choices are all, val and nu"
+    ):
         read_pysaliency_hdf5(tmp_path, sigma=2.0, split="test")

@@ -30,6 +30,11 @@ def test_seeds_and_indices_differ() -> None:
     assert len({image.numpy().tobytes() for image in images}) == 8
 
 
+def test_all_arrays_are_test_images_on_demand() -> None:
+    splits = popout_dataset((2, 1, 1), size=SIZE, split="all").splits
+    assert splits == {"train": [], "val": [], "test": [0, 1, 2, 3]}
+
+
 @pytest.mark.parametrize("size", [SIZE, (60, 60), (50, 111)])
 def test_images_are_bytes_of_the_declared_size(size: tuple[int, int]) -> None:
     stimulus = popout_dataset((1, 1, 1), size=size).stimuli[0]
