@@ -117,7 +117,7 @@ def workspace_command(
 ) -> None:
     """Create a W&B dashboard; needs the extra dashboard and a W&B login."""
     workspace = wandb_workspace.build_workspace(project, entity, stages, sources)
-    typer.echo(workspace.save().url)
+    typer.echo(wandb_workspace.save_workspace(workspace))
 
 
 def main(arguments: Sequence[str]) -> int:
