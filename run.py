@@ -18,6 +18,7 @@ from deepsal.report import automatic
 from deepsal.runs import option_ranges, paths, process, provenance, resume, targets, trained
 from deepsal.runs.folder import JobOutcome, begun_run
 from deepsal.sweeps import gpu_locks, job_table, optuna_search, sweep_job
+from deepsal.terminal import PLAIN_ERRORS
 from deepsal.training.precision import fastest_precision
 
 for function in (fastest_precision, trained.run_name, paths.folder_name, *optuna_search.RESOLVERS):
@@ -91,7 +92,7 @@ def command_line() -> int:
         try:
             with sweep_job.recorded_errors(outcomes, HydraConfig.get()):
                 return start_run(config, outcomes)
-        except (*process.PLAIN_ERRORS, OmegaConfBaseException) as error:
+        except (*PLAIN_ERRORS, OmegaConfBaseException) as error:
             cause = None if isinstance(error, OmegaConfBaseException) else error  # Hydra prints it
             raise CompactHydraException(process.one_line(error)) from cause
 

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from deepsal.runs import run_commands
-from deepsal.terminal import print_ascii_where_needed
+from deepsal.terminal import run_command_line
 
+OWN_OPTIONS = {"ckpt=": "--ckpt ", "device=": "--device "}
+"""Options of run.py that errors name, and those of this command line."""
 app = typer.Typer(
     help="Predictions for your own images, and lists of runs. Other command lines: "
     "`python run.py --help` (trainings), `python -m deepsal.data --help` (data sets), "
@@ -112,29 +114,8 @@ def print_comparison(comparison: dict[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; an error is one line and exit code 1.
-
-    Args:
-        arguments: the command line after the program's name; None for that of the process.
-    """
-    print_ascii_where_needed()
-    try:
-        app(arguments, prog_name="python -m deepsal")
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    except (ValueError, OSError, ImportError, MemoryError) as error:
-        typer.echo(_with_own_options(str(error)), err=True)
-        return 1
-    return 0
-
-
-def _with_own_options(message: str) -> str:
-    """Replace the options of run.py in an error by those of this command line.
-
-    >>> _with_own_options("ckpt=a does not exist; set ckpt=FILE or device=cpu")
-    '--ckpt a does not exist; set --ckpt FILE or --device cpu'
-    """
-    return message.replace("ckpt=", "--ckpt ").replace("device=", "--device ")
+    """Run a command and return its exit code, see `run_command_line`."""
+    return run_command_line(app, arguments, "python -m deepsal", OWN_OPTIONS)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,15 @@
-"""ASCII spellings of signs for terminals and pipes that are not UTF-8."""
+"""Output of command lines: errors of one line, and ASCII where a terminal is not UTF-8."""
 
 import codecs
 import io
+import re
 import sys
 import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+PLAIN_ERRORS = (ValueError, OSError, FloatingPointError, ImportError, MemoryError)
+"""Errors that are printed without a traceback: their message is enough."""
 
 ASCII_SPELLINGS = {
     **{"↑": "^", "↓": "v", "→": "->", "±": "+-", "×": "x", "·": ".", "…": "...", "°": " deg"},
@@ -24,6 +30,36 @@ def print_ascii_where_needed() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="ascii_spelling")
+
+
+def run_command_line(
+    app: Callable[..., object],
+    arguments: Sequence[str] | None,
+    program: str,
+    own_options: Mapping[str, str] = MappingProxyType({}),
+) -> int:
+    """Run a command of a typer application and return its exit code.
+
+    One of `PLAIN_ERRORS` is printed as one line, and its exit code is 1.
+
+    Args:
+        app: the application.
+        arguments: the command line after the program's name; None for that of the process.
+        program: its name in the help.
+        own_options: `{pattern: replacement}` for errors that name options of run.py.
+    """
+    print_ascii_where_needed()
+    try:
+        app(arguments, prog_name=program)
+    except SystemExit as end:
+        return int(end.code or 0)
+    except PLAIN_ERRORS as error:
+        message = str(error)
+        for pattern, replacement in own_options.items():
+            message = re.sub(pattern, replacement, message)
+        print(message, file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
 
 
 def to_ascii(text: str) -> str:

@@ -102,14 +102,18 @@ NO_STEPS = [*SMALL, "logger=csv", "rf=none", "do=[]"]
 
 
 def start(
-    tmp_path: Path, *arguments: str, code: int = 0, variables: Mapping[str, str] | None = None
+    tmp_path: Path,
+    *arguments: str,
+    code: int = 0,
+    variables: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
 ) -> tuple[set[str], str]:
     """Run `run.py`; return the packages that its process imported, and its output."""
     file = tmp_path / "modules"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", RECORD_MODULES, str(file), "run.py", *arguments],
-        cwd=ROOT,
+        [sys.executable, "-c", RECORD_MODULES, str(file), str(ROOT / "run.py"), *arguments],
+        cwd=cwd,
         env={**environment, **(variables or {})},
         capture_output=True,
         text=True,

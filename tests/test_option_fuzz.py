@@ -15,7 +15,8 @@ import run
 from deepsal.runs import steps
 from deepsal.runs.option_ranges import ranges_of
 from deepsal.runs.paths import flat_options
-from deepsal.runs.process import PLAIN_ERRORS, one_line
+from deepsal.runs.process import one_line
+from deepsal.terminal import PLAIN_ERRORS
 from tests.support import ROOT, SMALL, composed, execute
 
 GROUPS = sorted((ROOT / "conf").glob("[!h]*/*.yaml"))

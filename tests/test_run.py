@@ -60,11 +60,14 @@ def test_the_folder_of_a_run_or_sweep_is_its_own(
     monkeypatch.chdir(tmp_path)
     folders = []
     for _ in range(2):
-        config = compose("config", ["data=popout"], return_hydra_config=True)
-        folders += [config.hydra.run.dir, config.hydra.run.dir, config.hydra.sweep.dir]
-    run_folder, again, sweep_folder = folders[:3]
-    assert again == run_folder
-    assert {run_folder, sweep_folder}.isdisjoint(folders[3:])
+        for mode, use in (("RUN", "run"), ("MULTIRUN", "sweep")):
+            overrides = ["data=popout", f"hydra.mode={mode}"]
+            config = compose("config", overrides, return_hydra_config=True)
+            folders += [config.hydra[use].dir, config.hydra[use].dir]
+    run_folder, again, sweep_folder, sweep_again = folders[:4]
+    assert (again, sweep_again) == (run_folder, sweep_folder)
+    assert {run_folder, sweep_folder}.isdisjoint(folders[4:])
+    assert {*map(Path, folders)} == {*tmp_path.glob("runs/*/*")}
 
 
 def test_a_network_is_scored_on_a_folder_with_options_of_its_own(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""What the command line imports before it answers, and what a job imports."""
+"""Imports of the command line before it answers, imports of a job, and folders of both."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.support import NO_STEPS, start
+from tests.support import NO_STEPS, ROOT, start
 
 HEAVY = {"torch", "torchvision", "pytorch_lightning", "lightning_fabric", "timm", "captum", "wandb"}
 DRAWING = {"numpy", "matplotlib", "pandas", "scipy"}
@@ -65,3 +65,52 @@ def test_wandb_is_imported_only_where_it_logs(logger: str, tmp_path: Path) -> No
     packages, _ = start(tmp_path, *options, variables={"WANDB_MODE": "offline"})
     assert {"torch", "pytorch_lightning"} <= packages
     assert ("wandb" in packages) == (logger == "wandb")
+
+
+STUDY = """
+defaults: [config, _self_]
+seed: 3
+hydra:
+  mode: {mode}
+  run: {{dir: study}}
+  sweep: {{dir: study}}
+  sweeper: {{params: {{seed: 3}}}}
+"""
+
+
+@pytest.mark.parametrize("mode", ["RUN", "MULTIRUN"])
+def test_a_study_with_a_folder_of_its_own_makes_no_other(mode: str, tmp_path: Path) -> None:
+    (cwd := tmp_path / "cwd, {a} b").mkdir()
+    (tmp_path / "study.yaml").write_text(STUDY.format(mode=mode))
+    study = ["-cd", str(tmp_path), "-cn", "study", *NO_STEPS, "logger=csv"]
+    start(tmp_path, *study, cwd=cwd)
+    assert [path.name for path in cwd.iterdir()] == ["study"]
+    assert len([*cwd.glob("study/**/config.yaml")]) == 1
+
+
+def test_a_run_without_a_folder_makes_one_below_the_current_folder(tmp_path: Path) -> None:
+    (cwd := tmp_path / "cwd, {a} b").mkdir()
+    start(tmp_path, *NO_STEPS, cwd=cwd)
+    (folder,) = cwd.glob("*/*/*")
+    assert folder.name.endswith("-resnet18-all-kl_cc_nss-s0")
+    assert (folder / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--info", "config"],
+        ["--cfg", "job", "--resolve"],
+        ["--cfg", "all", "--resolve"],
+        ["-cd", ROOT / "experiments" / "depth", "-cn", "tiny", "--cfg", "all", "--resolve"],
+        ["-m", "seed=0,1", "finetune=conv7"],
+    ],
+    ids=["help", "information", "configuration", "whole configuration", "study", "wrong option"],
+)
+def test_a_command_line_that_starts_no_run_makes_no_folder(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    (cwd := tmp_path / "cwd").mkdir()
+    start(tmp_path, *map(str, arguments), "data=popout", code="-m" in arguments, cwd=cwd)
+    assert not [*cwd.iterdir()]

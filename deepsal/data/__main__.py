@@ -1,6 +1,5 @@
 """Command line for data sets: `python -m deepsal.data cards | fetch | check | sheet | export`."""
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,13 @@ from deepsal.data.index import dataset_cards, load_dataset
 from deepsal.data.inspect.check import check_dataset
 from deepsal.data.inspect.contact_sheet import fixation_sheet, save_png, search_array_sheet
 from deepsal.data.popout.popout import TARGET_CONTRASTS, popout_test_arrays
-from deepsal.terminal import print_ascii_where_needed
+from deepsal.terminal import run_command_line
 
+OWN_OPTIONS = {
+    ", or use data=popout, which needs no files|; data=popout needs .*": "",
+    "data_dir=": "--data ",
+}
+"""Options of run.py that errors name, and those of this command line."""
 app = typer.Typer(help="Data sets on disk.", add_completion=False, pretty_exceptions_enable=False)
 
 DatasetName = Annotated[str, typer.Argument(help="A name of `cards`, or a folder with images.csv.")]
@@ -82,32 +86,8 @@ def export_csv_folder(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; an error is one line and exit code 1.
-
-    Args:
-        arguments: the command line after the program's name; None for that of the process.
-    """
-    print_ascii_where_needed()
-    try:
-        app(arguments, prog_name="python -m deepsal.data")
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    except (ValueError, OSError) as error:
-        typer.echo(_with_own_options(str(error)), err=True)
-        return 1
-    return 0
-
-
-def _with_own_options(message: str) -> str:
-    """Replace the options of run.py in an error by those of this command line.
-
-    >>> _with_own_options("no OSIE here; set data_dir=FOLDER (or DEEPSAL_DATA) to the folder")
-    'no OSIE here; set --data FOLDER (or DEEPSAL_DATA) to the folder'
-    """
-    message = re.sub(
-        r", or use data=popout, which needs no files|; data=popout needs .*", "", message
-    )
-    return message.replace("data_dir=", "--data ")
+    """Run a command and return its exit code, see `run_command_line`."""
+    return run_command_line(app, arguments, "python -m deepsal.data", OWN_OPTIONS)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from deepsal.report.figures import paper
 from deepsal.report.page import run_page, sweep_page
 from deepsal.report.tables import formats, runs, seeds, v1_similarity
 from deepsal.runs.run_records import is_run_folder
-from deepsal.terminal import print_ascii_where_needed
+from deepsal.terminal import run_command_line
 from deepsal.vocabulary import STAGES
 
 app = typer.Typer(
@@ -117,7 +117,7 @@ def workspace_command(
 ) -> None:
     """Create a W&B dashboard; needs the extra dashboard and a W&B login."""
     workspace = wandb_workspace.build_workspace(project, entity, stages, sources)
-    typer.echo(workspace.save().url)
+    typer.echo(wandb_workspace.save_workspace(workspace))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -127,20 +127,12 @@ def main(arguments: Sequence[str]) -> int:
         arguments: a command and its arguments. A folder alone is short for `page FOLDER`, or for
             `sweep FOLDER` where it is no run folder.
     """
-    print_ascii_where_needed()
     commands = {command.name for command in app.registered_commands}
-    if arguments and arguments[0] not in commands and (folder := Path(arguments[0])).is_dir():
-        arguments = ["page" if is_run_folder(folder) else "sweep", *arguments]
-    try:
-        if arguments and arguments[0] not in commands and "/" in arguments[0]:
-            raise FileNotFoundError(f"{arguments[0]} is no folder")
-        app([*arguments], prog_name="python -m deepsal.report")
-    except SystemExit as end:
-        return int(end.code or 0)
-    except (ValueError, OSError, ImportError) as error:
-        typer.echo(error, err=True)
-        return 1
-    return 0
+    if arguments and arguments[0] not in commands:
+        folder = Path(arguments[0])
+        if folder.is_dir() or "/" in arguments[0]:
+            arguments = ["page" if is_run_folder(folder) else "sweep", *arguments]
+    return run_command_line(app, [*arguments], "python -m deepsal.report")
 
 
 if __name__ == "__main__":

@@ -74,6 +74,22 @@ def build_workspace(
     return workspaces.Workspace(entity=entity, project=project, name=name, sections=sections)
 
 
+def save_workspace(workspace: Any) -> str:
+    """Save a dashboard on the W&B server and return its address.
+
+    Raises:
+        ValueError: there is no login, or the server cannot be reached or refuses the dashboard.
+    """
+    import wandb
+
+    try:
+        return str(workspace.save().url)
+    except wandb.errors.Error as error:
+        message = " ".join(str(error).split()).rstrip(".")
+        advice = "check the connection, log in with `wandb login`, and repeat"
+        raise ValueError(f"W&B: {message}; {advice}") from error
+
+
 def _score_panels(panels: Any) -> list[Any]:
     curves = [
         panels.LinePlot(title=title, x="epoch", y=[*keys]) for title, keys in TRAINING_KEYS.items()

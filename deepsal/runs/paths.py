@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from enum import Enum
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ BEST_CHECKPOINT = "checkpoints/best.ckpt"
 """The best checkpoint of a run folder."""
 CHECKPOINT_OPTIONS = ("ckpt", "weights")
 """Those that may also be a run folder, or (`weights`) a name."""
-FOLDER_OPTIONS = ("hydra.run.dir", "hydra.sweep.dir")
+FOLDER_OPTIONS = {"RUN": "hydra.run.dir", "MULTIRUN": "hydra.sweep.dir"}
+"""Hydra's modes, and the option of the folder that is used in each."""
 MAX_NAME_LENGTH = 150
 """Of the part of a folder's name that names a run; file systems allow 255 bytes."""
 PLACES = ("output_dir", "data_dir")
@@ -42,15 +44,23 @@ def folder_name(*, _root_: Any) -> str:
         return "unnamed"
 
 
-def unused_folder(folder: str) -> str:
+def unused_folder(use: str, mode: Enum | None, folder: str) -> str:
     """Make a new folder and return its name: the given one, or one that ends in `-2`, `-3`, ….
 
     So two runs that begin in the same second have a folder each. Other ranks than the first get the
     given name.
 
+    Args:
+        use: the mode that uses the folder, see `FOLDER_OPTIONS`.
+        mode: Hydra's mode, None where it only prints the configuration. The folder is made only in
+            the mode that uses it.
+        folder: its path.
+
     Raises:
         SystemExit: the folder cannot be made. OmegaConf wraps other errors of a resolver.
     """
+    if mode is None or mode.name != use:
+        return folder
     try:
         Path(folder).parent.mkdir(parents=True, exist_ok=True)
         for number in count(1) if is_first_rank() else ():
@@ -59,8 +69,7 @@ def unused_folder(folder: str) -> str:
                 path.mkdir()
                 return str(path)
     except OSError as error:
-        option = FOLDER_OPTIONS[folder.endswith("-sweep")]
-        raise SystemExit(_cannot_be_made(folder, option, error)) from error
+        raise SystemExit(_cannot_be_made(folder, FOLDER_OPTIONS[use], error)) from error
     return folder
 
 
@@ -72,7 +81,7 @@ def refuse_impossible_folder(arguments: Sequence[str]) -> None:
     """
     for argument in arguments:
         option, _, value = argument.partition("=")
-        if option in FOLDER_OPTIONS and "$" not in value:
+        if option in FOLDER_OPTIONS.values() and "$" not in value:
             folder = Path(value.strip("\"'")).absolute()
             try:
                 place = next(each for each in (folder, *folder.parents) if each.exists())

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType, MappingProxyType
 from typing import Any
 
-from deepsal.terminal import print_ascii_where_needed
+from deepsal.terminal import PLAIN_ERRORS, print_ascii_where_needed
 
 RANK_VARIABLES = (
     "LOCAL_RANK",
@@ -44,9 +44,6 @@ SILENCED_WARNINGS = (
 
 LEAVING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals of a person, a machine or a terminal that ends this process."""
-
-PLAIN_ERRORS = (ValueError, OSError, FloatingPointError, ImportError, MemoryError)
-"""Errors that are printed without a traceback: their message is enough."""
 
 
 def one_line(error: BaseException) -> str:

@@ -13,9 +13,10 @@ from deepsal.runs import folder as run_folder
 from deepsal.runs.heartbeat import hold_folder
 from deepsal.runs.option_ranges import checked_options
 from deepsal.runs.paths import moved_paths, parse_yaml
-from deepsal.runs.process import PLAIN_ERRORS, forget_stale_ranks, is_first_rank
+from deepsal.runs.process import forget_stale_ranks, is_first_rank
 from deepsal.runs.run_names import find_run
 from deepsal.runs.targets import PARTS
+from deepsal.terminal import PLAIN_ERRORS
 
 CONFIG_KEYS = ("do", "seed", "ckpt", "name")
 """Options that a run needs beside its `PARTS`."""

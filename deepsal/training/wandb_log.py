@@ -17,6 +17,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 _Result = TypeVar("_Result")
+FLUSH_SECONDS = 1.0
+"""Time between writes of an offline run's file; W&B's own is 15."""
 WANDB_HOST = "api.wandb.ai"
 LOG = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ class WeightsAndBiases(WandbLogger):
     A run that cannot be started online is logged offline. The logger is online if there is a key
     (WANDB_API_KEY or a login) and offline otherwise, unless WANDB_MODE is set. An offline run ends
     with the command that uploads it. The run's id is stored in the run folder, so that a resumed
-    run continues the same W&B run.
+    run continues the same W&B run. Offline, each start writes a folder of its own; `wandb sync`
+    joins them.
 
     Args:
         folder: the run folder.
@@ -65,7 +68,13 @@ class WeightsAndBiases(WandbLogger):
             tags=list(tags),
             resume="allow",
             mode=mode,
-            settings=wandb.Settings(silent=True, console="off", init_timeout=60),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=60,
+                # of a killed run; a file without one record makes `wandb sync` upload nothing
+                x_transaction_log_flush_interval=FLUSH_SECONDS,
+            ),
         )
         self._wandb_init.pop("anonymous")  # W&B warns of it, whatever its value
         self.mode = mode
@@ -126,9 +135,8 @@ class WeightsAndBiases(WandbLogger):
             self._call_unless_failed(self._upload_artifacts)
         self._call_unless_failed(lambda: wandb.finish(exit_code=exit_code))
         if self.mode == "offline":
-            LOG.info(
-                "W&B was offline; to upload the run: wandb sync %s/wandb/offline-run-*", self.folder
-            )
+            segments = f"{self.folder}/wandb/offline-run-*-{self._id}"
+            LOG.info("W&B was offline; to upload the run: wandb sync %s", segments)
 
     def _upload_artifacts(self) -> None:
         import wandb

@@ -38,6 +38,8 @@ def test_the_table_goes_to_the_terminal_or_a_file(
 def test_a_wrong_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["page", str(tmp_path)]) == 1
     assert f"{tmp_path} is no run folder" in capsys.readouterr().err
+    assert main([f"{tmp_path}/gone"]) == 1
+    assert capsys.readouterr().err.startswith(f"{tmp_path}/gone holds no run folders")
     assert main(["nonsense"]) == 2
     assert "No such command" in capsys.readouterr().err
 

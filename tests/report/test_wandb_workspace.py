@@ -133,3 +133,15 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
     assert main(["workspace", "--project", "p", "--entity", "e"]) == 1
     assert "pip install 'deepsal[dashboard]'" in capsys.readouterr().err
+
+
+def test_a_dashboard_without_a_login_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("wandb_workspaces", reason="the extra dashboard is not installed")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    assert main(["workspace", "--project", "p", "--entity", "e"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("W&B: No API key")
+    assert "wandb login" in line

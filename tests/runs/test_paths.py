@@ -2,6 +2,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra.types import RunMode
 
 from deepsal.runs import paths
 from tests.runs.support import write_small_run
@@ -65,11 +66,19 @@ def test_runs_that_begin_in_one_second_have_folders_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(tmp_path / "runs" / "10-00-00-vgg16")
-    folders = [paths.unused_folder(folder) for _ in range(3)]
+    folders = [paths.unused_folder("RUN", RunMode.RUN, folder) for _ in range(3)]
     assert folders == [folder, f"{folder}-2", f"{folder}-3"]
     assert all(Path(each).is_dir() for each in folders)
     monkeypatch.setenv("RANK", "1")
-    assert paths.unused_folder(folder) == folder, "other ranks share the folder of the first"
+    shared = paths.unused_folder("RUN", RunMode.RUN, folder)
+    assert shared == folder, "other ranks share the folder of the first"
+
+
+@pytest.mark.parametrize("mode", [None, RunMode.RUN])
+def test_a_folder_that_is_not_used_is_not_made(mode: RunMode | None, tmp_path: Path) -> None:
+    folder = str(tmp_path / "runs" / "sweep")
+    assert paths.unused_folder("MULTIRUN", mode, folder) == folder
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("name", ["file", "file/a", "x" * 300])
@@ -82,7 +91,9 @@ def test_a_folder_that_cannot_be_made_is_refused_in_one_line(name: str, tmp_path
     assert not (tmp_path / "a").exists(), "the command line may be --cfg"
     if name != "file":
         with pytest.raises(SystemExit, match=message):
-            paths.unused_folder(f"{tmp_path}/{name}")
+            paths.unused_folder("RUN", RunMode.RUN, f"{tmp_path}/{name}")
+        with pytest.raises(SystemExit, match=r"set hydra\.sweep\.dir=FOLDER$"):
+            paths.unused_folder("MULTIRUN", RunMode.MULTIRUN, f"{tmp_path}/{name}")
 
 
 def test_the_name_of_a_folder_is_short_and_leads_nowhere_else() -> None:

@@ -1,9 +1,12 @@
+import hashlib
+import json
 import os
+import signal
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from deepsal.callbacks import ShowPredictions, WatchReceptiveFields
 from deepsal.training.csv_log import csv_logger
 from deepsal.training.wandb_log import WeightsAndBiases
 from tests.conftest import datamodule, task
+from tests.support import ROOT
+from tests.training.wandb_server import wandb_server
 
 
 @pytest.fixture(autouse=True)
@@ -46,13 +51,39 @@ def records(file: Path) -> Iterator[Record]:
 def finished(folder: Path) -> tuple[Path, list[Record]]:
     """Return the only offline run's file and records; W&B may write the last after `finish`."""
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    return file, finished_records(file)
+
+
+def finished_records(file: Path) -> list[Record]:
     until = time.monotonic() + 60
     entries: list[Record] = []
     while not any(r.HasField("exit") for r in entries):
         assert time.monotonic() < until, "W&B has not ended the run"
         time.sleep(0.1)
         entries = list(records(file))
-    return file, entries
+    return entries
+
+
+def history(entries: Iterable[Record]) -> list[dict[str, Any]]:
+    """Return the rows that a run logged; a figure is a dictionary."""
+    rows: list[dict[str, Any]] = []
+    for entry in entries:
+        if entry.HasField("history"):
+            rows.append({})
+            for item in entry.history.item:
+                key, *inner = item.nested_key or [item.key]
+                value = json.loads(item.value_json)
+                if inner:
+                    rows[-1].setdefault(key, {})[inner[0]] = value
+                else:
+                    rows[-1][key] = value
+    return rows
+
+
+def figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the figures of rows, as W&B describes them."""
+    values = [value for row in rows for value in row.values() if isinstance(value, dict)]
+    return [value for value in values if value.get("_type") == "image-file"]
 
 
 def test_an_offline_run_holds_scores_fields_pictures_and_config(
@@ -76,20 +107,17 @@ def test_an_offline_run_holds_scores_fields_pictures_and_config(
     )
     trainer.fit(task(), datamodule())
     logger.close()
-    assert "wandb sync" in caplog.text
+    run_id = (tmp_path / "wandb_id").read_text()
+    assert f"wandb sync {tmp_path}/wandb/offline-run-*-{run_id}" in caplog.text
     file, entries = finished(tmp_path)
     run = next(r.run for r in entries if r.HasField("run"))
-    assert run.run_id == (tmp_path / "wandb_id").read_text()
+    assert run.run_id == run_id
     assert (run.display_name, run.job_type, list(run.tags)) == ("toy", "fit-test", ["vgg16"])
     assert run.run_group == tmp_path.parent.name
     configured = {i.key for r in entries if r.HasField("config") for i in r.config.update}
     configured |= {i.key for i in run.config.update}
     assert "backbone" in configured
-    steps = [
-        {item.nested_key[0] if item.nested_key else item.key for item in r.history.item}
-        for r in entries
-        if r.HasField("history")
-    ]
+    steps = history(entries)
     for key in ("rf/conv1/centred", "rf/conv4/strongest", "rf/conv4/correlation"):
         assert sum(key in step for step in steps) == 3, f"{key}: epochs 0, 1 and 2"
     for key in ("val/predictions", "val/nss"):
@@ -118,6 +146,8 @@ def test_checkpoints_and_fields_are_artifacts_if_asked_for(tmp_path: Path) -> No
     types = {artifact.type: artifact for artifact in logged if artifact.type}
     uploaded = {kind: [c.path for c in types[kind].manifest.contents] for kind in files}
     assert uploaded == files
+    copies = [c.local_path for kind in files for c in types[kind].manifest.contents]
+    assert all("wandb/artifacts/staging/" in path for path in copies), "docs/cluster.md says so"
 
 
 def test_a_failing_dashboard_does_not_fail_the_training(
@@ -225,3 +255,150 @@ def test_an_option_that_wandb_refuses_leaves_the_csv(
     logger.close()
     assert caplog.text.count("W&B failed") == 1
     assert (tmp_path / "metrics.csv").is_file()
+
+
+class LeaveAfterEpoch(pl.Callback):
+    """End a training after its current epoch, as a preemption does."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = True
+
+
+def train_one_epoch(folder: Path) -> None:
+    """Train offline from the last checkpoint in a folder, if any, and leave a checkpoint."""
+    logger, last = WeightsAndBiases(folder), folder / "last.ckpt"
+    watch = WatchReceptiveFields(
+        folder, stages=["conv1"], units=2, patches=1, window=33, tuning=False
+    )
+    trainer = pl.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=[csv_logger(folder), logger],
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[watch, ShowPredictions(folder, images=1), LeaveAfterEpoch()],
+    )
+    resumed = last if last.is_file() else None
+    trainer.fit(task(), datamodule(), ckpt_path=resumed, weights_only=True)
+    trainer.save_checkpoint(last)
+    logger.close()
+
+
+@pytest.fixture
+def segments(tmp_path: Path) -> list[Path]:
+    """The files of an offline run that was resumed once, and then moved."""
+    folder, moved = tmp_path / "run", tmp_path / "moved"
+    for _ in range(2):
+        train_one_epoch(folder)
+    files = sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=os.path.getmtime)
+    for file in files:
+        finished_records(file)
+    folder.rename(moved)
+    return [moved / file.relative_to(folder) for file in files]
+
+
+def sync(address: str, files: list[Path], cwd: Path) -> str:
+    """Run `wandb sync` with the folders of offline files; return its output."""
+    login = {"WANDB_BASE_URL": address, "WANDB_API_KEY": "x" * 40}
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", *(file.parent for file in files)],
+        env={**os.environ, **login},
+        cwd=cwd,
+        stdout=-1,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_a_resumed_offline_run_is_one_run_on_the_server_with_all_its_figures(
+    segments: list[Path], tmp_path: Path
+) -> None:
+    first, second = (finished_records(file) for file in segments)
+    runs = [r.run for entries in (first, second) for r in entries if r.HasField("run")]
+    run_id = (tmp_path / "moved" / "wandb_id").read_text()
+    assert [(run.run_id, run.resume) for run in runs] == [(run_id, True)] * 2
+    for file, entries in zip(segments, (first, second), strict=True):
+        uploaded = {f.path for r in entries if r.HasField("files") for f in r.files.files}
+        for figure in figures(history(entries)):
+            content = (file.parent / "files" / figure["path"]).read_bytes()
+            assert figure["path"] in uploaded
+            assert figure["size"] == len(content)
+            assert figure["sha256"] == hashlib.sha256(content).hexdigest()
+    rows = history(first) + history(second)
+    steps = [row["trainer/global_step"] for row in rows]
+    assert steps == sorted(steps), "the resumed training does not go back"
+    with wandb_server() as server:
+        sync(server.address, segments, tmp_path)
+        assert server.runs == {run_id}
+        sent = server.history()
+        assert [row["_step"] for row in sent] == list(range(len(rows)))
+        assert [row["trainer/global_step"] for row in sent] == steps
+        assert len(figures(sent)) == len(figures(rows)) > 6
+        for figure in figures(sent):
+            content = server.uploads[figure["path"]]
+            assert figure["sha256"] == hashlib.sha256(content).hexdigest()
+        assert "Skipped 2 synced" in sync(server.address, segments, tmp_path)
+        assert server.history() == sent
+
+
+def test_segments_may_be_uploaded_one_by_one(segments: list[Path], tmp_path: Path) -> None:
+    with wandb_server() as server:
+        for file in segments:
+            sync(server.address, [file], tmp_path)
+        rows = [row for file in segments for row in history(finished_records(file))]
+        steps = [row["trainer/global_step"] for row in server.history()]
+        assert steps == [row["trainer/global_step"] for row in rows]
+        assert [row["_step"] for row in server.history()] == list(range(len(rows)))
+
+
+KILLED_RUN = """
+import os, pathlib, signal, sys, time
+from deepsal.training.wandb_log import FLUSH_SECONDS, WeightsAndBiases
+from tests.training.test_wandb_log import history, records
+
+logger = WeightsAndBiases(sys.argv[1])
+logger.log_metrics({"val/nss": 1.0}, step=0)
+assert logger.experiment.settings.x_transaction_log_flush_interval == FLUSH_SECONDS
+(file,) = pathlib.Path(sys.argv[1]).glob("wandb/offline-run-*/*.wandb")
+while not history(records(file)):
+    time.sleep(0.1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_offline_run_can_be_uploaded(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED_RUN, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    files = [*tmp_path.glob("wandb/offline-run-*/*.wandb")]
+    with wandb_server() as server:
+        sync(server.address, files, tmp_path)
+        assert [row["val/nss"] for row in server.history()] == [1.0]
+        assert server.exit_codes == [1], "W&B shows it as failed"
+
+
+def test_limits_of_the_upload_are_those_that_the_docs_state(
+    segments: list[Path], tmp_path: Path
+) -> None:
+    first, second = segments
+    early, late = (len(history(finished_records(file))) for file in segments)
+    with wandb_server() as server:
+        for file in (second, first):
+            sync(server.address, [file], tmp_path)
+        assert server.history()[late]["trainer/global_step"] == 0, "in the order of the uploads"
+        first.with_name(f"{first.name}.synced").unlink()
+        sync(server.address, [first], tmp_path)
+        assert len(server.history()) == late + 2 * early, "without its mark it is appended again"
+        assert server.exit_codes == [0, 0, 0]
+    second.with_name(f"{second.name}.synced").unlink()
+    first.write_bytes(first.read_bytes()[:7])
+    first.with_name(f"{first.name}.synced").unlink()
+    with wandb_server() as server:
+        assert "Failed to read" in sync(server.address, segments, tmp_path)
+        assert server.history() == [], "one file without records stops the others"
