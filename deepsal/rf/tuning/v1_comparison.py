@@ -89,7 +89,7 @@ def v1(
         layers: dotted names of the layers.
         protocol: the stimuli; None for the defaults, with 28 pixels per degree.
         all_units: whether responsive units that are not centred are compared too.
-        surround: whether to measure contrast response and surrounds too, for about three times the time.
+        surround: whether to measure contrast response and surrounds too, for three times the time.
         geometry: geometries of layers; those of other layers are measured.
         pixels_per_pass: pixels of images per forward pass; None: as many as memory allows.
         backgrounds: images behind the stimuli, over which indices are averaged, each for the time
