@@ -64,6 +64,11 @@ def test_the_ceiling_needs_people_and_says_so(tmp_path: Path) -> None:
     ("network", "chosen"),
     [
         ("human", {"bandwidth", "centre_weight", "images", "centre"}),
+        (
+            "human_mixture",
+            {"bandwidths", "concentration", "images", "prior_weights", "mean_weights"}
+            | {"image_weights", "centre"},
+        ),
     ],
 )
 def test_the_parameters_of_a_ceiling_are_in_its_scores(
@@ -83,6 +88,11 @@ def test_the_parameters_of_a_ceiling_are_in_its_scores(
     assert summary["settings"]["run"]["centre"] == summary["settings"]["centre"]
     table = pd.read_csv(tmp_path / "run" / "scores.csv")
     assert (table["nss"] > table["centre_nss"]).all()
+    if network == "human_mixture":
+        weights = pd.DataFrame(summary["settings"]["run"]["image_weights"]).T
+        assert [*weights.index] == [*table["name"]]
+        mean = summary["settings"]["run"]["mean_weights"]
+        assert weights.mean().to_numpy() == pytest.approx([*mean.values()], abs=1e-3)
 
 
 def test_exported_predictions_score_as_the_network_that_made_them(tmp_path: Path) -> None:
