@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -57,6 +58,41 @@ def test_a_baseline_can_only_be_tested(verb: str, tmp_path: Path) -> None:
 def test_the_ceiling_needs_people_and_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no training image was seen by two people"):
         execute(composed(tmp_path, *TINY, "network=human", "do=[test]"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("network", "chosen"),
+    [
+        ("human", {"bandwidth", "centre_weight", "images", "centre"}),
+        (
+            "human_mixture",
+            {"bandwidths", "concentration", "images", "prior_weights", "mean_weights"}
+            | {"image_weights", "centre"},
+        ),
+    ],
+)
+def test_the_parameters_of_a_ceiling_are_in_its_scores(
+    network: str, chosen: set[str], tmp_path: Path
+) -> None:
+    arrays = popout_dataset((5, 2, 2), size=(64, 64))
+    people = [replace(s, observers=np.arange(len(s.fixations)) % 4) for s in arrays.stimuli]
+    write_csv_folder(replace(arrays, stimuli=people), tmp_path / "mine")
+    few = [option for option in TINY if not option.startswith(("data=", "data.dataset"))]
+    few += ["data=folder", f"data.dataset.path={tmp_path / 'mine'}", "data.dataset.sigma=3.0"]
+    config = composed(tmp_path / "run", *few, f"network={network}", "do=[test]")
+    assert config.name == network
+    execute(config, tmp_path / "run")
+    summary = read_scores(tmp_path / "run")
+    assert summary["settings"]["run"].keys() == chosen
+    assert summary["settings"]["run"]["images"] == "5 training images"
+    assert summary["settings"]["run"]["centre"] == summary["settings"]["centre"]
+    table = pd.read_csv(tmp_path / "run" / "scores.csv")
+    assert (table["nss"] > table["centre_nss"]).all()
+    if network == "human_mixture":
+        weights = pd.DataFrame(summary["settings"]["run"]["image_weights"]).T
+        assert [*weights.index] == [*table["name"]]
+        mean = summary["settings"]["run"]["mean_weights"]
+        assert weights.mean().to_numpy() == pytest.approx([*mean.values()], abs=1e-3)
 
 
 def test_exported_predictions_score_as_the_network_that_made_them(tmp_path: Path) -> None:

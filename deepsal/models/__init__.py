@@ -9,6 +9,8 @@ from deepsal.models.baselines.centre import Uniform as Uniform
 from deepsal.models.baselines.gbvs import GBVS as GBVS
 from deepsal.models.baselines.human import HumanCeiling as HumanCeiling
 from deepsal.models.baselines.itti import Itti as Itti
+from deepsal.models.baselines.mixture_ceiling import MixtureCeiling as MixtureCeiling
+from deepsal.models.baselines.observer_ceiling import ObserverCeiling as ObserverCeiling
 from deepsal.models.baselines.stored_maps import StoredMaps as StoredMaps
 from deepsal.models.finetune import FinetuneDepth as FinetuneDepth
 from deepsal.models.network import MirrorDecoder as MirrorDecoder

@@ -14,7 +14,14 @@ from deepsal.data.batch import Batch, GroundTruth, ImageRegion
 from deepsal.data.frame import region_mask
 from deepsal.metrics.scoring import ImageScorer, MeanScores
 from deepsal.metrics.visual_search import MAX_FIXATIONS, score_target
-from deepsal.models import Baseline, Centre, FinetuneDepth, HumanCeiling, SaliencyNetwork, Uniform
+from deepsal.models import (
+    Baseline,
+    Centre,
+    FinetuneDepth,
+    ObserverCeiling,
+    SaliencyNetwork,
+    Uniform,
+)
 from deepsal.rf.arithmetic import full_precision
 from deepsal.training.compiled_forward import CompiledForward
 from deepsal.training.framed_prediction import predict_log_density
@@ -130,7 +137,7 @@ class SaliencyTask(pl.LightningModule):
         refuse_hidden_fixations(self._test_dataset)
         self.baselines = {"centre": Centre().prepare(dataset), "chance": Uniform()}
         if isinstance(self.network, Baseline):
-            human = isinstance(self.network, HumanCeiling)
+            human = isinstance(self.network, ObserverCeiling)
             self.network.prepare(self._test_dataset if human else dataset)
 
     @override
@@ -198,7 +205,7 @@ class SaliencyTask(pl.LightningModule):
             whole = truth._replace(density=density, fixations=fixations, **elsewhere)
             return {name: value.cpu() for name, value in self.score(log_density, whole).items()}
 
-        if isinstance(network, HumanCeiling):  # it is scored on held-out observers
+        if isinstance(network, ObserverCeiling):  # it is scored on held-out observers
             height, width = batch.density.shape[-2:]
             return network.score_ceiling(batch.name, (height, width), score)
         log_density = self._predict(network, batch)
