@@ -57,7 +57,7 @@ class AlignedFieldSum:
         for axis in (0, 1):
             window, stride = self.window_sides[axis], self.geometry.stride[axis]
             size = self.geometry.size[axis] if self.geometry.size else window
-            offset = self.geometry.offset[axis] if self.geometry.size else (window - stride) // 2
+            offset = self.geometry.offset[axis] if self.geometry.size else -((stride - window) // 2)
             starts.append(positions[:, axis] * stride - offset + (size - window) // 2)
         return np.column_stack(starts)
 

@@ -1,10 +1,12 @@
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
 from deepsal.rf.geometry import FieldGeometry
 from deepsal.rf.mapping.align import AlignedFieldSum
 from deepsal.rf.mapping.engine.windowed_gradient import Box
+from deepsal.rf.mapping.field_sampling import field_sampling
 
 GEOMETRY = FieldGeometry((3, 3), (1, 1), (1, 1))
 AT = np.array([[4, 5]])
@@ -33,6 +35,15 @@ def test_answers_are_laid_over_each_other_on_the_unit() -> None:
     assert np.array_equal(aligned.means().field[0, 0], (first + corner) / 2)
     assert aligned.window_centres(np.array([[4, 5], [0, 0]])).tolist() == [[4, 5], [0, 0]]
     assert aligned.activation.isfinite().tolist() == [[True, True, False]]
+
+
+@pytest.mark.parametrize("window", [8, 9])
+@pytest.mark.parametrize("geometry", [GEOMETRY, FieldGeometry(None, (4, 2), (0, 0))])
+def test_windows_begin_where_those_of_noise_fields_do(geometry: FieldGeometry, window: int) -> None:
+    aligned = AlignedFieldSum(geometry, (32, 32), (1, 1), window)
+    noise = field_sampling(geometry, (32, 32), (8, 16), 1, window, "inside")
+    (origin,) = aligned.window_origins(np.array([[0, 0]])).tolist()
+    assert origin == [noise.rows.origin, noise.columns.origin]
 
 
 def test_many_units_and_patches_added_together_equal_those_added_one_by_one() -> None:
