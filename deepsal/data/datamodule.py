@@ -232,9 +232,10 @@ def explain_missing_images(dataset: SaliencyDataset, split: str, step: str) -> s
     """
     kind = {"train": "training", "val": "validation"}.get(split, split)
     cure = "set another data set"
-    if len(dataset.splits["test"]) == len(dataset.stimuli) and not dataset.fixations_hidden:
+    others = [*dataset.splits["train"], *dataset.splits["val"]]
+    if dataset.splits["test"] and not others and not dataset.fixations_hidden:
         cure = (
-            "data.dataset.split=all or its splits.csv makes all its images test images; "
+            "data.dataset.split=all or val, or its splits.csv, leaves it test images alone; "
             "set data.dataset.split=null or another data set"
         )
     return (

@@ -56,17 +56,19 @@ class Numbers(NamedTuple):
 
 
 class Names(NamedTuple):
-    """List of names, `least` or more of them; a name alone stands for a list of one."""
+    """List of different names, `least` or more; a name alone stands for a list of one."""
 
     least: int = 1
 
     def accepts(self, value: Any) -> bool:
         """Return whether a value is such a list."""
-        return isinstance(value, list) and len(value) >= self.least and _are_texts(value)
+        if not isinstance(value, list) or len(value) < self.least or not _are_texts(value):
+            return False
+        return len(set(value)) == len(value)
 
     def __str__(self) -> str:
         """Return the phrase."""
-        return "a list of names" if not self.least else "a list of one name or more"
+        return f"a list of {'one or more ' * (self.least > 0)}different names"
 
 
 class Choice(NamedTuple):
@@ -129,7 +131,7 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "seed": (SEED,),
     "noise_pairs.*": (PAIRS,),
     "size_tuning.*": (FLAG,),
-    "callbacks.average.decay": (FRACTION,),
+    "callbacks.average.decay": (Number(0, 0.99999),),  # 1 averages nothing but the first step
     "callbacks.show.images": (COUNT,),
     "callbacks.show.every_n_epochs": (COUNT,),
     "claims.built_in": (Names(0),),
@@ -237,11 +239,17 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
 """Ranges of each option, any of which it may be in; () for one that is no value."""
 BUILT_DATASETS = r"^data\.(test|dataset\.datasets)\b"
 """Pattern of the data sets that `tested` and `mixed` state, where the data module has them."""
+BUILT_PARTS = (
+    rf"{BUILT_DATASETS}|^task\.(network|finetune|loss|score)\b|^network\.(backbone|decoder)\b"
+    r"|^callbacks\.watch\b"
+)
+"""Pattern of options that repeat others, which are typed."""
 COPIES = {
     r"^(tested|mixed\.\w+)\.": "data.",
     rf"{BUILT_DATASETS}\.": "data.dataset.",
     r"^callbacks\.watch\.": "rf.",
-    r"^task\.score\.": "score.",
+    r"^task\.(network|finetune|loss|score)\.": r"\1.",
+    r"^network\.(backbone|decoder)\.": r"\1.",
     r"^noise_pairs\..+": "noise_pairs.*",
     r"^size_tuning\..+": "size_tuning.*",
 }
@@ -297,7 +305,7 @@ def _check_node(node: Any, option: str, problems: dict[str, str]) -> Any:
         if not any(each.accepts(node) for each in ranges):
             phrase = ", or ".join(map(str, ranges))
             problem = f"={as_typed(node)} must be {phrase}"
-            if re.match(BUILT_DATASETS, problems.get(problem, "data.test")):
+            if re.match(BUILT_PARTS, problems.get(problem, "data.test")):
                 problems[problem] = option
         return node
     if isinstance(node, list):

@@ -11,6 +11,8 @@ from deepsal.runs.option_ranges import dataset_options
 
 PARTS = ("task", "data", "callbacks", "logger", "trainer", "claims", "v1", "export")
 """Parts of a configuration that become objects."""
+COLLECTIONS = ("callbacks", "logger")
+"""Those that hold objects by their names; one is left out by an empty value."""
 
 ALLOWED_PACKAGES = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
 NAMED_TARGETS = {
@@ -22,9 +24,22 @@ NAMED_TARGETS = {
 
 
 def allowed_parts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `PARTS` of a configuration; see `allowed_targets`."""
+    """Return the `PARTS` of a configuration; see `allowed_targets`.
+
+    Raises:
+        ValueError: as `allowed_targets`; or a callback or logger has options and no `_target_`.
+    """
     options = dataset_options(config)
-    return {part: allowed_targets(config[part], part, options) for part in PARTS}
+    parts = {part: allowed_targets(config[part], part, options) for part in PARTS}
+    for part in COLLECTIONS:
+        for name, node in parts[part].items():
+            if node and "_target_" not in node:
+                option, *_ = node
+                raise ValueError(
+                    f"{part}.{name} has no _target_, so {part}.{name}.{option} changes nothing; "
+                    f"choose a file of conf/{part} that has it, or leave the option out"
+                )
+    return parts
 
 
 def allowed_targets(node: Any, path: str, options: Mapping[str, str] = MappingProxyType({})) -> Any:

@@ -13,7 +13,7 @@ class AveragedWeights(EMAWeightAveraging):
     callback must come after those that measure the network in `on_validation_end`.
 
     Args:
-        decay: from 0, which averages nothing, to below 1; 1/(1 − decay) is about the number of
+        decay: from 0, which averages nothing, to 0.99999; 1/(1 − decay) is about the number of
             averaged steps.
     """
 

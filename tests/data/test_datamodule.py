@@ -160,9 +160,10 @@ def test_images_whose_fixations_are_kept_elsewhere_have_no_truth_and_no_training
         module.train_dataloader()
 
 
-def test_a_training_on_test_images_alone_names_the_option_that_made_them_so() -> None:
-    dataset = popout_dataset((2, 1, 1), size=SIZE, split="all")
-    message = r"has no training images, .*split=all or its .* set data\.dataset\.split=null or ano"
+@pytest.mark.parametrize("split", ["all", "val"])
+def test_a_training_on_test_images_alone_names_the_option_that_made_them_so(split: str) -> None:
+    dataset = popout_dataset((2, 1, 1), size=SIZE, split=split)
+    message = r"has no training images, .*split=all or val, .* set data\.dataset\.split=null or ano"
     with pytest.raises(ValueError, match=message):
         SaliencyDataModule(dataset, SIZE).train_dataloader()
 

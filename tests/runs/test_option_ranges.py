@@ -24,8 +24,15 @@ def option(name: str, value: Any) -> dict[str, Any]:
         ("data.size", 64, "data.size=64 must be a list of 2"),
         ("data.dataset.rows", [6, 4], "in ascending order"),
         ("tested.dataset.jitter", 1, "tested.dataset.jitter=1 must be a number, 0 or more"),
-        ("rf.sources", [], r"rf.sources=\[\] must be a list of one name or more, or null"),
-        ("rf.stages", [1], r"rf.stages=\[1\] must be a list of one name or more"),
+        (
+            "rf.sources",
+            [],
+            r"rf.sources=\[\] must be a list of one or more different names, or null",
+        ),
+        ("rf.stages", [1], r"rf.stages=\[1\] must be a list of one or more different names"),
+        ("decoder.stages", ["conv5", "conv5"], r"decoder.stages=\[conv5,conv5\] must be a list of"),
+        ("claims.controls", ["a", "a"], "must be a list of different names"),
+        ("callbacks.average.decay", 1, "callbacks.average.decay=1 must be .* at most 0.99999"),
         ("rf.units", 0, "rf.units=0 must be a whole number, 1 or more, or a list of one or more"),
         ("data.device_cache", 1, "data.device_cache=1 must be true or false, or null"),
         ("finetune.lr_scale", {"conv6": 1}, "numbers by stage .conv1, conv2, conv3, conv4, conv5"),
@@ -59,18 +66,38 @@ def test_a_value_in_range_stays(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["do", "rf.stages", "callbacks.watch.stages", "data.test.viewings", "task.score.names"]
+    "name",
+    [
+        *("do", "rf.stages", "callbacks.watch.stages", "data.test.viewings", "task.score.names"),
+        *("decoder.stages", "network.decoder.stages", "task.network.decoder.stages"),
+    ],
 )
 def test_a_name_alone_is_a_list_where_an_option_is_one(name: str) -> None:
     assert checked_options(option(name, "test")) == option(name, ["test"])
 
 
-def test_a_value_that_several_options_share_is_named_once() -> None:
-    config = {"rf": {"stages": []}, "callbacks": {"watch": {"stages": []}}, "seed": -1}
-    with pytest.raises(ValueError, match=r"rf\.stages") as raised:
-        checked_options(config)
-    assert "callbacks" not in str(raised.value)
-    assert "seed=-1" in str(raised.value)
+@pytest.mark.parametrize(
+    ("option", "copies"),
+    [
+        ("rf.stages", ["callbacks.watch.stages"]),
+        ("decoder.stages", ["task.network.decoder.stages", "network.decoder.stages"]),
+    ],
+)
+def test_a_value_that_several_options_share_is_named_once_as_it_is_typed(
+    option: str, copies: list[str]
+) -> None:
+    for order in (1, -1):
+        config: dict[str, Any] = {"seed": -1}
+        for name in [*copies, option][::order]:
+            node = config
+            *groups, last = name.split(".")
+            for group in groups:
+                node = node.setdefault(group, {})
+            node[last] = []
+        with pytest.raises(ValueError, match=r"seed=-1") as raised:
+            checked_options(config)
+        assert str(raised.value).count("=[]") == 1
+        assert f"; {option}=[]" in str(raised.value)
 
 
 @pytest.mark.parametrize("typed", ["tested.dataset", "mixed.second.dataset"])

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from deepsal.runs.option_ranges import dataset_options
-from deepsal.runs.targets import allowed_targets, build_part
+from deepsal.runs.targets import PARTS, allowed_parts, allowed_targets, build_part
 
 
 def test_a_label_is_left_out_and_an_argument_is_not() -> None:
@@ -40,6 +40,16 @@ def test_a_missing_value_names_its_option() -> None:
         allowed_targets({"test": {"sigma": "???"}}, "data", options)
     with pytest.raises(ValueError, match=r"^mixed\.second\.dataset\.path is missing"):
         allowed_targets({"dataset": {"datasets": [{}, {"path": "???"}]}}, "data", options)
+
+
+@pytest.mark.parametrize("part", ["callbacks", "logger"])
+def test_a_callback_or_logger_that_would_build_nothing_is_refused(part: str) -> None:
+    config: dict[str, dict[str, object]] = {each: {} for each in PARTS}
+    config[part] = {"name": "mine", "left_out": None, "off": {"name": "none"}}
+    assert allowed_parts(config)[part] == {"left_out": None, "off": {}}
+    config[part]["average"] = {"decay": 0.5}
+    with pytest.raises(ValueError, match=rf"^{part}\.average has no _target_.*conf/{part}"):
+        allowed_parts(config)
 
 
 def test_a_target_whose_own_imports_fail_names_the_missing_package(

@@ -74,7 +74,7 @@ def cat2000(
     check_counts = check_counts and len(selected) == len(available)
     names = [f"{image.parent.name}/{image.name}" for image in images]
     if part == "test":
-        return reading.images_only_dataset(DATASET_CARD, images, names, check_counts)
+        return reading.images_only_dataset(DATASET_CARD, images, names, check_counts, split)
     dropped: Counter[str] = Counter()
     stimuli = []
     for image, name in zip(images, names, strict=True):

@@ -104,7 +104,9 @@ def coco_freeview(
     if part == "test":
         names = sorted(set(files) - set(viewed))
         card = replace(DATASET_CARD, images=TEST_IMAGES)
-        return reading.images_only_dataset(card, [files[n] for n in names], names, check_counts)
+        return reading.images_only_dataset(
+            card, [files[n] for n in names], names, check_counts, split
+        )
     observers = sorted({observer for image in viewed.values() for observer in image.trials})
     dropped: Counter[str] = Counter()
     stimuli = []
@@ -133,7 +135,11 @@ def _read_viewed_images(file: Path) -> dict[str, _ViewedImage]:
         if split != image.split or split not in OFFICIAL_SPLITS:
             raise ValueError(f"{name} has the split {split!r}; each image is in train or in valid")
         points = np.stack([np.asarray(trial[axis], np.float64) for axis in "XY"], axis=1)
+        if points.ndim != 2:
+            raise ValueError(f"the fixations of {name} are nested deeper than a list of numbers")
         image.trials[int(trial["subject"])].append(points)
+    if not viewed:
+        raise ValueError("it holds no trial")
     return dict(sorted(viewed.items()))
 
 

@@ -204,13 +204,23 @@ def log_dropped_fixations(title: str, dropped: Counter[str]) -> None:
 
 
 def images_only_dataset(
-    card: DatasetCard, images: Sequence[Path], names: Sequence[str], check_counts: bool = True
+    card: DatasetCard,
+    images: Sequence[Path],
+    names: Sequence[str],
+    check_counts: bool = True,
+    split: str | None = None,
 ) -> SaliencyDataset:
     """Return the images of a benchmark that does not publish its fixations, all of them as test.
 
     Raises:
-        ValueError: their number or a size is not that of the release.
+        ValueError: their number or a size is not that of the release; or `split` is not all or
+            None, because none of them are validation images.
     """
+    if split not in (None, "all"):
+        raise ValueError(
+            f"data.dataset.split={split}: the images of {card.title} without fixations are all "
+            "test images; set data.dataset.split=null"
+        )
     if check_counts and len(images) != card.images:
         raise ValueError(
             f"{card.title} has {card.images} images, here are {len(images)}; get the release again"
@@ -266,7 +276,7 @@ def splits_by_option(
         splits: function that returns the data set's own splits.
 
     Raises:
-        ValueError: another choice.
+        ValueError: another choice, or there are no validation images.
 
     >>> splits_by_option("all", 2, lambda: {})
     {'train': [], 'val': [], 'test': [0, 1]}
@@ -275,7 +285,14 @@ def splits_by_option(
         raise ValueError(f"data.dataset.split={split}: the choices are all, val and null")
     if split == "all":
         return {"train": [], "val": [], "test": list(range(count))}
-    return {"train": [], "val": [], "test": splits()["val"]} if split else splits()
+    chosen = splits()
+    if not split:
+        return chosen
+    if not chosen["val"]:
+        raise ValueError(
+            "data.dataset.split=val: the data set has no validation images; set all or null"
+        )
+    return {"train": [], "val": [], "test": chosen["val"]}
 
 
 def read_nus_layout(data_dir: Path, card: DatasetCard) -> tuple[Path, list[Stimulus], Counter[str]]:

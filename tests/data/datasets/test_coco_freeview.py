@@ -73,6 +73,22 @@ def test_an_image_of_two_splits_or_of_an_unknown_one_is_refused(fake: Path, spli
         coco_freeview(fake)
 
 
+@pytest.mark.parametrize(
+    ("trials", "fault"),
+    [
+        ([], "holds no trial"),
+        ([{**trials_on(0)[0], "X": [[1.0]], "Y": [[2.0]]}, trials_on(0)[1]], "nested deeper"),
+    ],
+)
+def test_a_table_of_another_form_is_no_fixation_file(
+    fake: Path, trials: list[dict[str, Any]], fault: str
+) -> None:
+    rewrite(fake, *trials)
+    for part in ("train", "test"):
+        with pytest.raises(ValueError, match=rf"{TABLE} is not a fixation file of .*{fault}"):
+            coco_freeview(fake, part=part)
+
+
 def test_coordinates_of_two_lengths_are_refused(fake: Path) -> None:
     rewrite(fake, {**trials_on(0)[0], "X": [1.0]})
     with pytest.raises(ValueError, match=f"{TABLE} is not a fixation file of COCO-FreeView"):

@@ -18,6 +18,7 @@ from deepsal.data.datasets.reading import (
     images_only_dataset,
     random_splits,
     read_stimulus,
+    splits_by_option,
     wrap_read_errors,
 )
 
@@ -138,8 +139,16 @@ def test_a_resized_copy_is_refused(expected: dict[str, Any], message: str, image
             build_dataset(card, stimuli, {"train": [0]}, Counter(), image, check)
     with pytest.raises(ValueError, match=message):
         images_only_dataset(card, [image], ["ein Bild ä.png"])
+    for split in ("val", "train"):
+        with pytest.raises(ValueError, match=rf"split={split}: the images of Toy .* test images"):
+            images_only_dataset(CARD, [image], ["ein Bild ä.png"], split=split)
     fitting = replace(CARD, size=(6, 8), longest_side=8)
     build_dataset(fitting, stimuli, {"train": [0]}, Counter(), image)
+
+
+def test_validation_images_that_do_not_exist_are_no_test_images() -> None:
+    with pytest.raises(ValueError, match=r"split=val: the data set has no validation images"):
+        splits_by_option("val", 2, lambda: {"train": [0], "val": [], "test": [1]})
 
 
 @pytest.mark.parametrize(("off", "refused"), [(1, False), (2, False), (3, True)])
