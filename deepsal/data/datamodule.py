@@ -232,10 +232,9 @@ def explain_missing_images(dataset: SaliencyDataset, split: str, step: str) -> s
     """
     kind = {"train": "training", "val": "validation"}.get(split, split)
     cure = "set another data set"
-    others = [*dataset.splits["train"], *dataset.splits["val"]]
-    if dataset.splits["test"] and not others and not dataset.fixations_hidden:
+    if not dataset.splits["val"] and not dataset.fixations_hidden:
         cure = (
-            "data.dataset.split=all or val, or its splits.csv, leaves it test images alone; "
+            "data.dataset.split=all or val, or its splits.csv, leaves it none; "
             "set data.dataset.split=null or another data set"
         )
     return (

@@ -206,18 +206,26 @@ def recorded_status(folder: Path) -> Iterator[None]:
     write_status(folder, "running")
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
-        write_status(folder, "interrupted")
-        print(f"interrupted; {resume}")  # noqa: T201
-        raise
     except RunPreempted as preempted:
         write_status(folder, "preempted")
         print(f"{preempted}; {resume}")  # noqa: T201
         raise SystemExit(PREEMPTED_EXIT_CODE) from preempted
-    except Exception as error:
-        write_status(folder, f"failed: {type(error).__name__}: {error}")
-        raise
+    except BaseException as error:
+        leaving = _leaving_error(error)
+        if leaving is None:
+            write_status(folder, f"failed: {type(error).__name__}: {error}")
+            raise
+        write_status(folder, "interrupted")
+        print(f"interrupted; {resume}")  # noqa: T201
+        raise leaving from None
     write_status(folder, "done")
+
+
+def _leaving_error(error: BaseException | None) -> BaseException | None:
+    """Return the interruption that ended the work, or that an error of cleaning up followed."""
+    while error and not isinstance(error, KeyboardInterrupt | SystemExit):
+        error = error.__context__
+    return error
 
 
 def _written_status(folder: Path) -> str:

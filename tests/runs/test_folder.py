@@ -131,6 +131,19 @@ def test_the_status_says_how_the_work_ended(
     assert capsys.readouterr().out.startswith(message)
 
 
+def test_a_signal_inside_a_save_that_then_fails_is_an_interruption(tmp_path: Path) -> None:
+    def save() -> None:
+        try:
+            raise SystemExit(143)  # of the signal's handler
+        finally:
+            raise RuntimeError("inline_container.cc: unexpected pos")
+
+    with pytest.raises(SystemExit, match="143"), hold_folder(tmp_path):  # noqa: SIM117
+        with run_folder.recorded_status(tmp_path):
+            save()
+    assert run_folder.read_status(tmp_path) == "interrupted"
+
+
 @pytest.mark.parametrize(("marked", "status"), [(False, "interrupted"), (True, "done")])
 def test_a_run_whose_process_was_killed_is_not_running(
     marked: bool, status: str, tmp_path: Path

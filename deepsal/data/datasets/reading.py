@@ -270,8 +270,8 @@ def splits_by_option(
 
     Args:
         split: `all`: every image is a test image; `val`: the validation images are the test images,
-            and the rest is left out, so that options are chosen without the test images; None for
-            the data set's own splits.
+            and the test images are left out, so that options are chosen without them; None for the
+            data set's own splits.
         count: the number of images.
         splits: function that returns the data set's own splits.
 
@@ -292,7 +292,7 @@ def splits_by_option(
         raise ValueError(
             "data.dataset.split=val: the data set has no validation images; set all or null"
         )
-    return {"train": [], "val": [], "test": chosen["val"]}
+    return {"train": chosen["train"], "val": [], "test": chosen["val"]}
 
 
 def read_nus_layout(data_dir: Path, card: DatasetCard) -> tuple[Path, list[Stimulus], Counter[str]]:
