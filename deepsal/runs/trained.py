@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from deepsal.runs import paths
 from deepsal.runs.resume import read_config
-from deepsal.vocabulary import CHECKPOINT_RECORD
+from deepsal.vocabulary import CHECKPOINT_RECORD, STAGES
 
 ARCHITECTURE = ("network", "backbone", "decoder")
 """Groups of options that a new training from the checkpoint's weights shares with it."""
@@ -59,7 +59,7 @@ def checkpoint_options(composed: Mapping[str, Any], overrides: Sequence[str]) ->
     record = read_record(Path(ckpt)) if ckpt else None
     if record is None:
         return {}
-    config, given = record["config"], _given_options(composed, overrides)
+    config, given = _with_later_options(record["config"]), _given_options(composed, overrides)
     fixed = ARCHITECTURE if "fit" in steps else ARCHITECTURE + TRAINING
     refuse_contradictions(ckpt, config, {k: v for k, v in given.items() if _is_within(k, fixed)})
     options: dict[str, Any] = {key: config[key] for key in fixed if key in config}
@@ -140,11 +140,19 @@ def is_untrained(ckpt: str | None, steps: Collection[str]) -> bool:
     return not ckpt and "fit" not in steps and ("test" in steps or "export" in steps)
 
 
+def _with_later_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's configuration with options that older versions did not have."""
+    complete = {**config, "data": {"fit": "squeeze", **config["data"]}}
+    decoder = config.get("decoder") or {}
+    if decoder.get("name") == "readout":
+        complete["decoder"] = {"stages": [*STAGES[1:]], **decoder}
+    return complete
+
+
 def _data_options(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of the data: the checkpoint's, unless the command line has others."""
     data = {key: value for key, value in config["data"].items() if key not in LOADING}
     options: dict[str, Any] = {}
-    data.setdefault("fit", "squeeze")  # of checkpoints before the option
     if "data" in given:
         data = {"size": data["size"], "fit": data["fit"]}
     elif "tested" in given:

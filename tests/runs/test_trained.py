@@ -93,8 +93,9 @@ def test_an_older_checkpoint_is_described_by_its_run_folder_or_not_at_all(
 
 def test_a_test_has_the_options_of_its_checkpoint(checkpoint: Path) -> None:
     chosen = options(checkpoint)
-    for group in ("backbone", "decoder", "finetune", "loss", "optim", "seed", "metric"):
+    for group in ("backbone", "finetune", "loss", "optim", "seed", "metric"):
         assert chosen[group] == CONFIG[group]
+    assert chosen["decoder"].items() >= CONFIG["decoder"].items()
     assert chosen["network"]["backbone"]["weights"] is None, "no download: they are replaced"
     assert chosen["data.dataset"] == {"data_dir": "/home/data/osie"}, "where the data is here"
     assert (chosen["data.size"], chosen["data.name"]) == ([64, 96], "osie")
@@ -164,3 +165,16 @@ def test_a_run_is_named_after_its_checkpoint(checkpoint: Path) -> None:
     for steps, name in ((["test"], "vgg16-untrained-s1"), (["claims"], "vgg16-conv5-sam-s1")):
         assert trained.run_name(None, steps, *own) == name
     assert trained.run_name("missing.ckpt", ["test"], *own) == "vgg16-conv5-sam-s1"
+
+
+def test_a_checkpoint_older_than_the_stages_of_its_decoder_has_the_default_ones(
+    checkpoint: Path,
+) -> None:
+    read = {"name": "readout", "width": 64, "stages": ["conv2", "conv3", "conv4", "conv5"]}
+    for steps in (["fit"], ["test"]):
+        chosen = options(checkpoint, "decoder.stages=[…]", decoder=read, do=steps)
+        assert chosen["decoder"] == read
+    other = {**read, "stages": ["conv5"]}
+    message = r'trained with decoder.stages=\["conv2", .*"conv5"\], and .* decoder.stages=\["conv5"'
+    with pytest.raises(ValueError, match=message):
+        options(checkpoint, "decoder.stages=[conv5]", decoder=other)
