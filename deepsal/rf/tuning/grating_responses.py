@@ -233,6 +233,7 @@ class _GratingRecorder:
         centre: tuple[float, float],
         values: Sequence[FloatArray],
         radius: FloatArray,
+        layers: Sequence[str] | None = None,
     ) -> dict[str, ResponseArray]:
         """Record the responses to one image per element of `values`, {layer: (S, U)}.
 
@@ -241,14 +242,14 @@ class _GratingRecorder:
             centre: of the stimuli, in the whole display.
             values: (S,) each.
             radius: (S,), of the circles that hold the stimuli, degrees.
+            layers: the first ones in forward order; None for all.
         """
         at = centre[0] - self.origin[0], centre[1] - self.origin[1]
-        result = {
-            name: np.zeros((len(radius), len(z)), np.float32) for name, z in self.blank.items()
-        }
+        layers = layers or [*self.reader.geometry]
+        result = {n: np.zeros((len(radius), len(self.blank[n])), np.float32) for n in layers}
         for border in np.unique(radius):
             shown = np.flatnonzero(radius == border)
-            responses = self._record_circle(draw, at, [v[shown] for v in values], border)
+            responses = self._record_circle(draw, at, [v[shown] for v in values], border, layers)
             for name, z in responses.items():
                 result[name][shown] = z
         return result
@@ -259,10 +260,12 @@ class _GratingRecorder:
         at: tuple[float, float],
         values: Sequence[FloatArray],
         radius: float,
+        layers: Sequence[str],
     ) -> dict[str, ResponseArray]:
-        """Record the responses to images inside one circle, {layer: (S, U)}."""
+        """Record the responses of layers to images inside one circle, {layer: (S, U)}."""
         pixels = radius * self.protocol.pixels_per_degree
         windows = self.reader.windows(at, pixels, self.position)
+        windows = {name: windows[name] for name in layers}
         size, middle = _window_frame(windows, at)
         shown_on = self.reader.background[:, :, *next(iter(windows.values())).pixels]
         parts: dict[str, list[Tensor]] = {name: [] for name in windows}
@@ -353,46 +356,64 @@ class _GratingRecorder:
         alone = {n: np.append(low[n], full_contrast(n, best[n][:, 0]), 1) for n in known}
         lowest = {n: _lowest_contrast(alone[n], r) for n, r in known.items()}
         contrast = {n: np.array(CONTRASTS)[i] for n, i in lowest.items()}
-        ring = self._record_own(
-            {
-                n: _with_surrounds(v, [(contrast[n], 1, 0), (1, 1, 90), (0, 1, 0)])
-                for n, v in shown.items()
-            }
-        )
-        parts = {n: [alone[n], ring[n][:, :1], full_contrast(n, -1), ring[n][:, 1:]] for n in known}
-        return {
-            n: replace(r, surround=np.concatenate(parts[n], 1), low_contrast=lowest[n])
-            for n, r in known.items()
+        ring = {
+            n: _with_surrounds(v, [(contrast[n], 1, 0), (1, 1, 90), (0, 1, 0)])
+            for n, v in shown.items()
         }
+        largest = {n: v[:, 0] == self.protocol.radius[-1] for n, v in shown.items()}
+        for n, rows in ring.items():
+            rows[largest[n]] = np.nan  # no room for a surround
+        around = self._record_own(ring)
+        result = {}
+        for n, r in known.items():
+            units = np.arange(len(r.blank))
+            none = np.broadcast_to(r.blank[:, None], alone[n][:, 0].shape)
+            bare = np.stack([alone[n][units, lowest[n]], alone[n][:, -1], none], 1)
+            low, ortho, annulus = np.where(largest[n][:, None, None], bare, around[n]).swapaxes(
+                0, 1
+            )
+            parts = [alone[n], low[:, None], full_contrast(n, -1), ortho[:, None], annulus[:, None]]
+            result[n] = replace(r, surround=np.concatenate(parts, 1), low_contrast=lowest[n])
+        return result
 
     def _record_own(self, stimuli_of: Mapping[str, FloatArray]) -> dict[str, ResponseArray]:
         """Record the responses of units to stimuli of their own at all phases, {layer: (U, K, P)}.
 
+        Stimuli that several units share are shown once, to the layers up to the last that needs
+        them.
+
         Args:
-            stimuli_of: {layer: (U, K, V)}, the values of `_draw_surround` but the phase. Those that
-                several units share are shown once.
+            stimuli_of: {layer: (U, K, V)}, the values of `_draw_surround` but the phase. Those with
+                NaN are not shown; their responses are 0.
         """
-        phase, values = np.array(self.protocol.phase), next(iter(stimuli_of.values())).shape[2]
+        layers, phase = [*self.reader.geometry], np.array(self.protocol.phase)  # in forward order
         result = {
             name: np.zeros((*rows.shape[:2], len(phase)), np.float32)
             for name, rows in stimuli_of.items()
         }
         for index in np.unique(np.concatenate([*self.group.values()])):
             members = {name: np.flatnonzero(g == index) for name, g in self.group.items()}
-            rows = {name: stimuli_of[name][m].reshape(-1, values) for name, m in members.items()}
-            distinct = np.unique(np.concatenate([*rows.values()]), axis=0)
-            shown = np.repeat(distinct, len(phase), 0).T
-            border = np.where(shown[4] > 0, self.protocol.radius[-1], shown[0])
-            responses = self._record(
-                self._draw_surround,
-                self.centres[index],
-                [*shown, np.tile(phase, len(distinct))],
-                border,
-            )
-            for name, units in members.items():
-                which = (rows[name][:, None] == distinct).all(2).argmax(1).reshape(len(units), -1)
-                of_stimulus = responses[name].reshape(len(distinct), len(phase), -1)
-                result[name][units] = of_stimulus[which, :, units[:, None]]
+            rows = {name: np.concatenate([*stimuli_of[name][members[name]]]) for name in layers}
+            every = np.concatenate([*rows.values()])
+            distinct = np.unique(every[np.isfinite(every).all(1)], axis=0)
+            needs = [(rows[name][:, None] == distinct).all(2).any(0) for name in layers]
+            deepest = np.max([i * need for i, need in enumerate(needs)], 0)
+            for last in np.unique(deepest):
+                part, read = distinct[deepest == last], layers[: last + 1]
+                shown = np.repeat(part, len(phase), 0).T
+                responses = self._record(
+                    self._draw_surround,
+                    self.centres[index],
+                    [*shown, np.tile(phase, len(part))],
+                    np.where(shown[4] > 0, self.protocol.radius[-1], shown[0]),
+                    read,
+                )
+                for name in read:
+                    row, which = (rows[name][:, None] == part).all(2).nonzero()
+                    place, condition = np.divmod(row, stimuli_of[name].shape[1])
+                    unit = members[name][place]
+                    z = responses[name].reshape(len(part), len(phase), -1)
+                    result[name][unit, condition] = z[which, :, unit]
         return result
 
     def _draw_surround(

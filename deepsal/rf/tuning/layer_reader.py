@@ -144,9 +144,11 @@ class LayerReader:
         Args:
             images: (S, 3, height, width), the pixels of the first window; whole ones without
                 windows.
-            windows: of `windows`; None for all positions.
+            windows: of `windows`, of all layers or of the first ones, behind which the network is
+                not run; None for all positions of all layers.
         """
         outputs: dict[str, Tensor] = {}
+        last = [*windows][-1] if windows else self.last
 
         def record(name: str, _module: nn.Module, inputs: Any, output: Any = None) -> None:
             z = inputs[0] if output is None else output
@@ -171,6 +173,8 @@ class LayerReader:
 
         with ExitStack() as hooks:
             for name, readout in self.readouts.items():
+                if windows and name not in windows:
+                    continue
                 if readout.rectifier is None:
                     hook = readout.target.register_forward_hook(partial(record, name))
                 else:
@@ -179,7 +183,7 @@ class LayerReader:
             for name, after in pairwise(windows or ()):
                 hook = self.modules[name].register_forward_hook(partial(complete, name, after))
                 hooks.enter_context(hook)
-            self.readouts[self.last](images.contiguous(memory_format=self.memory_format))
+            self.readouts[last](images.contiguous(memory_format=self.memory_format))
         return outputs
 
     def _cells(self, name: str, pixels: Region) -> Region:

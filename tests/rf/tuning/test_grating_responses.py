@@ -40,28 +40,34 @@ def test_a_unit_responds_as_in_a_whole_image_of_stimuli_on_its_field() -> None:
 
 
 def test_surrounds_are_shown_about_each_units_own_grating() -> None:
-    network, name = backbone(), "conv3"
-    response = record_grating_responses(network, [name], SMALL, surround=True)[name]
-    assert response.surround is not None
-    assert response.low_contrast is not None
-    side, scale = 72, 14  # 5 degrees, and up to a multiple of the stride
+    network, names = backbone().eval(), ["conv2", "conv4"]
+    responses = record_grating_responses(network, names, SMALL, surround=True)
+    side, scale = 80, 14  # 5 degrees, and up to a multiple of the stride
     size, at, border = (side, side), ((side - 1) / 2, (side - 1) / 2), SMALL.radius[-1] * scale
-    with temporary_eval_mode(network), torch.no_grad():
-        reader = UnitReadout(network, name, torch.zeros(1, 3, side, side))
+    largest = 0
+    for name in names:
+        response, reader = responses[name], UnitReadout(network, name, torch.zeros(1, 3, *size))
+        assert response.surround is not None
+        assert response.low_contrast is not None
         for unit, (radius, frequency, angle) in enumerate(summation_gratings(response)):
             draw = partial(stimuli.grating_images, size, at, [frequency / scale])
             phase = np.array(SMALL.phase)
+            around = float(radius < SMALL.radius[-1])
+            largest += not around
             lowest = CONTRASTS[response.low_contrast[unit]]
             conditions = [(contrast, 0.0, 0.0) for contrast in CONTRASTS]
-            conditions += [(lowest, 1, 0), (1, 1, 0), (1, 1, 90), (0, 1, 0)]
-            for (centre, around, turn), ours in zip(
-                conditions, response.surround[unit], strict=True
-            ):
-                middle = draw([angle], phase, [centre / 2], [radius * scale])
-                ring = draw([angle + turn], phase, [around / 2], [border], [radius * scale])
-                z = reader.activation(middle + ring - 0.5)[:, unit].flatten(1)
+            conditions += [(lowest, around, 0), (1, around, 0), (1, around, 90), (0, around, 0)]
+            for (centre, ring, turn), ours in zip(conditions, response.surround[unit], strict=True):
+                image = draw([angle], phase, [centre / 2], [radius * scale]) - 0.5
+                if ring:
+                    image += draw([angle + turn], phase, [0.5], [border], [radius * scale])
+                else:
+                    image += 0.5
+                with torch.no_grad():
+                    z = reader.activation(image)[:, unit].flatten(1)
                 error = (z - torch.from_numpy(ours)[:, None]).abs().amax(0).min()
                 assert error <= 1e-4 * np.abs(response.gratings[unit]).max()
+    assert largest, "a unit whose summation field leaves no room for a surround"
 
 
 def summation_gratings(response: GratingResponses) -> Iterator[tuple[float, float, float]]:
