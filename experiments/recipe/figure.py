@@ -40,7 +40,8 @@ def main() -> None:
     print(table.round(3).to_string(index=False))
     table.to_csv(arguments.to / "expected.csv", index=False, float_format="%.4g")
     rows = [label for label in RECIPES.values() if label in conditions]
-    draw_conditions(table, rows).savefig(arguments.to / "figure.png")
+    figure = draw_conditions(table, rows[1:], reference=RECIPES["base"])
+    figure.savefig(arguments.to / "figure.png")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ def draw_conditions(
     scores: Sequence[str] = COMPARED_SCORES,
     measure: str = "correlation",
     measure_label: str = "similarity of fields to before training",
+    reference: str | None = None,
 ) -> Figure:
     """Draw a panel per score, a row per condition, and the fields of each stage as a heat map.
 
@@ -33,6 +34,7 @@ def draw_conditions(
         scores: panels.
         measure: of fields, drawn by stage; left out where the table has no such rows.
         measure_label: title of its panel.
+        reference: the condition of the table's differences, which are drawn; None: means are drawn.
     """
     stages = [stage for stage in STAGES if f"{measure}/{stage}" in set(table["measure"])]
     height = 1.1 + 0.3 * len(conditions)
@@ -40,7 +42,14 @@ def draw_conditions(
     widths = [1.0] * len(scores) + ([1.5] if stages else [])
     axes = figure.subplots(1, len(widths), width_ratios=widths, sharey=True, squeeze=False)[0]
     for axis, score in zip(axes, scores, strict=False):
-        _draw_score(axis, _rows(table, score, conditions), score)
+        of = _rows(table, score, conditions)
+        if reference is None:
+            _draw_intervals(axis, of[["mean", "low", "high"]].to_numpy())
+        else:
+            _draw_intervals(axis, of.filter(like="difference").to_numpy())
+            axis.axvline(0, color="0.6", lw=0.8, zorder=0)
+        minus = "" if reference is None else f", minus that of the {reference}"
+        axis.set_title(f"{SCORES[score].label} {direction_arrow(score)}{minus}", fontsize=9)
     if stages:
         values = [_reliable_means(table, measure, stage, conditions) for stage in stages]
         axes[-1].imshow(np.array(values).T, cmap="cividis", vmin=0, vmax=1, aspect="auto")
@@ -70,11 +79,11 @@ def _reliable_means(
     return np.where(reliability < MIN_RELIABILITY, np.nan, means)
 
 
-def _draw_score(axis: Axes, of: pd.DataFrame, score: str) -> None:
-    ends = np.abs(of[["low", "high"]].to_numpy() - of[["mean"]].to_numpy())
-    place = np.arange(len(of))
-    axis.errorbar(of["mean"], place, xerr=ends.T, fmt="o", ms=4, capsize=2, lw=1, c=COLOUR)
-    axis.set_title(f"{SCORES[score].label} {direction_arrow(score)}", fontsize=9)
+def _draw_intervals(axis: Axes, ends: NDArray[np.float64]) -> None:
+    """Draw estimates with their lower and upper ends, (rows, 3), from top to bottom."""
+    estimate, widths = ends[:, 0], np.abs(ends[:, 1:] - ends[:, :1]).T
+    place = np.arange(len(ends))
+    axis.errorbar(estimate, place, xerr=widths, fmt="o", ms=4, capsize=2, lw=1, c=COLOUR)
     axis.tick_params(labelsize=8)
     axis.grid(axis="x", color="0.92", lw=0.8)
     axis.set_axisbelow(True)

@@ -1,4 +1,5 @@
 import pandas as pd
+import pytest
 
 from deepsal.report.figures.conditions import draw_conditions
 
@@ -34,3 +35,12 @@ def test_fields_that_are_not_reliable_have_no_value() -> None:
     measured.loc[weak, "mean"] = 0.2
     figure = draw_conditions(measured, ["cc", "kl"], ["nss"])
     assert [text.get_text() for text in figure.axes[1].texts] == ["0.80", "–"]
+
+
+def test_differences_to_a_reference_are_drawn_in_their_own_intervals() -> None:
+    measured = table(["nss"]).assign(difference=0.03, difference_low=-0.02, difference_high=0.04)
+    (axis,) = draw_conditions(measured, ["cc"], ["nss"], reference="kl").axes
+    assert axis.get_title() == "NSS ↑, minus that of the kl"
+    assert axis.lines[0].get_xdata().tolist() == [0.03]  # type: ignore[union-attr]
+    ends = axis.collections[0].get_segments()[0][:, 0]  # type: ignore[attr-defined]
+    assert ends.tolist() == pytest.approx([-0.02, 0.04])
