@@ -78,6 +78,8 @@ def predict_command(
     paths = image_paths.list_pictures([*images, *(compare or ())], folder)
     if not paths:
         raise ValueError("no image is named; add files, folders or patterns, or --compare A B")
+    if not any(path.exists() for path in paths):
+        raise FileNotFoundError(f"{paths[0]} does not exist; name image files or folders")
     own = image_boxes.read_boxes(boxes) if boxes else {}
     common = [image_boxes.parse_box(each) for each in box]
     job = predict.PredictionJob(

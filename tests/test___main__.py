@@ -74,6 +74,7 @@ def test_a_comparison_is_a_table_of_80_columns(
         (["{in}", "--format", "tiff"], "--format tiff: set npy or hdf5"),
         (["{in}", "--box", "a=1"], "--box a=1: a box is a label and four"),
         (["{in}/*.gif"], "holds no image"),
+        (["gone.png"], "gone.png does not exist; name image files or folders"),
         (["{in}", "--boxes", "gone.csv"], "gone.csv"),
         (["{in}", "--compare", "{in}", "{in}/a.png"], "set two different image files"),
     ],

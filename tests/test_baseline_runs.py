@@ -56,7 +56,9 @@ def test_a_baseline_can_only_be_tested(verb: str, tmp_path: Path) -> None:
 
 
 def test_the_ceiling_needs_people_and_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no training image was seen by two people"):
+    with pytest.raises(
+        ValueError, match="a ceiling is fitted to training images that two people or more saw"
+    ):
         execute(composed(tmp_path, *TINY, "network=human", "do=[test]"), tmp_path)
 
 

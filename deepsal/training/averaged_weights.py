@@ -21,6 +21,11 @@ class AveragedWeights(EMAWeightAveraging):
         super().__init__(decay=decay)
 
     @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._device = trainer.strategy.root_device  # the module moves there after this
+        super().setup(trainer, pl_module, stage)
+
+    @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the averaged weights for what `on_validation_end` measures."""
 

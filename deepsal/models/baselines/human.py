@@ -69,8 +69,8 @@ class HumanCeiling(ObserverCeiling):
             return
         if not stimuli:
             raise ValueError(
-                "no training image was seen by two people; a ceiling takes two. Without training "
-                "images set network.bandwidth and network.centre_weight"
+                "a ceiling is fitted to training images that two people or more saw, and there is "
+                "none; set network.bandwidth (a multiple of the blur) and network.centre_weight"
             )
         bandwidths = HUMAN_BANDWIDTHS if self.bandwidth is None else (self.bandwidth,)
         choices = CENTRE_WEIGHTS if self.centre_weight is None else (self.centre_weight,)

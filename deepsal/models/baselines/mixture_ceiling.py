@@ -150,8 +150,8 @@ class MixtureCeiling(ObserverCeiling):
         """Fit the prior to training images, and choose its concentration."""
         if not stimuli:
             raise ValueError(
-                "no training image was seen by two people; a ceiling takes two. Without training "
-                "images set network=human, network.bandwidth and network.centre_weight"
+                "a ceiling is fitted to training images that two people or more saw, and there is "
+                "none; set network=human, network.bandwidth and network.centre_weight"
             )
         held_out, parts = [], []
         for stimulus in stimuli[:MAX_FITTED_IMAGES]:

@@ -55,7 +55,9 @@ def test_a_ceiling_takes_two_people_and_known_images() -> None:
         ceiling_scores(human, "alone")
     with pytest.raises(ValueError, match="knows no image 'missing'"):
         ceiling_scores(human, "missing")
-    with pytest.raises(ValueError, match="no training image was seen by two people"):
+    with pytest.raises(
+        ValueError, match="a ceiling is fitted to training images that two people or more saw"
+    ):
         HumanCeiling().prepare(dataset([alone, alone]))
     with pytest.raises(ValueError, match="name="):
         human(torch.rand(1, 3, 8, 8))
