@@ -23,11 +23,14 @@ REDUNDANT_OPTIONS = (
     "rf.folder",
     "claims.folder",
     "data.control",
+    "data.test",
     "trainer.default",
     "network.backbone.",
     "network.decoder.",
 )
 """Starts of options that repeat others, or name the run's own folder."""
+LATER_STEPS = ("claims", "v1", "export")
+"""Steps with options of their own, which describe no run without the step."""
 
 UNREADABLE_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """Errors of reading a run folder whose files are damaged, foreign or forbidden."""
@@ -141,7 +144,8 @@ def describes_run(key: str, value: Any, options: Mapping[str, Any]) -> bool:
     """Return whether an option is the run's own choice, and no path in the folder it began in."""
     folder = options.get("output_dir")
     inside = folder is not None and f"{value}/".startswith(f"{folder}/")
-    return key != "name" and not inside and not key.startswith(REDUNDANT_OPTIONS)
+    unused = tuple(f"{step}." for step in LATER_STEPS if step not in options.get("do", ()))
+    return key != "name" and not inside and not key.startswith(REDUNDANT_OPTIONS + unused)
 
 
 def read_test_scores(folder: Path) -> tuple[str, dict[str, RunScore]]:

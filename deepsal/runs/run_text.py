@@ -28,7 +28,9 @@ def run_lines(records: Sequence[RunRecord], score: str) -> list[str]:
     """
     lines = []
     for record, options in zip(records, differing_options(records), strict=True):
-        facts = f"  {record.state:12}{format_run_score(record.scores.get(score)):13}"
+        value = format_run_score(record.scores.get(score))
+        named = f"{score} {value}" if score in record.scores else value
+        facts = f"  {record.state:12}{named:16}"
         facts += f"{record.data:11} {format_age(time.time() - record.started):>6}  "
         settings = [f"{key}={as_typed(value)}" for key, value in options.items()]
         rest = wrap(" ".join(settings), WIDTH - len(facts), break_on_hyphens=False) or [""]

@@ -6,6 +6,7 @@ import pytest
 
 from deepsal.runs.run_records import (
     RunScore,
+    describes_run,
     read_run_record,
     read_state,
     read_validation_scores,
@@ -47,6 +48,13 @@ def test_a_record_has_the_test_before_the_validation(tmp_path: Path) -> None:
     assert record.started == 1795658400
     assert record.options["backbone.name"] == "vgg16"
     assert "rf.folder" not in record.options
+
+
+def test_the_options_of_a_step_describe_only_a_run_with_the_step() -> None:
+    options = {"claims.pairs": 8, "v1.short": True, "data.size": [64, 64]}
+    for steps, expected in ((["fit"], ["data.size"]), (["v1"], ["v1.short", "data.size"])):
+        known = {"do": steps, **options}
+        assert [key for key in options if describes_run(key, options[key], known)] == expected
 
 
 def test_the_best_epoch_follows_from_the_metric_of_the_run(tmp_path: Path) -> None:

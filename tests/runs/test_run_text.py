@@ -12,7 +12,7 @@ def test_a_list_has_80_columns_and_whole_names(tmp_path: Path) -> None:
     write_small_run(long, "failed: ValueError: " + "because " * 30, hour=2, seed=12345, **words)
     lines = run_text.run_lines(list_runs([tmp_path]), "nss")
     assert lines[0] == str(tmp_path / "a")
-    assert lines[1].split()[:4] == ["done", "2.500", "test", "osie"]
+    assert lines[1].split()[:5] == ["done", "nss", "2.500", "test", "osie"]
     assert str(long) in lines
     others = [line for line in lines if not line.startswith(str(tmp_path))]
     assert max(map(len, others)) <= 80
