@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deepsal.data import SaliencyDataModule, SaliencyDataset, Stimulus, popout_dataset
-from deepsal.data.datamodule import check_options
+from deepsal.data.datamodule import check_options, explain_missing_images
 from deepsal.data.saliency_images import SaliencyImages
 from tests.data.support import SIZE, equal_batches, planted_dataset, planted_image
 
@@ -160,11 +161,20 @@ def test_images_whose_fixations_are_kept_elsewhere_have_no_truth_and_no_training
         module.train_dataloader()
 
 
-@pytest.mark.parametrize("split", ["all", "val"])
-def test_a_training_on_test_images_alone_names_the_option_that_made_them_so(split: str) -> None:
-    dataset = popout_dataset((2, 1, 1), size=SIZE, split=split)
-    message = r"has no training images, .*split=all or val, .* set data\.dataset\.split=null or ano"
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(("option", "missing"), [("all", "train"), ("all", "val"), ("val", "val")])
+def test_images_that_an_option_made_test_images_are_missed_by_its_name(
+    option: str, missing: str
+) -> None:
+    dataset = popout_dataset((2, 1, 1), size=SIZE, split=option)
+    assert not dataset.splits[missing]
+    message = explain_missing_images(dataset, missing, "fit")
+    assert re.search(r"has no \w+ images, which do=\[fit\] needs; .*split=all or val", message)
+    assert "set data.dataset.split=null or another data set" in message
+
+
+def test_a_training_without_training_images_is_an_error() -> None:
+    dataset = popout_dataset((2, 1, 1), size=SIZE, split="all")
+    with pytest.raises(ValueError, match="has no training images"):
         SaliencyDataModule(dataset, SIZE).train_dataloader()
 
 
