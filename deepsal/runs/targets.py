@@ -12,7 +12,8 @@ from deepsal.runs.option_ranges import dataset_options
 PARTS = ("task", "data", "callbacks", "logger", "trainer", "claims", "v1", "export")
 """Parts of a configuration that become objects."""
 COLLECTIONS = ("callbacks", "logger")
-"""Those that hold objects by their names; one is left out by an empty value."""
+"""Those that hold objects by their names. An empty value leaves one out, and so does the option
+`none` of its group (`rf=none`), whatever else a study sets in that group."""
 
 ALLOWED_PACKAGES = ("deepsal.", "torch.", "torchvision.", "pytorch_lightning.")
 NAMED_TARGETS = {
@@ -33,7 +34,9 @@ def allowed_parts(config: Mapping[str, Any]) -> dict[str, Any]:
     parts = {part: allowed_targets(config[part], part, options) for part in PARTS}
     for part in COLLECTIONS:
         for name, node in parts[part].items():
-            if node and "_target_" not in node:
+            if not node or config[part][name].get("name") == "none":
+                parts[part][name] = None
+            elif "_target_" not in node:
                 option, *_ = node
                 raise ValueError(
                     f"{part}.{name} has no _target_, so {part}.{name}.{option} changes nothing; "

@@ -1,9 +1,12 @@
 import sys
+from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from deepsal.runs.option_ranges import dataset_options
 from deepsal.runs.targets import PARTS, allowed_parts, allowed_targets, build_part
+from tests.support import ROOT, plain
 
 
 def test_a_label_is_left_out_and_an_argument_is_not() -> None:
@@ -45,8 +48,8 @@ def test_a_missing_value_names_its_option() -> None:
 @pytest.mark.parametrize("part", ["callbacks", "logger"])
 def test_a_callback_or_logger_that_would_build_nothing_is_refused(part: str) -> None:
     config: dict[str, dict[str, object]] = {each: {} for each in PARTS}
-    config[part] = {"name": "mine", "left_out": None, "off": {"name": "none"}}
-    assert allowed_parts(config)[part] == {"left_out": None, "off": {}}
+    config[part] = {"name": "mine", "left_out": None, "off": {"name": "none", "units": 32}}
+    assert allowed_parts(config)[part] == {"left_out": None, "off": None}
     config[part]["average"] = {"decay": 0.5}
     with pytest.raises(ValueError, match=rf"^{part}\.average has no _target_.*conf/{part}"):
         allowed_parts(config)
@@ -77,3 +80,15 @@ def test_arguments_of_another_version_are_named() -> None:
         build_part(depth, "finetune")
     with pytest.raises(ValueError, match="is nothing that may be built"):
         build_part({"_target_": "os.system", "command": "true"}, "task")
+
+
+@pytest.mark.parametrize(
+    "study", sorted(file.parent.name for file in (ROOT / "experiments").glob("*/study.yaml"))
+)
+def test_each_study_can_be_run_without_receptive_fields(study: str, tmp_path: Path) -> None:
+    """Although a study may set options of `rf`, which are nobody's without fields."""
+    with initialize_config_dir(str(ROOT / "experiments" / study), version_base="1.3"):
+        place = f"hydra.searchpath=[file://{ROOT / 'conf'}]"
+        options = ["rf=none", "data=popout", "ckpt=null", f"output_dir={tmp_path}"]
+        config = compose("study", [place, *options])
+    assert allowed_parts(plain(config))["callbacks"]["watch"] is None
