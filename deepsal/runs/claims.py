@@ -14,8 +14,8 @@ from deepsal.data.batch import FixationImages
 from deepsal.models.backbone import Backbone
 from deepsal.rf import store
 from deepsal.rf.claims.controls import built_in_control
-from deepsal.rf.claims.measurements import NetworkMeasurements, measure_network
-from deepsal.rf.claims.rules import ClaimRow
+from deepsal.rf.claims.measurements import BACKGROUNDS, NetworkMeasurements, measure_network
+from deepsal.rf.claims.rules import CLAIM_STATEMENTS, ClaimRow
 from deepsal.rf.claims.verdict import DEEP_STAGES, decide_claims, describe_networks
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.hooks import unit_numbers
@@ -24,6 +24,8 @@ from deepsal.runs.control_runs import TUNED, FinishedTraining, group_by_control,
 from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)
+FIELD_CLAIMS, PATTERN_CLAIMS = frozenset({"P1", "P2", "P3"}), frozenset({"P4", "P5"})
+"""Claims about fields, and about back-projected patterns."""
 SEEDLESS_CONTROLS = ("bn_only",)
 """Built-in controls that are the same network for every seed."""
 
@@ -35,6 +37,7 @@ class ClaimEvaluation:
 
     Args:
         folder: the run folder.
+        names: claims to decide. Without P1 to P3 no field is measured.
         stages: submodules of the backbone.
         units: the first so many channels of each stage, or their numbers; None for all.
         images: number of validation images behind the noise.
@@ -53,6 +56,7 @@ class ClaimEvaluation:
     def __init__(
         self,
         folder: str | Path,
+        names: Sequence[str] = tuple(CLAIM_STATEMENTS),
         stages: Sequence[str] = STAGES,
         units: int | Sequence[int] | None = None,
         images: int = 64,
@@ -66,6 +70,7 @@ class ClaimEvaluation:
         run: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(folder)
+        self.names = list(names)
         self.stages = list(stages)
         self.units = units
         self.images = images
@@ -93,6 +98,9 @@ class ClaimEvaluation:
             after: the backbone after training.
             images: the validation images, behind the noise.
             tuned_images: the training images, for batch-norm statistics; None for `images`.
+
+        Raises:
+            ValueError: as `check_options`.
         """
         own = FinishedTraining(self.folder, TUNED, int(self.run.get("seed", 0)), after)
         others = load_trainings(self.controls, before, self.run)
@@ -106,7 +114,7 @@ class ClaimEvaluation:
         groups |= self._built_in(before, groups[TUNED], seeds, tuned_images or images)
         measured = self._measure(before, groups, seeds, first_images(images, self.images))
         first, tuned = measured.pop("before")[0], measured.pop(TUNED)
-        rows = decide_claims(first, tuned, measured)
+        rows = decide_claims(first, tuned, measured, self.names)
         named = {
             name if len(group) == 1 else f"{name}, seed {seed}": network
             for name, group in {"before": [first], TUNED: tuned, **measured}.items()
@@ -122,12 +130,20 @@ class ClaimEvaluation:
         )
         return rows
 
-    def check_units(self, backbone: Backbone) -> dict[str, list[int]]:
+    def check_options(self, backbone: Backbone) -> dict[str, list[int]]:
         """Return the numbers of the units of each stage.
 
         Raises:
-            ValueError: an unknown stage, or a unit that a stage does not have.
+            ValueError: an unknown claim or stage, or a unit that a stage does not have; or all
+                claims are about patterns, and the backbone is no plain chain.
         """
+        if unknown := [name for name in self.names if name not in CLAIM_STATEMENTS]:
+            raise ValueError(f"claims.names has {unknown}; the claims are {[*CLAIM_STATEMENTS]}")
+        if FIELD_CLAIMS.isdisjoint(self.names) and _clampable_stages(backbone) is None:
+            raise ValueError(
+                f"claims.names={self.names}: P4 and P5 are about chains of convolutions "
+                "(backbone=alexnet, vgg16 or vgg19); add P1, P2 or P3"
+            )
         if unknown := [stage for stage in self.stages if stage not in STAGES]:
             raise ValueError(f"claims.stages names {unknown}; the stages are {list(STAGES)}")
         channels = {stage: backbone.channels[stage] for stage in self.stages}
@@ -161,8 +177,9 @@ class ClaimEvaluation:
         images: Tensor,
     ) -> dict[str, list[NetworkMeasurements]]:
         """Measure all networks with the noise, cells and pairs of the first one."""
-        units = self.check_units(before)
+        units = self.check_options(before)
         geometry = {stage: measure_geometry(before, stage) for stage in self.stages}
+        has_patterns = not PATTERN_CLAIMS.isdisjoint(self.names)
         total, started = 1 + sum(map(len, groups.values())), monotonic()
         done: list[NetworkMeasurements] = []
 
@@ -181,13 +198,14 @@ class ClaimEvaluation:
                     images,
                     geometry,
                     self.window,
-                    _clampable_stages(network),
+                    _clampable_stages(network) if has_patterns else None,
                     pairs=self.pairs,
                     target=self.target,
-                    shaped=self.stages[-DEEP_STAGES:],
+                    shaped=self.stages[-DEEP_STAGES:] if "P3" in self.names else [],
                     protocol=SHORT_PROTOCOL if self.tuning else None,
                     plantings=self.plantings,
                     repeat=done[0] if done else None,
+                    backgrounds=[] if FIELD_CLAIMS.isdisjoint(self.names) else BACKGROUNDS,
                 )
             )
             return done[-1]

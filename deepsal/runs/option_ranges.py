@@ -137,6 +137,7 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "claims.built_in": (Names(0),),
     "claims.controls": (Names(0),),
     "claims.images": (Number(2, whole=True),),
+    "claims.names": (Names(),),
     "claims.pairs": (PAIRS,),
     "claims.plantings": (Number(2, whole=True),),
     "claims.run.seed": (SEED,),

@@ -186,7 +186,8 @@ def check_steps(
         last: the checkpoint of this run that the training resumes from.
 
     Raises:
-        ValueError: a split without images, hidden fixations, or units that a stage does not have.
+        ValueError: a split without images, hidden fixations, or options that `check_options` of
+            `ClaimEvaluation` refuses.
         OSError: the file of an export exists, or its images do not.
     """
     images, evaluation, export = objects["data"].images, objects["claims"], objects["export"]
@@ -199,7 +200,7 @@ def check_steps(
     if "test" in steps:
         refuse_hidden_fixations(images["test"].dataset)
     if start is not None and "claims" in steps:
-        evaluation.check_units(start)
+        evaluation.check_options(start)
     if "export" in steps:
         export.check_paths(resumed=last is not None)
 

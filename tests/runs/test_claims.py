@@ -65,8 +65,38 @@ def test_only_a_plain_chain_has_patterns(tmp_path: Path) -> None:
     plain = [nn.Sequential(nn.Conv2d(3, 3, 3, 2, padding=1), nn.ReLU()) for _ in range(5)]
     before = Backbone(plain, name="plain").eval()
     made = evaluation(tmp_path, built_in=[])
-    rows = made(before, moved(before), datamodule().images["val"])
+    after = moved(before)
+    rows = made(before, after, datamodule().images["val"])
     assert {row.claim for row in rows} == {"P1", "P2", "P3", "P4", "P5"}
+    patterns = [row for row in rows if row.claim in ("P4", "P5")]
+    alone = evaluation(tmp_path, built_in=[], names=["P4", "P5"])
+    assert repr(alone(before, after, datamodule().images["val"])) == repr(patterns)  # NaN too
+    assert alone.networks == []
+
+
+@pytest.mark.parametrize("names", [["P1"], ["P2"], ["P3"]])
+def test_only_what_a_claim_needs_is_measured(tmp_path: Path, names: list[str]) -> None:
+    before = backbone().eval()
+    alone = evaluation(tmp_path, built_in=[], names=names)
+    rows = alone(before, moved(before), datamodule().images["val"])
+    assert {row.claim for row in rows} == {*names}
+    rules = {bool(of["rule"]) for of in alone.networks}
+    assert rules <= {True, False} if names == ["P3"] else rules == {False}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["P1", "P9"], r"claims.names has \['P9'\]; the claims are \['P1', 'P2'"),
+        (["P4", "P5"], r"claims.names=.*are about chains .*backbone=alexnet, vgg16 or vgg19.*add"),
+    ],
+)
+def test_claims_that_cannot_be_decided_are_refused(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
+    before = backbone().eval()
+    with pytest.raises(ValueError, match=message):
+        evaluation(tmp_path, names=names)(before, before, datamodule().images["val"])
 
 
 def test_units_that_a_stage_has_not_are_named(tmp_path: Path) -> None:

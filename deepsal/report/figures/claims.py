@@ -1,6 +1,7 @@
-"""Figure of a verdict: change of fields, tuned and in controls, and P3 with its power."""
+"""Figure of a verdict: change of fields, tuned and in controls, P3 with its power, and P5."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from deepsal.rf.claims.change_rules import CHANGED_SIMILARITY, UNCHANGED_SIMILARITY
 from deepsal.rf.claims.measurements import BACKGROUNDS
+from deepsal.rf.claims.rules import MAJORITY_SHARE
 from deepsal.vocabulary import STAGES
 
 CONTROL_STYLES = {
@@ -24,6 +26,12 @@ CONTROL_STYLES = {
 """Label and colour of each control."""
 TUNED_COLOUR = "#1d3557"
 BACKGROUND_NAMES = {"natural": "images", "grey": "grey"}
+PATTERN_LABELS = {
+    "spread": "P4: width at\nc = 3 / c = .5",
+    "own unit": "P5: units that prefer\ntheir own pattern",
+    "inhibited": "P5: others that\nit inhibits",
+}
+"""Labels of the measures of P4 and P5."""
 SIDE_STEP = 0.1
 """Distance of the marks of two controls."""
 
@@ -31,33 +39,49 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def draw_claims(verdict: Mapping[str, Any]) -> Figure:
-    """Draw a verdict, a page wide.
+    """Draw a verdict, a panel for each thing that it measured.
 
-    Left and middle: the median similarity of the fields after training to those before, corrected
-    for noise, of the tuned network (with its 95 % interval) and of each control. Right: the share
-    of reliable units that the calibrated rule calls centre-surround, before a bar for the share of
-    planted surrounds of k = .55 that it finds in the same noise.
+    A panel for each background of the noise: the median similarity of the fields after training to
+    those before, corrected for noise, of the tuned network (with its 95 % interval) and of each
+    control. P3: the share of reliable units that the calibrated rule calls centre-surround, before
+    a bar for the share of planted surrounds of k = .55 that it finds in the same noise. P4 and P5:
+    how much wider a back-projected pattern is at a larger value, the share of units that prefer
+    their own pattern, and the share of units that it inhibits.
 
     Args:
         verdict: content of `verdict.json`.
     """
-    figure = Figure(figsize=(11, 4.4), dpi=120, layout="constrained", facecolor="white")
-    *panels, shares = figure.subplots(1, 3, width_ratios=[1.25, 1.25, 1])
     rows: Rows = verdict["rows"]
-    for axes, background in zip(panels, BACKGROUNDS, strict=True):
-        _draw_similarities(axes, [row for row in rows if row["background"] == background])
-        axes.set_title(f"noise on {BACKGROUND_NAMES[background]}", fontsize=9)
-    panels[0].set_ylabel("similarity to before training,\ncorrected for noise", fontsize=8)
-    _draw_shares(shares, rows, verdict["networks"])
-    for axes in (*panels, shares):
+    panels: list[tuple[float, str, Callable[[Axes], None]]] = []
+    for background in BACKGROUNDS:
+        here = [row for row in rows if row["background"] == background]
+        if any(row["measure"] == "similarity" for row in here):
+            title = f"noise on {BACKGROUND_NAMES[background]}"
+            panels.append((4, title, partial(_draw_similarities, rows=here)))
+    if any(row["measure"] == "found" for row in rows):
+        draw_shares = partial(_draw_shares, rows=rows, networks=verdict["networks"])
+        panels.append((3.2, "units called centre-surround", draw_shares))
+    if any(row["claim"] in ("P4", "P5") for row in rows):
+        panels.append((3.6, "back-projected patterns", partial(_draw_patterns, rows=rows)))
+    widths = [width for width, _, _ in panels]
+    size = (max(sum(widths), 6), 4.4)
+    figure = Figure(figsize=size, dpi=120, layout="constrained", facecolor="white")
+    entries: dict[str, Any] = {}
+    all_axes = figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)[0]
+    for axes, (_, title, draw) in zip(all_axes, panels, strict=True):
+        draw(axes)
+        if axes is not all_axes[0]:
+            axes.set_ylabel("")
+        axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    entries: dict[str, Any] = {}
-    for axes in (*panels, shares):
         handles, labels = axes.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
     place: Any = "outside lower center"
-    figure.legend([*entries.values()], [*entries], loc=place, ncols=3, fontsize=8, frameon=False)
+    columns = 3 if len(panels) > 1 else 2
+    figure.legend(
+        [*entries.values()], [*entries], loc=place, ncols=columns, fontsize=8, frameon=False
+    )
     return figure
 
 
@@ -86,6 +110,7 @@ def _draw_similarities(axes: Axes, rows: Rows) -> None:
             style: Any = {"fontsize": 7, "c": "0.4", "va": "top", "ha": "right"}
             axes.text(end, threshold - 0.02, f"{claim}: {side}", **style)
     axes.set_xticks(x, stages)
+    axes.set_ylabel("similarity to before training,\ncorrected for noise", fontsize=8)
 
 
 def _draw_shares(axes: Axes, rows: Rows, networks: Rows) -> None:
@@ -104,19 +129,34 @@ def _draw_shares(axes: Axes, rows: Rows, networks: Rows) -> None:
             axes.bar(x, np.mean(power), 0.8, color="0.92", label=label, zorder=0)
         _draw_intervals(axes, np.array([x]), [row["effect"]])
         here = [r for r in rows if (r["stage"], r["background"]) == place]
-        compared = {
-            r["reference"]: _number(r["reference_estimate"])
-            for r in here
-            if r["measure"] == "more than"
-        }
-        for name, (label, colour), shift in _controls(here, "more than"):
-            axes.plot(x + shift, compared[name], "D", ms=4, c=colour, label=label)
-        before = compared.get("before", np.nan)
-        axes.hlines(before, x - 0.4, x + 0.4, color="black", lw=1, label="before training")
+        _draw_references(axes, x, here, "more than")
     names = [f"{row['stage']}\n{BACKGROUND_NAMES[row['background']]}" for row in of_tuned]
     axes.set_xticks(range(len(of_tuned)), names)
     axes.set_ylim(-0.03, 1.03)
-    axes.set_title("units called centre-surround", fontsize=9)
+
+
+def _draw_patterns(axes: Axes, rows: Rows) -> None:
+    of_tuned = [row for row in rows if row["measure"] in PATTERN_LABELS]
+    _draw_intervals(axes, np.arange(len(of_tuned)), [row["effect"] for row in of_tuned])
+    for x, row in enumerate(of_tuned):
+        _draw_references(axes, x, rows, f"more {row['measure']} than")
+    axes.axhline(MAJORITY_SHARE, color="0.6", ls=":", lw=1)
+    axes.set_xticks(range(len(of_tuned)), [PATTERN_LABELS[row["measure"]] for row in of_tuned])
+    axes.set_xlim(-0.6, len(of_tuned) - 0.4)
+    axes.set_ylim(-0.03, 1.13)
+
+
+def _draw_references(axes: Axes, x: int, rows: Rows, measure: str) -> None:
+    """Draw the shares of controls, and of the network before training, beside the tuned one's."""
+    shares = {
+        row["reference"]: _number(row["reference_estimate"])
+        for row in rows
+        if row["measure"] == measure
+    }
+    for name, (label, colour), shift in _controls(rows, measure):
+        axes.plot(x + shift, shares[name], "D", ms=4, c=colour, label=label)
+    before = shares.get("before", np.nan)
+    axes.hlines(before, x - 0.4, x + 0.4, color="black", lw=1, label="before training")
 
 
 def _draw_intervals(axes: Axes, x: NDArray[Any], effects: Rows) -> None:

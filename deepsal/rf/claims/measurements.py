@@ -116,6 +116,7 @@ def measure_network(
     plantings: int = 200,
     repeat: NetworkMeasurements | None = None,
     seed: int = 0,
+    backgrounds: Sequence[str] = BACKGROUNDS,
 ) -> NetworkMeasurements:
     """Measure units of some stages of a network in every way that `decide_claims` needs.
 
@@ -139,6 +140,7 @@ def measure_network(
         repeat: the first network's measurements: its cells, pairs and noise are used again, so
             that two networks differ in nothing else.
         seed: of the noise and of the plantings.
+        backgrounds: of the noise; none to leave fields out.
 
     Raises:
         ValueError: the errors of `reverse_correlation`, `record_grating_responses` and
@@ -148,7 +150,7 @@ def measure_network(
     known = {name: (geometry or {}).get(name) or measure_geometry(network, name) for name in units}
     measured: dict[str, StageMeasurements] = {}
     shown: dict[str, Tensor | float] = {"natural": images, "grey": MID_GREY}
-    for background in BACKGROUNDS:
+    for background in backgrounds:
         LOG.info("  noise on %s", background)
         earlier: dict[str, NoiseMeasurement] | None = None
         if repeat:

@@ -3,7 +3,7 @@
 Letters in shapes: U units.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,9 @@ from deepsal.rf.claims.measurements import (
 )
 from deepsal.rf.claims.rules import (
     MAJORITY_SHARE,
+    RIVAL_CONTROLS,
     ClaimRow,
+    compare_with_rivals,
     conclude_row,
     threshold_outcome,
 )
@@ -22,35 +24,55 @@ from deepsal.statistics import (
     crossed_bootstrap,
 )
 
+PATTERN_RIVALS = ("before", "untrained", *(c for c in RIVAL_CONTROLS if c != "bn_only"))
+"""Networks whose shares those after training must exceed; a chain has no batch norm."""
+Patterns = Mapping[str, Sequence[PatternMeasurements]]
+"""Of networks `before` and `after` training and of controls, one per seed in each."""
 IDENTITY_NOTE = "identity of the method (positive homogeneity), not a test: 1 follows from it"
 
 
-def decide_pattern_spread(
-    before: Sequence[PatternMeasurements], after: Sequence[PatternMeasurements], stage: str
-) -> Iterator[ClaimRow]:
+def decide_pattern_spread(patterns: Patterns, stage: str) -> Iterator[ClaimRow]:
     """Describe P4: the factor by which a larger clamp value widens the pattern of a unit."""
     start, effect = (
-        crossed_bootstrap(np.array([p.spread for p in group])).interval for group in (before, after)
+        crossed_bootstrap(np.array([p.spread for p in patterns[name]])).interval
+        for name in ("before", "after")
     )
     yield ClaimRow("P4", stage, "spread", effect, "before", start.estimate, note=IDENTITY_NOTE)
 
 
+def excitation_difference_rows(patterns: Patterns, stage: str) -> Iterator[ClaimRow]:
+    """Yield by how much each share of P5 is higher after training than in each other network.
+
+    `p` is not corrected for the number of tests.
+    """
+    for measure, (of_units, statistic) in EXCITATION_MEASURES.items():
+        shares = {name: np.array([of_units(p) for p in of]) for name, of in patterns.items()}
+        tuned = shares.pop("after")
+        for name, reference in shares.items():
+            difference, p = crossed_bootstrap(tuned - reference, statistic)
+            row = ClaimRow("P5", stage, f"more {measure} than", difference, name)
+            yield row._replace(reference_estimate=float(statistic(reference)), p=p)
+
+
 def decide_pattern_excitation(
-    before: Sequence[PatternMeasurements], after: Sequence[PatternMeasurements], stage: str
+    patterns: Patterns, differences: Sequence[ClaimRow], stage: str
 ) -> Iterator[ClaimRow]:
-    """Decide P5: whether the pattern of a unit excites that unit and inhibits the others."""
-    for measure, of_units, statistic in (
-        ("own unit", _prefers_own_pattern, np.nanmean),
-        ("inhibited", _share_below_blank, np.nanmedian),
-    ):
-        start, end = (np.array([of_units(p) for p in group]) for group in (before, after))
-        effect = crossed_bootstrap(end, statistic).interval
-        outcome = threshold_outcome(effect, MAJORITY_SHARE, 1)
-        if outcome == "supported" and not crossed_bootstrap(end - start, statistic)[0].low > 0:
-            outcome = "undecided"
-        reference = float(statistic(start))
-        row = ClaimRow("P5", stage, measure, effect, "before", reference)
-        yield conclude_row(row, outcome, [], len(after))
+    """Decide P5: whether the pattern of a unit excites that unit and inhibits the others.
+
+    Args:
+        patterns: of each group of networks.
+        differences: of `excitation_difference_rows`, with Holm's p.
+        stage: the last one.
+    """
+    before, after = patterns["before"], patterns["after"]
+    for measure, (of_units, statistic) in EXCITATION_MEASURES.items():
+        effect = crossed_bootstrap(np.array([of_units(p) for p in after]), statistic).interval
+        outcome, note = threshold_outcome(effect, MAJORITY_SHARE, 1), ""
+        own = [row for row in differences if row.measure == f"more {measure} than"]
+        if outcome == "supported":
+            outcome, note = compare_with_rivals([], [], own, PATTERN_RIVALS)
+        yield conclude_row(ClaimRow("P5", stage, measure, effect), outcome, [note], len(after))
+        yield from own
     for image in ("blank", "noise", "scrambled", "others"):
         exceeds = partial(_exceeds_reference, image=image)
         start, end = (np.array([exceeds(p) for p in group]) for group in (before, after))
@@ -93,3 +115,12 @@ def _exceeds_reference(patterns: PatternMeasurements, image: str) -> FloatArray:
     else:
         reference = np.full(1, np.nan)
     return np.where(np.isfinite(reference), own > reference, np.nan).astype(np.float64)
+
+
+EXCITATION_MEASURES: dict[
+    str, tuple[Callable[[PatternMeasurements], FloatArray], Callable[..., np.float64]]
+] = {
+    "own unit": (_prefers_own_pattern, np.nanmean),
+    "inhibited": (_share_below_blank, np.nanmedian),
+}
+"""Measures of P5: the value of each unit, and the statistic over units."""

@@ -1,13 +1,13 @@
 """Verdict on the claims of "Deep saliency: what is learnt by a deep network about saliency?"."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from deepsal.rf.claims import change_rules, pattern_rules, surround_rules
-from deepsal.rf.claims.measurements import NetworkMeasurements
-from deepsal.rf.claims.rules import ClaimRow, Controls, Networks
+from deepsal.rf.claims.measurements import NetworkMeasurements, PatternMeasurements
+from deepsal.rf.claims.rules import CLAIM_STATEMENTS, ClaimRow, Controls, Networks
 from deepsal.rf.claims.suppression import suppression_rows
 from deepsal.statistics import holm_correction
 
@@ -19,6 +19,7 @@ def decide_claims(
     before: NetworkMeasurements | Networks,
     after: NetworkMeasurements | Networks,
     controls: Mapping[str, NetworkMeasurements | Networks],
+    names: Collection[str] = tuple(CLAIM_STATEMENTS),
 ) -> list[ClaimRow]:
     """Decide the claims of He & Pugeault 2018 (arXiv 1801.04261) by stated rules.
 
@@ -49,8 +50,9 @@ def decide_claims(
     - P5, a unit's pattern excites that unit and inhibits the others: the share of units that
       respond more to their own pattern than all others do, each unit's responses standardised over
       the patterns; and of the other units, the share that responds less to it than to a blank image
-      (median over patterns). Either is supported if the interval lies at .5 and above, and above
-      that before; not supported if it lies below .5.
+      (median over patterns). Either is supported if the interval lies at .5 and above, and it is
+      more than before training, in the untrained network and in each control of P2 (as there). Not
+      supported if it lies below .5, or is no more than in one of these.
 
     All other cases, and those with too few data for an interval, are undecided; the note names the
     pairs, units, seeds or controls that would decide. One seed gives no verdict about training: its
@@ -64,6 +66,7 @@ def decide_claims(
         after: measurements after training, of the same units with the same noise.
         controls: measurements of controls by name, one per seed or one for all: those of
             `BUILT_IN_CONTROLS`, `shuffled_fixations` and `other_task`.
+        names: claims to decide; P1 to P3 need fields, P4 and P5 patterns.
 
     Raises:
         ValueError: the units or stages differ, or there are other numbers of seeds.
@@ -72,43 +75,73 @@ def decide_claims(
     before = _per_seed("before", before, len(after))
     by_seed = {name: _per_seed(name, group, len(after)) for name, group in controls.items()}
     _validate(before, after, by_seed)
-    stages = [*after[0].units]
-    backgrounds = [*dict.fromkeys(key.split("/")[1] for key in after[0].fields)]
-    claims = [("P1", stage) for stage in stages[:SHALLOW_STAGES]]
-    claims += [("P2", stage) for stage in stages[-DEEP_STAGES:]]
-    claims += [("P3", stage) for stage in stages[-DEEP_STAGES:]]
     compared = before, after, by_seed
-    tested: list[ClaimRow] = []
-    for claim, stage in claims:
-        for background in backgrounds:
-            if claim == "P3":
-                tested += surround_rules.share_difference_rows(*compared, stage, background)
-            else:
-                tested += change_rules.change_difference_rows(*compared, claim, stage, background)
+    stages = [*after[0].units]
+    claims = [("P1", stage) for stage in stages[:SHALLOW_STAGES]]
+    claims += [(claim, stage) for claim in ("P2", "P3") for stage in stages[-DEEP_STAGES:]]
+    claims = [(claim, stage) for claim, stage in claims if claim in names]
+    patterns = _patterns(*compared)
+    tested = [*_field_differences(*compared, claims)]
+    if patterns and "P5" in names:
+        tested += pattern_rules.excitation_difference_rows(patterns, stages[-1])
     adjusted = holm_correction(np.array([row.p for row in tested])).tolist()
     tested = [row._replace(p=p) for row, p in zip(tested, adjusted, strict=True)]
-    rows: list[ClaimRow] = []
-    for claim, stage in claims:
-        for background in backgrounds:
-            own = [
-                row
-                for row in tested
-                if (row.claim, row.stage, row.background) == (claim, stage, background)
-            ]
-            if claim == "P3":
-                rows += surround_rules.decide_centre_surround(before, after, own, stage, background)
-            else:
-                rows += change_rules.decide_change(before, after, own, claim, stage, background)
-            rows += own
-        if claim == "P3":
-            rows += suppression_rows(*compared, stage)
-        else:
-            rows += change_rules.representation_rows(*compared, claim, stage)
-    start, end = ([m.patterns for m in group if m.patterns] for group in (before, after))
-    if len(start) == len(end) == len(after):
-        rows += pattern_rules.decide_pattern_spread(start, end, stages[-1])
-        rows += pattern_rules.decide_pattern_excitation(start, end, stages[-1])
+    rows = [*_field_rows(*compared, claims, tested)]
+    if patterns and "P4" in names:
+        rows += pattern_rules.decide_pattern_spread(patterns, stages[-1])
+    if patterns and "P5" in names:
+        own = [row for row in tested if row.claim == "P5"]
+        rows += pattern_rules.decide_pattern_excitation(patterns, own, stages[-1])
     return rows
+
+
+def _field_differences(
+    before: Networks, after: Networks, controls: Controls, claims: Sequence[tuple[str, str]]
+) -> Iterator[ClaimRow]:
+    for claim, stage in claims:
+        for background in _backgrounds(after):
+            compared = before, after, controls
+            if claim == "P3":
+                yield from surround_rules.share_difference_rows(*compared, stage, background)
+            else:
+                yield from change_rules.change_difference_rows(*compared, claim, stage, background)
+
+
+def _field_rows(
+    before: Networks,
+    after: Networks,
+    controls: Controls,
+    claims: Sequence[tuple[str, str]],
+    differences: Sequence[ClaimRow],
+) -> Iterator[ClaimRow]:
+    """Yield the decision of each claim about fields, its differences, and what informs."""
+    for claim, stage in claims:
+        for background in _backgrounds(after):
+            place = claim, stage, background
+            own = [row for row in differences if (row.claim, row.stage, row.background) == place]
+            if claim == "P3":
+                decide = surround_rules.decide_centre_surround
+                yield from decide(before, after, own, stage, background)
+            else:
+                yield from change_rules.decide_change(before, after, own, *place)
+            yield from own
+        if claim == "P3":
+            yield from suppression_rows(before, after, controls, stage)
+        else:
+            yield from change_rules.representation_rows(before, after, controls, claim, stage)
+
+
+def _backgrounds(networks: Networks) -> list[str]:
+    return [*dict.fromkeys(key.split("/")[1] for key in networks[0].fields)]
+
+
+def _patterns(
+    before: Networks, after: Networks, controls: Controls
+) -> dict[str, list[PatternMeasurements]]:
+    """Return the patterns of all networks; {} where one has none (it is no chain)."""
+    groups = {"before": before, "after": after, **controls}
+    patterns = {name: [n.patterns for n in of if n.patterns] for name, of in groups.items()}
+    return patterns if all(len(of) == len(after) for of in patterns.values()) else {}
 
 
 def describe_networks(networks: Mapping[str, NetworkMeasurements]) -> list[dict[str, Any]]:

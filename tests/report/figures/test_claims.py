@@ -56,3 +56,18 @@ def test_a_stage_that_is_not_determined_leaves_a_gap() -> None:
     tuned = marks(draw_claims(verdict([], missing="conv4")), 0, TUNED_COLOUR)
     assert np.isnan(tuned[0][3])
     assert np.isfinite(tuned[0][[0, 1, 2, 4]]).all()
+
+
+def test_patterns_alone_are_one_panel() -> None:
+    rows: list[dict[str, Any]] = []
+    for claim, measure in (("P4", "spread"), ("P5", "own unit"), ("P5", "inhibited")):
+        at = {"claim": claim, "stage": "conv5", "background": "", "reference": "before"}
+        rows.append({**at, "measure": measure, "effect": effect(0.7), "reference_estimate": None})
+        for name in ("before", "untrained") if claim == "P5" else ():
+            row = {**at, "measure": f"more {measure} than", "reference": name}
+            rows.append({**row, "effect": effect(0.1), "reference_estimate": 0.6})
+    figure = draw_claims({"rows": rows, "networks": []})
+    (axes,) = figure.axes
+    assert axes.get_title() == "back-projected patterns"
+    assert np.allclose(marks(figure, 0, TUNED_COLOUR), [[0.7, 0.7, 0.7]])
+    assert np.allclose(marks(figure, 0, CONTROL_STYLES["untrained"][1]), [[0.6], [0.6]])

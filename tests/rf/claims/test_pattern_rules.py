@@ -1,11 +1,16 @@
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from deepsal.rf.claims.measurements import PatternMeasurements
-from deepsal.rf.claims.pattern_rules import decide_pattern_excitation, decide_pattern_spread
+from deepsal.rf.claims.pattern_rules import (
+    PATTERN_RIVALS,
+    decide_pattern_excitation,
+    decide_pattern_spread,
+    excitation_difference_rows,
+)
 from deepsal.rf.claims.rules import ClaimRow
 
 UNITS = 20
@@ -23,52 +28,74 @@ def drawn(reinjected: Any, spread: Any = 1.0, **reference: float) -> PatternMeas
     )
 
 
-def measured(rows: Iterator[ClaimRow]) -> dict[str, ClaimRow]:
-    return {row.measure: row for row in rows}
+def measured(
+    before: PatternMeasurements,
+    after: PatternMeasurements,
+    controls: Mapping[str, PatternMeasurements] | None = None,
+    seeds: int = 2,
+) -> dict[str, ClaimRow]:
+    """Return the decided rows of P5, and the differences to each network by its name."""
+    groups = {"before": before, "after": after, **(controls or {})}
+    patterns = {name: [of] * seeds for name, of in groups.items()}
+    differences = [*excitation_difference_rows(patterns, "conv5")]
+    rows = [*decide_pattern_excitation(patterns, differences, "conv5")]
+    assert [row for row in rows if row.p == row.p] == differences
+    return {f"{row.measure} {row.reference}".rstrip(): row for row in rows}
+
+
+def controls(patterns: PatternMeasurements) -> dict[str, PatternMeasurements]:
+    return {name: patterns for name in PATTERN_RIVALS if name != "before"}
 
 
 def test_the_spread_of_a_pattern_is_an_identity_and_decides_nothing() -> None:
     wide = drawn(BEFORE, np.linspace(1.5, 2, UNITS))
-    (row,) = decide_pattern_spread([drawn(BEFORE)], [wide], "conv5")
+    (row,) = decide_pattern_spread({"before": [drawn(BEFORE)], "after": [wide]}, "conv5")
     assert (row.claim, row.outcome) == ("P4", "")
     assert "identity" in row.note
     assert (row.reference, row.reference_estimate) == ("before", 1)
 
 
 def test_a_pattern_that_excites_its_own_unit_alone_supports_both_halves() -> None:
-    after = drawn(np.eye(UNITS) + 1)
-    rows = measured(decide_pattern_excitation([drawn(BEFORE + 1)] * 2, [after] * 2, "conv5"))
+    before, after = drawn(BEFORE + 1), drawn(np.eye(UNITS) + 1)
+    rows = measured(before, after, controls(before))
     assert {row.claim for row in rows.values()} == {"P5"}
     assert (rows["own unit"].effect.estimate, rows["own unit"].outcome) == (1, "supported")
-    assert rows["own unit"].reference_estimate == 0
+    assert rows["more own unit than before"].reference_estimate == 0
     assert (rows["inhibited"].effect.estimate, rows["inhibited"].outcome) == (1, "supported")
-    assert [rows[f"over {name}"].effect.estimate for name in ("blank", "others")] == [1, 1]
+    assert [rows[f"over {name} before"].effect.estimate for name in ("blank", "others")] == [1, 1]
     assert {rows[name].outcome for name in rows if name.startswith("over ")} == {""}
-    back = measured(decide_pattern_excitation([after] * 2, [drawn(BEFORE)] * 2, "conv5"))
-    assert back["own unit"].outcome == "not supported"
+    assert measured(after, drawn(BEFORE))["own unit"].outcome == "not supported"
 
 
-def test_what_was_so_before_is_not_what_training_did() -> None:
-    same = drawn(np.eye(UNITS) + 1)
-    rows = measured(decide_pattern_excitation([same] * 2, [same] * 2, "conv5"))
-    assert rows["own unit"].outcome == rows["inhibited"].outcome == "undecided"
+def test_without_a_control_nothing_is_supported_and_the_note_names_it() -> None:
+    before, after = drawn(BEFORE + 1), drawn(np.eye(UNITS) + 1)
+    some = controls(before)
+    del some["untrained"], some["other_task"]
+    row = measured(before, after, some)["own unit"]
+    assert row.outcome == "undecided"
+    assert row.note == "controls that would decide: untrained, other_task"
+
+
+def test_what_was_so_before_or_is_so_in_a_control_is_not_what_training_did() -> None:
+    same, other = drawn(np.eye(UNITS) + 1), drawn(BEFORE + 1)
+    rows = measured(same, same, controls(other))
+    assert rows["own unit"].outcome == rows["inhibited"].outcome == "not supported"
+    assert rows["own unit"].note == "no more than before"
+    rows = measured(other, same, controls(other) | {"shuffled_fixations": same})
+    assert rows["own unit"].outcome == rows["inhibited"].outcome == "not supported"
+    assert rows["own unit"].note == "no more than shuffled_fixations"
 
 
 def test_a_unit_that_noise_or_another_pattern_excites_as_much_does_not_count() -> None:
-    after = drawn(np.eye(UNITS) + 1, noise=3.0)
-    rows = measured(decide_pattern_excitation([drawn(BEFORE)], [after], "conv5"))
-    assert rows["over noise"].effect.estimate == 0
-    assert rows["over scrambled"].effect.estimate == 1
-    alike = measured(
-        decide_pattern_excitation([drawn(BEFORE)], [drawn(np.ones((UNITS, UNITS)))], "conv5")
-    )
-    assert alike["over others"].effect.estimate == 0
+    rows = measured(drawn(BEFORE), drawn(np.eye(UNITS) + 1, noise=3.0))
+    assert rows["over noise before"].effect.estimate == 0
+    assert rows["over scrambled before"].effect.estimate == 1
+    alike = measured(drawn(BEFORE), drawn(np.ones((UNITS, UNITS))))
+    assert alike["over others before"].effect.estimate == 0
 
 
 def test_all_that_answers_more_than_to_a_blank_is_not_inhibited() -> None:
-    rows = measured(
-        decide_pattern_excitation([drawn(BEFORE)] * 2, [drawn(BEFORE, blank=0.0)] * 2, "conv5")
-    )
+    rows = measured(drawn(BEFORE), drawn(BEFORE, blank=0.0))
     assert (rows["inhibited"].effect.estimate, rows["inhibited"].outcome) == (0, "not supported")
 
 
@@ -80,12 +107,12 @@ def test_units_are_channels_of_the_map() -> None:
             name: np.full((8, UNITS), 1.5) for name in ("blank", "noise", "scrambled")
         },
     )
-    rows = measured(decide_pattern_excitation([after], [after], "conv5"))
-    assert rows["own unit"].effect.estimate == rows["over blank"].effect.estimate == 1
+    rows = measured(after, after)
+    assert rows["own unit"].effect.estimate == rows["over blank before"].effect.estimate == 1
 
 
 def test_a_loud_channel_is_not_preferred_for_being_loud() -> None:
-    loud = np.eye(UNITS) + np.where(np.arange(UNITS) == 3, 50.0, 0.0)
-    rows = measured(decide_pattern_excitation([drawn(BEFORE)], [drawn(loud)], "conv5"))
+    loud = drawn(np.eye(UNITS) + np.where(np.arange(UNITS) == 3, 50.0, 0.0))
+    rows = measured(drawn(BEFORE), loud, controls(drawn(BEFORE)), seeds=1)
     assert rows["own unit"].effect.estimate == 1
     assert rows["own unit"].outcome == "described"

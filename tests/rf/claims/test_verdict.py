@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,12 +203,21 @@ def test_patterns_are_judged_where_all_networks_have_them() -> None:
         reference_responses={n: np.ones((UNITS, UNITS)) for n in ("blank", "noise", "scrambled")},
     )
     before, after = (replace(deep(RIVALS, 0, i, i), patterns=patterns) for i in (1, 2))
-    rows = decide_claims(before, after, controls())
+    others = {"untrained": replace(after)}
+    rows = decide_claims(before, after, others)
     assert {r.claim for r in rows} == {"P1", "P2", "P3", "P4", "P5"}
     assert row(rows, "P4", "spread", "before").outcome == ""
     assert "identity" in row(rows, "P4", "spread", "before").note
-    rows = decide_claims(deep(RIVALS, 0, 1), after, controls())
-    assert not [r for r in rows if r.claim in ("P4", "P5")]
+    assert row(rows, "P5", "more inhibited than", "untrained").p == 1
+    (spread,) = decide_claims(before, after, others, ["P4"])
+    assert spread == row(rows, "P4", "spread", "before")
+    bare, tuned = (replace(network, fields={}) for network in (before, after))
+    assert {r.claim for r in decide_claims(bare, tuned, {}, ["P5"])} == {"P5"}
+    assert {r.claim for r in decide_claims(before, after, others, ["P2"])} == {"P2"}
+    for less in ({"before": deep(RIVALS, 0, 1)}, {"controls": controls()}):
+        networks: dict[str, Any] = {"before": before, "after": after, "controls": others, **less}
+        rows = decide_claims(**networks)
+        assert not [r for r in rows if r.claim in ("P4", "P5")]
 
 
 def test_p_values_are_corrected_over_all_differences() -> None:
