@@ -1,11 +1,12 @@
 """Draw back-projected patterns of VGG16 as He & Pugeault 2018 drew them, in three renderings.
 
-python experiments/clamp/figure.py runs/studies/clamp [--to FOLDER]
+python experiments/clamp/figure.py runs/studies/clamp/claims [--to FOLDER]
 
-The two networks are the weights that the study's run started from (`backbone.weights`) and its best
-checkpoint. Writes sweep.png (figure 4.6: one unit at c = 0.5 … 3, three renderings, untrained,
-original and tuned), grids.png (figures 4.1–4.5: 64 units per pooling, original and tuned) and
-expected.csv.
+The two networks are those of the verdict: the weights that its training started from
+(`backbone.weights`), and its best checkpoint. Writes sweep.png (figure 4.6: one unit at
+c = 0.5 … 3, three renderings, untrained, original and tuned), grids.png (figures 4.1–4.5: 64 units
+per pooling, original and tuned) and expected.csv; and the verdict on P4 and P5 as figure.png and
+verdict.csv.
 """
 
 import argparse
@@ -20,10 +21,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from deepsal.models import STAGES, Backbone, backbone_from_checkpoint, build_backbone
+from deepsal.report.figures.claims import draw_claims, verdict_frame
 from deepsal.rf.backprojection.clamp import clamp_backprojection
 from deepsal.rf.backprojection.rendering import render_clipped, render_scaled, render_wrapped
 from deepsal.rf.claims.controls import untrained_copy
 from deepsal.rf.measures.profile import field_extent
+from deepsal.runs.run_records import read_json
 
 CLAMP_VALUES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 PEAK_GREY = 250
@@ -34,13 +37,13 @@ DISPLAY_METHODS = {"wrapped": render_wrapped, "clipped": render_clipped, "scaled
 def main() -> None:
     """Read the two networks, measure their patterns and draw them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("runs", type=Path, help="folder of the study, with its run folder")
+    parser.add_argument("run", type=Path, help="run folder with verdict.json")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
     arguments = parser.parse_args()
-    (run,) = (file.parent for file in arguments.runs.glob("*/done"))
-    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((arguments.run / "config.yaml").read_text(encoding="utf-8"))
     before = build_backbone("vgg16", config["backbone"]["weights"]).eval()
-    after = backbone_from_checkpoint(before, run / "checkpoints" / "best.ckpt")
+    after = backbone_from_checkpoint(before, config["ckpt"])
+    verdict = read_json(arguments.run / "verdict.json")
     networks = {
         "untrained": untrained_copy(before, seed=0),
         "original": before,
@@ -50,6 +53,9 @@ def main() -> None:
     sweep_table(maps).to_csv(arguments.to / "expected.csv", index=False, float_format="%.6g")
     draw_sweep(maps).savefig(arguments.to / "sweep.png")
     draw_grids(before, after).savefig(arguments.to / "grids.png")
+    rows = verdict_frame(verdict["rows"])
+    rows.to_csv(arguments.to / "verdict.csv", index=False, float_format="%.4g")
+    draw_claims(verdict).savefig(arguments.to / "figure.png")
 
 
 def chain_to_pooling(network: nn.Module, stage: int) -> list[nn.Module]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deepsal.report.figures.claims import draw_claims
+from deepsal.report.figures.claims import draw_claims, verdict_frame
 
 
 def main() -> None:
@@ -24,18 +24,11 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
     arguments = parser.parse_args()
     verdict = json.loads((arguments.run / "verdict.json").read_text(encoding="utf-8"))
-    rows, power = verdict_table(verdict["rows"]), power_table(verdict["networks"])
+    rows, power = verdict_frame(verdict["rows"]), power_table(verdict["networks"])
     arguments.to.mkdir(parents=True, exist_ok=True)
     rows.to_csv(arguments.to / "expected.csv", index=False, float_format="%.4g")
     power.to_csv(arguments.to / "power.csv", index=False, float_format="%.4g")
     draw_claims(verdict).savefig(arguments.to / "figure.png")
-
-
-def verdict_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the rows of a verdict as a table, one column per number."""
-    numbers = ("reference_estimate", "p", "estimate", "low", "high")
-    table = pd.DataFrame([{**row, **row["effect"]} for row in rows]).drop(columns="effect")
-    return table.astype(dict.fromkeys(numbers, float))
 
 
 def power_table(networks: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

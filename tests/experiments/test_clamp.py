@@ -22,10 +22,18 @@ def plain() -> Backbone:
     return network
 
 
-def test_the_study_is_one_job_without_looking() -> None:
+def test_the_study_trains_three_seeds_and_two_controls_without_looking() -> None:
     study = yaml.safe_load((STUDY / "study.yaml").read_text())
     assert {"override backbone": "vgg16"} in study["defaults"]
     assert {"override rf": "none"} in study["defaults"]
+    params = study["hydra"]["sweeper"]["params"]
+    assert params == {"control": "null,shuffled_fixations,other_task", "seed": "0,1,2"}
+
+
+def test_the_verdict_is_that_of_a_training_of_the_study() -> None:
+    claims = yaml.safe_load((STUDY / "claims.yaml").read_text())
+    assert claims["ckpt"] == "runs/studies/clamp/vgg16-all-kl_cc_nss-s0"
+    assert claims["claims"] == {"names": ["P4", "P5"], "controls": ["runs/studies/clamp"]}
 
 
 def test_a_sweep_becomes_a_table_with_the_published_columns_and_a_picture() -> None:

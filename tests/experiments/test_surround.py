@@ -17,13 +17,7 @@ def test_the_study_trains_three_seeds_and_their_controls_without_looking() -> No
     assert {"override rf": "none"} in study["defaults"]
 
 
-def test_a_verdict_becomes_one_row_per_number() -> None:
-    effect = {"estimate": 0.2, "low": 0.1, "high": 0.3, "count": 90}
-    row: dict[str, object] = {"claim": "P3", "stage": "conv5", "measure": "csi", "p": None}
-    row |= {"effect": effect}
-    table = FIGURE["verdict_table"]([{**row, "reference_estimate": 0.25}])
-    assert table.loc[0, ["estimate", "low", "high", "count"]].tolist() == [0.2, 0.1, 0.3, 90]
-    assert pd.isna(table.loc[0, "p"])
+def test_power_becomes_one_row_per_network_with_a_rule() -> None:
     rule = {"power": {"0.55": 0.8}, "false_alarms": {"gabor": 0.02, "noise": 0.04}}
     network: dict[str, object] = {"network": "tuned, seed 0", "stage": "conv5"}
     network |= {

@@ -1,10 +1,11 @@
-"""Figure of a verdict: change of fields, tuned and in controls, P3 with its power, and P5."""
+"""Figure and table of a verdict: change of fields and controls, P3 with its power, P4 and P5."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -83,6 +84,13 @@ def draw_claims(verdict: Mapping[str, Any]) -> Figure:
         [*entries.values()], [*entries], loc=place, ncols=columns, fontsize=8, frameon=False
     )
     return figure
+
+
+def verdict_frame(rows: Rows) -> pd.DataFrame:
+    """Return the rows of a verdict as a table, one column per number."""
+    numbers = ("reference_estimate", "p", "estimate", "low", "high")
+    table = pd.DataFrame([{**row, **row["effect"]} for row in rows]).drop(columns="effect")
+    return table.astype(dict.fromkeys(numbers, float))
 
 
 def _draw_similarities(axes: Axes, rows: Rows) -> None:

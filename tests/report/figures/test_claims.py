@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from deepsal.report.figures.claims import CONTROL_STYLES, TUNED_COLOUR, draw_claims
+from deepsal.report.figures.claims import CONTROL_STYLES, TUNED_COLOUR, draw_claims, verdict_frame
 from deepsal.vocabulary import STAGES
 
 
@@ -71,3 +71,10 @@ def test_patterns_alone_are_one_panel() -> None:
     assert axes.get_title() == "back-projected patterns"
     assert np.allclose(marks(figure, 0, TUNED_COLOUR), [[0.7, 0.7, 0.7]])
     assert np.allclose(marks(figure, 0, CONTROL_STYLES["untrained"][1]), [[0.6], [0.6]])
+
+
+def test_a_verdict_becomes_one_row_per_number() -> None:
+    row: dict[str, Any] = {"claim": "P3", "stage": "conv5", "measure": "csi", "p": None}
+    table = verdict_frame([{**row, "effect": effect(0.2), "reference_estimate": 0.25}])
+    assert table[["estimate", "low", "high", "count"]].to_numpy().tolist() == [[0.2, 0.1, 0.2, 9]]
+    assert table["p"].isna().all()
