@@ -86,12 +86,12 @@ def reference_responses(
     axes = (1, 2, 3)
     mean, deviation = pattern.mean(axes, keepdims=True), pattern.std(axes, keepdims=True)
     noise = np.random.default_rng(seed).normal(mean, deviation, pattern.shape)
-    controls = {
-        "blank": np.zeros_like(pattern),
-        "noise": noise.astype(np.float32),
-        "scrambled": scramble_phases(pattern, seed),
+    blank = pooled_activation(run, np.zeros_like(pattern[:1]))
+    return {
+        "blank": np.repeat(blank, len(pattern), axis=0),
+        "noise": pooled_activation(run, noise.astype(np.float32)),
+        "scrambled": pooled_activation(run, scramble_phases(pattern, seed)),
     }
-    return {name: pooled_activation(run, images) for name, images in controls.items()}
 
 
 def scramble_phases(pattern: Field, seed: int = 0) -> Field:

@@ -47,6 +47,8 @@ MIN_K, MAX_K = -1.0, 1.5
 centre)."""
 CLAMP_VALUES = (0.5, 3.0)
 """Smallest and largest clamp value of figure 4.6 of He & Pugeault 2018."""
+PATTERN_UNITS = 64
+"""Most units whose patterns are measured: the first ones, as many as He & Pugeault 2018 draw."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def measure_network(
     if shaped and protocol:  # all stages: windows on the first ones save time
         responses = record_grating_responses(network, [*units], protocol, geometry=known)
     outputs = sample_activations(network, [*units], images)
-    last = [*[*units.values()][-1]]
+    last = [*[*units.values()][-1]][:PATTERN_UNITS]
     return NetworkMeasurements(
         fields=measured,
         activations=outputs,

@@ -47,10 +47,10 @@ def decide_claims(
       in one of these. Undecided unless the rule finds at least .8 of planted units with k = .55.
     - P4, a larger clamp value spreads the pattern: an identity of the method, which is positively
       homogeneous. The ratio of widths is reported and decides nothing.
-    - P5, a unit's pattern excites that unit and inhibits the others: the share of units that
-      respond more to their own pattern than all others do, each unit's responses standardised over
-      the patterns; and of the other units, the share that responds less to it than to a blank image
-      (median over patterns). Either is supported if the interval lies at .5 and above, and it is
+    - P5, a unit's pattern excites that unit and inhibits the others: the share of units (the first
+      64 of the last stage) that respond more to their own pattern than all others do, each unit's
+      responses standardised over the patterns; and of the other units, the share that responds less
+      to it than to a blank image (median over patterns). Either is supported if the interval lies at .5 and above, and it is
       more than before training, in the untrained network and in each control of P2 (as there). Not
       supported if it lies below .5, or is no more than in one of these.
 

@@ -106,6 +106,16 @@ def test_a_chain_also_has_patterns() -> None:
     assert shapes == dict.fromkeys(("blank", "noise", "scrambled"), (2, 4))
 
 
+def test_no_more_patterns_are_measured_than_the_paper_draws() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 70, 3, padding=1))
+    chain = [*net, nn.MaxPool2d(2)]
+    of = measure_network(net, {"0": range(70)}, images(2), chain=chain, backgrounds=[])
+    assert of.patterns is not None
+    assert of.patterns.units == [*range(64)]
+    assert of.patterns.reinjected_responses.shape == (64, 70)
+    assert of.fields == {}
+
+
 def test_patterns_are_shown_at_the_contrast_of_what_the_chain_is_given() -> None:
     net, pool = network(), nn.MaxPool2d(2)
     shown = images(2)
