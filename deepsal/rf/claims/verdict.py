@@ -50,9 +50,10 @@ def decide_claims(
     - P5, a unit's pattern excites that unit and inhibits the others: the share of units (the first
       64 of the last stage) that respond more to their own pattern than all others do, each unit's
       responses standardised over the patterns; and of the other units, the share that responds less
-      to it than to a blank image (median over patterns). Either is supported if the interval lies at .5 and above, and it is
-      more than before training, in the untrained network and in each control of P2 (as there). Not
-      supported if it lies below .5, or is no more than in one of these.
+      to it than to a blank image (median over patterns). Either is supported if the interval lies
+      at .5 and above, and it is more than before training, in the untrained network and in each
+      control of P2 (as there). Not supported if it lies below .5, or is no more than in one of
+      these.
 
     All other cases, and those with too few data for an interval, are undecided; the note names the
     pairs, units, seeds or controls that would decide. One seed gives no verdict about training: its
