@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from deepsal.rf.claims.change_rules import CHANGED_SIMILARITY, UNCHANGED_SIMILARITY
 from deepsal.rf.claims.measurements import BACKGROUNDS
-from deepsal.rf.claims.rules import MAJORITY_SHARE
 from deepsal.vocabulary import STAGES
 
 CONTROL_STYLES = {
@@ -27,12 +26,12 @@ CONTROL_STYLES = {
 """Label and colour of each control."""
 TUNED_COLOUR = "#1d3557"
 BACKGROUND_NAMES = {"natural": "images", "grey": "grey"}
-PATTERN_LABELS = {
-    "spread": "P4: width at\nc = 3 / c = .5",
-    "own unit": "P5: units that prefer\ntheir own pattern",
-    "inhibited": "P5: others that\nit inhibits",
+PATTERN_TITLES = {
+    "spread": "P4: width of patterns,\nc = 3 over c = .5",
+    "own unit": "P5: share of units that\nprefer their own pattern",
+    "inhibited": "P5: share of other units\nthat a pattern inhibits",
 }
-"""Labels of the measures of P4 and P5."""
+"""Titles of the measures of P4 and P5."""
 SIDE_STEP = 0.1
 """Distance of the marks of two controls."""
 
@@ -46,8 +45,8 @@ def draw_claims(verdict: Mapping[str, Any]) -> Figure:
     those before, corrected for noise, of the tuned network (with its 95 % interval) and of each
     control. P3: the share of reliable units that the calibrated rule calls centre-surround, before
     a bar for the share of planted surrounds of k = .55 that it finds in the same noise. P4 and P5:
-    how much wider a back-projected pattern is at a larger value, the share of units that prefer
-    their own pattern, and the share of units that it inhibits.
+    how much wider a back-projected pattern is at a larger value; by stage, the share of units that
+    prefer their own pattern, and the share of the others that a pattern inhibits.
 
     Args:
         verdict: content of `verdict.json`.
@@ -62,8 +61,10 @@ def draw_claims(verdict: Mapping[str, Any]) -> Figure:
     if any(row["measure"] == "found" for row in rows):
         draw_shares = partial(_draw_shares, rows=rows, networks=verdict["networks"])
         panels.append((3.2, "units called centre-surround", draw_shares))
-    if any(row["claim"] in ("P4", "P5") for row in rows):
-        panels.append((3.6, "back-projected patterns", partial(_draw_patterns, rows=rows)))
+    for measure, title in PATTERN_TITLES.items():
+        if here := [row for row in rows if row["measure"] == measure]:
+            draw_patterns = partial(_draw_patterns, rows=rows, measure=measure)
+            panels.append((1.5 + 0.4 * len(here), title, draw_patterns))
     widths = [width for width, _, _ in panels]
     size = (max(sum(widths), 6), 4.4)
     figure = Figure(figsize=size, dpi=120, layout="constrained", facecolor="white")
@@ -143,15 +144,18 @@ def _draw_shares(axes: Axes, rows: Rows, networks: Rows) -> None:
     axes.set_ylim(-0.03, 1.03)
 
 
-def _draw_patterns(axes: Axes, rows: Rows) -> None:
-    of_tuned = [row for row in rows if row["measure"] in PATTERN_LABELS]
+def _draw_patterns(axes: Axes, rows: Rows, measure: str) -> None:
+    of_tuned = [row for row in rows if row["measure"] == measure]
+    of_tuned = sorted(of_tuned, key=lambda row: STAGES.index(row["stage"]))
     _draw_intervals(axes, np.arange(len(of_tuned)), [row["effect"] for row in of_tuned])
     for x, row in enumerate(of_tuned):
-        _draw_references(axes, x, rows, f"more {row['measure']} than")
-    axes.axhline(MAJORITY_SHARE, color="0.6", ls=":", lw=1)
-    axes.set_xticks(range(len(of_tuned)), [PATTERN_LABELS[row["measure"]] for row in of_tuned])
+        here = [r for r in rows if r["stage"] == row["stage"]]
+        _draw_references(axes, x, here, f"more {measure} than")
+        before = _number(row["reference_estimate"])
+        axes.hlines(before, x - 0.4, x + 0.4, color="black", lw=1, label="before training")
+    axes.set_xticks(range(len(of_tuned)), [row["stage"] for row in of_tuned])
     axes.set_xlim(-0.6, len(of_tuned) - 0.4)
-    axes.set_ylim(-0.03, 1.13)
+    axes.set_ylim(-0.03, 1.05)
 
 
 def _draw_references(axes: Axes, x: int, rows: Rows, measure: str) -> None:

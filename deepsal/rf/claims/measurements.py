@@ -53,7 +53,7 @@ PATTERN_UNITS = 64
 
 @dataclass(frozen=True)
 class PatternMeasurements:
-    """Back-projected patterns of units of the last layer, and the responses to them."""
+    """Back-projected patterns of units of a stage, pooled, and the responses to them."""
 
     units: list[int]
     """Channels of the U units."""
@@ -100,8 +100,8 @@ class NetworkMeasurements:
     """`{stage: channels}`."""
     tuning: dict[str, dict[str, FloatArray]] = field(default_factory=dict)
     """`{stage: {index: (U,)}}` of `responsive_suppression`; empty where it was not asked for."""
-    patterns: PatternMeasurements | None = None
-    """None where the back-projection is not defined (the network is no chain)."""
+    patterns: dict[str, PatternMeasurements] = field(default_factory=dict)
+    """`{stage: …}`; empty where the back-projection is not defined (the network is no chain)."""
 
 
 def measure_network(
@@ -130,8 +130,8 @@ def measure_network(
         images: (N, 3, H, W). With eight or more, reliability covers the choice of images.
         geometry: geometries of stages; those of other stages are measured.
         window: largest side of a field, pixels; None: as `reverse_correlation` chooses.
-        chain: modules of the same network from the image to the pooling after the last stage, if
-            the network is a chain, for `clamp_backprojection`.
+        chain: the stages of the same network, from the image on, and the pooling after the last
+            one, if the network is a chain, for `clamp_backprojection`.
         pairs: largest number of pairs of noise images per stage and background.
         target: median reliability at which a stage stops.
         shaped: stages whose units are judged as centre-surround or not: the rule is calibrated
@@ -179,7 +179,6 @@ def measure_network(
     if shaped and protocol:  # all stages: windows on the first ones save time
         responses = record_grating_responses(network, [*units], protocol, geometry=known)
     outputs = sample_activations(network, [*units], images)
-    last = [*[*units.values()][-1]][:PATTERN_UNITS]
     return NetworkMeasurements(
         fields=measured,
         activations=outputs,
@@ -191,7 +190,13 @@ def measure_network(
             for name, gratings in responses.items()
             for suppression in [responsive_suppression(size_tuning_indices(gratings))]
         },
-        patterns=None if chain is None else _measure_patterns(network, chain, last, images),
+        patterns={
+            name: _measure_patterns(
+                network, _chain_to(network, name, chain), [*channels][:PATTERN_UNITS], images
+            )
+            for name, channels in units.items()
+            if chain is not None
+        },
     )
 
 
@@ -232,6 +237,12 @@ def measure_stage(
         measures={key: np.asarray(values, np.float64) for key, values in measures.items()},
         rule=rule,
     )
+
+
+def _chain_to(network: nn.Module, stage: str, chain: Sequence[nn.Module]) -> list[nn.Module]:
+    """Return the part of a chain up to a stage, and the last pooling in the place of its own."""
+    end = [*chain].index(network.get_submodule(stage)) + 1
+    return [*chain[:end], chain[-1]]
 
 
 def _measure_patterns(

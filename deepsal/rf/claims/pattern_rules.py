@@ -40,6 +40,16 @@ def decide_pattern_spread(patterns: Patterns, stage: str) -> Iterator[ClaimRow]:
     yield ClaimRow("P4", stage, "spread", effect, "before", start.estimate, note=IDENTITY_NOTE)
 
 
+def excitation_rows(patterns: Patterns, stage: str) -> Iterator[ClaimRow]:
+    """Yield each share of P5 after training, with that before as its reference."""
+    for measure, (of_units, statistic) in EXCITATION_MEASURES.items():
+        start, end = (
+            np.array([of_units(p) for p in patterns[name]]) for name in ("before", "after")
+        )
+        effect = crossed_bootstrap(end, statistic).interval
+        yield ClaimRow("P5", stage, measure, effect, "before", float(statistic(start)))
+
+
 def excitation_difference_rows(patterns: Patterns, stage: str) -> Iterator[ClaimRow]:
     """Yield by how much each share of P5 is higher after training than in each other network.
 
@@ -65,13 +75,12 @@ def decide_pattern_excitation(
         stage: the last one.
     """
     before, after = patterns["before"], patterns["after"]
-    for measure, (of_units, statistic) in EXCITATION_MEASURES.items():
-        effect = crossed_bootstrap(np.array([of_units(p) for p in after]), statistic).interval
-        outcome, note = threshold_outcome(effect, MAJORITY_SHARE, 1), ""
-        own = [row for row in differences if row.measure == f"more {measure} than"]
+    for row in excitation_rows(patterns, stage):
+        outcome, note = threshold_outcome(row.effect, MAJORITY_SHARE, 1), ""
+        own = [of for of in differences if of.measure == f"more {row.measure} than"]
         if outcome == "supported":
             outcome, note = compare_with_rivals([], [], own, PATTERN_RIVALS)
-        yield conclude_row(ClaimRow("P5", stage, measure, effect), outcome, [note], len(after))
+        yield conclude_row(row, outcome, [note], len(after))
         yield from own
     for image in ("blank", "noise", "scrambled", "others"):
         exceeds = partial(_exceeds_reference, image=image)

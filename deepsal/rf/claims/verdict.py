@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from deepsal.rf.claims import change_rules, pattern_rules, surround_rules
-from deepsal.rf.claims.measurements import NetworkMeasurements, PatternMeasurements
+from deepsal.rf.claims.measurements import NetworkMeasurements
 from deepsal.rf.claims.rules import CLAIM_STATEMENTS, ClaimRow, Controls, Networks
 from deepsal.rf.claims.suppression import suppression_rows
 from deepsal.statistics import holm_correction
@@ -53,7 +53,7 @@ def decide_claims(
       to it than to a blank image (median over patterns). Either is supported if the interval lies
       at .5 and above, and it is more than before training, in the untrained network and in each
       control of P2 (as there). Not supported if it lies below .5, or is no more than in one of
-      these.
+      these. The same shares of the stages before it inform.
 
     All other cases, and those with too few data for an interval, are undecided; the note names the
     pairs, units, seeds or controls that would decide. One seed gives no verdict about training: its
@@ -81,18 +81,20 @@ def decide_claims(
     claims = [("P1", stage) for stage in stages[:SHALLOW_STAGES]]
     claims += [(claim, stage) for claim in ("P2", "P3") for stage in stages[-DEEP_STAGES:]]
     claims = [(claim, stage) for claim, stage in claims if claim in names]
-    patterns = _patterns(*compared)
+    patterns = _patterns(*compared, stages)
     tested = [*_field_differences(*compared, claims)]
     if patterns and "P5" in names:
-        tested += pattern_rules.excitation_difference_rows(patterns, stages[-1])
+        tested += pattern_rules.excitation_difference_rows(patterns[stages[-1]], stages[-1])
     adjusted = holm_correction(np.array([row.p for row in tested])).tolist()
     tested = [row._replace(p=p) for row, p in zip(tested, adjusted, strict=True)]
     rows = [*_field_rows(*compared, claims, tested)]
     if patterns and "P4" in names:
-        rows += pattern_rules.decide_pattern_spread(patterns, stages[-1])
+        rows += pattern_rules.decide_pattern_spread(patterns[stages[-1]], stages[-1])
     if patterns and "P5" in names:
         own = [row for row in tested if row.claim == "P5"]
-        rows += pattern_rules.decide_pattern_excitation(patterns, own, stages[-1])
+        rows += pattern_rules.decide_pattern_excitation(patterns[stages[-1]], own, stages[-1])
+        for stage in stages[:-1]:
+            rows += pattern_rules.excitation_rows(patterns[stage], stage)
     return rows
 
 
@@ -137,12 +139,16 @@ def _backgrounds(networks: Networks) -> list[str]:
 
 
 def _patterns(
-    before: Networks, after: Networks, controls: Controls
-) -> dict[str, list[PatternMeasurements]]:
-    """Return the patterns of all networks; {} where one has none (it is no chain)."""
+    before: Networks, after: Networks, controls: Controls, stages: Sequence[str]
+) -> dict[str, pattern_rules.Patterns]:
+    """Return the patterns of each stage of all networks; {} if one has none (it is no chain)."""
     groups = {"before": before, "after": after, **controls}
-    patterns = {name: [n.patterns for n in of if n.patterns] for name, of in groups.items()}
-    return patterns if all(len(of) == len(after) for of in patterns.values()) else {}
+    if not all(network.patterns for of in groups.values() for network in of):
+        return {}
+    return {
+        stage: {name: [network.patterns[stage] for network in of] for name, of in groups.items()}
+        for stage in stages
+    }
 
 
 def describe_networks(networks: Mapping[str, NetworkMeasurements]) -> list[dict[str, Any]]:

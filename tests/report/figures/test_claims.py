@@ -58,19 +58,22 @@ def test_a_stage_that_is_not_determined_leaves_a_gap() -> None:
     assert np.isfinite(tuned[0][[0, 1, 2, 4]]).all()
 
 
-def test_patterns_alone_are_one_panel() -> None:
+def test_patterns_alone_are_a_panel_for_each_measure() -> None:
     rows: list[dict[str, Any]] = []
-    for claim, measure in (("P4", "spread"), ("P5", "own unit"), ("P5", "inhibited")):
-        at = {"claim": claim, "stage": "conv5", "background": "", "reference": "before"}
-        rows.append({**at, "measure": measure, "effect": effect(0.7), "reference_estimate": None})
-        for name in ("before", "untrained") if claim == "P5" else ():
-            row = {**at, "measure": f"more {measure} than", "reference": name}
-            rows.append({**row, "effect": effect(0.1), "reference_estimate": 0.6})
+    for stage in ("conv5", "conv1"):
+        at = {"stage": stage, "background": "", "reference": "before", "reference_estimate": 0.6}
+        for measure in ("own unit", "inhibited"):
+            row: dict[str, Any] = {**at, "claim": "P5", "measure": measure}
+            rows.append({**row, "effect": effect(0.7 if stage == "conv5" else 0.9)})
+            for name in ("before", "untrained") if stage == "conv5" else ():
+                row |= {"measure": f"more {measure} than", "reference": name}
+                rows.append({**row, "effect": effect(0.1)})
+    rows.append({**rows[0], "claim": "P4", "measure": "spread", "effect": effect(1.0)})
     figure = draw_claims({"rows": rows, "networks": []})
-    (axes,) = figure.axes
-    assert axes.get_title() == "back-projected patterns"
-    assert np.allclose(marks(figure, 0, TUNED_COLOUR), [[0.7, 0.7, 0.7]])
-    assert np.allclose(marks(figure, 0, CONTROL_STYLES["untrained"][1]), [[0.6], [0.6]])
+    assert [axes.get_title()[:9] for axes in figure.axes] == ["P4: width", "P5: share", "P5: share"]
+    assert np.allclose(marks(figure, 0, TUNED_COLOUR), [[1.0]])
+    assert np.allclose(marks(figure, 1, TUNED_COLOUR), [[0.9, 0.7]])
+    assert np.allclose(marks(figure, 2, CONTROL_STYLES["untrained"][1]), [[0.6]])
 
 
 def test_a_verdict_becomes_one_row_per_number() -> None:

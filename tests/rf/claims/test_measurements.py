@@ -51,7 +51,7 @@ def test_fields_are_those_of_noise_on_images_and_on_grey() -> None:
     assert of.units == {"0": [0, 1], "2": [3, 0]}
     assert of.activations["2"].shape == (8 * 16, 4)
     assert of.spread["2"] > 0
-    assert of.patterns is None
+    assert of.patterns == {}
     gratings = record_grating_responses(net, ["0", "2"], SMALL)
     for name, units in UNITS.items():
         tuning = size_tuning_indices(gratings[name])
@@ -97,12 +97,13 @@ def test_a_dead_unit_is_missing_and_not_a_unit_without_surround() -> None:
 def test_a_chain_also_has_patterns() -> None:
     net = network()
     of = measure_network(net, UNITS, images(2), chain=[*net, nn.MaxPool2d(2)], pairs=64)
-    assert of.patterns is not None
-    assert of.patterns.pattern.shape[:2] == (2, 3)
-    assert of.patterns.reinjected_responses.shape == (2, 4)
-    spread = of.patterns.spread
+    assert [*of.patterns] == [*UNITS]
+    patterns = of.patterns["2"]
+    assert patterns.pattern.shape[:2] == (2, 3)
+    assert patterns.reinjected_responses.shape == (2, 4)
+    spread = patterns.spread
     assert np.allclose(spread[np.isfinite(spread)], 1)
-    shapes = {name: a.shape for name, a in of.patterns.reference_responses.items()}
+    shapes = {name: a.shape for name, a in patterns.reference_responses.items()}
     assert shapes == dict.fromkeys(("blank", "noise", "scrambled"), (2, 4))
 
 
@@ -110,9 +111,8 @@ def test_no_more_patterns_are_measured_than_the_paper_draws() -> None:
     net = nn.Sequential(nn.Conv2d(3, 70, 3, padding=1))
     chain = [*net, nn.MaxPool2d(2)]
     of = measure_network(net, {"0": range(70)}, images(2), chain=chain, backgrounds=[])
-    assert of.patterns is not None
-    assert of.patterns.units == [*range(64)]
-    assert of.patterns.reinjected_responses.shape == (64, 70)
+    assert of.patterns["0"].units == [*range(64)]
+    assert of.patterns["0"].reinjected_responses.shape == (64, 70)
     assert of.fields == {}
 
 
@@ -120,12 +120,11 @@ def test_patterns_are_shown_at_the_contrast_of_what_the_chain_is_given() -> None
     net, pool = network(), nn.MaxPool2d(2)
     shown = images(2)
     whole = nn.Sequential(Halve(), *net)  # a network that normalises
-    names = {f"{int(name) + 1}": units for name, units in UNITS.items()}
-    of = measure_network(whole, names, shown, chain=[*whole[1:], pool], pairs=64)
-    assert of.patterns is not None
-    image = scale_to_contrast(of.patterns.pattern, float((shown / 2).std()))
+    of = measure_network(whole, {"4": [3, 0]}, shown, chain=[*whole[1:], pool], backgrounds=[])
+    patterns = of.patterns["4"]
+    image = scale_to_contrast(patterns.pattern, float((shown / 2).std()))
     expected = pooled_activation(nn.Sequential(*net, pool), image)
-    assert np.allclose(of.patterns.reinjected_responses, expected, rtol=1e-5)
+    assert np.allclose(patterns.reinjected_responses, expected, rtol=1e-5)
 
 
 class Halve(nn.Module):

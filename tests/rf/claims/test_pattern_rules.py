@@ -1,15 +1,19 @@
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
-from deepsal.rf.claims.measurements import PatternMeasurements
+from deepsal.rf.claims.measurements import PatternMeasurements, measure_network
 from deepsal.rf.claims.pattern_rules import (
     PATTERN_RIVALS,
     decide_pattern_excitation,
     decide_pattern_spread,
     excitation_difference_rows,
+    excitation_rows,
 )
 from deepsal.rf.claims.rules import ClaimRow
 
@@ -40,7 +44,9 @@ def measured(
     differences = [*excitation_difference_rows(patterns, "conv5")]
     rows = [*decide_pattern_excitation(patterns, differences, "conv5")]
     assert [row for row in rows if row.p == row.p] == differences
-    return {f"{row.measure} {row.reference}".rstrip(): row for row in rows}
+    return {
+        f"{row.measure} {row.reference}" if row in differences else row.measure: row for row in rows
+    }
 
 
 def controls(patterns: PatternMeasurements) -> dict[str, PatternMeasurements]:
@@ -62,7 +68,7 @@ def test_a_pattern_that_excites_its_own_unit_alone_supports_both_halves() -> Non
     assert (rows["own unit"].effect.estimate, rows["own unit"].outcome) == (1, "supported")
     assert rows["more own unit than before"].reference_estimate == 0
     assert (rows["inhibited"].effect.estimate, rows["inhibited"].outcome) == (1, "supported")
-    assert [rows[f"over {name} before"].effect.estimate for name in ("blank", "others")] == [1, 1]
+    assert [rows[f"over {name}"].effect.estimate for name in ("blank", "others")] == [1, 1]
     assert {rows[name].outcome for name in rows if name.startswith("over ")} == {""}
     assert measured(after, drawn(BEFORE))["own unit"].outcome == "not supported"
 
@@ -88,10 +94,10 @@ def test_what_was_so_before_or_is_so_in_a_control_is_not_what_training_did() -> 
 
 def test_a_unit_that_noise_or_another_pattern_excites_as_much_does_not_count() -> None:
     rows = measured(drawn(BEFORE), drawn(np.eye(UNITS) + 1, noise=3.0))
-    assert rows["over noise before"].effect.estimate == 0
-    assert rows["over scrambled before"].effect.estimate == 1
+    assert rows["over noise"].effect.estimate == 0
+    assert rows["over scrambled"].effect.estimate == 1
     alike = measured(drawn(BEFORE), drawn(np.ones((UNITS, UNITS))))
-    assert alike["over others before"].effect.estimate == 0
+    assert alike["over others"].effect.estimate == 0
 
 
 def test_all_that_answers_more_than_to_a_blank_is_not_inhibited() -> None:
@@ -108,7 +114,7 @@ def test_units_are_channels_of_the_map() -> None:
         },
     )
     rows = measured(after, after)
-    assert rows["own unit"].effect.estimate == rows["over blank before"].effect.estimate == 1
+    assert rows["own unit"].effect.estimate == rows["over blank"].effect.estimate == 1
 
 
 def test_a_loud_channel_is_not_preferred_for_being_loud() -> None:
@@ -116,3 +122,29 @@ def test_a_loud_channel_is_not_preferred_for_being_loud() -> None:
     rows = measured(drawn(BEFORE), loud, controls(drawn(BEFORE)), seeds=1)
     assert rows["own unit"].effect.estimate == 1
     assert rows["own unit"].outcome == "described"
+
+
+def grating_filters() -> torch.Tensor:
+    """Return filters of 20 units, (20, 3, 15, 15): two wavelengths, two colours, five angles."""
+    y, x = np.mgrid[-7:8, -7:8]
+    window = np.exp(-(x**2 + y**2) / 32)
+    filters = []
+    for wavelength, colour in product((4, 8), ((1, 0, 0), (0, 0, 1))):
+        for angle in np.pi * np.arange(5) / 5:
+            phase = 2 * np.pi / wavelength * (x * np.cos(angle) + y * np.sin(angle))
+            grating = window * (np.cos(phase) - (window * np.cos(phase)).sum() / window.sum())
+            filters.append(np.multiply.outer(colour, grating))
+    return torch.tensor(np.array(filters), dtype=torch.float32)
+
+
+def test_planted_preferences_are_found_and_patterns_of_other_units_are_none() -> None:
+    """Units whose filters differ in form prefer their own pattern; a shuffle has none of it."""
+    convolution = nn.Conv2d(3, UNITS, 15, padding=7, bias=False)
+    convolution.weight.data = grating_filters()
+    stage = nn.Sequential(convolution, nn.ReLU())
+    network, chain = nn.Sequential(stage), [stage, nn.MaxPool2d(2)]
+    shown, units = torch.rand(2, 3, 48, 48), {"0": range(UNITS)}
+    planted = measure_network(network, units, shown, chain=chain, backgrounds=[]).patterns["0"]
+    others = replace(planted, reinjected_responses=planted.reinjected_responses[:, ::-1])
+    own, _ = excitation_rows({"before": [others], "after": [planted]}, "0")
+    assert (own.measure, own.effect.estimate, own.reference_estimate) == ("own unit", 1, 0)

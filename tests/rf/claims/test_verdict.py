@@ -202,7 +202,7 @@ def test_patterns_are_judged_where_all_networks_have_them() -> None:
         reinjected_responses=np.eye(UNITS),
         reference_responses={n: np.ones((UNITS, UNITS)) for n in ("blank", "noise", "scrambled")},
     )
-    before, after = (replace(deep(RIVALS, 0, i, i), patterns=patterns) for i in (1, 2))
+    before, after = (replace(deep(RIVALS, 0, i, i), patterns={"conv5": patterns}) for i in (1, 2))
     others = {"untrained": replace(after)}
     rows = decide_claims(before, after, others)
     assert {r.claim for r in rows} == {"P1", "P2", "P3", "P4", "P5"}
