@@ -22,7 +22,7 @@ def with_config(folder: Path, config: str = "seed: 0\n") -> Path:
 def test_a_job_is_finished_only_with_the_configuration_it_ran_with(tmp_path: Path) -> None:
     run_folder.mark_done(with_config(tmp_path), 0.5)
     assert run_folder.outcome_if_done(tmp_path, "seed: 0\n", "a") == JobOutcome(
-        "a", "skipped", 0.5, "done before"
+        "a", "skipped", 0.5, "done before", "test/nss"
     )
     assert run_folder.outcome_if_done(tmp_path, "seed: 1\n") is None
 
@@ -37,6 +37,13 @@ def test_a_job_that_was_moved_is_finished_and_one_of_other_options_is_not(tmp_pa
     run_folder.mark_done(with_config(tmp_path, text), 0.5)
     assert run_folder.outcome_if_done(tmp_path, config(tmp_path / "home", "/data", "~/cache"))
     assert not run_folder.outcome_if_done(tmp_path, config(tmp_path, "/data", "~/cache", seed=1))
+
+
+def test_the_score_of_a_job_has_the_name_of_its_metric(tmp_path: Path) -> None:
+    config = "{do: [fit, test], metric: val/cc}"
+    run_folder.mark_done(with_config(tmp_path, config), 0.5)
+    outcome = run_folder.outcome_of_exit(tmp_path, config, 0, "a")
+    assert (outcome.metric, outcome.score) == ("val/cc", 0.5)
 
 
 def test_a_training_that_starts_again_leaves_the_tables(tmp_path: Path) -> None:
@@ -82,7 +89,7 @@ def test_a_process_that_said_how_it_ended_is_believed(tmp_path: Path) -> None:
     )
     run_folder.mark_done(tmp_path, 0.25)
     assert run_folder.outcome_of_exit(tmp_path, "seed: 0\n", 0, "a") == JobOutcome(
-        "a", "done", 0.25
+        "a", "done", 0.25, metric="test/nss"
     )
 
 
