@@ -48,10 +48,8 @@ def test_a_baseline_is_scored_through_the_same_door(network: str, tmp_path: Path
 
 @pytest.mark.parametrize("verb", ["fit", "claims", "v1"])
 def test_a_baseline_can_only_be_tested(verb: str, tmp_path: Path) -> None:
-    chosen = [*TINY, "network=centre", f"do=[{verb}]"]
-    with pytest.raises(
-        ValueError, match=r"no stages to train, watch or measure claims on; use do=\[test\]"
-    ):
+    chosen = ["data_dir=/missing", "logger=csv", "network=centre", f"do=[test,{verb}]"]
+    with pytest.raises(ValueError, match=rf"=centre is .*do=\[{verb}\]; set do=\[test\]$"):
         execute(composed(tmp_path, *chosen), tmp_path)
 
 
