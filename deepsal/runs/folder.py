@@ -215,13 +215,12 @@ def recorded_status(folder: Path) -> Iterator[None]:
     """
     from deepsal.training.preemption import RunPreempted  # imports torch
 
-    resume = f"to resume from the last checkpoint: resume={folder}"
     write_status(folder, "running")
     try:
         yield
     except RunPreempted as preempted:
         write_status(folder, "preempted")
-        print(f"{preempted}; {resume}")  # noqa: T201
+        print(f"{preempted}; {_resume_advice(folder)}")  # noqa: T201
         raise SystemExit(PREEMPTED_EXIT_CODE) from preempted
     except BaseException as error:
         leaving = _leaving_error(error)
@@ -229,9 +228,15 @@ def recorded_status(folder: Path) -> Iterator[None]:
             write_status(folder, f"failed: {type(error).__name__}: {error}")
             raise
         write_status(folder, "interrupted")
-        print(f"interrupted; {resume}")  # noqa: T201
+        print(f"interrupted; {_resume_advice(folder)}")  # noqa: T201
         raise leaving from None
     write_status(folder, "done")
+
+
+def _resume_advice(folder: Path) -> str:
+    checkpoint = holds_checkpoints(folder)
+    action = "resume from the last checkpoint" if checkpoint else "start the run again"
+    return f"to {action}: resume={folder}"
 
 
 def _leaving_error(error: BaseException | None) -> BaseException | None:

@@ -115,8 +115,8 @@ def test_a_full_disk_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (KeyboardInterrupt(), "interrupted", "interrupted; to resume from the last checkpoint"),
-        (RunPreempted("left at step 7"), "preempted", "left at step 7; to resume from the last"),
+        (KeyboardInterrupt(), "interrupted", "interrupted; to start the run again: resume="),
+        (RunPreempted("left at step 7"), "preempted", "left at step 7; to start the run again"),
         (ValueError("seed=x"), "failed: ValueError: seed=x", ""),
         (None, "done", ""),
     ],
@@ -136,6 +136,17 @@ def test_the_status_says_how_the_work_ended(
             raise error
     assert run_folder.read_status(tmp_path) == status
     assert capsys.readouterr().out.startswith(message)
+
+
+def test_a_training_with_a_checkpoint_resumes_from_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(KeyboardInterrupt), run_folder.recorded_status(tmp_path):
+        raise KeyboardInterrupt
+    message = f"interrupted; to resume from the last checkpoint: resume={tmp_path}\n"
+    assert capsys.readouterr().out == message
 
 
 def test_a_signal_inside_a_save_that_then_fails_is_an_interruption(tmp_path: Path) -> None:
