@@ -96,7 +96,7 @@ def command_line() -> int:
             cause = None if isinstance(error, OmegaConfBaseException) else error  # Hydra prints it
             raise CompactHydraException(process.one_line(error)) from cause
 
-    return job_table.run_with_table(main, outcomes, "score")
+    return job_table.run_with_table(main, outcomes)
 
 
 if __name__ == "__main__":

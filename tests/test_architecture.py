@@ -13,21 +13,21 @@ FOLDERS = sorted({file.parent for file in FILES})
 BASE = {"vocabulary", "statistics", "atomic", "hardware", "terminal"}
 """Modules that everything may import; they import nothing of deepsal."""
 TYPES = {"data.dataset", "data.batch"}
-"""Types of data that every room may name."""
-INSTRUMENTS = {"data", "metrics", "models", "rf"}
+"""Types of data that every package may import."""
+METHODS = {"data", "metrics", "models", "rf"}
 ARROWS = {
     "data": set(),
     "metrics": TYPES,
     "models": TYPES,
     "rf": TYPES,
-    "training": INSTRUMENTS,
-    "callbacks": INSTRUMENTS | {"training"},
-    "runs": INSTRUMENTS | {"training"},
-    "sweeps": INSTRUMENTS | {"training", "runs"},
-    "report": INSTRUMENTS | {"training", "runs"},
+    "training": METHODS,
+    "callbacks": METHODS | {"training"},
+    "runs": METHODS | {"training"},
+    "sweeps": METHODS | {"training", "runs"},
+    "report": METHODS | {"training", "runs"},
     "__main__": {"runs"},
 }
-"""Rooms that a room may import, besides itself and the base."""
+"""Packages that a package may import, besides itself and the base."""
 METAPHORS = (
     "door|word|words|look|looks|ask|asks|asked|tell|tells|told|hear|hears|say|says|said|kept|"
     "beside|judge|portrait|probe|verb|verbs|riddle"
@@ -43,8 +43,8 @@ def imported(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def within(name: str, rooms: set[str]) -> bool:
-    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+def within(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
 def relative(file: Path) -> str:
@@ -53,14 +53,16 @@ def relative(file: Path) -> str:
 
 @pytest.mark.parametrize("file", FILES, ids=relative)
 def test_arrows_point_one_way(file: Path) -> None:
-    room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if room == "__init__":
+    package = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if package == "__init__":
         return
-    allowed = set() if room in BASE else BASE | ARROWS[room] | {room}
+    allowed = set() if package in BASE else BASE | ARROWS[package] | {package}
     for name in imported(file):
         if name.startswith("deepsal."):
             inner = name.removeprefix("deepsal.")
-            assert within(inner, allowed), f"{room} imports {name}; it may import {sorted(allowed)}"
+            assert within(inner, allowed), (
+                f"{package} imports {name}; it may import {sorted(allowed)}"
+            )
 
 
 @pytest.mark.parametrize("file", FILES, ids=relative)

@@ -13,7 +13,7 @@ from deepsal.atomic import replace_file
 from deepsal.rf import store
 from deepsal.rf.mapping.noise_fields import StoredNoiseFields
 from deepsal.rf.measures import profile
-from deepsal.rf.plot import grid, sheets
+from deepsal.rf.plot import grid, sheets, tile_board, tiles
 
 STRIP_UNITS = 12
 """Number of units in an evolution sheet."""
@@ -50,7 +50,7 @@ def draw_field_grids(
         field = store.field_at_pixels(of_stage, units)
         rows = [of_stage.units.tolist().index(unit) for unit in units]
         samples, name_of_samples = store.sample_count(of_stage)
-        reliability = grid.FieldReliability(
+        reliability = tile_board.FieldReliability(
             of_stage.reliability[rows],
             samples,
             store.target_reliability(description),
@@ -84,7 +84,7 @@ def draw_field_evolution(
     evolution = store.load_evolution(folder / "fields", name, units).select(STRIP_UNITS)
     units = evolution.units.tolist()
     sigma, samples = description["stages"][stage]["sigma"], evolution.samples
-    reliability = grid.FieldReliability(
+    reliability = tile_board.FieldReliability(
         evolution.reliability, samples, store.target_reliability(description), evolution.sample_name
     )
     at_end = reliability._replace(value=evolution.reliability[-1])
@@ -127,7 +127,7 @@ def draw_patch_sheet(
     side = int(max(size) * PATCH_MARGIN) if size else MAX_PATCH_SIDE
     side = min(side, MAX_PATCH_SIDE, height, width)
     present = fields.patches[..., 0] >= 0
-    crops = np.full((*present.shape, side, side, 3), grid.MISSING_GREY, dtype=np.uint8)
+    crops = np.full((*present.shape, side, side, 3), tiles.MISSING_GREY, dtype=np.uint8)
     for u, k in np.argwhere(present):
         crops[u, k] = _crop_around(image(int(fields.patches[u, k, 0])), fields.centre[u, k], side)
     thumbnails = folder / "figures" / "fields" / f"{stage}-patches.webp"
@@ -180,5 +180,5 @@ def _save_png(figure: Figure, folder: Path, name: str) -> Path:
     file = folder / "figures" / "fields" / f"{name}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(file) as partial:
-        partial.write_bytes(grid.png_bytes(figure))
+        partial.write_bytes(tile_board.png_bytes(figure))
     return file

@@ -12,7 +12,7 @@ from deepsal.atomic import replace_file
 from deepsal.callbacks.prediction_gallery import write_gallery
 from deepsal.data.batch import ImageRegion, Sample, collate_regions
 from deepsal.rf.hooks import temporary_eval_mode
-from deepsal.rf.plot.grid import png_bytes
+from deepsal.rf.plot.tile_board import png_bytes
 from deepsal.training.framed_prediction import predict_log_density
 from deepsal.training.wandb_log import log_figure
 

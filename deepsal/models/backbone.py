@@ -1,8 +1,10 @@
 """Pre-trained networks as five stages, conv1 … conv5."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +155,7 @@ def build_backbone(name: str, weights: str | None, model: str | None = None) -> 
         loaded = load_weights(model, None if weights == "timm" else weights)
         loaded = loaded._replace(mean=config["mean"], std=config["std"])
     else:
-        choices = [*VGG_STAGE_ENDS, *RESNET_NAMES]
-        raise ValueError(f"no backbone {model!r}; the choices are {choices} and timm's models")
+        raise ValueError(_unknown_model(model))
     if not loaded.of_stages:
         copy_weights(network, stages, loaded)
     with _named_errors(model):
@@ -182,19 +183,36 @@ def _is_timm(model: str) -> bool:
     return bool(timm.is_model(model))
 
 
+def _unknown_model(model: str) -> str:
+    """Return the error of an unknown name: the names that contain it, or else the nearest ones."""
+    import timm
+
+    own = [*VGG_STAGE_ENDS, *RESNET_NAMES]
+    names = [*own, *timm.list_models()]
+    containing = [name for name in names if model and model in name]
+    near = ", ".join((containing or get_close_matches(model, names, 8, cutoff=0.5))[:8])
+    hint = f"the nearest names: {near}; " if near else ""
+    return (
+        f"backbone.name={model}: no such model; {hint}set backbone.name to one of {', '.join(own)} "
+        "or of timm.list_models()"
+    )
+
+
 def _timm_model(model: str, pretrained: bool) -> Any:
     import timm
     from timm.models import is_model_in_modules
 
     any_size = is_model_in_modules(model, ANY_SIZE_MODULES)
     options: dict[str, Any] = {"dynamic_img_size": True} if any_size else {}
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # two lines for each retry
     try:
         network: Any = timm.create_model(model, pretrained=pretrained, **options)
     except Exception as error:  # the hub's client raises many types when it has no network
         if not pretrained:
             raise
         raise ConnectionError(
-            f"cannot download {model}'s weights ({error}); {OFFLINE_CHOICES}"
+            f"backbone.weights=timm: cannot download {model}'s weights "
+            f"({error.__cause__ or error}); {OFFLINE_CHOICES}"
         ) from error
     if any_size:  # zeros below and to the right of an image that patches do not fill
         network.patch_embed.dynamic_img_pad = True

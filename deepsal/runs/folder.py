@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from deepsal.atomic import write_text
 from deepsal.runs.heartbeat import hold_folder, is_alive
-from deepsal.runs.paths import as_text, differing_keys
+from deepsal.runs.paths import as_text, differing_keys, parse_yaml
 from deepsal.runs.process import forget_stale_ranks, is_first_rank
 
 TRAINING_OUTPUTS = ("fields", "figures", "checkpoints")
@@ -25,14 +25,15 @@ PREEMPTED_EXIT_CODE = 75
 class JobOutcome(NamedTuple):
     """Outcome of one job of a sweep.
 
-    name: of the run folder · status: done, failed or skipped (it was done before) · score: of the
-    sweep's metric, None if it failed · reason: of a failure or skip.
+    name: of the run folder · status: done, failed or skipped (it was done before) · score: None if
+    it failed · reason: of a failure or skip · metric: name of the score, such as `val/nss`.
     """
 
     name: str
     status: str
     score: float | None = None
     reason: str = ""
+    metric: str = ""
 
 
 def check_folder_writable(folder: Path) -> None:
@@ -138,9 +139,21 @@ def outcome_if_done(folder: Path, config: str, name: str = "") -> JobOutcome | N
         marker = json.loads((folder / "done").read_text(encoding="utf-8"))
         written = (folder / "config.yaml").read_text(encoding="utf-8")
         valid = marker["config"] == _config_hash(written) and not differing_keys(written, config)
-        return JobOutcome(name, "skipped", marker["score"], "done before") if valid else None
+        if not valid:
+            return None
+        return JobOutcome(name, "skipped", marker["score"], "done before", score_name(config))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def score_name(config: str) -> str:
+    """Return the name of a run's score: the metric of its training, or that of a test alone.
+
+    >>> score_name("{do: [fit, test], metric: val/cc}"), score_name("{do: [test], metric: val/cc}")
+    ('val/cc', 'test/nss')
+    """
+    options = parse_yaml(config)
+    return str(options.get("metric", "")) if "fit" in options.get("do", ()) else "test/nss"
 
 
 def outcome_of_exit(folder: Path, config: str, code: int, name: str) -> JobOutcome:
@@ -202,13 +215,12 @@ def recorded_status(folder: Path) -> Iterator[None]:
     """
     from deepsal.training.preemption import RunPreempted  # imports torch
 
-    resume = f"to resume from the last checkpoint: resume={folder}"
     write_status(folder, "running")
     try:
         yield
     except RunPreempted as preempted:
         write_status(folder, "preempted")
-        print(f"{preempted}; {resume}")  # noqa: T201
+        print(f"{preempted}; {_resume_advice(folder)}")  # noqa: T201
         raise SystemExit(PREEMPTED_EXIT_CODE) from preempted
     except BaseException as error:
         leaving = _leaving_error(error)
@@ -216,9 +228,15 @@ def recorded_status(folder: Path) -> Iterator[None]:
             write_status(folder, f"failed: {type(error).__name__}: {error}")
             raise
         write_status(folder, "interrupted")
-        print(f"interrupted; {resume}")  # noqa: T201
+        print(f"interrupted; {_resume_advice(folder)}")  # noqa: T201
         raise leaving from None
     write_status(folder, "done")
+
+
+def _resume_advice(folder: Path) -> str:
+    checkpoint = holds_checkpoints(folder)
+    action = "resume from the last checkpoint" if checkpoint else "start the run again"
+    return f"to {action}: resume={folder}"
 
 
 def _leaving_error(error: BaseException | None) -> BaseException | None:

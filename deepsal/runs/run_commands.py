@@ -1,6 +1,7 @@
 """Commands that list, choose, describe and remove runs: `python -m deepsal runs`."""
 
 import json
+import time
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,13 +34,17 @@ def list_command(
     sort: Annotated[
         str | None, typer.Option(metavar="SCORE", help="Best first, by nss, cc, kl …")
     ] = None,
+    since: Annotated[
+        str, typer.Option(metavar="DATE", help="Only runs since then, such as 2026-11-20 or 2d.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """List runs: state, score, data set, age, and the options in which they differ.
 
     Without --sort the newest is last. The score is that of the test, otherwise of the validation.
     """
-    records = find_records(folders, where)
+    start = run_text.parse_since(since, time.time()) if since else 0
+    records = [record for record in find_records(folders, where) if record.started >= start]
     records = run_list.sorted_by_score(records, sort) if sort else records
     if as_json:
         options = run_list.differing_options(records)

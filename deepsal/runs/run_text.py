@@ -1,6 +1,7 @@
 """Texts about runs for a terminal of 80 columns."""
 
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -138,6 +139,29 @@ def format_age(seconds: float) -> str:
     """
     unit = next((name for name, size in AGE_UNITS.items() if seconds >= size), "s")
     return f"{max(0, int(seconds // AGE_UNITS[unit]))} {unit}"
+
+
+def parse_since(text: str, now: float) -> float:
+    """Return the time that a date or an age states, in seconds since 1970.
+
+    Args:
+        text: `2026-11-20`, with a time or not, in local time; or an age such as `2d`.
+        now: in seconds since 1970.
+
+    Raises:
+        ValueError: neither of them.
+
+    >>> parse_since("2d", 180000.0), parse_since("1970-01-02T00:00+00:00", 0.0)
+    (7200.0, 86400.0)
+    """
+    if age := re.fullmatch(rf"(\d+) ?({'|'.join(AGE_UNITS)})", text):
+        return now - int(age[1]) * AGE_UNITS[age[2]]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise ValueError(
+            f"--since {text}: set a date such as 2026-11-20, or an age such as 2d, 12h or 30min"
+        ) from None
 
 
 def shortened(text: str, width: int) -> str:

@@ -30,6 +30,8 @@ from deepsal.training.wandb_log import WeightsAndBiases, log_numbers
 
 LOG = logging.getLogger(__name__)
 RUN_STEPS = ("fit", "test", "claims", "v1", "export")
+BACKBONE_STEPS = ("fit", "claims", "v1")
+"""Steps that train or measure the stages of a backbone, which a baseline does not have."""
 OUT_OF_MEMORY_ADVICE = (
     "the GPU has too little memory for a training step; "
     "set a smaller data.batch_size or data.size, or trainer.precision=bf16-mixed"
@@ -56,11 +58,13 @@ def execute_run(
         that score.
 
     Raises:
-        ValueError: an unknown step, accelerator or precision; or a step that would fail at its end.
+        ValueError: an unknown step, accelerator or precision; a step that the network cannot do; or
+            one that would fail at its end.
     """
     accelerator, precision = config["trainer"]["accelerator"], config["trainer"]["precision"]
     with recorded_status(folder):
         prepare_run(config["do"], config["seed"])
+        refuse_baseline_steps(config["network"], config["do"])
         check_accelerator(accelerator)
         if last is None:  # a resumed run keeps its precision, also where it is slow
             check_precision(precision, accelerator)
@@ -89,6 +93,24 @@ def prepare_run(steps: Sequence[str], seed: int) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     pl.seed_everything(seed, workers=True, verbose=False)
+
+
+def refuse_baseline_steps(network: Mapping[str, Any], steps: Sequence[str]) -> None:
+    """Refuse, before any data is read, steps that a baseline cannot do.
+
+    Args:
+        network: its options; those of a network that learns state its backbone.
+        steps: of the run.
+
+    Raises:
+        ValueError: the network is a baseline, and a step needs a backbone.
+    """
+    refused = ", ".join(step for step in steps if step in BACKBONE_STEPS)
+    if refused and "backbone" not in network:
+        raise ValueError(
+            f"network={network['name']} is a baseline, which has no stages for do=[{refused}]; "
+            "set do=[test]"
+        )
 
 
 def with_trainer(

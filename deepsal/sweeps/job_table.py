@@ -10,13 +10,12 @@ from rich.table import Table
 from deepsal.runs.folder import JobOutcome
 
 
-def run_with_table(run: Callable[[], object], jobs: Sequence[JobOutcome], metric: str) -> int:
+def run_with_table(run: Callable[[], object], jobs: Sequence[JobOutcome]) -> int:
     """Run a sweep, and print the table of its jobs also if an error or a signal ends it.
 
     Args:
         run: starts the jobs.
         jobs: their outcomes, which grow meanwhile; none for a single run.
-        metric: see `print_job_table`.
 
     Returns:
         The exit code.
@@ -26,16 +25,17 @@ def run_with_table(run: Callable[[], object], jobs: Sequence[JobOutcome], metric
         run()
     finally:
         if jobs:
-            code = print_job_table(jobs, metric)
+            code = print_job_table(jobs)
     return code
 
 
-def print_job_table(jobs: Sequence[JobOutcome], metric: str, console: Console | None = None) -> int:
+def print_job_table(jobs: Sequence[JobOutcome], console: Console | None = None) -> int:
     """Print the jobs of a sweep at 80 columns.
+
+    The title of the column of scores is the metric; where jobs differ in it, each score names it.
 
     Args:
         jobs: their outcomes.
-        metric: name of the score, as a column title.
         console: to print to.
 
     Returns:
@@ -50,10 +50,13 @@ def print_job_table(jobs: Sequence[JobOutcome], metric: str, console: Console | 
     longest = max((len(job.name) for job in jobs), default=0)
     table.add_column("job", overflow="fold", min_width=min(longest, 30))
     table.add_column("status")
-    table.add_column(metric, justify="right")
+    metrics = {job.metric for job in jobs if job.score is not None}
+    same = len(metrics) == 1
+    table.add_column(*(metrics if same else ["score"]), justify="right")
     table.add_column("reason", overflow="fold")
     for job in jobs:
-        score = "" if job.score is None else f"{job.score:.4f}"
+        named = "" if same else f"{job.metric} "
+        score = "" if job.score is None else f"{named}{job.score:.4f}"
         table.add_row(escape(job.name), job.status, score, escape(job.reason))
     console.print(table)
     return int(any(job.status == "failed" for job in jobs))

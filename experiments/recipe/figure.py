@@ -3,11 +3,9 @@
 python experiments/recipe/figure.py runs/studies/recipe [--to experiments/recipe]
 """
 
-import argparse
 from pathlib import Path
 
-from deepsal.report.figures.conditions import draw_conditions
-from deepsal.report.tables.conditions import condition_table, read_conditions
+from deepsal.report.condition_study import compare_conditions
 
 RECIPES = {
     "base": "default",
@@ -29,20 +27,5 @@ RECIPES = {
 """Recipes and their labels; each changes one thing of the first."""
 
 
-def main() -> None:
-    """Write the table and the figure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("runs", type=Path, help="folder of the study, with its run folders")
-    parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
-    arguments = parser.parse_args()
-    conditions = read_conditions(arguments.runs, lambda of: RECIPES.get(of["recipe"]))
-    table = condition_table(conditions, RECIPES["base"])
-    print(table.round(3).to_string(index=False))
-    table.to_csv(arguments.to / "expected.csv", index=False, float_format="%.4g")
-    rows = [label for label in RECIPES.values() if label in conditions]
-    figure = draw_conditions(table, rows[1:], reference=RECIPES["base"])
-    figure.savefig(arguments.to / "figure.png")
-
-
 if __name__ == "__main__":
-    main()
+    compare_conditions(Path(__file__), "recipe", RECIPES, RECIPES["base"], differences=True)

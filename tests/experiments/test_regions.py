@@ -16,7 +16,7 @@ from deepsal.models import STAGES, build_backbone
 from tests.conftest import backbone, datamodule
 
 STUDY = Path(__file__).parents[2] / "experiments" / "regions"
-FIGURE = runpy.run_path(str(STUDY / "figure.py"))
+MEASURE, FIGURE = (runpy.run_path(str(STUDY / f"{name}.py")) for name in ("measure", "figure"))
 RANDOM = np.random.default_rng(0)
 
 
@@ -47,13 +47,14 @@ def test_networks_become_tables_and_a_figure() -> None:
     groups = {"before": [network(0)], "random": [network(1), network(2)]}
     groups |= {kind: [network(3), network(4)] for kind in ("shuffled_fixations", "other_task")}
     groups["tuned"] = [network(0), network(5)]
-    results, planted = FIGURE["measure_networks"](groups, samples(16), REGIONS)
+    results, planted = MEASURE["measure_networks"](groups, samples(16), REGIONS)
     same = results["conv3"]["tuned"][0]
     assert np.allclose(same.change, 0)
     assert np.array_equal(same.z, results["conv3"]["before"][0].z, equal_nan=True)
-    tables = {**FIGURE["result_tables"](results, REGIONS.labels), "planted": planted}
+    tables = {**MEASURE["result_tables"](results, REGIONS.labels), "planted": planted}
     for name, table in tables.items():
         assert [*table.columns] == [*pd.read_csv(STUDY / f"{name}.csv").columns]
+    assert {*tables["networks"]["network"]} == {*FIGURE["NETWORKS"]} == {*MEASURE["NETWORKS"]}
     figure = FIGURE["draw_regions"](tables["networks"], tables["expected"])
     assert len(figure.axes) == 6
 
@@ -67,7 +68,7 @@ def test_runs_become_groups_of_networks(tmp_path: Path) -> None:
         state = build_backbone("resnet18", None).state_dict()
         state = {f"network.backbone.{key}": torch.ones_like(value) for key, value in state.items()}
         torch.save({"state_dict": state}, tmp_path / name / "checkpoints" / "best.ckpt")
-    groups = FIGURE["group_networks"]([tmp_path / "tuned", tmp_path / "edges"])
+    groups = MEASURE["group_networks"]([tmp_path / "tuned", tmp_path / "edges"])
     counts = {kind: len(networks) for kind, networks in groups.items()}
     assert counts == {
         "before": 1,
@@ -82,13 +83,13 @@ def test_runs_become_groups_of_networks(tmp_path: Path) -> None:
 def test_runs_of_some_kinds_alone_are_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main = FIGURE["main"]
-    monkeypatch.setattr(sys, "argv", ["figure.py", str(tmp_path)])
+    main = MEASURE["main"]
+    monkeypatch.setattr(sys, "argv", ["measure.py", str(tmp_path)])
     with pytest.raises(SystemExit):
         main()
-    assert "--data is missing" in capsys.readouterr().err
-    monkeypatch.setattr(sys, "argv", ["figure.py", str(tmp_path), "--data", str(tmp_path)])
-    groups = {kind: [1] for kind in FIGURE["NETWORKS"]} | {"other_task": []}
+    assert "arguments are required: --data" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["measure.py", str(tmp_path), "--data", str(tmp_path)])
+    groups = {kind: [1] for kind in MEASURE["NETWORKS"]} | {"other_task": []}
     monkeypatch.setitem(main.__globals__, "group_networks", lambda runs: groups)
     with pytest.raises(SystemExit):
         main()
@@ -104,8 +105,8 @@ def test_responses_are_those_of_maps_enlarged_to_the_image() -> None:
     large = interpolate(maps[None], (32, 60), mode="bilinear", align_corners=False)[0]
     z = (large - large.mean((1, 2), keepdim=True)) / large.std((1, 2), keepdim=True, correction=0)
     expected = (z * weights[0]).sum((1, 2))[:2]
-    grids = FIGURE["reduce_weights"](weights, maps)
-    means = FIGURE["standardised_means"](maps, grids, (32, 60))
+    grids = MEASURE["reduce_weights"](weights, maps)
+    means = MEASURE["standardised_means"](maps, grids, (32, 60))
     assert torch.allclose(means[:2, 0], expected, atol=1e-5)
     assert means[2].tolist()[0] == 0
     assert means[:2, 1].isnan().all()
@@ -118,7 +119,7 @@ def test_places_are_the_regions_the_fixated_rest_and_the_fixations() -> None:
     sample = Sample(torch.zeros(3, 4, 4), fixations, density, torch.zeros(4, 2), "a", (64, 96))
     masks = np.zeros((2, 64, 96), np.bool_)
     masks[0, 2:4, 3:5] = masks[0, 50, 50] = True
-    weights = FIGURE["place_weights"](sample, RegionSet(("face", "text"), lambda *_: masks))
+    weights = MEASURE["place_weights"](sample, RegionSet(("face", "text"), lambda *_: masks))
     face, text, fixated, background, in_face, in_text, elsewhere, every = weights
     assert face[2, 3] == 0.2
     assert text.isnan().all()
@@ -137,11 +138,11 @@ def test_a_planted_unit_is_called_and_noise_is_not() -> None:
         mask[1] = (1 - mask[0]) * (torch.rand(48, 64) < 0.1)
     masks /= masks.sum((2, 3), keepdim=True)
     masks[0] = torch.nan  # an image without the region
-    grids = torch.stack([FIGURE["reduce_weights"](mask, maps[0]) for mask in masks])
+    grids = torch.stack([MEASURE["reduce_weights"](mask, maps[0]) for mask in masks])
     misplaced = np.full((60, 40, 8), np.nan)  # two regions
     for n, at in enumerate(grids):
-        misplaced[n][:, [0, 2]] = FIGURE["standardised_means"](maps[n], at, (48, 64))
-    rows = [*FIGURE["plant_units"]([*maps], misplaced, grids, 0, (48, 64))]
+        misplaced[n][:, [0, 2]] = MEASURE["standardised_means"](maps[n], at, (48, 64))
+    rows = [*MEASURE["plant_units"]([*maps], misplaced, grids, 0, (48, 64))]
     null, strongest = rows[0], rows[-1]
     assert null["power"] <= 0.05
     assert max(row["false_alarms"] for row in rows) <= 0.05
@@ -152,17 +153,17 @@ def test_a_planted_unit_is_called_and_noise_is_not() -> None:
 def test_the_best_units_are_chosen_on_other_images() -> None:
     noise = RANDOM.normal(size=(60, 200))
     noise[3] = np.nan
-    means = FIGURE["best_units_mean"](noise)
+    means = MEASURE["best_units_mean"](noise)
     assert np.isnan(means[3])
     assert abs(np.nanmean(means)) < 0.15  # chosen on the same images it is above 0.2
     noise[:, :10] += 1
-    assert np.nanmean(FIGURE["best_units_mean"](noise)) > 0.9
+    assert np.nanmean(MEASURE["best_units_mean"](noise)) > 0.9
 
 
 def test_a_difference_of_means_over_unequal_images_keeps_its_value() -> None:
     one, two = RANDOM.normal(1, 1, (3, 50)), RANDOM.normal(0, 1, (3, 50))
     one[:, ::3], two[:, :20] = np.nan, np.nan
-    difference = FIGURE["difference_of_means"](one, two)
+    difference = MEASURE["difference_of_means"](one, two)
     assert difference.mean() == pytest.approx(np.nanmean(one) - np.nanmean(two))
 
 

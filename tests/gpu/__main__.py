@@ -1,4 +1,4 @@
-"""python -m tests.gpu [--small]: run all checks and print one table."""
+"""python -m tests.gpu [--small] [--to FOLDER]: run all checks and print one table."""
 
 import argparse
 import json
@@ -22,15 +22,18 @@ def main() -> int:
     """Run the checks; return 1 if one failed."""
     parser = argparse.ArgumentParser(description="The checks of a machine with an NVIDIA GPU.")
     parser.add_argument("--small", action="store_true", help="seconds of each, on the processor")
-    setting = small() if parser.parse_args().small else on_gpu()
+    folder = ROOT / "runs" / "bench"
+    parser.add_argument("--to", type=Path, default=folder, help="folder of gpu.json (runs/bench)")
+    options = parser.parse_args()
+    setting = small() if options.small else on_gpu()
     if setting.device == "cuda" and not visible_gpus():
         parser.error("no NVIDIA GPU here (nvidia-smi lists none); --small runs on the processor")
     console, began = Console(width=80, highlight=False), time.monotonic()
     checks: list[Check] = []
-    with tempfile.TemporaryDirectory(prefix="deepsal-gpu-") as folder:
-        for check in every(setting, Path(folder)):
+    with tempfile.TemporaryDirectory(prefix="deepsal-gpu-") as scratch:
+        for check in every(setting, Path(scratch)):
             checks.append(check)
-            file = record(checks, setting.device)  # whatever ends this process later
+            file = record(checks, setting.device, options.to)  # whatever ends this process later
             ended = "" if check.passed else f"FAILED {check.note}"
             line = f"{time.monotonic() - began:4.0f} s  {check.name}  {value(check)} {ended}"
             console.print(line.rstrip(), markup=False, soft_wrap=True)
@@ -39,7 +42,7 @@ def main() -> int:
     return int(not all(check.passed for check in checks))
 
 
-def record(checks: list[Check], device: str, folder: Path = ROOT / "runs" / "bench") -> Path:
+def record(checks: list[Check], device: str, folder: Path) -> Path:
     """Write `gpu.json`: card, versions, commit and all checks."""
     cards = [gpu._asdict() for gpu in visible_gpus()] if device == "cuda" else []
     rows = [{**check._asdict(), "passed": check.passed} for check in checks]

@@ -80,10 +80,10 @@ def test_the_table_fits_80_columns_and_the_record_holds_everything(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_the_checks_themselves_work_without_a_gpu() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.gpu", "--small"], cwd=ROOT, capture_output=True, text=True
-    )
+def test_the_checks_themselves_work_without_a_gpu(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.gpu", "--small", "--to", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("demo: all", "resumed after a kill", "one process of DDP", "pipeline/resnet18"):
         assert name in done.stdout
+    assert [file.name for file in tmp_path.iterdir()] == ["gpu.json"]

@@ -1,3 +1,4 @@
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -93,8 +94,24 @@ def test_the_batch_statistics_of_frozen_stages_do_not_drift() -> None:
 
 @pytest.mark.parametrize("name", ["", "vgg61", "VGG16"])
 def test_an_unknown_name_lists_the_choices(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"no backbone '{name}'.*'alexnet'.*'resnet50'.*timm"):
+    with pytest.raises(
+        ValueError, match=rf"name={name}: no such model.*alexnet.*resnet50 or .*timm\."
+    ):
         build_backbone(name, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("vit_smal_patch16_224", ["vit_small_patch16_224", "deit_small_patch16_224"]),
+        ("dinov3", ["vit_base_patch16_dinov3"]),
+        ("vgg61", ["vgg16"]),
+    ],
+)
+def test_an_unknown_name_is_answered_by_names_like_it(name: str, near: list[str]) -> None:
+    with pytest.raises(ValueError, match="nearest names") as error:
+        build_backbone(name, None)
+    assert [each for each in near if each not in str(error.value)] == []
 
 
 def test_a_name_of_ones_own_may_stand_for_a_model() -> None:
@@ -191,6 +208,22 @@ def test_any_error_inside_a_network_names_the_backbone(monkeypatch: pytest.Monke
     monkeypatch.setattr("timm.create_model", refuse)
     with pytest.raises(ValueError, match=r"backbone\.name=convnext_atto cannot .*AssertionError"):
         build_backbone("convnext_atto", None)
+
+
+def test_a_download_that_fails_is_one_line_without_retries(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(name: str, pretrained: bool) -> None:
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise FileNotFoundError("check your connection") from OSError("Name not known")
+
+    monkeypatch.setattr("timm.create_model", fail)
+    message = (
+        r"=timm: cannot download convnext_atto's .* \(Name not known\); use backbone\.weights="
+    )
+    with pytest.raises(ConnectionError, match=message):
+        build_backbone("convnext_atto", "timm")
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize(

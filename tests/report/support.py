@@ -1,6 +1,7 @@
 """Run folders for the tests of the reports, with all files that the reports read."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -277,3 +278,16 @@ def write_seed_run(folder: Path, loss: str, gain: float, seed: int) -> Path:
     }
     (run / "config.yaml").write_text(json.dumps(config))
     return run
+
+
+def write_finished_job(folder: Path, loss: str, seed: int, nss: Mapping[str, float]) -> None:
+    """Write the files of a finished job that a study reads."""
+    folder.mkdir(parents=True)
+    (folder / "done").touch()
+    (folder / "status").write_text("done\n")
+    options = {"loss": {"name": loss}, "seed": seed}
+    (folder / "config.yaml").write_text(json.dumps(options))
+    scores = pd.DataFrame({"name": [*nss], "nss": [*nss.values()]})
+    scores.to_csv(folder / "scores.csv", index=False)
+    metrics = pd.DataFrame({"epoch": [0, 3], "rf/conv4/correlation": [1.0, 0.5 + seed / 10]})
+    metrics.to_csv(folder / "metrics.csv", index=False)

@@ -22,7 +22,7 @@ def with_config(folder: Path, config: str = "seed: 0\n") -> Path:
 def test_a_job_is_finished_only_with_the_configuration_it_ran_with(tmp_path: Path) -> None:
     run_folder.mark_done(with_config(tmp_path), 0.5)
     assert run_folder.outcome_if_done(tmp_path, "seed: 0\n", "a") == JobOutcome(
-        "a", "skipped", 0.5, "done before"
+        "a", "skipped", 0.5, "done before", "test/nss"
     )
     assert run_folder.outcome_if_done(tmp_path, "seed: 1\n") is None
 
@@ -37,6 +37,13 @@ def test_a_job_that_was_moved_is_finished_and_one_of_other_options_is_not(tmp_pa
     run_folder.mark_done(with_config(tmp_path, text), 0.5)
     assert run_folder.outcome_if_done(tmp_path, config(tmp_path / "home", "/data", "~/cache"))
     assert not run_folder.outcome_if_done(tmp_path, config(tmp_path, "/data", "~/cache", seed=1))
+
+
+def test_the_score_of_a_job_has_the_name_of_its_metric(tmp_path: Path) -> None:
+    config = "{do: [fit, test], metric: val/cc}"
+    run_folder.mark_done(with_config(tmp_path, config), 0.5)
+    outcome = run_folder.outcome_of_exit(tmp_path, config, 0, "a")
+    assert (outcome.metric, outcome.score) == ("val/cc", 0.5)
 
 
 def test_a_training_that_starts_again_leaves_the_tables(tmp_path: Path) -> None:
@@ -82,7 +89,7 @@ def test_a_process_that_said_how_it_ended_is_believed(tmp_path: Path) -> None:
     )
     run_folder.mark_done(tmp_path, 0.25)
     assert run_folder.outcome_of_exit(tmp_path, "seed: 0\n", 0, "a") == JobOutcome(
-        "a", "done", 0.25
+        "a", "done", 0.25, metric="test/nss"
     )
 
 
@@ -108,8 +115,8 @@ def test_a_full_disk_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (KeyboardInterrupt(), "interrupted", "interrupted; to resume from the last checkpoint"),
-        (RunPreempted("left at step 7"), "preempted", "left at step 7; to resume from the last"),
+        (KeyboardInterrupt(), "interrupted", "interrupted; to start the run again: resume="),
+        (RunPreempted("left at step 7"), "preempted", "left at step 7; to start the run again"),
         (ValueError("seed=x"), "failed: ValueError: seed=x", ""),
         (None, "done", ""),
     ],
@@ -129,6 +136,17 @@ def test_the_status_says_how_the_work_ended(
             raise error
     assert run_folder.read_status(tmp_path) == status
     assert capsys.readouterr().out.startswith(message)
+
+
+def test_a_training_with_a_checkpoint_resumes_from_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(KeyboardInterrupt), run_folder.recorded_status(tmp_path):
+        raise KeyboardInterrupt
+    message = f"interrupted; to resume from the last checkpoint: resume={tmp_path}\n"
+    assert capsys.readouterr().out == message
 
 
 def test_a_signal_inside_a_save_that_then_fails_is_an_interruption(tmp_path: Path) -> None:

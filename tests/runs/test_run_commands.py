@@ -32,6 +32,18 @@ def test_runs_are_listed_with_a_count(runs: Path, capsys: pytest.CaptureFixture[
     assert best["folder"] == str(runs / "runs" / "day" / "b-s1")
 
 
+def test_runs_are_listed_from_a_time_on(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "ls", "--since", "2026-11-26T02:00:00+00:00"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("runs/")] == [
+        "runs/day/b-s1",
+        "runs/day/c-s2",
+    ]
+    assert lines[-1] == "2 runs: 1 done, 1 failed"
+    assert main(["runs", "ls", "--since", "0s"]) == 0
+    assert capsys.readouterr().out == "0 runs\n"
+
+
 def test_the_best_run_may_be_a_path_alone(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "best", "--path"]) == 0
     assert capsys.readouterr().out == "runs/day/b-s1\n"
@@ -82,6 +94,10 @@ def test_a_wrong_option_is_one_line(runs: Path, capsys: pytest.CaptureFixture[st
     for arguments, message in (
         (["ls", "gone"], "gone is no folder"),
         (["ls", "--sort", "bleu"], "no score 'bleu'"),
+        (
+            ["ls", "--since", "2x"],
+            "--since 2x: set a date such as 2026-11-20, or an age such as 2d",
+        ),
         (["best", "--where", "sed=1"], "no run has the option sed; the nearest: seed"),
         (["best", "--where", "seed=2"], "none of 1 runs is a finished training"),
     ):

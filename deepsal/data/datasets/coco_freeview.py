@@ -107,6 +107,7 @@ def coco_freeview(
         return reading.images_only_dataset(
             card, [files[n] for n in names], names, check_counts, split
         )
+    missing = root / f"{{{','.join(IMAGE_FOLDERS)}}}" / "CATEGORY"
     observers = sorted({observer for image in viewed.values() for observer in image.trials})
     dropped: Counter[str] = Counter()
     stimuli = []
@@ -115,7 +116,7 @@ def coco_freeview(
             np.concatenate([np.empty((0, 2)), *(trial[1:] for trial in image.trials[observer])])
             for observer in observers
         ]
-        path = files.get(name, root / IMAGE_FOLDERS[0] / name)
+        path = files.get(name, missing / name)
         stimuli.append(reading.read_stimulus(path, points, DATASET_CARD, dropped))
     trials = [trial for image in viewed.values() for own in image.trials.values() for trial in own]
     dropped["first of a trial"] = sum(len(trial[:1]) for trial in trials)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from typing_extensions import override
 
@@ -57,10 +57,17 @@ class ObserverCeiling(Baseline):
 
     @override
     def prepare(self: Ceiling, dataset: SaliencyDataset) -> Ceiling:
+        """Fit the ceiling to a data set; return self.
+
+        Raises:
+            ValueError: a test image has fewer than two observers; and the errors of `fit`.
+        """
         self.sigma = dataset.sigma
         self.centre_prior.prepare(dataset)
         self.stimuli = {stimulus.name: stimulus for stimulus in dataset.stimuli}
         self.test_images = [dataset.stimuli[i] for i in dataset.splits["test"]]
+        for stimulus in self.test_images:
+            observers_of(stimulus)
         train = [dataset.stimuli[i] for i in dataset.splits["train"]][:MAX_TRAINING_IMAGES]
         self.fit([s for s in train if len(np.unique(s.observers)) > 1])
         return self
@@ -115,11 +122,7 @@ class ObserverCeiling(Baseline):
         self, stimulus: Stimulus, size: tuple[int, int], score: ScoreFunction
     ) -> dict[str, Tensor]:
         observers = torch.from_numpy(stimulus.observers)
-        people = observers.unique()
-        if len(people) < 2:
-            raise ValueError(
-                f"{stimulus.name} was seen by {len(people)} person; a ceiling takes two"
-            )
+        people = observers_of(stimulus)
 
         def score_held_out(held_out: Bool[Tensor, "V N"]) -> Mapping[str, Tensor]:
             log_density = self.densities(stimulus, ~held_out, size).log()
@@ -160,6 +163,21 @@ class ObserverCeiling(Baseline):
     @property
     def _kind(self) -> str:
         return type(self).__name__
+
+
+def observers_of(stimulus: Stimulus) -> Int[Tensor, " P"]:
+    """Return the P observers of an image.
+
+    Raises:
+        ValueError: there are fewer than two.
+    """
+    people: Tensor = torch.from_numpy(stimulus.observers).unique()
+    if len(people) < 2:
+        raise ValueError(
+            f"a ceiling predicts each observer from the others, and {stimulus.name} has "
+            f"{len(people)}; leave the image out (data=folder: splits.csv) or set another data set"
+        )
+    return people
 
 
 def extent_of(stimulus: Stimulus) -> Float[Tensor, "2"]:

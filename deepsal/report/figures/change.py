@@ -5,7 +5,7 @@ from pathlib import Path
 from deepsal import atomic
 from deepsal.report.run_folders import field_files
 from deepsal.rf import store
-from deepsal.rf.plot import grid
+from deepsal.rf.plot import grid, tile_board
 
 MAX_UNITS = 12
 """Units of each stage in the figure, the first ones."""
@@ -38,7 +38,7 @@ def draw_field_change(folder: Path, title: str) -> Path | None:
     before, after = ({stage: of.field[i] for stage, of in fields.items()} for i in (0, 1))
     target = store.target_reliability(last)
     reliability = {
-        stage: grid.FieldReliability(of.reliability, of.samples, target, of.sample_name)
+        stage: tile_board.FieldReliability(of.reliability, of.samples, target, of.sample_name)
         for stage, of in fields.items()
     }
     labels = (f"epoch {first['epoch']}", f"epoch {last['epoch']}")
@@ -46,5 +46,5 @@ def draw_field_change(folder: Path, title: str) -> Path | None:
     figure = grid.draw_field_change(before, after, labels, title, smooth, units, reliability)
     file = folder / "figures" / "change.png"
     with atomic.replace_file(file) as temporary:
-        temporary.write_bytes(grid.png_bytes(figure))
+        temporary.write_bytes(tile_board.png_bytes(figure))
     return file

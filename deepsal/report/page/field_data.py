@@ -12,7 +12,7 @@ from PIL import Image
 from deepsal.report.run_folders import field_files
 from deepsal.rf import store
 from deepsal.rf.measures import profile
-from deepsal.rf.plot import grid
+from deepsal.rf.plot import tile_board, tiles
 from deepsal.rf.tuning.indices import preferred_value, size_tuning_curve
 from deepsal.statistics import Interval, bootstrap_interval
 
@@ -62,7 +62,7 @@ class StageFields(NamedTuple):
     size_tuning: SizeTuning | None
     measures: dict[str, FloatArray]
     patches: bytes | None
-    reliability: grid.FieldReliability
+    reliability: tile_board.FieldReliability
 
     def medians(self, measure: str) -> list[Interval]:
         """Return the median of a measure over units and its interval at each checkpoint."""
@@ -83,7 +83,7 @@ def _stage_fields(
     source, stage = descriptions[-1]["sources"][0], descriptions[-1]["stages"][name]
     units = store.watched_units(descriptions[-1], name)
     evolution = store.load_evolution(folder / "fields", f"{name}/{source}", units)
-    reliability = grid.FieldReliability(
+    reliability = tile_board.FieldReliability(
         evolution.reliability,
         evolution.samples,
         store.target_reliability(descriptions[-1]),
@@ -92,7 +92,7 @@ def _stage_fields(
     sigma = float(stage["sigma"])
     blurred = [profile.smooth_field(field, sigma) for field in evolution.field]
     maps = np.stack([profile.luminance_field(field) for field in blurred])
-    side = max(grid.display_side(m) for m in maps)
+    side = max(tiles.display_side(m) for m in maps)
     picture, peak = grey_pictures(maps, side, min(side, MAX_PICTURE_SIDE))
     profiles = [profile.radial_profile(field) for field in blurred]
     radius = profiles[0][0]
@@ -152,7 +152,7 @@ def grey_pictures(
         that is not finite.
     """
     alive = np.asarray(np.isfinite(maps).all((-2, -1)))
-    rows, columns = (grid.resampling_matrix(n, side, size) for n in maps.shape[-2:])
+    rows, columns = (tiles.resampling_matrix(n, side, size) for n in maps.shape[-2:])
     w = rows @ np.where(alive[..., None, None], maps, 0) @ columns.T
     peak = np.abs(w).max((-2, -1)).astype(np.float64)
     scaled = w / np.where(peak > 0, peak, 1)[..., None, None]
@@ -168,7 +168,7 @@ def sprite_sheet(picture: NDArray[np.uint8], cell_side: int) -> tuple[bytes, int
     """
     checkpoints, units, side = picture.shape[:3]
     size = min(side, cell_side, MAX_WEBP_SIDE // max(checkpoints, units))
-    shrink = grid.resampling_matrix(side, side, size)
+    shrink = tiles.resampling_matrix(side, side, size)
     small = np.rint(shrink @ picture.astype(np.float32) @ shrink.T).astype(np.uint8)
     sheet = small.transpose(0, 2, 1, 3).reshape(checkpoints * size, units * size)
     buffer = io.BytesIO()

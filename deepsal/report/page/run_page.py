@@ -19,7 +19,7 @@ from deepsal.report.page.training_curves import logged_at_steps, training_charts
 from deepsal.report.tables.runs import differing_condition
 from deepsal.rf import store
 from deepsal.rf.claims.rules import CLAIM_STATEMENTS
-from deepsal.rf.plot.grid import SIGNED_COLOURS
+from deepsal.rf.plot.tiles import SIGNED_COLOURS
 from deepsal.runs import score_files
 from deepsal.runs.run_records import (
     UNREADABLE_ERRORS,

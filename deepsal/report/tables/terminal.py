@@ -58,11 +58,15 @@ def score_table(folder: Path, entries: Mapping[str, ScoreEntry] = SCORES, title:
     table = Table(
         title=escape(title), box=SIMPLE, title_style="bold", title_justify="left", pad_edge=False
     )
+    scores = [score for score in entries if score in summary["scores"]["run"]]
+    notes = []
     if summary.get("trained_on") not in (None, summary["dataset"]):
-        table.caption, table.caption_justify = escape(f"trained on {summary['trained_on']}"), "left"
+        notes.append(f"trained on {summary['trained_on']}")
+    if "sauc" in scores and np.isnan(summary["scores"]["run"]["sauc"]["mean"]):
+        notes.append("sAUC nan: no other test image has fixations")
+    table.caption, table.caption_justify = escape("\n".join(notes)), "left"
     table.add_column("")
     table.padding = (0, 0, 0, 1)
-    scores = [score for score in entries if score in summary["scores"]["run"]]
     if len(scores) > 7:  # eighty columns
         table.padding, table.show_edge = (0, 0, 0, 0), False
     for score in scores:

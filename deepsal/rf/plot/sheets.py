@@ -9,22 +9,24 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from deepsal.rf.measures.profile import luminance_field, smooth_field
-from deepsal.rf.plot.grid import (
+from deepsal.rf.plot.tile_board import (
     DPI,
     FADED_SHARE,
     LINE_HEIGHT,
-    MISSING_GREY,
-    SIGN_LEGEND,
     TILE_GAP,
-    TILE_SIDE,
     FieldReliability,
     TileBoard,
     caption_height,
+    smoothing_note,
+)
+from deepsal.rf.plot.tiles import (
+    MISSING_GREY,
+    SIGN_LEGEND,
+    TILE_SIDE,
     dead_units,
     display_side,
     field_tiles,
     resampling_matrix,
-    smoothing_note,
 )
 
 MOST_PROFILE_AXES = 16

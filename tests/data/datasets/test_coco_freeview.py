@@ -54,7 +54,8 @@ def test_withheld_images_that_are_missing_are_counted(fake: Path) -> None:
 
 def test_a_viewed_image_that_is_missing_is_named(fake: Path) -> None:
     (fake / "coco_freeview" / FOLDERS[1] / VIEWED[3]).unlink()
-    message = rf"COCO-FreeView is incomplete: .*{re.escape(VIEWED[3])} is missing"
+    path = rf"/{{images,coco_search18_images_TA}}/CATEGORY/{re.escape(VIEWED[3])}"
+    message = rf"COCO-FreeView is incomplete: .*coco_freeview{path} is missing"
     with pytest.raises(FileNotFoundError, match=message):
         coco_freeview(fake)
 

@@ -50,15 +50,15 @@ def test_nobody_is_predicted_by_their_own_fixations() -> None:
 
 def test_a_ceiling_takes_two_people_and_known_images() -> None:
     alone = stimulus("alone", np.array([[5.0, 5.0]]), [0])
-    human = HumanCeiling().prepare(dataset([*planted(3.0), alone]))
-    with pytest.raises(ValueError, match="alone was seen by 1 person; a ceiling takes two"):
+    human = HumanCeiling().prepare(dataset([alone, *planted(3.0)]))
+    with pytest.raises(ValueError, match="the others, and alone has 1; leave the image out"):
         ceiling_scores(human, "alone")
     with pytest.raises(ValueError, match="knows no image 'missing'"):
         ceiling_scores(human, "missing")
     with pytest.raises(
         ValueError, match="a ceiling is fitted to training images that two people or more saw"
     ):
-        HumanCeiling().prepare(dataset([alone, alone]))
+        HumanCeiling().prepare(dataset([alone, *planted(3.0, images=1)]))
     with pytest.raises(ValueError, match="name="):
         human(torch.rand(1, 3, 8, 8))
 

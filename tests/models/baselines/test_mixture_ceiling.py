@@ -128,9 +128,9 @@ def test_a_stated_concentration_is_used() -> None:
 def test_it_takes_training_images_that_two_people_saw_and_known_images() -> None:
     alone = stimulus("alone", np.array([[5.0, 5.0]]), [0])
     with pytest.raises(ValueError, match=r"two people or more saw.*network=human"):
-        MixtureCeiling().prepare(dataset([alone, alone]))
-    mixture = MixtureCeiling().prepare(dataset([*planted(3.0), alone]))
-    with pytest.raises(ValueError, match="alone was seen by 1 person; a ceiling takes two"):
+        MixtureCeiling().prepare(dataset([alone, *planted(3.0, images=1)]))
+    mixture = MixtureCeiling().prepare(dataset([alone, *planted(3.0)]))
+    with pytest.raises(ValueError, match="the others, and alone has 1; leave the image out"):
         ceiling_scores(mixture, "alone")
     with pytest.raises(ValueError, match="MixtureCeiling knows no image 'missing'"):
         ceiling_scores(mixture, "missing")

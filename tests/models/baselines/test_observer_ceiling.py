@@ -74,6 +74,16 @@ def test_the_density_of_a_data_set_is_fitted_to_images_that_two_people_saw() -> 
     assert [one.name for one in recorder.test_images] == ["11"]
 
 
+def test_a_test_image_of_one_observer_is_named_before_anything_is_fitted() -> None:
+    class Recorder(HumanCeiling):
+        def fit(self, stimuli: Sequence[Stimulus]) -> None:
+            raise AssertionError("fitted")
+
+    alone = stimulus("alone", np.array([[5.0, 5.0], [6.0, 6.0]]), [0, 0])
+    with pytest.raises(ValueError, match=r"from the others, and alone has 1; leave .*splits\.csv"):
+        Recorder().prepare(dataset([*planted(3.0), alone, stimulus("x", np.eye(2), [0, 1])], 2))
+
+
 def test_a_centre_prior_is_the_same_at_fixations_and_as_a_map() -> None:
     human = HumanCeiling(1.0, 0.1).prepare(dataset(planted(3.0)))
     one = human.test_images[0]

@@ -1,27 +1,13 @@
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from deepsal.report.run_folders import RunSummary
 from deepsal.report.tables.conditions import SeedRuns, condition_table, read_conditions
-
-
-def finished_job(folder: Path, loss: str, seed: int, nss: Mapping[str, float]) -> None:
-    """A run folder with the files that a study reads."""
-    folder.mkdir(parents=True)
-    (folder / "done").touch()
-    (folder / "status").write_text("done\n")
-    options = {"loss": {"name": loss}, "seed": seed}
-    (folder / "config.yaml").write_text(json.dumps(options))
-    scores = pd.DataFrame({"name": [*nss], "nss": [*nss.values()]})
-    scores.to_csv(folder / "scores.csv", index=False)
-    metrics = pd.DataFrame({"epoch": [0, 3], "rf/conv4/correlation": [1.0, 0.5 + seed / 10]})
-    metrics.to_csv(folder / "metrics.csv", index=False)
+from tests.report.support import write_finished_job
 
 
 def loss_of(options: Mapping[str, Any]) -> str | None:
@@ -30,9 +16,9 @@ def loss_of(options: Mapping[str, Any]) -> str | None:
 
 
 def test_scores_are_read_by_condition_and_seed_of_the_same_images(tmp_path: Path) -> None:
-    finished_job(tmp_path / "kl-s1", "kl", 1, {"b": 4, "a": 3})
-    finished_job(tmp_path / "kl-s0", "kl", 0, {"a": 1, "b": 2})
-    finished_job(tmp_path / "other-s0", "left_out", 0, {"a": 9, "b": 9})
+    write_finished_job(tmp_path / "kl-s1", "kl", 1, {"b": 4, "a": 3})
+    write_finished_job(tmp_path / "kl-s0", "kl", 0, {"a": 1, "b": 2})
+    write_finished_job(tmp_path / "other-s0", "left_out", 0, {"a": 9, "b": 9})
     conditions = read_conditions(tmp_path, loss_of, ["nss"])
     assert [*conditions] == ["kl"]
     assert conditions["kl"].scores["nss"].tolist() == [[1, 2], [3, 4]]
@@ -43,12 +29,12 @@ def test_scores_are_read_by_condition_and_seed_of_the_same_images(tmp_path: Path
 def test_missing_and_doubled_jobs_are_errors(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no finished job; run the study first"):
         read_conditions(tmp_path, loss_of, ["nss"])
-    finished_job(tmp_path / "kl-s0", "kl", 0, {"a": 1})
-    finished_job(tmp_path / "kl-s1", "kl", 1, {"a": 1})
-    finished_job(tmp_path / "cc-s0", "cc", 0, {"a": 1})
+    write_finished_job(tmp_path / "kl-s0", "kl", 0, {"a": 1})
+    write_finished_job(tmp_path / "kl-s1", "kl", 1, {"a": 1})
+    write_finished_job(tmp_path / "cc-s0", "cc", 0, {"a": 1})
     with pytest.raises(FileNotFoundError, match="no finished job of cc, seed 1"):
         read_conditions(tmp_path, loss_of, ["nss"])
-    finished_job(tmp_path / "cc-again", "cc", 0, {"a": 1})
+    write_finished_job(tmp_path / "cc-again", "cc", 0, {"a": 1})
     with pytest.raises(ValueError, match="both cc, seed 0"):
         read_conditions(tmp_path, loss_of, ["nss"])
 

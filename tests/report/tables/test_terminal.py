@@ -1,4 +1,5 @@
 import io
+import math
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,14 @@ def test_eight_scores_fit_eighty_columns_too(tmp_path: Path) -> None:
     text = printed(tmp_path)
     assert "EMD↓" in text
     assert "…" not in text
+
+
+def test_the_shuffled_auc_of_one_test_image_is_explained(tmp_path: Path) -> None:
+    row = {"name": "a", **dict.fromkeys(DEFAULT_SCORES, 0.5), "sauc": math.nan}
+    score_files.write_scores(tmp_path, [row], "OSIE")
+    assert "sAUC nan: no other test image has fixations" in printed(tmp_path)
+    score_files.write_scores(tmp_path, [row, {**row, "name": "b", "sauc": 0.5}], "OSIE")
+    assert "sAUC nan" not in printed(tmp_path)
 
 
 def test_a_search_for_targets_has_a_table_of_its_own(tmp_path: Path) -> None:

@@ -6,8 +6,39 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import find_objects, label
 
-from deepsal.rf.plot.grid import TILE_SIDE, png_bytes
+from deepsal.rf.plot.tile_board import png_bytes
+from deepsal.rf.plot.tiles import SIGNED_COLOURS, TILE_SIDE
+
+BLUE, WHITE, RED = SIGNED_COLOURS[0], SIGNED_COLOURS[127], SIGNED_COLOURS[254]
+DEAD = np.full((1, 3, 41, 41), np.nan, np.float32)
+
+
+def spot(at: int = 20, side: int = 41) -> NDArray[np.float32]:
+    field = np.zeros((1, 3, side, side), np.float32)
+    field[..., at - 2 : at + 3, at - 2 : at + 3] = 1
+    return field
+
+
+def flat(side: int) -> NDArray[np.float32]:
+    return np.ones((1, 3, side, side), np.float32)
+
+
+def boxes(mask: NDArray[np.bool]) -> list[tuple[int, int, int, int]]:
+    """Return top, bottom, left, right (ends excluded) of all connected parts but specks."""
+    parts = find_objects(label(mask)[0])
+    ends = [(y.start, y.stop, x.start, x.stop) for y, x in parts]
+    return [(t, b, le, r) for t, b, le, r in ends if b - t >= 3 and r - le >= 12]
+
+
+def box(mask: NDArray[np.bool]) -> tuple[int, int, int, int]:
+    (only,) = boxes(mask)
+    return only
+
+
+def of(colour: NDArray[np.uint8] | int, seen: NDArray[np.uint8]) -> NDArray[np.bool]:
+    return np.asarray((seen == colour).all(-1))
 
 
 def picture(figure: Figure) -> NDArray[np.uint8]:

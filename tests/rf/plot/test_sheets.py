@@ -3,7 +3,8 @@ import pytest
 from numpy.typing import NDArray
 
 from deepsal.rf.plot import sheets
-from deepsal.rf.plot.grid import MISSING_GREY, SIGNED_COLOURS, TILE_SIDE, FieldReliability
+from deepsal.rf.plot.tile_board import FieldReliability
+from deepsal.rf.plot.tiles import MISSING_GREY, SIGNED_COLOURS, TILE_SIDE
 from tests.rf.plot.support import labels, picture, sheet_tiles
 
 RED, WHITE = SIGNED_COLOURS[254], SIGNED_COLOURS[127]
