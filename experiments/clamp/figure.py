@@ -41,7 +41,8 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
     arguments = parser.parse_args()
     config = yaml.safe_load((arguments.run / "config.yaml").read_text(encoding="utf-8"))
-    before = build_backbone("vgg16", config["backbone"]["weights"]).eval()
+    options = config["backbone"]
+    before = build_backbone(options["name"], options["weights"]).eval()
     after = backbone_from_checkpoint(before, config["ckpt"])
     verdict = read_json(arguments.run / "verdict.json")
     networks = {
@@ -98,7 +99,7 @@ def draw_sweep(maps: dict[str, NDArray[np.float32]]) -> Figure:
     for axis, c in zip(axes[0], CLAMP_VALUES, strict=True):
         axis.set_title(f"c = {c}", fontsize=9)
     figure.suptitle(
-        "pool5 of VGG16, unit 0, mean of the colours: one pattern, three ways to show it",
+        "pool5, unit 0, mean of the colours: one pattern, three ways to show it",
         fontsize=11,
     )
     return figure
