@@ -40,6 +40,7 @@ class ClaimEvaluation:
         names: claims to decide. Without P1 to P3 no field is measured.
         stages: submodules of the backbone.
         units: the first so many channels of each stage, or their numbers; None for all.
+        backgrounds: of the noise, of `BACKGROUNDS`.
         images: number of validation images behind the noise.
         pairs: largest number of pairs of noise images per stage and background.
         target: median reliability at which a stage stops.
@@ -59,6 +60,7 @@ class ClaimEvaluation:
         names: Sequence[str] = tuple(CLAIM_STATEMENTS),
         stages: Sequence[str] = STAGES,
         units: int | Sequence[int] | None = None,
+        backgrounds: Sequence[str] = BACKGROUNDS,
         images: int = 64,
         pairs: int = 1024,
         target: float = 0.9,
@@ -73,6 +75,7 @@ class ClaimEvaluation:
         self.names = list(names)
         self.stages = list(stages)
         self.units = units
+        self.backgrounds = list(backgrounds)
         self.images = images
         self.pairs = pairs
         self.target = target
@@ -134,18 +137,21 @@ class ClaimEvaluation:
         """Return the numbers of the units of each stage.
 
         Raises:
-            ValueError: an unknown claim or stage, or a unit that a stage does not have; or all
-                claims are about patterns, and the backbone is no plain chain.
+            ValueError: an unknown claim, background or stage, or a unit that a stage does not have;
+                or all claims are about patterns, and the backbone is no plain chain.
         """
-        if unknown := [name for name in self.names if name not in CLAIM_STATEMENTS]:
-            raise ValueError(f"claims.names has {unknown}; the claims are {[*CLAIM_STATEMENTS]}")
+        for option, chosen, names in (
+            ("names", self.names, [*CLAIM_STATEMENTS]),
+            ("backgrounds", self.backgrounds, [*BACKGROUNDS]),
+            ("stages", self.stages, [*STAGES]),
+        ):
+            if unknown := [name for name in chosen if name not in names]:
+                raise ValueError(f"claims.{option} has {unknown}; choose of {names}")
         if FIELD_CLAIMS.isdisjoint(self.names) and _clampable_stages(backbone) is None:
             raise ValueError(
                 f"claims.names={self.names}: P4 and P5 are about chains of convolutions "
                 "(backbone=alexnet, vgg16 or vgg19); add P1, P2 or P3"
             )
-        if unknown := [stage for stage in self.stages if stage not in STAGES]:
-            raise ValueError(f"claims.stages names {unknown}; the stages are {list(STAGES)}")
         channels = {stage: backbone.channels[stage] for stage in self.stages}
         limit = max(channels.values()) if self.units is None else self.units
         return unit_numbers(limit, channels, "claims.units")
@@ -205,7 +211,7 @@ class ClaimEvaluation:
                     protocol=SHORT_PROTOCOL if self.tuning else None,
                     plantings=self.plantings,
                     repeat=done[0] if done else None,
-                    backgrounds=[] if FIELD_CLAIMS.isdisjoint(self.names) else BACKGROUNDS,
+                    backgrounds=[] if FIELD_CLAIMS.isdisjoint(self.names) else self.backgrounds,
                 )
             )
             return done[-1]

@@ -134,6 +134,7 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "callbacks.average.decay": (Number(0, 0.99999),),  # 1 averages nothing but the first step
     "callbacks.show.images": (COUNT,),
     "callbacks.show.every_n_epochs": (COUNT,),
+    "claims.backgrounds": (Names(),),
     "claims.built_in": (Names(0),),
     "claims.controls": (Names(0),),
     "claims.images": (Number(2, whole=True),),

@@ -74,6 +74,16 @@ def test_only_a_plain_chain_has_patterns(tmp_path: Path) -> None:
     assert alone.networks == []
 
 
+def test_one_background_can_be_chosen(tmp_path: Path) -> None:
+    before = backbone().eval()
+    alone = evaluation(tmp_path, built_in=[], backgrounds=["grey"])
+    rows = alone(before, moved(before), datamodule().images["val"])
+    assert {row.background for row in rows} == {"grey", ""}
+    assert {of["background"] for of in alone.networks} == {"grey"}
+    with pytest.raises(ValueError, match=r"claims.backgrounds has \['black'\]; choose of"):
+        evaluation(tmp_path, backgrounds=["black"]).check_options(before)
+
+
 @pytest.mark.parametrize("names", [["P1"], ["P2"], ["P3"]])
 def test_only_what_a_claim_needs_is_measured(tmp_path: Path, names: list[str]) -> None:
     before = backbone().eval()
@@ -87,7 +97,7 @@ def test_only_what_a_claim_needs_is_measured(tmp_path: Path, names: list[str]) -
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["P1", "P9"], r"claims.names has \['P9'\]; the claims are \['P1', 'P2'"),
+        (["P1", "P9"], r"claims.names has \['P9'\]; choose of \['P1', 'P2'"),
         (["P4", "P5"], r"claims.names=.*are about chains .*backbone=alexnet, vgg16 or vgg19.*add"),
     ],
 )
