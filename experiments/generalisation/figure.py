@@ -2,11 +2,12 @@
 
 python experiments/generalisation/figure.py runs/studies/generalisation [--to FOLDER]
 
-Scores on the data of the training are those of the run folders whose checkpoints were tested.
+trend.csv has the change along a line through all depths. Scores on the data of the training are
+those of the run folders whose checkpoints were tested.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,9 @@ def main() -> None:
     print(table.round(3).to_string(index=False))
     table.to_csv(arguments.to / "expected.csv", index=False, float_format="%.4g")
     draw_differences(table).savefig(arguments.to / "figure.png")
+    trends = trend_table(scores)
+    print(trends.round(3).to_string(index=False))
+    trends.to_csv(arguments.to / "trend.csv", index=False, float_format="%.4g")
 
 
 def read_scores(folder: Path, score: str) -> dict[str, dict[str, ScoredDepth]]:
@@ -113,7 +117,7 @@ def generalisation_table(scores: Mapping[str, Mapping[str, ScoredDepth]]) -> pd.
                     row |= named_ends("mean", crossed_bootstrap(getattr(of, kind), np.nanmean))
                 for other in REFERENCES:
                     if other != depth:
-                        estimate = compare_depths(of, depths[other], kind)
+                        estimate = depth_contrast([of, depths[other]], [1, -1], kind)
                         row |= named_ends(f"minus_{other}", estimate)
                         row[f"minus_{other}_p"] = estimate.p
                 rows.append(row)
@@ -124,19 +128,47 @@ def generalisation_table(scores: Mapping[str, Mapping[str, ScoredDepth]]) -> pd.
     return table
 
 
-def compare_depths(one: ScoredDepth, two: ScoredDepth, kind: str) -> CrossedEstimate:
-    """Return the mean difference of two depths on a set, or how much more it is on the other.
+def trend_table(scores: Mapping[str, Mapping[str, Mapping[str, ScoredDepth]]]) -> pd.DataFrame:
+    """Return the change from the first to the last depth on the line through all, with intervals.
 
-    Images of the two sets are independent, and seeds are common to them: the difference of each
-    seed on the own set is subtracted from its differences on the other, and the error over the
-    images of the own set is added.
+    All depths count, so a steady change is found more surely than by the difference of two of them.
+    p is adjusted by Holm's method over the directions and scores of each set.
 
     Args:
-        one: scores of one depth.
-        two: of the other, of the same seeds and images.
+        scores: `{score: {direction: {depth: scores}}}`, depths from `none` to `all`.
+    """
+    rows = []
+    for score, directions in scores.items():
+        for direction, depths in directions.items():
+            place = np.arange(len(depths)) - (len(depths) - 1) / 2
+            weights = place * (len(depths) - 1) / np.square(place).sum()
+            for kind in SETS:
+                estimate = depth_contrast([*depths.values()], weights, kind)
+                row = {"direction": direction, "score": score, "set": kind}
+                rows.append({**row, **named_ends("change", estimate), "p": estimate.p})
+    table = pd.DataFrame(rows)
+    table["p"] = table.groupby("set")["p"].transform(lambda of: holm_correction(of.to_numpy()))
+    return table
+
+
+def depth_contrast(
+    depths: Sequence[ScoredDepth], weights: Sequence[float] | FloatArray, kind: str
+) -> CrossedEstimate:
+    """Return a weighted sum over depths on a set, or how much more it is on the other set.
+
+    Images of the two sets are independent, and seeds are common to them: the sum of each seed on
+    the own set is subtracted from its sums on the other, and the error over the images of the own
+    set is added.
+
+    Args:
+        depths: scores of the same seeds and images.
+        weights: one per depth; their sum is 0.
         kind: of `SETS`.
     """
-    own, other = one.own - two.own, one.other - two.other
+    own, other = (
+        np.tensordot(weights, np.stack([getattr(of, name) for of in depths]), 1)
+        for name in ("own", "other")
+    )
     if kind != "transfer":
         return crossed_bootstrap(own if kind == "own" else other, np.nanmean)
     error = np.nanstd(own.mean(0), ddof=1) / np.sqrt(own.shape[1])

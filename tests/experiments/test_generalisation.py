@@ -35,6 +35,23 @@ def test_a_gain_that_does_not_transfer_is_found_and_one_that_does_is_not_lost() 
     assert len(FIGURE["draw_differences"](both).axes) == 6
 
 
+def test_a_steady_loss_over_the_depths_is_found_and_a_gain_that_transfers_is_none() -> None:
+    steps = range(6)
+    losing = {f"{step}": scored(0.04 * step, 0, seed=step) for step in steps}
+    kept = {f"{step}": scored(0.04 * step, 1, seed=step) for step in steps}
+    table = FIGURE["trend_table"]({"nss": {"losing": losing, "kept": kept}})
+    of = table.set_index(["direction", "set"])
+    lost = of.loc[("losing", "transfer")]
+    assert lost["change"] == pytest.approx(-0.2, abs=0.04)
+    assert lost["change_high"] < -0.1
+    assert lost["p"] < 0.01
+    assert of.loc[("kept", "other"), "change_low"] > 0.1
+    assert abs(of.loc[("kept", "transfer"), "change"]) < 0.04
+    pair = FIGURE["trend_table"]({"nss": {"pair": {"none": losing["0"], "all": losing["5"]}}})
+    difference = (losing["5"].own - losing["0"].own).mean()  # type: ignore[attr-defined]
+    assert pair.set_index("set").loc["own", "change"] == pytest.approx(difference)
+
+
 def test_scores_are_read_of_the_same_images_in_one_order(tmp_path: Path) -> None:
     for depth, seed in (("all", 0), ("all", 1), ("none", 0)):
         for kind, names in (("trained", "ab"), ("tested", "dc")):
