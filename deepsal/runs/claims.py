@@ -1,8 +1,11 @@
 """Claims step of a run: measurements of the network and its controls, and the verdict."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
+from shutil import rmtree
 from time import monotonic
 from typing import Any
 
@@ -14,6 +17,7 @@ from deepsal.data.batch import FixationImages
 from deepsal.models.backbone import Backbone
 from deepsal.rf import store
 from deepsal.rf.claims.controls import built_in_control
+from deepsal.rf.claims.kept_measurements import load_measurements, save_measurements
 from deepsal.rf.claims.measurements import BACKGROUNDS, NetworkMeasurements, measure_network
 from deepsal.rf.claims.rules import CLAIM_STATEMENTS, ClaimRow
 from deepsal.rf.claims.verdict import DEEP_STAGES, decide_claims, describe_networks
@@ -26,6 +30,13 @@ from deepsal.vocabulary import STAGES
 LOG = logging.getLogger(__name__)
 FIELD_CLAIMS, PATTERN_CLAIMS = frozenset({"P1", "P2", "P3"}), frozenset({"P4", "P5"})
 """Claims about fields, and about back-projected patterns."""
+KEPT_FOLDER = "measured"
+"""Folder of measurements, in the run folder, until the verdict is written."""
+MEASUREMENT_OPTIONS = (
+    *("names", "stages", "units", "backgrounds", "images", "pairs", "target", "window"),
+    *("plantings", "tuning"),
+)
+"""Options on which the measurements of a network depend."""
 SEEDLESS_CONTROLS = ("bn_only",)
 """Built-in controls that are the same network for every seed."""
 
@@ -34,6 +45,8 @@ class ClaimEvaluation:
     """Measurement of a backbone before and after training and of controls, and the verdict.
 
     Writes `verdict.json` into the run folder. `deepsal.rf.decide_claims` states claims and rules.
+    The measurements of each network are kept in the folder until then, so that an interrupted
+    evaluation goes on behind the last network that was measured.
 
     Args:
         folder: the run folder.
@@ -186,17 +199,19 @@ class ClaimEvaluation:
         units = self.check_options(before)
         geometry = {stage: measure_geometry(before, stage) for stage in self.stages}
         has_patterns = not PATTERN_CLAIMS.isdisjoint(self.names)
+        kept = self.folder / KEPT_FOLDER
+        kept.mkdir(parents=True, exist_ok=True)
         total, started = 1 + sum(map(len, groups.values())), monotonic()
         done: list[NetworkMeasurements] = []
 
         def measure(name: str, network: nn.Module) -> NetworkMeasurements:
-            LOG.info(
-                "network %d of %d, after %.0f s: %s",
-                len(done) + 1,
-                total,
-                monotonic() - started,
-                name,
-            )
+            place = "network %d of %d, after %.0f s: %s"
+            LOG.info(place, len(done) + 1, total, monotonic() - started, name)
+            file = kept / f"{self._fingerprint(network, before)}.pt"
+            if file.is_file():
+                LOG.info("  measured before the interruption")
+                done.append(load_measurements(file, network))
+                return done[-1]
             done.append(
                 measure_network(
                     network,
@@ -214,6 +229,7 @@ class ClaimEvaluation:
                     backgrounds=[] if FIELD_CLAIMS.isdisjoint(self.names) else self.backgrounds,
                 )
             )
+            save_measurements(file, done[-1])
             return done[-1]
 
         measured = {"before": [measure("before training", before)]}
@@ -223,6 +239,13 @@ class ClaimEvaluation:
                 for seed, network in zip(seeds, group, strict=False)
             ]
         return measured
+
+    def _fingerprint(self, network: nn.Module, before: nn.Module) -> str:
+        """Return a fingerprint of a network, of the first one, and of what is measured."""
+        weights = [store.weights_fingerprint(of) for of in (network, before)]
+        options = {key: getattr(self, key) for key in MEASUREMENT_OPTIONS}
+        text = json.dumps([weights, options], default=list)
+        return sha256(text.encode()).hexdigest()[:16]
 
     def _write(self, rows: Sequence[ClaimRow], networks: Mapping[str, nn.Module]) -> None:
         hidden = ("folder", "networks")
@@ -234,6 +257,7 @@ class ClaimEvaluation:
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "verdict.json", verdict)
+        rmtree(self.folder / KEPT_FOLDER)
 
 
 def first_images(images: FixationImages, count: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 
 from deepsal.models import Backbone
 from deepsal.rf import store
+from deepsal.rf.claims.measurements import measure_network
 from deepsal.runs import claims
 from deepsal.runs.claims import ClaimEvaluation
 from tests.conftest import backbone, datamodule
@@ -72,6 +73,39 @@ def test_only_a_plain_chain_has_patterns(tmp_path: Path) -> None:
     alone = evaluation(tmp_path, built_in=[], names=["P4", "P5"])
     assert repr(alone(before, after, datamodule().images["val"])) == repr(patterns)  # NaN too
     assert alone.networks == []
+
+
+def test_an_interrupted_verdict_goes_on_behind_the_last_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = backbone().eval()
+    after, images = moved(before), datamodule().images["val"]
+    whole = evaluation(tmp_path / "whole", built_in=["displaced", "untrained"])
+    expected = repr(whole(before, after, images))
+    real = measure_network
+    measured: list[nn.Module] = []
+
+    def stopped(network: nn.Module, *arguments: Any, **options: Any) -> Any:
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(network)
+        return real(network, *arguments, **options)
+
+    monkeypatch.setattr(claims, "measure_network", stopped)
+    options: dict[str, Any] = {"built_in": ["displaced", "untrained"]}
+    with pytest.raises(KeyboardInterrupt):
+        evaluation(tmp_path, **options)(before, after, images)
+    assert measured == [before, after]
+    measured.clear()
+    with pytest.raises(KeyboardInterrupt):  # other options: nothing that was kept is of use
+        evaluation(tmp_path, **options, target=0.5)(before, after, images)
+    assert measured == [before, after]
+    measured.clear()
+    again = evaluation(tmp_path, **options)
+    assert repr(again(before, after, images)) == expected
+    assert len(measured) == 2
+    assert again.networks == whole.networks
+    assert not (tmp_path / "measured").exists()
 
 
 def test_one_background_can_be_chosen(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def measure_network(
         fields=measured,
         activations=outputs,
         spread={name: float(np.median(z.std(0))) for name, z in outputs.items()},
-        weights={key: value.detach().cpu().clone() for key, value in network.state_dict().items()},
+        weights=weights_on_cpu(network),
         units={name: [*channels] for name, channels in units.items()},
         tuning={
             name: {key: values[[*units[name]]] for key, values in suppression.items()}
@@ -198,6 +198,11 @@ def measure_network(
             if chain is not None
         },
     )
+
+
+def weights_on_cpu(network: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the state dict of a network."""
+    return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
 
 
 def measure_stage(

@@ -1,0 +1,43 @@
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from deepsal.rf.claims.kept_measurements import load_measurements, save_measurements
+from deepsal.rf.claims.measurements import measure_network
+from tests.rf.claims.test_measurements import UNITS, images, network
+from tests.rf.tuning.support import SMALL
+
+
+def assert_equal(one: Any, two: Any) -> None:
+    assert type(one) is type(two)
+    if is_dataclass(one):
+        for of in fields(one):
+            assert_equal(getattr(one, of.name), getattr(two, of.name))
+    elif isinstance(one, dict):
+        assert [*one] == [*two]
+        for key in one:
+            assert_equal(one[key], two[key])
+    elif isinstance(one, np.ndarray):
+        assert one.dtype == two.dtype
+        assert np.array_equal(one, two, equal_nan=one.dtype.kind == "f")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, two)
+    else:
+        assert one == two
+
+
+def test_all_that_is_measured_is_read_as_it_was_written(tmp_path: Path) -> None:
+    net = network()
+    chain = [net[0], net[2], nn.MaxPool2d(2)]
+    options: dict[str, Any] = {"pairs": 64, "shaped": ["2"], "protocol": SMALL, "plantings": 20}
+    measured = measure_network(net, UNITS, images(8), chain=chain, **options)
+    assert measured.fields["2/grey"].rule
+    assert measured.tuning
+    assert measured.patterns
+    save_measurements(tmp_path / "one.pt", measured)
+    assert [file.name for file in tmp_path.iterdir()] == ["one.pt"]
+    assert_equal(load_measurements(tmp_path / "one.pt", net), measured)
