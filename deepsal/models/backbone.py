@@ -188,7 +188,7 @@ def _unknown_model(model: str) -> str:
     import timm
 
     own = [*VGG_STAGE_ENDS, *RESNET_NAMES]
-    names = [*own, *timm.list_models()]
+    names = [*dict.fromkeys([*own, *timm.list_models()])]
     containing = [name for name in names if model and model in name]
     near = ", ".join((containing or get_close_matches(model, names, 8, cutoff=0.5))[:8])
     hint = f"the nearest names: {near}; " if near else ""

@@ -18,7 +18,7 @@ VGG_STAGE_ENDS = {
 
 RESNET_NAMES = ("resnet18", "resnet50")
 FAMILIES = (
-    "a chain of stages, each with half the resolution of the last (VGG, ResNet, EfficientNet, "
+    "a chain of stages, each with half the resolution of the last (ResNet, EfficientNet, "
     "MobileNet, ConvNeXt, Swin …), or a vision transformer of one resolution (ViT, DeiT, DINOv2, "
     "DINOv3, EVA …)"
 )

@@ -51,7 +51,7 @@ class ClaimEvaluation:
     Args:
         folder: the run folder.
         names: claims to decide. Without P1 to P3 no field is measured.
-        stages: submodules of the backbone.
+        stages: submodules of the backbone, in any order.
         units: the first so many channels of each stage, or their numbers; None for all.
         backgrounds: of the noise, of `BACKGROUNDS`.
         images: number of validation images behind the noise.
@@ -86,7 +86,7 @@ class ClaimEvaluation:
     ) -> None:
         self.folder = Path(folder)
         self.names = list(names)
-        self.stages = list(stages)
+        self.stages = sorted(stages, key=lambda stage: (*STAGES, stage).index(stage))
         self.units = units
         self.backgrounds = list(backgrounds)
         self.images = images

@@ -125,7 +125,7 @@ def with_trainer(
     build_trainer = objects["trainer"]
     plugins = [AtomicCheckpointIO(record), *build_trainer.keywords.pop("plugins", [])]
     callbacks = [callback for callback in objects["callbacks"].values() if callback]
-    loggers = [*objects["logger"].values()]
+    loggers = [logger for logger in objects["logger"].values() if logger]
     with plain_errors(MisconfigurationException):
         trainer = build_trainer(callbacks=callbacks, logger=loggers, plugins=plugins)
     return {**objects, "trainer": trainer}

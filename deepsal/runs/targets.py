@@ -34,9 +34,11 @@ def allowed_parts(config: Mapping[str, Any]) -> dict[str, Any]:
     parts = {part: allowed_targets(config[part], part, options) for part in PARTS}
     for part in COLLECTIONS:
         for name, node in parts[part].items():
+            if node and "_target_" in node:
+                continue
             if not node or config[part][name].get("name") == "none":
                 parts[part][name] = None
-            elif "_target_" not in node:
+            else:
                 option, *_ = node
                 raise ValueError(
                     f"{part}.{name} has no _target_, so {part}.{name}.{option} changes nothing; "

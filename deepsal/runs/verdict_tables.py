@@ -16,9 +16,9 @@ from deepsal.statistics import Interval
 
 
 def verdict_table(rows: Sequence[ClaimRow]) -> Table:
-    """Return the rows that are decided, for 80 columns."""
+    """Return the rows that are decided, and that of P4, for 80 columns."""
     table = _table("The claims", ("", "stage", "noise on", "measure", "effect [95 %]", "n", ""))
-    for row in (row for row in rows if row.outcome):
+    for row in (row for row in rows if row.outcome or row.claim == "P4"):
         effect, count = _format_interval(row.effect), str(row.effect.count)
         table.add_row(row.claim, row.stage, row.background, row.measure, effect, count, row.outcome)
     return table

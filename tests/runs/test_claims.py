@@ -114,6 +114,7 @@ def test_one_background_can_be_chosen(tmp_path: Path) -> None:
     rows = alone(before, moved(before), datamodule().images["val"])
     assert {row.background for row in rows} == {"grey", ""}
     assert {of["background"] for of in alone.networks} == {"grey"}
+    assert evaluation(tmp_path, stages=["conv3", "conv1"]).stages == ["conv1", "conv3"]
     with pytest.raises(ValueError, match=r"claims.backgrounds has \['black'\]; choose of"):
         evaluation(tmp_path, backgrounds=["black"]).check_options(before)
 

@@ -1,9 +1,13 @@
 import logging
+from functools import partial
+from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from deepsal.runs import steps
+from deepsal.training.csv_log import csv_logger
 
 
 def test_an_unknown_step_lists_the_choices_before_anything_is_seeded() -> None:
@@ -37,3 +41,11 @@ def test_begin_silences_lightnings_notes_but_not_its_warnings() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.INFO)
     steps.prepare_run([], 0)
     assert logger.getEffectiveLevel() == logging.WARNING
+
+
+def test_a_callback_or_logger_that_is_left_out_is_not_passed_on(tmp_path: Path) -> None:
+    csv = csv_logger(tmp_path)
+    objects = {"callbacks": {"show": None}, "logger": {"csv": csv, "wandb": None}}
+    build = partial(pl.Trainer, accelerator="cpu", enable_checkpointing=False)
+    trainer = steps.with_trainer({**objects, "trainer": build})["trainer"]
+    assert trainer.loggers == [csv]

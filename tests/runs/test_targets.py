@@ -50,6 +50,8 @@ def test_a_callback_or_logger_that_would_build_nothing_is_refused(part: str) -> 
     config: dict[str, dict[str, object]] = {each: {} for each in PARTS}
     config[part] = {"name": "mine", "left_out": None, "off": {"name": "none", "units": 32}}
     assert allowed_parts(config)[part] == {"left_out": None, "off": None}
+    config[part]["kept"] = {"name": "none", "_target_": "deepsal.training.wandb_log.log_figure"}
+    assert allowed_parts(config)[part]["kept"] is not None
     config[part]["average"] = {"decay": 0.5}
     with pytest.raises(ValueError, match=rf"^{part}\.average has no _target_.*conf/{part}"):
         allowed_parts(config)

@@ -5,24 +5,22 @@ Letters in shapes: U units.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from deepsal.rf.claims.measurements import (
-    PatternMeasurements,
-)
+from deepsal.rf.claims.measurements import PatternMeasurements
 from deepsal.rf.claims.rules import (
     MAJORITY_SHARE,
     RIVAL_CONTROLS,
     ClaimRow,
     compare_with_rivals,
     conclude_row,
+    share_interval,
     threshold_outcome,
 )
 from deepsal.rf.measures.profile import FloatArray
-from deepsal.statistics import (
-    crossed_bootstrap,
-)
+from deepsal.statistics import MIN_VALUES, Interval, crossed_bootstrap
 
 PATTERN_RIVALS = ("before", "untrained", *(c for c in RIVAL_CONTROLS if c != "bn_only"))
 """Networks whose shares those after training must exceed; a chain has no batch norm."""
@@ -42,12 +40,12 @@ def decide_pattern_spread(patterns: Patterns, stage: str) -> Iterator[ClaimRow]:
 
 def excitation_rows(patterns: Patterns, stage: str) -> Iterator[ClaimRow]:
     """Yield each share of P5 after training, with that before as its reference."""
-    for measure, (of_units, statistic) in EXCITATION_MEASURES.items():
+    for measure, (of_units, statistic, interval) in EXCITATION_MEASURES.items():
         start, end = (
             np.array([of_units(p) for p in patterns[name]]) for name in ("before", "after")
         )
-        effect = crossed_bootstrap(end, statistic).interval
-        yield ClaimRow("P5", stage, measure, effect, "before", float(statistic(start)))
+        effect = interval(end)
+        yield ClaimRow("P5", stage, measure, effect, "before", _share(start, statistic))
 
 
 def excitation_difference_rows(patterns: Patterns, stage: str) -> Iterator[ClaimRow]:
@@ -55,13 +53,13 @@ def excitation_difference_rows(patterns: Patterns, stage: str) -> Iterator[Claim
 
     `p` is not corrected for the number of tests.
     """
-    for measure, (of_units, statistic) in EXCITATION_MEASURES.items():
+    for measure, (of_units, statistic, _) in EXCITATION_MEASURES.items():
         shares = {name: np.array([of_units(p) for p in of]) for name, of in patterns.items()}
         tuned = shares.pop("after")
         for name, reference in shares.items():
             difference, p = crossed_bootstrap(tuned - reference, statistic)
             row = ClaimRow("P5", stage, f"more {measure} than", difference, name)
-            yield row._replace(reference_estimate=float(statistic(reference)), p=p)
+            yield row._replace(reference_estimate=_share(reference, statistic), p=p)
 
 
 def decide_pattern_excitation(
@@ -80,6 +78,10 @@ def decide_pattern_excitation(
         own = [of for of in differences if of.measure == f"more {row.measure} than"]
         if outcome == "supported":
             outcome, note = compare_with_rivals([], [], own, PATTERN_RIVALS)
+        elif row.effect.count < MIN_VALUES:
+            note = f"{MIN_VALUES} units or more are needed"
+        elif outcome == "undecided":
+            note = "more seeds would decide"
         yield conclude_row(row, outcome, [note], len(after))
         yield from own
     for image in ("blank", "noise", "scrambled", "others"):
@@ -93,10 +95,10 @@ def _prefers_own_pattern(patterns: PatternMeasurements) -> FloatArray:
     """Return 1 for a unit that responds most of all to its own pattern, else 0, (U,).
 
     Each unit's responses are first standardised over the patterns: a loud channel is not preferred
-    for being loud. NaN with fewer than two patterns.
+    for being loud. NaN with fewer than three patterns: of two, all units have the same values.
     """
     responses = patterns.reinjected_responses
-    if len(responses) < 2:
+    if len(responses) < 3:
         return np.full(len(responses), np.nan)
     spread = responses.std(0)
     standard = (responses - responses.mean(0)) / np.where(spread > 0, spread, np.inf)
@@ -126,10 +128,28 @@ def _exceeds_reference(patterns: PatternMeasurements, image: str) -> FloatArray:
     return np.where(np.isfinite(reference), own > reference, np.nan).astype(np.float64)
 
 
-EXCITATION_MEASURES: dict[
-    str, tuple[Callable[[PatternMeasurements], FloatArray], Callable[..., np.float64]]
-] = {
-    "own unit": (_prefers_own_pattern, np.nanmean),
-    "inhibited": (_share_below_blank, np.nanmedian),
+def _share(values: FloatArray, statistic: Callable[..., np.float64]) -> float:
+    """Return a statistic of the values; NaN where none is finite."""
+    return float(statistic(values)) if np.isfinite(values).any() else np.nan
+
+
+def _median_interval(shares: FloatArray) -> Interval:
+    return crossed_bootstrap(shares, np.nanmedian).interval
+
+
+class ExcitationMeasure(NamedTuple):
+    """A measure of P5."""
+
+    of_units: Callable[[PatternMeasurements], FloatArray]
+    """Its value for each unit, (U,)."""
+    statistic: Callable[..., np.float64]
+    """Over units."""
+    interval: Callable[[FloatArray], Interval]
+    """Of the statistic of (S, U) values of S seeds."""
+
+
+EXCITATION_MEASURES = {
+    "own unit": ExcitationMeasure(_prefers_own_pattern, np.nanmean, share_interval),
+    "inhibited": ExcitationMeasure(_share_below_blank, np.nanmedian, _median_interval),
 }
-"""Measures of P5: the value of each unit, and the statistic over units."""
+"""Measures of P5 by name."""

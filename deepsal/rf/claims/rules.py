@@ -13,10 +13,9 @@ from deepsal.rf.claims.measurements import (
     NetworkMeasurements,
     StageMeasurements,
 )
+from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.measures.reliability import MIN_RELIABILITY, pairs_needed
-from deepsal.statistics import (
-    Interval,
-)
+from deepsal.statistics import Interval, crossed_bootstrap, exact_share_interval
 
 CLAIM_STATEMENTS = {
     "P1": "The first three stages hardly change.",
@@ -72,6 +71,28 @@ def threshold_outcome(effect: Interval, threshold: float, sign: int) -> str:
     if ends[0] >= sign * threshold:
         return "supported"
     return "not supported" if ends[1] < sign * threshold else "undecided"
+
+
+def share_interval(called: FloatArray) -> Interval:
+    """Return the share of units that a rule calls, with its 95 % interval.
+
+    One seed: the exact interval of the units of this network. Several: the crossed bootstrap over
+    units and seeds, but never narrower than the exact interval of the units.
+
+    Args:
+        called: (S, U), 1, 0, or NaN for a unit that is not reliable.
+    """
+    known = np.isfinite(called).any(0)
+    count = int(known.sum())
+    if not count:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    share = float(np.nanmean(called))
+    exact = exact_share_interval(share * count, count)
+    if len(called) == 1:
+        return exact
+    crossed = crossed_bootstrap(called, np.nanmean).interval
+    low, high = np.nanmin([exact.low, crossed.low]), np.nanmax([exact.high, crossed.high])
+    return Interval(share, max(float(low), 0.0), min(float(high), 1.0), count)
 
 
 def compare_with_rivals(

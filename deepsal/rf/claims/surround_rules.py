@@ -24,6 +24,7 @@ from deepsal.rf.claims.rules import (
     left_out_note,
     pairs_note,
     point_interval,
+    share_interval,
     threshold_outcome,
     units_note,
 )
@@ -121,28 +122,6 @@ def decide_centre_surround(
         float(start_redundancy),
         background=background,
     )
-
-
-def share_interval(called: FloatArray) -> Interval:
-    """Return the share of units that a rule calls, with its 95 % interval.
-
-    One seed: the exact interval of the units of this network. Several: the crossed bootstrap over
-    units and seeds, but never narrower than the exact interval of the units.
-
-    Args:
-        called: (S, U), 1, 0, or NaN for a unit that is not reliable.
-    """
-    known = np.isfinite(called).any(0)
-    count = int(known.sum())
-    if not count:
-        return Interval(np.nan, np.nan, np.nan, 0)
-    share = float(np.nanmean(called))
-    exact = exact_share_interval(share * count, count)
-    if len(called) == 1:
-        return exact
-    crossed = crossed_bootstrap(called, np.nanmean).interval
-    low, high = np.nanmin([exact.low, crossed.low]), np.nanmax([exact.high, crossed.high])
-    return Interval(share, max(float(low), 0.0), min(float(high), 1.0), count)
 
 
 def corrected_share(

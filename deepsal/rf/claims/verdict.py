@@ -7,7 +7,13 @@ import numpy as np
 
 from deepsal.rf.claims import change_rules, pattern_rules, surround_rules
 from deepsal.rf.claims.measurements import NetworkMeasurements
-from deepsal.rf.claims.rules import CLAIM_STATEMENTS, ClaimRow, Controls, Networks
+from deepsal.rf.claims.rules import (
+    CLAIM_STATEMENTS,
+    ClaimRow,
+    Controls,
+    Networks,
+    share_interval,
+)
 from deepsal.rf.claims.suppression import suppression_rows
 from deepsal.statistics import holm_correction
 
@@ -55,6 +61,7 @@ def decide_claims(
       control of P2 (as there). Not supported if it lies below .5, or is no more than in one of
       these. The same shares of the stages before it inform.
 
+    P2, P3 and P5 are compared with controls only where their own interval supports them.
     All other cases, and those with too few data for an interval, are undecided; the note names the
     pairs, units, seeds or controls that would decide. One seed gives no verdict about training: its
     outcome is "described", and the note states what holds of that network. Similarity of
@@ -169,7 +176,7 @@ def describe_networks(networks: Mapping[str, NetworkMeasurements]) -> list[dict[
             "stopped": of.stopped,
             "whole": of.whole,
             "spread": network.spread[stage],
-            "found": surround_rules.share_interval(of.measures["centre_surround"][None]).as_mean()
+            "found": share_interval(of.measures["centre_surround"][None]).as_mean()
             if of.rule
             else None,
             "rule": of.rule.as_dict() if of.rule else None,

@@ -4,6 +4,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -66,6 +67,7 @@ def test_a_pattern_that_excites_its_own_unit_alone_supports_both_halves() -> Non
     rows = measured(before, after, controls(before))
     assert {row.claim for row in rows.values()} == {"P5"}
     assert (rows["own unit"].effect.estimate, rows["own unit"].outcome) == (1, "supported")
+    assert rows["own unit"].effect.low < 0.9, "never narrower than the exact interval of 20 units"
     assert rows["more own unit than before"].reference_estimate == 0
     assert (rows["inhibited"].effect.estimate, rows["inhibited"].outcome) == (1, "supported")
     assert [rows[f"over {name}"].effect.estimate for name in ("blank", "others")] == [1, 1]
@@ -115,6 +117,25 @@ def test_units_are_channels_of_the_map() -> None:
     )
     rows = measured(after, after)
     assert rows["own unit"].effect.estimate == rows["over blank"].effect.estimate == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_two_patterns_do_not_show_which_of_them_a_unit_prefers(count: int) -> None:
+    responses = np.eye(UNITS)[:count] + 1
+    few = replace(
+        drawn(responses),
+        units=[*range(count)],
+        reference_responses={"blank": np.full((count, UNITS), 1.5)},
+    )
+    rows = [*excitation_rows({"before": [few], "after": [few]}, "conv5")]
+    assert [np.isnan(row.effect.estimate) for row in rows] == [True, False]
+    assert [np.isnan(row.reference_estimate) for row in rows] == [True, False]
+
+
+def test_the_note_of_an_undecided_share_states_what_would_decide() -> None:
+    some = drawn(np.where(np.arange(UNITS)[:, None] < UNITS // 2, np.eye(UNITS) + 1, BEFORE))
+    row = measured(drawn(BEFORE), some)["own unit"]
+    assert (row.outcome, row.note) == ("undecided", "more seeds would decide")
 
 
 def test_a_loud_channel_is_not_preferred_for_being_loud() -> None:

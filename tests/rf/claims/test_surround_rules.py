@@ -1,15 +1,8 @@
 import numpy as np
 import pytest
 
-from deepsal.rf.claims.surround_rules import corrected_share, share_interval
+from deepsal.rf.claims.surround_rules import corrected_share
 from deepsal.statistics import Interval
-
-
-def test_a_share_of_none_has_an_exact_interval_and_seeds_never_narrow_it() -> None:
-    none = np.zeros((1, 32))
-    assert share_interval(none)[:4] == pytest.approx((0, 0, 0.109, 32), abs=1e-3)
-    assert share_interval(np.zeros((3, 32))).high == pytest.approx(0.109, abs=1e-3)
-    assert share_interval(np.full((2, 5), np.nan)).count == 0
 
 
 def test_a_share_is_corrected_for_what_the_rule_misses() -> None:
