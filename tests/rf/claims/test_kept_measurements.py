@@ -8,7 +8,6 @@ from torch import nn
 
 from deepsal.rf.claims.kept_measurements import load_measurements, save_measurements
 from deepsal.rf.claims.measurements import measure_network
-from tests.rf.claims.test_measurements import UNITS, images, network
 from tests.rf.tuning.support import SMALL
 
 
@@ -31,11 +30,13 @@ def assert_equal(one: Any, two: Any) -> None:
 
 
 def test_all_that_is_measured_is_read_as_it_was_written(tmp_path: Path) -> None:
-    net = network()
-    chain = [net[0], net[2], nn.MaxPool2d(2)]
-    options: dict[str, Any] = {"pairs": 64, "shaped": ["2"], "protocol": SMALL, "plantings": 20}
-    measured = measure_network(net, UNITS, images(8), chain=chain, **options)
-    assert measured.fields["2/grey"].rule
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 5, padding=2), nn.Conv2d(4, 4, 3, padding=1))
+    options: dict[str, Any] = {"pairs": 64, "shaped": ["1"], "protocol": SMALL, "plantings": 20}
+    images = torch.rand(8, 3, 24, 24)
+    chain = [*net, nn.MaxPool2d(2)]
+    measured = measure_network(net, {"0": [0, 1], "1": [3, 0]}, images, chain=chain, **options)
+    assert measured.fields["1/grey"].rule
     assert measured.tuning
     assert measured.patterns
     save_measurements(tmp_path / "one.pt", measured)
