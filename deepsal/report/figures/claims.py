@@ -80,7 +80,7 @@ def draw_claims(verdict: Mapping[str, Any]) -> Figure:
         handles, labels = axes.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
     place: Any = "outside lower center"
-    columns = 3 if len(panels) > 1 else 2
+    columns = 3 if sum(widths) > 9 else 2
     figure.legend(
         [*entries.values()], [*entries], loc=place, ncols=columns, fontsize=8, frameon=False
     )
@@ -180,11 +180,14 @@ def _draw_intervals(axes: Axes, x: NDArray[Any], effects: Rows) -> None:
 
 
 def _controls(rows: Rows, measure: str) -> list[tuple[str, tuple[str, str], float]]:
-    """Return name, label with colour, and shift of the mark of each control that is compared."""
+    """Return name, label with colour, and shift of the mark of each control that is compared.
+
+    No mark is shifted by 0, where the mark of the tuned network is.
+    """
     present = {row["reference"] for row in rows if row["measure"] == measure}
     names = [name for name in CONTROL_STYLES if name in present]
     return [
-        (name, CONTROL_STYLES[name], SIDE_STEP * (number - (len(names) - 1) / 2))
+        (name, CONTROL_STYLES[name], SIDE_STEP * (number - len(names) // 2 + 0.5))
         for number, name in enumerate(names)
     ]
 

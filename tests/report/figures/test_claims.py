@@ -52,6 +52,21 @@ def test_tuned_networks_and_each_control_have_their_marks() -> None:
     assert CONTROL_STYLES["bn_only"][0] in labels
 
 
+def test_no_mark_hides_that_of_the_tuned_network_and_the_legend_fits() -> None:
+    content = verdict(["displaced", "shuffled_fixations", "other_task"])
+    content["rows"] = [row for row in content["rows"] if row["background"] == "natural"]
+    figure = draw_claims(content)
+    figure.draw_without_rendering()
+    stages = figure.axes[0]
+    marked = [line for line in stages.lines if line.get_marker() == "D"]
+    x = {float(np.asarray(line.get_xdata())[0]) for line in marked}
+    assert len(x) == 3
+    assert 0 not in x
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.width
+
+
 def test_a_stage_that_is_not_determined_leaves_a_gap() -> None:
     tuned = marks(draw_claims(verdict([], missing="conv4")), 0, TUNED_COLOUR)
     assert np.isnan(tuned[0][3])
