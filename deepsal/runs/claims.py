@@ -50,10 +50,8 @@ class ClaimEvaluation:
 
     Args:
         folder: the run folder.
-        names: claims to decide. Without P1 to P3 no field is measured.
         stages: submodules of the backbone, in any order.
         units: the first so many channels of each stage, or their numbers; None for all.
-        backgrounds: of the noise, of `BACKGROUNDS`.
         images: number of validation images behind the noise.
         pairs: largest number of pairs of noise images per stage and background.
         target: median reliability at which a stage stops.
@@ -65,15 +63,15 @@ class ClaimEvaluation:
             (`control=shuffled_fixations`, `control=other_task`), and other seeds of the network
             that is judged.
         run: conditions of the training that is judged; see `training_conditions`.
+        names: claims to decide. Without P1 to P3 no field is measured.
+        backgrounds: of the noise, of `BACKGROUNDS`.
     """
 
     def __init__(
         self,
         folder: str | Path,
-        names: Sequence[str] = tuple(CLAIM_STATEMENTS),
         stages: Sequence[str] = STAGES,
         units: int | Sequence[int] | None = None,
-        backgrounds: Sequence[str] = BACKGROUNDS,
         images: int = 64,
         pairs: int = 1024,
         target: float = 0.9,
@@ -83,6 +81,8 @@ class ClaimEvaluation:
         built_in: Sequence[str] = ("untrained", "bn_only", "displaced", "weights_only"),
         controls: Sequence[str | Path] = (),
         run: Mapping[str, Any] | None = None,
+        names: Sequence[str] = tuple(CLAIM_STATEMENTS),
+        backgrounds: Sequence[str] = BACKGROUNDS,
     ) -> None:
         self.folder = Path(folder)
         self.names = list(names)

@@ -49,7 +49,7 @@ def draw_claims(verdict: Mapping[str, Any]) -> Figure:
     prefer their own pattern, and the share of the others that a pattern inhibits.
 
     Args:
-        verdict: content of `verdict.json`.
+        verdict: content of `verdict.json`. The figure of a verdict without any of these is empty.
     """
     rows: Rows = verdict["rows"]
     panels: list[tuple[float, str, Callable[[Axes], None]]] = []
@@ -68,6 +68,8 @@ def draw_claims(verdict: Mapping[str, Any]) -> Figure:
     widths = [width for width, _, _ in panels]
     size = (max(sum(widths), 6), 4.4)
     figure = Figure(figsize=size, dpi=120, layout="constrained", facecolor="white")
+    if not panels:
+        return figure
     entries: dict[str, Any] = {}
     all_axes = figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)[0]
     for axes, (_, title, draw) in zip(all_axes, panels, strict=True):
