@@ -42,10 +42,10 @@ reference: .venv/.installed .reference/.installed  ## compare scores with pysali
 	.reference/bin/pip install --quiet 'numpy<2.4' 'setuptools<81' pysaliency==0.2.22 pandas torch
 	@touch $@
 
-study: .venv/.installed  ## run a study, then draw its figure; NAME=depth (hours; needs DEEPSAL_DATA)
+study: .venv/.installed  ## run a study and draw it; NAME=depth ARGS="options" (hours; needs DEEPSAL_DATA)
 	@test -f "$(STUDY)/study.yaml" || { echo "there is no $(STUDY)/study.yaml; set NAME= one of: $(STUDIES)"; exit 1; }
-	for name in $(NEEDED); do $(BIN)/python run.py -cd experiments/$$name -cn study || exit 1; done
-	for config in $(strip study $(LATER)); do $(BIN)/python run.py -cd $(STUDY) -cn $$config || exit 1; done
+	for name in $(NEEDED); do $(BIN)/python run.py -cd experiments/$$name -cn study $(ARGS) || exit 1; done
+	for config in $(strip study $(LATER)); do $(BIN)/python run.py -cd $(STUDY) -cn $$config $(ARGS) || exit 1; done
 	$(BIN)/python $(STUDY)/figure.py runs/studies/$(NAME)$(if $(filter claims,$(LATER)),/claims)
 
 STUDIES = $(patsubst experiments/%/study.yaml,%,$(wildcard experiments/*/study.yaml))

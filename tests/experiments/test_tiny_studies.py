@@ -108,9 +108,11 @@ def test_a_study_is_run_whole_and_then_drawn(
         "--dry-run",
         "study",
         f"NAME={name}",
+        "ARGS=data_dir=photos",
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     first, second, last = done.stdout.splitlines()[-3:]
     assert first.startswith(f"for name in {needed};")
     assert second.startswith(f"for config in {configs};")
+    assert first.count(" data_dir=photos ") == second.count(" data_dir=photos ") == 1
     assert last.endswith(f"python experiments/{name}/figure.py {folder}")
