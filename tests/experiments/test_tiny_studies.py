@@ -1,9 +1,10 @@
 """The tiny variant of each study, and its figure, as `make study` runs them."""
 
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def python(*arguments: str | Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def run_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def run_tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
     """A function that runs a tiny study after those it needs, once, and returns its folder."""
     runs = tmp_path_factory.mktemp("studies")
 
@@ -40,7 +41,8 @@ def run_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         python("run.py", "-cd", f"experiments/{name}", "-cn", "tiny", *options)
         return runs / f"{name}-tiny"
 
-    return run
+    yield run
+    shutil.rmtree(runs)  # gigabytes of checkpoints
 
 
 def decide_tiny(name: str, trainings: Path, folder: Path) -> Path:
