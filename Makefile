@@ -43,16 +43,10 @@ reference: .venv/.installed .reference/.installed  ## compare scores with pysali
 	@touch $@
 
 study: .venv/.installed  ## run a study and draw it; NAME=depth ARGS="options" (hours; needs DEEPSAL_DATA)
-	@test -f "$(STUDY)/study.yaml" || { echo "there is no $(STUDY)/study.yaml; set NAME= one of: $(STUDIES)"; exit 1; }
-	for name in $(NEEDED); do $(BIN)/python run.py -cd experiments/$$name -cn study $(ARGS) || exit 1; done
-	for config in $(strip study $(LATER)); do $(BIN)/python run.py -cd $(STUDY) -cn $$config $(ARGS) || exit 1; done
-	$(BIN)/python $(STUDY)/figure.py runs/studies/$(NAME)$(if $(filter claims,$(LATER)),/claims)
+	@test -f "experiments/$(NAME)/study.sh" || { echo "there is no study '$(NAME)'; set NAME= one of: $(STUDIES)"; exit 1; }
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh -eux experiments/$(NAME)/study.sh $(ARGS)
 
-STUDIES = $(patsubst experiments/%/study.yaml,%,$(wildcard experiments/*/study.yaml))
-STUDY = experiments/$(NAME)
-# Studies whose trainings it uses, and its configurations that follow, such as claims or baselines.
-NEEDED = $(shell sed -n 's/^\# Needs: //p' $(wildcard $(STUDY)/study.yaml) /dev/null)
-LATER = $(filter-out study tiny,$(basename $(notdir $(wildcard $(STUDY)/*.yaml))))
+STUDIES = $(patsubst experiments/%/study.sh,%,$(wildcard experiments/*/study.sh))
 
 studies: .venv/.installed  ## run every study of experiments/ (hours; needs DEEPSAL_DATA)
 	for name in $(STUDIES); do $(MAKE) study NAME=$$name || exit 1; done

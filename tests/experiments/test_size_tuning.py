@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments.size_tuning.compare import change_rows, network_rows
+from experiments.size_tuning.figure import change_rows, network_rows
 
 START = np.append(np.linspace(0.01, 0.5, 12), np.nan)
 """Suppression of units before training; the last one does not respond."""

@@ -1,5 +1,6 @@
 """The tiny variant of each study, and its figure, as `make study` runs them."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
+STUDIES = sorted(file.parent.name for file in EXPERIMENTS.glob("*/study.sh"))
 TINY_STUDIES = sorted(file.parent.name for file in EXPERIMENTS.glob("*/tiny.yaml"))
 
 
@@ -67,6 +69,8 @@ def test_a_tiny_study_runs_and_becomes_a_table_and_a_figure(
     assert set(states) == {"done\n"}
     if (EXPERIMENTS / name / "claims.yaml").is_file():  # its figure is that of a verdict
         runs = decide_tiny(name, runs, tmp_path / "claims")
+    if name == "size_tuning":  # its figure is that of a run
+        runs /= "tiny"
     python(EXPERIMENTS / name / "figure.py", runs, "--to", tmp_path)
     table = pd.read_csv(tmp_path / "expected.csv")
     assert [*table.columns] == [*pd.read_csv(EXPERIMENTS / name / "expected.csv").columns]
@@ -78,43 +82,44 @@ def test_a_tiny_study_runs_and_becomes_a_table_and_a_figure(
         assert picture.size[0] > 800
 
 
-@pytest.mark.parametrize("name", ["", "planted"])
-def test_a_study_without_jobs_is_an_error_that_lists_the_others(name: str) -> None:
+@pytest.mark.parametrize("name", ["", "deepness"])
+def test_an_unknown_study_is_an_error_that_lists_the_others(name: str) -> None:
     command = ["make", "--assume-old=.venv/.installed", "study", f"NAME={name}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0
-    assert f"there is no experiments/{name}/study.yaml" in done.stdout
+    assert f"there is no study '{name}'" in done.stdout
     assert "clamp depth" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("name", "needed", "configs", "folder"),
-    [
-        ("depth", "", "study", "runs/studies/depth"),
-        ("surround", "", "study claims", "runs/studies/surround/claims"),
-        (
-            "popout",
-            "depth surround",
-            "study baselines natural tuned tuned_natural",
-            "runs/studies/popout",
-        ),
-    ],
-)
-def test_a_study_is_run_whole_and_then_drawn(
-    name: str, needed: str, configs: str, folder: str
-) -> None:
-    command = [
-        "make",
-        "--no-print-directory",
-        "--assume-old=.venv/.installed",
-        "--dry-run",
-        "study",
-        f"NAME={name}",
-        "ARGS=data_dir=photos",
-    ]
+def test_make_study_hands_on_the_options_for_all_jobs() -> None:
+    command = ["make", "--assume-old=.venv/.installed", "--dry-run", "study", "NAME=depth"]
+    command.append("ARGS=data_dir=photos seed=1")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    first, second, last = done.stdout.splitlines()[-3:]
-    assert first.startswith(f"for name in {needed};")
-    assert second.startswith(f"for config in {configs};")
-    assert first.count(" data_dir=photos ") == second.count(" data_dir=photos ") == 1
-    assert last.endswith(f"python experiments/{name}/figure.py {folder}")
+    assert "sh -eux experiments/depth/study.sh data_dir=photos seed=1\n" in done.stdout
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_runs_all_that_its_folder_holds(name: str, tmp_path: Path) -> None:
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    place = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-eu", f"experiments/{name}/study.sh", "data_dir=photos"],
+        **{"cwd": ROOT, "capture_output": True, "text": True, "check": True},
+        env={**os.environ, "PATH": place, "DEEPSAL_DATA": "photos"},
+    )
+    steps = [line.split() for line in done.stdout.splitlines()]
+    sweeps = [step[1:] for step in steps if step[0] == "run.py"]
+    configs = []
+    for flag, folder, other, config, *options in sweeps:
+        assert (flag, other, options) == ("-cd", "-cn", ["data_dir=photos"])
+        configs.append(f"{folder}/{config}.yaml")
+    assert all((ROOT / config).is_file() for config in configs)
+    own = [file.name for file in (EXPERIMENTS / name).glob("*.yaml") if file.stem != "tiny"]
+    assert sorted(own) == sorted(
+        config.rpartition("/")[2] for config in configs if f"/{name}/" in config
+    )
+    scripts = steps[len(sweeps) :]
+    assert scripts
+    assert all(script.startswith(f"experiments/{name}/") for script, *_ in scripts)
+    assert all((ROOT / script).is_file() for script, *_ in scripts)

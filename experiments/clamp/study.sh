@@ -1,0 +1,3 @@
+python run.py -cd experiments/clamp -cn study "$@"
+python run.py -cd experiments/clamp -cn claims "$@"
+python experiments/clamp/figure.py runs/studies/clamp/claims
