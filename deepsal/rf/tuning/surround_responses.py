@@ -85,7 +85,8 @@ def _record_own(
     }
     for index in np.unique(np.concatenate([*recorder.group.values()])):
         members = {name: np.flatnonzero(g == index) for name, g in recorder.group.items()}
-        rows = {name: np.concatenate([*stimuli_of[name][members[name]]]) for name in layers}
+        rows = {name: stimuli_of[name][members[name]] for name in layers}
+        rows = {name: of.reshape(-1, of.shape[2]) for name, of in rows.items()}
         every = np.concatenate([*rows.values()])
         distinct = np.unique(every[np.isfinite(every).all(1)], axis=0)
         needs = [(rows[name][:, None] == distinct).all(2).any(0) for name in layers]
