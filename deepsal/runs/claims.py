@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from deepsal.atomic import write_json
-from deepsal.data.batch import FixationImages
+from deepsal.data.batch import FixationImages, first_images
 from deepsal.models.backbone import Backbone
 from deepsal.rf import store
 from deepsal.rf.claims.controls import built_in_control
@@ -258,11 +258,6 @@ class ClaimEvaluation:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "verdict.json", verdict)
         rmtree(self.folder / KEPT_FOLDER)
-
-
-def first_images(images: FixationImages, count: int) -> Tensor:
-    """Return the first images of a split, (N, 3, H, W)."""
-    return torch.stack([images[i].image for i in range(min(count, len(images)))])
 
 
 def logged_effects(rows: Sequence[ClaimRow]) -> dict[str, float]:
