@@ -26,12 +26,17 @@ from deepsal.rf.tuning.size_tuning import (
 )
 
 
-def record_surround(recorder: GratingRecorder) -> dict[str, GratingResponses]:
-    """Return a recorder's responses with those to lower contrasts and to surrounds.
+def record_surround(
+    recorder: GratingRecorder, known: Mapping[str, GratingResponses]
+) -> dict[str, GratingResponses]:
+    """Return responses with those to lower contrasts and to surrounds.
 
     Full contrast, alone and with a surround at its own orientation, is in the full grid.
+
+    Args:
+        recorder: of the layers.
+        known: their responses to the full grid.
     """
-    known = recorder.responses
     best = {name: _summation_grating(r) for name, r in known.items()}
     shown = {name: _grating_values(recorder.protocol, at) for name, at in best.items()}
 
