@@ -7,11 +7,14 @@ Draws figure.png from dose.csv and expected.csv, which measure.py writes into th
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from deepsal.report.figures.intervals import error_bars
 
 CRITERIA = {"field": "strongest centre-surround field", "size": "strongest size suppression"}
 LABELS = {
@@ -66,8 +69,8 @@ def draw_curves(axis: Axes, of: pd.DataFrame, criterion: str) -> None:
         ("surround", CRITERIA[criterion], "#9e2a2b", 0.96),
         ("matched", "matched units", "#33658a", 1.04),
     ):
-        ends = np.abs(of[[f"{name}_low", f"{name}_high"]].to_numpy() - of[[name]].to_numpy()).T
-        axis.errorbar(of["units"] * shift, of[name], ends, fmt="o-", ms=4, c=colour, label=label)
+        x, ends = of["units"] * shift, error_bars(of, name)
+        axis.errorbar(x, of[name], ends, fmt="o-", ms=4, c=colour, label=label)
     axis.set_xscale("log", base=2)
     axis.set_xticks(of["units"], [str(k) for k in of["units"]])
     axis.axhline(0, color="0.8", lw=0.8, zorder=0)
@@ -79,14 +82,11 @@ def draw_trainings(axis: Axes, of: pd.DataFrame) -> None:
     """Draw the difference to matched units in each training and stage."""
     trainings = pd.unique(of["training"]).tolist()
     for (stage, rows), marker in zip(of.groupby("stage"), "os", strict=False):
-        ends = np.abs(
-            rows[["difference_low", "difference_high"]].to_numpy() - rows[["difference"]].to_numpy()
-        )
+        ends = error_bars(rows, "difference")
         place = np.array([trainings.index(name) for name in rows["training"]])
-        shift = 0.1 if marker == "s" else -0.1
-        axis.errorbar(
-            rows["difference"], place + shift, xerr=ends.T, fmt=marker, ms=4, capsize=2, label=stage
-        )
+        place = place + (0.1 if marker == "s" else -0.1)
+        style: Any = {"fmt": marker, "ms": 4, "capsize": 2, "label": stage}
+        axis.errorbar(rows["difference"], place, xerr=ends, **style)
     axis.axvline(0, color="0.8", lw=0.8, zorder=0)
     axis.set_yticks(range(len(trainings)), [LABELS.get(name, name) for name in trainings])
     axis.set_ylim(len(trainings) - 0.5, -0.5)

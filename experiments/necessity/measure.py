@@ -45,8 +45,6 @@ from experiments.necessity.silenced_units import (
 DOSES = {"conv4": (1, 2, 4, 8, 16, 32), "conv5": (1, 2, 4, 8, 16, 32, 64)}
 DRAWS = 4
 PROPERTIES = ("mean", "deviation", "weight_norm")
-DETECTED = 2.8
-"""Effects of so many standard errors are found in 80 % of studies, at p < .05."""
 
 
 class Silencing(NamedTuple):
@@ -236,10 +234,9 @@ def compare_changes(surround: FloatArray, matched: FloatArray) -> dict[str, floa
         ("matched", mean, error),
         ("difference", surround - mean, error),
     ):
-        estimate = crossed_bootstrap(values, np.nanmean, extra_error=extra)
-        interval, row["p"] = estimate
-        row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-    row["smallest_seen"] = DETECTED * (row["difference_high"] - row["difference_low"]) / 3.92
+        interval, row["p"] = crossed_bootstrap(values, np.nanmean, extra_error=extra)
+        row |= interval.as_columns(name)
+    row["smallest_seen"] = interval.smallest_seen  # of the difference
     return row
 
 
