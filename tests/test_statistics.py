@@ -8,6 +8,7 @@ from scipy import stats
 
 from deepsal import statistics
 from deepsal.statistics import (
+    Interval,
     bootstrap_interval,
     bootstrap_mean_interval,
     crossed_bootstrap,
@@ -194,6 +195,13 @@ def test_holm_leaves_out_nan_and_stops_at_one() -> None:
 def test_bad_input_is_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_an_interval_becomes_columns_and_states_the_smallest_effect_that_is_seen() -> None:
+    interval = Interval(0.5, -0.98, 2.94, 9)  # 1.96 standard errors of 1 to each side
+    columns = {"change": 0.5, "change_low": -0.98, "change_high": 2.94}
+    assert interval.as_columns("change") == columns
+    assert interval.smallest_seen == pytest.approx(stats.norm.ppf(0.975) + 0.84, abs=0.01)
 
 
 def test_an_exact_interval_of_a_share_is_that_of_scipy_and_covers_none() -> None:

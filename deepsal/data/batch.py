@@ -146,3 +146,8 @@ class FixationImages(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Sample: ...
+
+
+def first_images(images: FixationImages, count: int) -> Float[Tensor, "N 3 h w"]:
+    """Return the first images of a split, at most all of them."""
+    return torch.stack([images[i].image for i in range(min(count, len(images)))])

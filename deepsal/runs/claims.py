@@ -1,11 +1,8 @@
 """Claims step of a run: measurements of the network and its controls, and the verdict."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
-from shutil import rmtree
 from time import monotonic
 from typing import Any
 
@@ -13,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from deepsal.atomic import write_json
-from deepsal.data.batch import FixationImages
+from deepsal.data.batch import FixationImages, first_images
 from deepsal.models.backbone import Backbone
 from deepsal.rf import store
+from deepsal.rf.backprojection.clamp import clampable_chain
 from deepsal.rf.claims.controls import built_in_control
-from deepsal.rf.claims.kept_measurements import load_measurements, save_measurements
+from deepsal.rf.claims.measurement_files import MeasurementFiles
 from deepsal.rf.claims.measurements import BACKGROUNDS, NetworkMeasurements, measure_network
 from deepsal.rf.claims.rules import CLAIM_STATEMENTS, ClaimRow
 from deepsal.rf.claims.verdict import DEEP_STAGES, decide_claims, describe_networks
@@ -30,8 +28,6 @@ from deepsal.vocabulary import STAGES
 LOG = logging.getLogger(__name__)
 FIELD_CLAIMS, PATTERN_CLAIMS = frozenset({"P1", "P2", "P3"}), frozenset({"P4", "P5"})
 """Claims about fields, and about back-projected patterns."""
-KEPT_FOLDER = "measured"
-"""Folder of measurements, in the run folder, until the verdict is written."""
 MEASUREMENT_OPTIONS = (
     *("names", "stages", "units", "backgrounds", "images", "pairs", "target", "window"),
     *("plantings", "tuning"),
@@ -45,8 +41,8 @@ class ClaimEvaluation:
     """Measurement of a backbone before and after training and of controls, and the verdict.
 
     Writes `verdict.json` into the run folder. `deepsal.rf.decide_claims` states claims and rules.
-    The measurements of each network are kept in the folder until then, so that an interrupted
-    evaluation goes on behind the last network that was measured.
+    The measurements of each network are in its folder `measured` until then, so that an interrupted
+    evaluation resumes behind the last network that was measured.
 
     Args:
         folder: the run folder.
@@ -128,7 +124,10 @@ class ClaimEvaluation:
         }
         seeds = [training.seed for training in trainings[TUNED]]
         groups |= self._built_in(before, groups[TUNED], seeds, tuned_images or images)
-        measured = self._measure(before, groups, seeds, first_images(images, self.images))
+        options = {option: getattr(self, option) for option in MEASUREMENT_OPTIONS}
+        files = MeasurementFiles(self.folder / "measured", before, options)
+        seen = first_images(images, self.images)
+        measured = self._measure(before, groups, seeds, seen, files)
         first, tuned = measured.pop("before")[0], measured.pop(TUNED)
         rows = decide_claims(first, tuned, measured, self.names)
         named = {
@@ -137,13 +136,10 @@ class ClaimEvaluation:
             for seed, network in zip(seeds, group, strict=False)
         }
         self.networks = describe_networks(named)
-        self._write(
-            rows,
-            {
-                "before": before,
-                **{f"after, seed {s}": n for s, n in zip(seeds, groups[TUNED], strict=True)},
-            },
-        )
+        after_names = [f"after, seed {seed}" for seed in seeds]
+        judged = {"before": before, **dict(zip(after_names, groups[TUNED], strict=True))}
+        self._write(rows, judged)
+        files.remove()
         return rows
 
     def check_options(self, backbone: Backbone) -> dict[str, list[int]]:
@@ -160,7 +156,7 @@ class ClaimEvaluation:
         ):
             if unknown := [name for name in chosen if name not in names]:
                 raise ValueError(f"claims.{option} has {unknown}; choose of {names}")
-        if FIELD_CLAIMS.isdisjoint(self.names) and _clampable_stages(backbone) is None:
+        if FIELD_CLAIMS.isdisjoint(self.names) and clampable_chain(backbone) is None:
             raise ValueError(
                 f"claims.names={self.names}: P4 and P5 are about chains of convolutions "
                 "(backbone=alexnet, vgg16 or vgg19); add P1, P2 or P3"
@@ -194,32 +190,28 @@ class ClaimEvaluation:
         groups: Mapping[str, Sequence[nn.Module]],
         seeds: Sequence[int],
         images: Tensor,
+        files: MeasurementFiles,
     ) -> dict[str, list[NetworkMeasurements]]:
         """Measure all networks with the noise, cells and pairs of the first one."""
         units = self.check_options(before)
         geometry = {stage: measure_geometry(before, stage) for stage in self.stages}
         has_patterns = not PATTERN_CLAIMS.isdisjoint(self.names)
-        kept = self.folder / KEPT_FOLDER
-        kept.mkdir(parents=True, exist_ok=True)
         total, started = 1 + sum(map(len, groups.values())), monotonic()
         done: list[NetworkMeasurements] = []
 
         def measure(name: str, network: nn.Module) -> NetworkMeasurements:
             place = "network %d of %d, after %.0f s: %s"
             LOG.info(place, len(done) + 1, total, monotonic() - started, name)
-            file = kept / f"{self._fingerprint(network, before)}.pt"
-            if file.is_file():
+            if measured := files.load(network):
                 LOG.info("  measured before the interruption")
-                done.append(load_measurements(file, network))
-                return done[-1]
-            done.append(
-                measure_network(
+            else:
+                measured = measure_network(
                     network,
                     units,
                     images,
                     geometry,
                     self.window,
-                    _clampable_stages(network) if has_patterns else None,
+                    clampable_chain(network) if has_patterns else None,
                     pairs=self.pairs,
                     target=self.target,
                     shaped=self.stages[-DEEP_STAGES:] if "P3" in self.names else [],
@@ -228,24 +220,20 @@ class ClaimEvaluation:
                     repeat=done[0] if done else None,
                     backgrounds=[] if FIELD_CLAIMS.isdisjoint(self.names) else self.backgrounds,
                 )
-            )
-            save_measurements(file, done[-1])
-            return done[-1]
+                files.save(network, measured)
+            done.append(measured)
+            return measured
 
-        measured = {"before": [measure("before training", before)]}
-        for name, group in groups.items():
-            measured[name] = [
-                measure(f"{name}, seed {seed}", network)
-                for seed, network in zip(seeds, group, strict=False)
-            ]
-        return measured
-
-    def _fingerprint(self, network: nn.Module, before: nn.Module) -> str:
-        """Return a fingerprint of a network, of the first one, and of what is measured."""
-        weights = [store.weights_fingerprint(of) for of in (network, before)]
-        options = {key: getattr(self, key) for key in MEASUREMENT_OPTIONS}
-        text = json.dumps([weights, options], default=list)
-        return sha256(text.encode()).hexdigest()[:16]
+        return {
+            "before": [measure("before training", before)],
+            **{
+                name: [
+                    measure(f"{name}, seed {seed}", network)
+                    for seed, network in zip(seeds, group, strict=False)
+                ]
+                for name, group in groups.items()
+            },
+        }
 
     def _write(self, rows: Sequence[ClaimRow], networks: Mapping[str, nn.Module]) -> None:
         hidden = ("folder", "networks")
@@ -255,14 +243,7 @@ class ClaimEvaluation:
             "rows": [{**row._asdict(), "effect": row.effect._asdict()} for row in rows],
             "networks": self.networks,
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "verdict.json", verdict)
-        rmtree(self.folder / KEPT_FOLDER)
-
-
-def first_images(images: FixationImages, count: int) -> Tensor:
-    """Return the first images of a split, (N, 3, H, W)."""
-    return torch.stack([images[i].image for i in range(min(count, len(images)))])
 
 
 def logged_effects(rows: Sequence[ClaimRow]) -> dict[str, float]:
@@ -274,13 +255,3 @@ def logged_effects(rows: Sequence[ClaimRow]) -> dict[str, float]:
         for r in rows
         if not r.measure.startswith("more ")
     }
-
-
-def _clampable_stages(backbone: Any) -> list[nn.Module] | None:
-    """Return a plain chain's stages and last pooling; None where the clamp is undefined."""
-    plain = (nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Identity)
-    stages = [stage for _, stage in backbone.stages()]
-    leaves = [m for stage in stages for m in stage.modules() if type(m) is not nn.Sequential]
-    if not all(isinstance(leaf, plain) for leaf in leaves):
-        return None
-    return [*stages, nn.MaxPool2d(2)]

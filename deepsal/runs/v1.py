@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deepsal.atomic import write_json
-from deepsal.data.batch import FixationImages
+from deepsal.data.batch import FixationImages, first_images
 from deepsal.rf import store
 from deepsal.rf.claims.controls import untrained_copy
 from deepsal.rf.geometry import measure_geometry
@@ -20,7 +20,6 @@ from deepsal.rf.tuning.grating_protocol import SHORT_PROTOCOL, GratingProtocol
 from deepsal.rf.tuning.macaque_v1 import CELL_HISTOGRAMS
 from deepsal.rf.tuning.texture_responses import texture_modulation
 from deepsal.rf.tuning.v1_comparison import v1
-from deepsal.runs.claims import first_images
 from deepsal.runs.control_runs import TUNED, load_trainings
 from deepsal.statistics import bootstrap_interval, finite_median
 from deepsal.vocabulary import STAGES

@@ -84,8 +84,7 @@ def compare_weights(dataset: SaliencyDataset) -> pd.DataFrame:
         row |= {"mean": mean.estimate, "low": mean.low, "high": mean.high}
         if kind != "nested":
             change = crossed_bootstrap((values - gains["nested"])[None], np.nanmean)
-            row |= {"difference": change.interval.estimate, "p": change.p}
-            row |= {"difference_low": change.interval.low, "difference_high": change.interval.high}
+            row |= {**change.interval.as_columns("difference"), "p": change.p}
         rows.append(row)
     return pd.DataFrame(rows)
 

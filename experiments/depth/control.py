@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 import yaml
+from torch import Tensor
 
 from deepsal.data import SaliencyDataModule, osie
-from deepsal.data.batch import FixationImages
+from deepsal.data.batch import first_images
 from deepsal.models import STAGES, backbone_from_checkpoint, build_backbone
 from deepsal.rf import reverse_correlation, store
 from deepsal.rf.claims.controls import built_in_control
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="output folder")
     arguments = parser.parse_args()
     splits = SaliencyDataModule(osie(arguments.data), flip=0).images
-    train, val = (_first_images(splits[name]) for name in ("train", "val"))
+    train, val = (first_images(splits[name], IMAGES) for name in ("train", "val"))
     rows = []
     for job in sorted(
         file.parents[1] for file in arguments.runs.glob("*-s0/checkpoints/best.ckpt")
@@ -47,9 +47,7 @@ def main() -> None:
             pd.DataFrame(rows).to_csv(arguments.to / "control.csv", index=False)
 
 
-def control_similarities(
-    job: Path, train: torch.Tensor, val: torch.Tensor
-) -> dict[str, str | float] | None:
+def control_similarities(job: Path, train: Tensor, val: Tensor) -> dict[str, str | float] | None:
     """Return the median similarity of each stage; None for a run that changed no statistics."""
     config = yaml.safe_load((job / "config.yaml").read_text(encoding="utf-8"))
     options = config["backbone"]
@@ -69,10 +67,6 @@ def control_similarities(
             similarity = corrected_similarity(start, fields[stage].blocks[:, : start.shape[1]])[1]
             row[stage] = round(finite_median(similarity.value), 4)
     return row
-
-
-def _first_images(images: FixationImages) -> torch.Tensor:
-    return torch.stack([images[i].image for i in range(IMAGES)])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from deepsal.report.figures.intervals import error_bars
 from deepsal.report.run_folders import depth_order
 from deepsal.runs.run_records import read_json
 from deepsal.statistics import CrossedEstimate, crossed_bootstrap, holm_correction
@@ -114,11 +115,12 @@ def generalisation_table(scores: Mapping[str, Mapping[str, ScoredDepth]]) -> pd.
             for kind in SETS:
                 row: dict[str, object] = {"score": score, "depth": depth, "set": kind}
                 if kind != "transfer":
-                    row |= named_ends("mean", crossed_bootstrap(getattr(of, kind), np.nanmean))
+                    mean = crossed_bootstrap(getattr(of, kind), np.nanmean).interval
+                    row |= mean.as_columns("mean")
                 for other in REFERENCES:
                     if other != depth:
                         estimate = depth_contrast([of, depths[other]], [1, -1], kind)
-                        row |= named_ends(f"minus_{other}", estimate)
+                        row |= estimate.interval.as_columns(f"minus_{other}")
                         row[f"minus_{other}_p"] = estimate.p
                 rows.append(row)
     table = pd.DataFrame(rows)
@@ -145,7 +147,7 @@ def trend_table(scores: Mapping[str, Mapping[str, Mapping[str, ScoredDepth]]]) -
             for kind in SETS:
                 estimate = depth_contrast([*depths.values()], weights, kind)
                 row = {"direction": direction, "score": score, "set": kind}
-                rows.append({**row, **named_ends("change", estimate), "p": estimate.p})
+                rows.append({**row, **estimate.interval.as_columns("change"), "p": estimate.p})
     table = pd.DataFrame(rows)
     table["p"] = table.groupby("set")["p"].transform(lambda of: holm_correction(of.to_numpy()))
     return table
@@ -177,12 +179,6 @@ def depth_contrast(
     )
 
 
-def named_ends(name: str, estimate: CrossedEstimate) -> dict[str, float]:
-    """Return an estimate and the ends of its interval as columns of a table."""
-    of = estimate.interval
-    return {name: of.estimate, f"{name}_low": of.low, f"{name}_high": of.high}
-
-
 def draw_differences(table: pd.DataFrame) -> Figure:
     """Draw the difference to the decoder alone on both sets, a row per direction."""
     directions = [*dict.fromkeys(table["direction"])]
@@ -209,11 +205,10 @@ def draw_panel(axis: Axes, of: pd.DataFrame) -> None:
     depths = [*dict.fromkeys(of["depth"])]
     for kind, shift in (("own", -0.08), ("other", 0.08)):
         rows = of[of["set"] == kind]
-        ends = rows[["minus_none_low", "minus_none_high"]].to_numpy()
         axis.errorbar(
             np.arange(len(depths)) + shift,
             rows["minus_none"],
-            np.abs(ends - rows[["minus_none"]].to_numpy()).T,
+            error_bars(rows, "minus_none"),
             fmt="o",
             ms=5,
             capsize=2,

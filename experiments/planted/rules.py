@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from deepsal.data import SaliencyDataModule, osie
+from deepsal.data.batch import first_images
 from deepsal.models import build_backbone
 from deepsal.rf import fit_field_models, is_centre_surround, reverse_correlation
 from deepsal.rf.claims.calibration import (
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "rules.csv")
     arguments = parser.parse_args()
     samples = SaliencyDataModule(osie(arguments.data)).images["val"]
-    images = torch.stack([samples[i].image for i in range(IMAGES)])
+    images = first_images(samples, IMAGES)
     rows = []
     for row in compare_statistics(images):
         rows.append(row)

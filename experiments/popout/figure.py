@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
+from deepsal.report.figures.intervals import error_bars
 from deepsal.statistics import crossed_bootstrap
 from deepsal.vocabulary import TARGET_SCORES
 
@@ -143,8 +144,7 @@ def popout_table(arrays: pd.DataFrame, natural: Mapping[str, pd.DataFrame]) -> p
 
 def estimate_columns(name: str, values: Any, statistic: Any = np.nanmean) -> dict[str, float]:
     """Return a statistic of (seeds, arrays) and the ends of its interval as columns of a table."""
-    of = crossed_bootstrap(values, statistic).interval
-    return {name: of.estimate, f"{name}_low": of.low, f"{name}_high": of.high}
+    return crossed_bootstrap(values, statistic).interval.as_columns(name)
 
 
 def draw_table(table: pd.DataFrame) -> Figure:
@@ -156,13 +156,10 @@ def draw_table(table: pd.DataFrame) -> Figure:
     for network in networks:
         of = table[table["network"] == network]
         whole = of[of["group"] == "all"]
-        ends = np.abs(
-            whole[["search_low", "search_high"]].to_numpy() - whole[["search"]].to_numpy()
-        )
         natural.errorbar(
             whole["natural_nss"],
             whole["search"],
-            ends.T,
+            error_bars(whole, "search"),
             fmt="o",
             ms=5,
             capsize=2,

@@ -17,8 +17,9 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
+from deepsal.report.figures.intervals import error_bars
 from deepsal.runs.targets import build_part
-from deepsal.statistics import Interval, crossed_bootstrap, t_interval
+from deepsal.statistics import crossed_bootstrap, t_interval
 from deepsal.vocabulary import FITS, SCORES
 
 COMPARED_SCORES = ("nss", "cc", "kl")
@@ -136,18 +137,13 @@ def condition_rows(
                     "score": score,
                     "seeds": len(one),
                     "images": int(chosen.sum()),
-                    **named_ends("mean", t_interval([float(v) for v in np.nanmean(one, 1)])),
-                    **named_ends("difference", difference.interval),
+                    **t_interval(np.nanmean(one, 1).tolist()).as_columns("mean"),
+                    **difference.interval.as_columns("difference"),
                     "p": difference.p,
                     "seconds": seconds,
                 }
             )
     return rows
-
-
-def named_ends(name: str, interval: Interval) -> dict[str, float]:
-    """Return an estimate and the ends of its interval as columns of a table."""
-    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def draw_conditions(table: pd.DataFrame) -> Figure:
@@ -167,11 +163,10 @@ def draw_conditions(table: pd.DataFrame) -> Figure:
         for axis, score in zip(row, COMPARED_SCORES, strict=True):
             for i, kind in enumerate(kinds):
                 of = of_data[(of_data["shape"] == kind) & (of_data["score"] == score)]
-                ends = of[["difference_low", "difference_high"]].to_numpy()
                 axis.errorbar(
                     np.arange(len(of)) + 0.16 * (i - (len(kinds) - 1) / 2),
                     of["difference"],
-                    np.nan_to_num(np.abs(ends - of[["difference"]].to_numpy()).T),
+                    np.nan_to_num(error_bars(of, "difference")),
                     fmt="o",
                     ms=5,
                     capsize=2,

@@ -12,7 +12,9 @@ from tests.conftest import datamodule, task
 from tests.rf.tuning.support import SMALL
 
 STUDY = Path(__file__).parents[2] / "experiments" / "necessity"
-FIGURE = runpy.run_path(str(STUDY / "figure.py"))
+FIGURE, MEASURE, UNITS = (
+    runpy.run_path(str(STUDY / f"{name}.py")) for name in ("figure", "measure", "silenced_units")
+)
 
 
 def network() -> SaliencyNetwork:
@@ -23,12 +25,12 @@ def network() -> SaliencyNetwork:
 def test_two_seeds_become_tables_and_a_figure() -> None:
     doses = {"conv2": (1, 2), "conv3": (1, 3)}
     data = datamodule((8, 8, 9))
-    seeds = [FIGURE["silence_stages"](network(), data, doses, 16, 8, SMALL) for _ in range(2)]
-    tables = FIGURE["result_tables"]({"all": seeds}, doses)
+    seeds = [MEASURE["silence_stages"](network(), data, doses, 16, 8, SMALL) for _ in range(2)]
+    tables = MEASURE["result_tables"]({"all": seeds}, doses)
     assert tables["dose"]["units"].tolist() == [1, 2, 1, 2, 1, 3, 1, 3]
     names = ["training", "criterion", "stage"]
     assert np.isfinite(tables["dose"].drop(columns=names)).all(axis=None)
-    assert seeds[0]["size", "conv3"].matched.shape == (2, FIGURE["DRAWS"], 9)
+    assert seeds[0]["size", "conv3"].matched.shape == (2, MEASURE["DRAWS"], 9)
     assert len(FIGURE["draw_doses"](tables["dose"], tables["expected"]).axes) == 6
     for name, table in tables.items():
         assert [*table.columns] == [*pd.read_csv(STUDY / f"{name}.csv").columns]
@@ -42,7 +44,7 @@ def test_silenced_units_are_constant_and_none_silenced_changes_nothing() -> None
         outputs = model.backbone(image)
         tested = [(outputs, fixations)]
         mean = outputs["conv4"].mean((0, 2, 3))
-        score = FIGURE["score_silenced"]
+        score = MEASURE["score_silenced"]
         intact = score(model, tested, "conv4", [], mean)
         assert score(model, tested, "conv5", [], mean) == pytest.approx(intact, abs=1e-5)
         conv4 = model.backbone.get_submodule("conv4")
@@ -59,7 +61,7 @@ def test_silenced_units_are_constant_and_none_silenced_changes_nothing() -> None
 
 
 def test_matched_units_are_others_and_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    match_units = FIGURE["match_units"]
+    match_units = UNITS["match_units"]
     properties = np.repeat(np.random.default_rng(0).normal(size=(20, 3)), 2, 0)
     properties[1::2] += 0.001  # a twin for each of the first of a pair
     chosen = np.arange(0, 10, 2)
@@ -72,8 +74,8 @@ def test_matched_units_are_others_and_the_nearest(monkeypatch: pytest.MonkeyPatc
 def test_a_difference_is_found_and_none_is_not() -> None:
     random = np.random.default_rng(0)
     matched = random.normal(0, 0.05, (3, 4, 100))
-    same = FIGURE["compare_changes"](random.normal(0, 0.05, (3, 100)), matched)
-    lower = FIGURE["compare_changes"](random.normal(-0.1, 0.05, (3, 100)), matched)
+    same = MEASURE["compare_changes"](random.normal(0, 0.05, (3, 100)), matched)
+    lower = MEASURE["compare_changes"](random.normal(-0.1, 0.05, (3, 100)), matched)
     assert same["difference_low"] < 0 < same["difference_high"]
     assert lower["difference_high"] < 0
     assert lower["p"] < 0.001
@@ -83,10 +85,10 @@ def test_a_difference_is_found_and_none_is_not() -> None:
 def test_what_is_published_has_every_training_criterion_stage_and_number_of_units() -> None:
     expected, dose = (pd.read_csv(STUDY / f"{name}.csv") for name in ("expected", "dose"))
     keys = ["training", "criterion", "stage"]
-    rows = [*product(FIGURE["LABELS"], FIGURE["CRITERIA"], FIGURE["DOSES"])]
+    rows = [*product(FIGURE["LABELS"], FIGURE["CRITERIA"], MEASURE["DOSES"])]
     assert {*expected[keys].itertuples(index=False, name=None)} == {*rows}
     units = dose.groupby(keys)["units"].apply(tuple).to_dict()
-    assert units == {key: FIGURE["DOSES"][key[2]] for key in rows}
+    assert units == {key: MEASURE["DOSES"][key[2]] for key in rows}
     for table in (expected, dose):
         assert (table["difference_low"] <= table["difference"]).all()
         assert (table["difference"] <= table["difference_high"]).all()

@@ -16,7 +16,10 @@ from deepsal.models import STAGES, build_backbone
 from tests.conftest import backbone, datamodule
 
 STUDY = Path(__file__).parents[2] / "experiments" / "regions"
-MEASURE, FIGURE = (runpy.run_path(str(STUDY / f"{name}.py")) for name in ("measure", "figure"))
+MEASURE, FIGURE, PREFERENCE, RESPONSES = (
+    runpy.run_path(str(STUDY / f"{name}.py"))
+    for name in ("measure", "figure", "preference", "unit_responses")
+)
 RANDOM = np.random.default_rng(0)
 
 
@@ -47,11 +50,16 @@ def test_networks_become_tables_and_a_figure() -> None:
     groups = {"before": [network(0)], "random": [network(1), network(2)]}
     groups |= {kind: [network(3), network(4)] for kind in ("shuffled_fixations", "other_task")}
     groups["tuned"] = [network(0), network(5)]
-    results, planted = MEASURE["measure_networks"](groups, samples(16), REGIONS)
-    same = results["conv3"]["tuned"][0]
-    assert np.allclose(same.change, 0)
-    assert np.array_equal(same.z, results["conv3"]["before"][0].z, equal_nan=True)
-    tables = {**MEASURE["result_tables"](results, REGIONS.labels), "planted": planted}
+    images = samples(16)
+    before = RESPONSES["stage_maps"](groups["before"][0], images)
+    grids = RESPONSES["place_grids"](images, REGIONS, before)
+    results = RESPONSES["measure_networks"](groups, images, before, grids)
+    tuned = results["conv3"]["tuned"]
+    assert np.allclose(tuned.change[0], 0)
+    assert np.array_equal(tuned.z[0], results["conv3"]["before"].z[0], equal_nan=True)
+    labels, size = REGIONS.labels, images[0].size
+    tables = MEASURE["result_tables"](results, labels)
+    tables["planted"] = PREFERENCE["planted_table"](before, grids, results, labels, size)
     for name, table in tables.items():
         assert [*table.columns] == [*pd.read_csv(STUDY / f"{name}.csv").columns]
     assert {*tables["networks"]["network"]} == {*FIGURE["NETWORKS"]} == {*MEASURE["NETWORKS"]}
@@ -105,8 +113,8 @@ def test_responses_are_those_of_maps_enlarged_to_the_image() -> None:
     large = interpolate(maps[None], (32, 60), mode="bilinear", align_corners=False)[0]
     z = (large - large.mean((1, 2), keepdim=True)) / large.std((1, 2), keepdim=True, correction=0)
     expected = (z * weights[0]).sum((1, 2))[:2]
-    grids = MEASURE["reduce_weights"](weights, maps)
-    means = MEASURE["standardised_means"](maps, grids, (32, 60))
+    grids = RESPONSES["reduce_weights"](weights, maps)
+    means = RESPONSES["standardised_means"](maps, grids, (32, 60))
     assert torch.allclose(means[:2, 0], expected, atol=1e-5)
     assert means[2].tolist()[0] == 0
     assert means[:2, 1].isnan().all()
@@ -119,7 +127,7 @@ def test_places_are_the_regions_the_fixated_rest_and_the_fixations() -> None:
     sample = Sample(torch.zeros(3, 4, 4), fixations, density, torch.zeros(4, 2), "a", (64, 96))
     masks = np.zeros((2, 64, 96), np.bool_)
     masks[0, 2:4, 3:5] = masks[0, 50, 50] = True
-    weights = MEASURE["place_weights"](sample, RegionSet(("face", "text"), lambda *_: masks))
+    weights = RESPONSES["place_weights"](sample, RegionSet(("face", "text"), lambda *_: masks))
     face, text, fixated, background, in_face, in_text, elsewhere, every = weights
     assert face[2, 3] == 0.2
     assert text.isnan().all()
@@ -138,11 +146,13 @@ def test_a_planted_unit_is_called_and_noise_is_not() -> None:
         mask[1] = (1 - mask[0]) * (torch.rand(48, 64) < 0.1)
     masks /= masks.sum((2, 3), keepdim=True)
     masks[0] = torch.nan  # an image without the region
-    grids = torch.stack([MEASURE["reduce_weights"](mask, maps[0]) for mask in masks])
-    misplaced = np.full((60, 40, 8), np.nan)  # two regions
-    for n, at in enumerate(grids):
-        misplaced[n][:, [0, 2]] = MEASURE["standardised_means"](maps[n], at, (48, 64))
-    rows = [*MEASURE["plant_units"]([*maps], misplaced, grids, 0, (48, 64))]
+    grids = torch.stack([RESPONSES["reduce_weights"](mask, maps[0]) for mask in masks])
+    means = [
+        RESPONSES["standardised_means"](of, at, (48, 64))
+        for of, at in zip(maps, grids, strict=True)
+    ]
+    region, elsewhere = torch.stack(means).numpy().transpose(2, 0, 1)
+    rows = [*PREFERENCE["plant_units"]([*maps], region - elsewhere, grids, (48, 64))]
     null, strongest = rows[0], rows[-1]
     assert null["power"] <= 0.05
     assert max(row["false_alarms"] for row in rows) <= 0.05

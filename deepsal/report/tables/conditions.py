@@ -103,9 +103,7 @@ def condition_table(
             row = _row(score, name, of, crossed_bootstrap(values, np.nanmean).interval)
             if name != reference:
                 change = crossed_bootstrap(values - conditions[reference].scores[score], np.nanmean)
-                ends = change.interval
-                row |= {"difference": ends.estimate, "difference_low": ends.low}
-                row |= {"difference_high": ends.high, "p": change.p}
+                row |= {**change.interval.as_columns("difference"), "p": change.p}
             rows.append(row)
     for measure in fields:
         for name, of in conditions.items():

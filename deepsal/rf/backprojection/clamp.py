@@ -102,6 +102,20 @@ def clamp_backprojection(
     return pattern
 
 
+def clampable_chain(network: nn.Module) -> list[nn.Module] | None:
+    """Return the children of a network and a last pooling; None if these are no plain chain.
+
+    Args:
+        network: whose children follow each other, such as a `Backbone`.
+    """
+    chain = [*network.children(), nn.MaxPool2d(2)]
+    try:
+        list(_filter_layers(chain))
+    except ValueError:
+        return None
+    return chain
+
+
 class _BackwardStep(NamedTuple):
     """Geometry of a layer on the way to the pixels; pairs are (vertical, horizontal).
 

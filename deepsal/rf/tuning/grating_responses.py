@@ -1,15 +1,21 @@
 """Responses of all units of several layers to gratings of physiology, each centred on its field."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from deepsal.rf.geometry import FieldGeometry, measure_geometry
 from deepsal.rf.hooks import temporary_eval_mode
+from deepsal.rf.measures.profile import FloatArray
+from deepsal.rf.patches import MID_GREY
+from deepsal.rf.tuning import stimuli
 from deepsal.rf.tuning.grating_protocol import GratingProtocol, GratingResponses
 from deepsal.rf.tuning.grating_recorder import GratingRecorder
+from deepsal.rf.tuning.indices import ResponseArray
 from deepsal.rf.tuning.surround_responses import record_surround
 
 
@@ -50,4 +56,55 @@ def record_grating_responses(
     known = {name: (geometry or {}).get(name) or measure_geometry(network, name) for name in names}
     with temporary_eval_mode(network), torch.no_grad():
         recorder = GratingRecorder(network, known, protocol, pixels_per_pass, background)
-        return record_surround(recorder) if surround else recorder.responses
+        responses = _record_gratings(recorder)
+        return record_surround(recorder, responses) if surround else responses
+
+
+def _record_gratings(recorder: GratingRecorder) -> dict[str, GratingResponses]:
+    """Record all but the surround conditions."""
+    protocol, scale = recorder.protocol, recorder.protocol.pixels_per_degree
+    radius, frequency = np.array(protocol.radius), np.array(protocol.frequency)
+    angles = np.array(protocol.orientation), np.array(protocol.phase)
+
+    def grating(
+        size: stimuli.ImageSize, at: stimuli.ImagePosition, r: Any, f: Any, o: Any, p: Any
+    ) -> Tensor:
+        return stimuli.grating_images(size, at, f / scale, o, p, radius=r * scale)
+
+    def disk(size: stimuli.ImageSize, at: stimuli.ImagePosition, r: Any, sign: Any) -> Tensor:
+        return stimuli.disk_images(size, at, r * scale, sign * MID_GREY)
+
+    gratings = _record_grid(recorder, grating, radius, frequency, *angles)
+    tuning_radius, tuning_frequency = [protocol.tuning_radius], protocol.tuning_frequencies()
+    tuning = _record_grid(recorder, grating, np.array(tuning_radius), tuning_frequency, *angles)
+    disks = _record_grid(recorder, disk, radius, np.array([1.0, -1.0]))
+    return {
+        name: GratingResponses(
+            protocol,
+            recorder.blank[name].cpu().numpy(),
+            gratings[name],
+            tuning[name][:, 0],
+            disks[name].swapaxes(1, 2),
+            recorder.field_centre[name] / scale,
+            recorder.offset[name] / scale,
+        )
+        for name in recorder.geometry
+    }
+
+
+def _record_grid(
+    recorder: GratingRecorder, draw: Callable[..., Tensor], *axes: FloatArray
+) -> dict[str, ResponseArray]:
+    """Record all combinations of values at each channel's stimulus centre, (U, *axes).
+
+    The first axis is the radius of a circle that holds the stimulus, degrees.
+    """
+    mesh = [m.ravel() for m in np.meshgrid(*axes, indexing="ij")]
+    shape = [len(axis) for axis in axes]
+    result = {n: np.zeros((len(z), *shape), np.float32) for n, z in recorder.blank.items()}
+    for index in np.unique(np.concatenate([*recorder.group.values()])):
+        responses = recorder.record(draw, recorder.centres[index], mesh, mesh[0])
+        for name, z in responses.items():
+            members = recorder.group[name] == index
+            result[name][members] = z.T[members].reshape(members.sum(), *shape)
+    return result

@@ -224,3 +224,18 @@ class LayerReader:
             if not (z - expected).abs().max() <= EXACTNESS * z.abs().max():
                 return False
         return True
+
+
+def window_frame(
+    windows: Mapping[str, LayerWindow], at: tuple[float, float]
+) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Return the size of the images on windows, and a place in them."""
+    rows, columns = next(iter(windows.values())).pixels
+    size = rows.stop - rows.start, columns.stop - columns.start
+    return size, (at[0] - rows.start, at[1] - columns.start)
+
+
+def without_rounding(change: Tensor, z: Tensor) -> Tensor:
+    """Return changes of responses z, those at the size of rounding errors as 0."""
+    rounding = 8 * torch.finfo(z.dtype).eps * z.abs().max()  # order of sums
+    return torch.where(change.abs() > rounding, change, 0)

@@ -26,12 +26,17 @@ from deepsal.rf.tuning.size_tuning import (
 )
 
 
-def record_surround(recorder: GratingRecorder) -> dict[str, GratingResponses]:
-    """Return a recorder's responses with those to lower contrasts and to surrounds.
+def record_surround(
+    recorder: GratingRecorder, known: Mapping[str, GratingResponses]
+) -> dict[str, GratingResponses]:
+    """Return responses with those to lower contrasts and to surrounds.
 
     Full contrast, alone and with a surround at its own orientation, is in the full grid.
+
+    Args:
+        recorder: of the layers.
+        known: their responses to the full grid.
     """
-    known = recorder.responses
     best = {name: _summation_grating(r) for name, r in known.items()}
     shown = {name: _grating_values(recorder.protocol, at) for name, at in best.items()}
 
@@ -85,7 +90,8 @@ def _record_own(
     }
     for index in np.unique(np.concatenate([*recorder.group.values()])):
         members = {name: np.flatnonzero(g == index) for name, g in recorder.group.items()}
-        rows = {name: np.concatenate([*stimuli_of[name][members[name]]]) for name in layers}
+        rows = {name: stimuli_of[name][members[name]] for name in layers}
+        rows = {name: of.reshape(-1, of.shape[2]) for name, of in rows.items()}
         every = np.concatenate([*rows.values()])
         distinct = np.unique(every[np.isfinite(every).all(1)], axis=0)
         needs = [(rows[name][:, None] == distinct).all(2).any(0) for name in layers]

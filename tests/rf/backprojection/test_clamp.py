@@ -10,7 +10,7 @@ from torchvision.models import alexnet
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import cfgs, make_layers
 
-from deepsal.rf.backprojection.clamp import clamp_backprojection
+from deepsal.rf.backprojection.clamp import clamp_backprojection, clampable_chain
 from deepsal.rf.geometry import chain_geometry
 from tests.conftest import NoTrace, backbone
 
@@ -249,3 +249,18 @@ PLAIN = [kernel([[1.0]]), nn.ReLU(), nn.MaxPool2d(2)]
 def test_bad_input_is_named(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         clamp_backprojection(**{"modules": PLAIN, "units": [0], **wrong})
+
+
+def test_a_chain_is_clampable_exactly_where_the_clamp_takes_it() -> None:
+    plain = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.ReLU()),
+        nn.Sequential(nn.MaxPool2d(2), nn.Dropout(), nn.Conv2d(2, 2, 3, padding=1)),
+    )
+    chain = clampable_chain(plain)
+    assert chain
+    assert chain[:-1] == [*plain]
+    assert clamp_backprojection(chain, [0]).shape[:2] == (1, 3)
+    circular = nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular")
+    for other in (nn.BatchNorm2d(2), nn.LeakyReLU(), circular, BasicBlock(2, 2)):
+        assert clampable_chain(nn.Sequential(*plain, nn.Sequential(other))) is None
+    assert clampable_chain(backbone()) is None

@@ -1,7 +1,9 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pytest
 import torch
 
 from deepsal.rf.mapping.readout import UnitReadout
@@ -41,6 +43,16 @@ def test_surrounds_are_shown_about_each_units_own_grating() -> None:
                 error = (z - torch.from_numpy(ours)[:, None]).abs().amax(0).min()
                 assert error <= 1e-4 * np.abs(response.gratings[unit]).max()
     assert largest, "a unit whose summation field leaves no room for a surround"
+
+
+@pytest.mark.parametrize("centres", [2, 3, 4])
+def test_a_layer_may_have_no_unit_at_some_stimulus_centres(centres: int) -> None:
+    names, protocol = ["conv1", "conv3", "conv4"], replace(SMALL, centres=centres)
+    for response in record_grating_responses(backbone(), names, protocol, surround=True).values():
+        assert response.surround is not None
+        assert np.isfinite(response.surround).all()
+        lower = response.surround[:, : len(CONTRASTS) - 1] - response.blank[:, None, None]
+        assert lower.any((1, 2)).all()
 
 
 def summation_gratings(response: GratingResponses) -> Iterator[tuple[float, float, float]]:

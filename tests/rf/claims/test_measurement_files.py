@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from deepsal.rf.claims.kept_measurements import load_measurements, save_measurements
+from deepsal.rf.claims.measurement_files import MeasurementFiles
 from deepsal.rf.claims.measurements import measure_network
 from tests.rf.tuning.support import SMALL
 
@@ -39,6 +39,14 @@ def test_all_that_is_measured_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert measured.fields["1/grey"].rule
     assert measured.tuning
     assert measured.patterns
-    save_measurements(tmp_path / "one.pt", measured)
-    assert [file.name for file in tmp_path.iterdir()] == ["one.pt"]
-    assert_equal(load_measurements(tmp_path / "one.pt", net), measured)
+    files = MeasurementFiles(tmp_path / "measured", net, {"pairs": 64})
+    assert files.load(net) is None
+    files.save(net, measured)
+    assert len([*files.folder.iterdir()]) == 1
+    assert_equal(files.load(net), measured)
+    other = nn.Sequential(*net, nn.Conv2d(4, 4, 1))
+    assert MeasurementFiles(files.folder, net, {"pairs": 65}).load(net) is None
+    assert MeasurementFiles(files.folder, other, {"pairs": 64}).load(net) is None
+    assert files.load(other) is None
+    files.remove()
+    assert not [*tmp_path.iterdir()]
