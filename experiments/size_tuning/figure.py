@@ -22,6 +22,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from deepsal.report.figures.intervals import error_bars
 from deepsal.rf.tuning.size_tuning import SUPPRESSED
 from deepsal.runs.v1 import RUN_NETWORK, START_NETWORK
 from deepsal.statistics import crossed_bootstrap, holm_correction
@@ -130,10 +131,10 @@ def draw_size_tuning(networks: pd.DataFrame, changes: pd.DataFrame) -> Figure:
         if kind in means.index:
             of = means.loc[kind].loc[stages]
             shares.errorbar(at, of["suppressed"], **style)
-            likeness.errorbar(at, of["v1_ssi"], interval_ends(of, "v1_ssi"), **style)
+            likeness.errorbar(at, of["v1_ssi"], error_bars(of, "v1_ssi"), **style)
         rows = changes[changes["trained_on"] == kind.replace(RUN_NETWORK, "fixations")]
         if len(rows):
-            change.errorbar(at, rows["change"], interval_ends(rows, "change"), **style)
+            change.errorbar(at, rows["change"], error_bars(rows, "change"), **style)
     shares.axhline(V1_SUPPRESSED, color="0.3", lw=0.8, ls="--", label="macaque V1", zorder=0)
     change.axhline(0, color="0.85", lw=0.8, zorder=0)
     finish_panel(shares, stages, "share of units with SSI ≥ .1", (-0.03, 1.03))
@@ -142,12 +143,6 @@ def draw_size_tuning(networks: pd.DataFrame, changes: pd.DataFrame) -> Figure:
     handles, labels = shares.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7, frameon=False)
     return figure
-
-
-def interval_ends(rows: pd.DataFrame, name: str) -> Values:
-    """Return how far the interval of a column reaches below and above it, (2, N)."""
-    ends = rows[[f"{name}_low", f"{name}_high"]].to_numpy(np.float64)
-    return np.abs(ends - rows[[name]].to_numpy()).T
 
 
 def finish_panel(
