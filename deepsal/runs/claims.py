@@ -19,8 +19,13 @@ from deepsal.rf import store
 from deepsal.rf.claims.controls import built_in_control
 from deepsal.rf.claims.kept_measurements import load_measurements, save_measurements
 from deepsal.rf.claims.measurements import BACKGROUNDS, NetworkMeasurements, measure_network
-from deepsal.rf.claims.rules import CLAIM_STATEMENTS, ClaimRow
-from deepsal.rf.claims.verdict import DEEP_STAGES, decide_claims, describe_networks
+from deepsal.rf.claims.rules import (
+    CLAIM_STATEMENTS,
+    ClaimRow,
+    claims_without_stage,
+    stages_of_claim,
+)
+from deepsal.rf.claims.verdict import decide_claims, describe_networks
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.hooks import unit_numbers
 from deepsal.rf.tuning.grating_protocol import SHORT_PROTOCOL
@@ -50,7 +55,8 @@ class ClaimEvaluation:
 
     Args:
         folder: the run folder.
-        stages: submodules of the backbone, in any order.
+        stages: submodules of the backbone, in any order. Each is judged by the claims that are
+            about it; a claim about none of them is not decided, and `left_out` says so.
         units: the first so many channels of each stage, or their numbers; None for all.
         images: number of validation images behind the noise.
         pairs: largest number of pairs of noise images per stage and background.
@@ -65,6 +71,10 @@ class ClaimEvaluation:
         run: conditions of the training that is judged; see `training_conditions`.
         names: claims to decide. Without P1 to P3 no field is measured.
         backgrounds: of the noise, of `BACKGROUNDS`.
+
+    Attributes:
+        left_out: `{claim: sentence}` of the claims in `names` that are not decided.
+        networks: of `describe_networks`, after the verdict.
     """
 
     def __init__(
@@ -98,7 +108,14 @@ class ClaimEvaluation:
         self.built_in = list(built_in)
         self.controls = [str(control) for control in controls]
         self.run = dict(run or {})
+        known = [name for name in self.names if name in CLAIM_STATEMENTS]
+        self.left_out = claims_without_stage(known, self.stages)
         self.networks: list[dict[str, Any]] = []
+
+    @property
+    def decided(self) -> list[str]:
+        """Claims about one of the stages."""
+        return [name for name in self.names if name not in self.left_out]
 
     def __call__(
         self,
@@ -130,7 +147,7 @@ class ClaimEvaluation:
         groups |= self._built_in(before, groups[TUNED], seeds, tuned_images or images)
         measured = self._measure(before, groups, seeds, first_images(images, self.images))
         first, tuned = measured.pop("before")[0], measured.pop(TUNED)
-        rows = decide_claims(first, tuned, measured, self.names)
+        rows = decide_claims(first, tuned, measured, self.decided)
         named = {
             name if len(group) == 1 else f"{name}, seed {seed}": network
             for name, group in {"before": [first], TUNED: tuned, **measured}.items()
@@ -151,7 +168,8 @@ class ClaimEvaluation:
 
         Raises:
             ValueError: an unknown claim, background or stage, or a unit that a stage does not have;
-                or all claims are about patterns, and the backbone is no plain chain.
+                or all claims are about other stages, or about patterns, and the backbone is no
+                plain chain.
         """
         for option, chosen, names in (
             ("names", self.names, [*CLAIM_STATEMENTS]),
@@ -160,9 +178,13 @@ class ClaimEvaluation:
         ):
             if unknown := [name for name in chosen if name not in names]:
                 raise ValueError(f"claims.{option} has {unknown}; choose of {names}")
-        if FIELD_CLAIMS.isdisjoint(self.names) and _clampable_stages(backbone) is None:
+        if not self.decided:
             raise ValueError(
-                f"claims.names={self.names}: P4 and P5 are about chains of convolutions "
+                f"claims.stages={self.stages} decides nothing: {'. '.join(self.left_out.values())}"
+            )
+        if FIELD_CLAIMS.isdisjoint(self.decided) and _clampable_stages(backbone) is None:
+            raise ValueError(
+                f"claims.names={self.decided}: P4 and P5 are about chains of convolutions "
                 "(backbone=alexnet, vgg16 or vgg19); add P1, P2 or P3"
             )
         channels = {stage: backbone.channels[stage] for stage in self.stages}
@@ -198,7 +220,8 @@ class ClaimEvaluation:
         """Measure all networks with the noise, cells and pairs of the first one."""
         units = self.check_options(before)
         geometry = {stage: measure_geometry(before, stage) for stage in self.stages}
-        has_patterns = not PATTERN_CLAIMS.isdisjoint(self.names)
+        shaped = [stage for stage in self.stages if stage in stages_of_claim("P3")]
+        has_patterns = not PATTERN_CLAIMS.isdisjoint(self.decided)
         kept = self.folder / KEPT_FOLDER
         kept.mkdir(parents=True, exist_ok=True)
         total, started = 1 + sum(map(len, groups.values())), monotonic()
@@ -222,11 +245,11 @@ class ClaimEvaluation:
                     _clampable_stages(network) if has_patterns else None,
                     pairs=self.pairs,
                     target=self.target,
-                    shaped=self.stages[-DEEP_STAGES:] if "P3" in self.names else [],
+                    shaped=shaped if "P3" in self.decided else [],
                     protocol=SHORT_PROTOCOL if self.tuning else None,
                     plantings=self.plantings,
                     repeat=done[0] if done else None,
-                    backgrounds=[] if FIELD_CLAIMS.isdisjoint(self.names) else self.backgrounds,
+                    backgrounds=[] if FIELD_CLAIMS.isdisjoint(self.decided) else self.backgrounds,
                 )
             )
             save_measurements(file, done[-1])

@@ -47,6 +47,7 @@ def power_table(networks: Sequence[Mapping[str, Any]]) -> Table:
 def print_verdict(
     rows: Sequence[ClaimRow],
     networks: Sequence[Mapping[str, Any]],
+    left_out: Mapping[str, str] | None = None,
     console: Console | None = None,
 ) -> None:
     """Print the verdict, the statement of each claim, the notes, and the power of P3.
@@ -54,6 +55,7 @@ def print_verdict(
     Args:
         rows: of the verdict.
         networks: from `describe_networks`.
+        left_out: `{claim: sentence}` of claims that are not decided.
         console: to print on.
     """
     console = console or Console(highlight=False)
@@ -65,6 +67,8 @@ def print_verdict(
             place = (row.claim, row.stage, row.background or row.measure)
             of = " ".join(part for part in place if part)
             console.print(f"{of}: {row.note}.")
+    for sentence in (left_out or {}).values():
+        console.print(f"{sentence}.")
     table = power_table(networks)
     if table.row_count:
         console.print(table)

@@ -24,7 +24,9 @@ def test_the_tables_fit_80_columns() -> None:
     tuned = network({"conv5": noisy_blocks(planted(["0.9"] * 9, 0), 0)}, rule=shared_rule())
     console = Console(file=page, width=80)
     print_verdict(
-        [row, row._replace(outcome=""), excitation], describe_networks({"tuned": tuned}), console
+        [row, row._replace(outcome=""), excitation],
+        describe_networks({"tuned": tuned}),
+        console=console,
     )
     text = page.getvalue()
     assert max(map(len, text.splitlines())) <= 80

@@ -73,7 +73,12 @@ def write_run_page(folder: Path, baseline_runs: Sequence[Path] = ()) -> Path:
         "score_tables": _score_tables(summary["scores"]["run"]) if summary else {},
         "curves": training_charts(folder),
         "gallery": read_gallery(folder),
-        "verdict": {"rows": [], "networks": [], **read_json(folder / "verdict.json")},
+        "verdict": {
+            "rows": [],
+            "networks": [],
+            "left_out": {},
+            **read_json(folder / "verdict.json"),
+        },
         "claims": CLAIM_STATEMENTS,
         "claims_picture": _claims_picture(folder),
         "v1": v1_panel.read_v1_panel(folder),
