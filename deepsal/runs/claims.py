@@ -33,8 +33,8 @@ from deepsal.runs.control_runs import TUNED, FinishedTraining, group_by_control,
 from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)
-FIELD_CLAIMS, PATTERN_CLAIMS = frozenset({"P1", "P2", "P3"}), frozenset({"P4", "P5"})
-"""Claims about fields, and about back-projected patterns."""
+FIELD_CLAIMS = frozenset({"P1", "P2", "P3"})
+"""Claims about fields; the others are about back-projected patterns."""
 KEPT_FOLDER = "measured"
 """Folder of measurements, in the run folder, until the verdict is written."""
 MEASUREMENT_OPTIONS = (
@@ -69,7 +69,9 @@ class ClaimEvaluation:
             (`control=shuffled_fixations`, `control=other_task`), and other seeds of the network
             that is judged.
         run: conditions of the training that is judged; see `training_conditions`.
-        names: claims to decide. Without P1 to P3 no field is measured.
+        names: claims to decide. Only what they need is measured: fields of the stages that P1 to P3
+            are about; the width of conv5's patterns for P4; for P5 the responses to the patterns of
+            all stages, which inform about the earlier ones.
         backgrounds: of the noise, of `BACKGROUNDS`.
 
     Attributes:
@@ -219,9 +221,14 @@ class ClaimEvaluation:
     ) -> dict[str, list[NetworkMeasurements]]:
         """Measure all networks with the noise, cells and pairs of the first one."""
         units = self.check_options(before)
-        geometry = {stage: measure_geometry(before, stage) for stage in self.stages}
-        shaped = [stage for stage in self.stages if stage in stages_of_claim("P3")]
-        has_patterns = not PATTERN_CLAIMS.isdisjoint(self.decided)
+        asked = {
+            claim: [stage for stage in self.stages if stage in stages_of_claim(claim)]
+            for claim in self.decided
+        }
+        of_fields = {s for claim, stages in asked.items() if claim in FIELD_CLAIMS for s in stages}
+        mapped = [stage for stage in self.stages if stage in of_fields]
+        needed = self.stages if "P3" in asked and self.tuning else mapped
+        geometry = {stage: measure_geometry(before, stage) for stage in needed}
         kept = self.folder / KEPT_FOLDER
         kept.mkdir(parents=True, exist_ok=True)
         total, started = 1 + sum(map(len, groups.values())), monotonic()
@@ -242,14 +249,17 @@ class ClaimEvaluation:
                     images,
                     geometry,
                     self.window,
-                    _clampable_stages(network) if has_patterns else None,
+                    _clampable_stages(network),
                     pairs=self.pairs,
                     target=self.target,
-                    shaped=shaped if "P3" in self.decided else [],
+                    shaped=asked.get("P3", []),
                     protocol=SHORT_PROTOCOL if self.tuning else None,
                     plantings=self.plantings,
                     repeat=done[0] if done else None,
-                    backgrounds=[] if FIELD_CLAIMS.isdisjoint(self.decided) else self.backgrounds,
+                    backgrounds=self.backgrounds if mapped else [],
+                    mapped=mapped,
+                    reinjected=self.stages if "P5" in asked else [],  # those before conv5 inform
+                    widened=asked.get("P4", []),
                 )
             )
             save_measurements(file, done[-1])

@@ -12,7 +12,7 @@ from torch import nn
 from deepsal.models import Backbone
 from deepsal.report.page.run_page import write_run_page
 from deepsal.rf import store
-from deepsal.rf.claims.measurements import measure_network
+from deepsal.rf.claims.measurements import NetworkMeasurements, measure_network
 from deepsal.runs import claims
 from deepsal.runs.claims import ClaimEvaluation
 from deepsal.runs.verdict_tables import print_verdict
@@ -127,6 +127,41 @@ def test_one_background_can_be_chosen(tmp_path: Path) -> None:
     assert evaluation(tmp_path, stages=["conv4", "conv1"]).stages == ["conv1", "conv4"]
     with pytest.raises(ValueError, match=r"claims.backgrounds has \['black'\]; choose of"):
         evaluation(tmp_path, backgrounds=["black"]).check_options(before)
+
+
+@pytest.mark.parametrize(
+    ("names", "fields", "reinjected", "widened"),
+    [
+        (["P1"], {"conv1"}, set(), set()),
+        (["P3"], {"conv4"}, set(), set()),
+        (["P4"], set(), set(), {"conv5"}),
+        (["P5"], set(), {"conv1", "conv4", "conv5"}, set()),
+        (["P2", "P4"], {"conv4", "conv5"}, set(), {"conv5"}),
+    ],
+)
+def test_only_the_stages_that_a_claim_needs_are_measured(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: list[str],
+    fields: set[str],
+    reinjected: set[str],
+    widened: set[str],
+) -> None:
+    before, measured = plain_chain(), []
+
+    def recorded(*arguments: Any, **options: Any) -> NetworkMeasurements:
+        measured.append(measure_network(*arguments, **options))
+        return measured[-1]
+
+    monkeypatch.setattr(claims, "measure_network", recorded)
+    stages = ["conv1", "conv4", *(["conv5"] if names != ["P3"] else [])]
+    alone = evaluation(tmp_path, built_in=[], stages=stages, names=names, tuning=False)
+    rows = alone(before, moved(before), datamodule().images["val"])
+    assert {row.claim for row in rows} == {*names}
+    for of in measured:
+        assert {key.split("/")[0] for key in of.fields} == {*of.activations} == fields
+        assert {*of.patterns} == reinjected
+        assert {*of.pattern_spread} == widened
 
 
 @pytest.mark.parametrize("names", [["P1"], ["P2"], ["P3"]])

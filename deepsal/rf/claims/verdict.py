@@ -93,20 +93,19 @@ def decide_claims(
         for claim in ("P1", "P2", "P3")
         if claim in names
         for stage in stages_of_claim(claim, stages)
-        if stage in after[0].units
+        if any(key.startswith(f"{stage}/") for key in after[0].fields)
     ]
-    last, patterns = stages[-1], _patterns(*compared)
-    if last not in patterns:
-        names = {*names} - {"P4", "P5"}
+    last, patterns = stages[-1], _patterns(*compared) if "P5" in names else {}
+    excited = last in patterns
     tested = [*_field_differences(*compared, claims)]
-    if "P5" in names:
+    if excited:
         tested += pattern_rules.excitation_difference_rows(patterns[last], last)
     adjusted = holm_correction(np.array([row.p for row in tested])).tolist()
     tested = [row._replace(p=p) for row, p in zip(tested, adjusted, strict=True)]
     rows = [*_field_rows(*compared, claims, tested, stages)]
     if "P4" in names:
-        rows += pattern_rules.decide_pattern_spread(patterns[last], last)
-    if "P5" in names:
+        rows += pattern_rules.decide_pattern_spread(before, after, last)
+    if excited:
         own = [row for row in tested if row.claim == "P5"]
         rows += pattern_rules.decide_pattern_excitation(patterns.pop(last), own, last)
         for stage, of_stage in patterns.items():
@@ -162,11 +161,10 @@ def _patterns(
 ) -> dict[str, pattern_rules.Patterns]:
     """Return the patterns of each stage of all networks; {} if one has none (it is no chain)."""
     groups = {"before": before, "after": after, **controls}
-    if not all(network.patterns for of in groups.values() for network in of):
-        return {}
     return {
         stage: {name: [network.patterns[stage] for network in of] for name, of in groups.items()}
         for stage in after[0].patterns
+        if all(stage in network.patterns for of in groups.values() for network in of)
     }
 
 
