@@ -38,6 +38,7 @@ from deepsal.models.weights import (
 )
 from deepsal.vocabulary import STAGES
 
+LOG = logging.getLogger(__name__)
 ANY_SIZE_MODULES = (
     *("vision_transformer", "deit", "eva"),
     *("swin_transformer", "swin_transformer_v2"),
@@ -209,6 +210,13 @@ def _timm_model(model: str, pretrained: bool) -> Any:
     any_size = is_model_in_modules(model, ANY_SIZE_MODULES)
     options: dict[str, Any] = {"dynamic_img_size": True} if any_size else {}
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # two lines for each retry
+    if pretrained:
+        LOG.info(
+            "loading %s's weights from %s or the cache; without a network an error follows after "
+            "several tries (at once with HF_HUB_OFFLINE=1)",
+            model,
+            _timm_address(model),
+        )
     try:
         network: Any = timm.create_model(model, pretrained=pretrained, **options)
     except Exception as error:  # the hub's client raises many types when it has no network
@@ -221,6 +229,16 @@ def _timm_model(model: str, pretrained: bool) -> Any:
     if any_size:  # zeros below and to the right of an image that patches do not fill
         network.patch_embed.dynamic_img_pad = True
     return network
+
+
+def _timm_address(model: str) -> str:
+    """Return the address of timm's own weights of a model."""
+    import timm
+    from huggingface_hub.constants import ENDPOINT
+
+    config = timm.get_pretrained_cfg(model)
+    assert config is not None  # of a name that `timm.is_model` knows
+    return f"{ENDPOINT}/{config.hf_hub_id}" if config.hf_hub_id else str(config.url)
 
 
 @contextmanager

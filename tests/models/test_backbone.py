@@ -1,4 +1,5 @@
 import logging
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,35 @@ def test_a_download_that_fails_is_one_line_without_retries(
     )
     with pytest.raises(ConnectionError, match=message):
         build_backbone("convnext_atto", "timm")
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("vit_tiny_patch16_224", r"https://huggingface\.co/timm/vit_tiny_patch16_224\."),
+        ("convnext_atto", r"https://huggingface\.co/timm/convnext_atto\."),
+    ],
+)
+def test_a_download_says_what_comes_from_where_before_it_starts(
+    name: str, address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before: list[str] = []
+
+    def fail(name: str, pretrained: bool, **_: bool) -> None:
+        before.extend(caplog.messages)
+        raise OSError("no network")
+
+    monkeypatch.setattr("timm.create_model", fail)
+    with caplog.at_level(logging.INFO), pytest.raises(ConnectionError):
+        build_backbone(name, "timm")
+    (line,) = before
+    assert re.match(rf"loading {name}'s weights from {address}.*HF_HUB_OFFLINE=1", line)
+
+
+def test_random_weights_come_from_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        build_backbone("test_convnext", None)
     assert not caplog.messages
 
 
