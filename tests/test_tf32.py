@@ -98,7 +98,7 @@ def test_the_verdict_is_that_of_float32(tmp_path: Path, tf32: Tf32) -> None:
             parameter.mul_(1.1)
     judge = ClaimEvaluation(
         tmp_path,
-        ["conv1", "conv3"],
+        ["conv1", "conv4"],
         units=3,
         images=4,
         pairs=8,

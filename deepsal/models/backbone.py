@@ -30,6 +30,7 @@ from deepsal.models.weights import (
     IMAGENET_MEAN_STD,
     OFFLINE_CHOICES,
     RUN_PREFIX,
+    TIMM_PREFIX,
     copy_weights,
     load_matching_state,
     load_run_weights,
@@ -37,6 +38,7 @@ from deepsal.models.weights import (
 )
 from deepsal.vocabulary import STAGES
 
+LOG = logging.getLogger(__name__)
 ANY_SIZE_MODULES = (
     *("vision_transformer", "deit", "eva"),
     *("swin_transformer", "swin_transformer_v2"),
@@ -132,14 +134,16 @@ def build_backbone(name: str, weights: str | None, model: str | None = None) -> 
         weights: a torchvision enum name (`IMAGENET1K_V1`), null (random), a file (also the
             checkpoint of a run), `efficientnet_lite0` (packaged, no download; 1 and 2 are extras),
             or `timm` (timm's own weights).
-        model: name of the network in its library; None for `name`.
+        model: name of the network in its library; `timm/NAME` for that of timm where torchvision
+            has one of the same name; None for `name`.
 
     Raises:
         ValueError: no such model, or one that cannot be cut; and the errors of `load_weights`.
     """
-    model = model or name
+    full_name = model or name
+    model, of_timm = full_name.removeprefix(TIMM_PREFIX), full_name.startswith(TIMM_PREFIX)
     network: Any
-    if model in VGG_STAGE_ENDS or model in RESNET_NAMES:
+    if not of_timm and (model in VGG_STAGE_ENDS or model in RESNET_NAMES):
         network = getattr(torchvision_models, model)(weights=None)
         stages = vgg_stages(network, model) if model in VGG_STAGE_ENDS else resnet_stages(network)
         loaded = load_weights(model, weights)
@@ -152,10 +156,10 @@ def build_backbone(name: str, weights: str | None, model: str | None = None) -> 
                 ends = [str(info["module"]) for info in network.feature_info]
                 stages = timm_stages(network, ends, model)
         config = network.pretrained_cfg
-        loaded = load_weights(model, None if weights == "timm" else weights)
+        loaded = load_weights(full_name, None if weights == "timm" else weights)
         loaded = loaded._replace(mean=config["mean"], std=config["std"])
     else:
-        raise ValueError(_unknown_model(model))
+        raise ValueError(_unknown_model(model, of_timm))
     if not loaded.of_stages:
         copy_weights(network, stages, loaded)
     with _named_errors(model):
@@ -183,18 +187,19 @@ def _is_timm(model: str) -> bool:
     return bool(timm.is_model(model))
 
 
-def _unknown_model(model: str) -> str:
+def _unknown_model(model: str, of_timm: bool) -> str:
     """Return the error of an unknown name: the names that contain it, or else the nearest ones."""
     import timm
 
-    own = [*VGG_STAGE_ENDS, *RESNET_NAMES]
+    own = [] if of_timm else [*VGG_STAGE_ENDS, *RESNET_NAMES]
+    library = " of timm" if of_timm else ""
     names = [*dict.fromkeys([*own, *timm.list_models()])]
     containing = [name for name in names if model and model in name]
     near = ", ".join((containing or get_close_matches(model, names, 8, cutoff=0.5))[:8])
     hint = f"the nearest names: {near}; " if near else ""
     return (
-        f"backbone.name={model}: no such model; {hint}set backbone.name to one of {', '.join(own)} "
-        "or of timm.list_models()"
+        f"backbone.name={model}: no such model{library}; {hint}set backbone.name to one of "
+        f"{', '.join(own)}{' or of ' if own else ''}timm.list_models()"
     )
 
 
@@ -205,6 +210,13 @@ def _timm_model(model: str, pretrained: bool) -> Any:
     any_size = is_model_in_modules(model, ANY_SIZE_MODULES)
     options: dict[str, Any] = {"dynamic_img_size": True} if any_size else {}
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # two lines for each retry
+    if pretrained:
+        LOG.info(
+            "loading %s's weights from %s or the cache; without a network an error follows after "
+            "several tries (at once with HF_HUB_OFFLINE=1)",
+            model,
+            _timm_address(model),
+        )
     try:
         network: Any = timm.create_model(model, pretrained=pretrained, **options)
     except Exception as error:  # the hub's client raises many types when it has no network
@@ -217,6 +229,16 @@ def _timm_model(model: str, pretrained: bool) -> Any:
     if any_size:  # zeros below and to the right of an image that patches do not fill
         network.patch_embed.dynamic_img_pad = True
     return network
+
+
+def _timm_address(model: str) -> str:
+    """Return the address of timm's own weights of a model."""
+    import timm
+    from huggingface_hub.constants import ENDPOINT
+
+    config = timm.get_pretrained_cfg(model)
+    assert config is not None  # of a name that `timm.is_model` knows
+    return f"{ENDPOINT}/{config.hf_hub_id}" if config.hf_hub_id else str(config.url)
 
 
 @contextmanager

@@ -26,6 +26,8 @@ OFFLINE_CHOICES = (
 )
 
 
+TIMM_PREFIX = "timm/"
+"""Start of the name of a model that timm, and not torchvision, has to supply."""
 RUN_PREFIX = "network.backbone."
 """Start of the keys of a backbone in the checkpoint of a run."""
 
@@ -50,7 +52,7 @@ def load_weights(name: str, weights: str | None) -> BackboneWeights:
     """Load the weights of a backbone.
 
     Args:
-        name: of the network in its library.
+        name: of the network in its library; `timm/NAME` is never one of torchvision.
         weights: null; a name of `PACKAGED_WEIGHTS`; a file, either a state dict (of PyTorch, or
             `.safetensors`), a checkpoint of a run or a Keras HDF5 VGG16 (`.h5`); or the name of a
             torchvision weights enum.
@@ -64,7 +66,7 @@ def load_weights(name: str, weights: str | None) -> BackboneWeights:
     if weights is None:
         return BackboneWeights("random")
     if weights in PACKAGED_WEIGHTS:
-        if name != f"tf_{weights}":
+        if name not in (f"tf_{weights}", f"{TIMM_PREFIX}tf_{weights}"):
             raise ValueError(f"the weights {weights} are those of tf_{weights}, not of {name}")
         state = _packaged_state_dict(weights)
         return BackboneWeights(weights, state, *HALF_MEAN_STD, match_by_position=True)

@@ -17,8 +17,13 @@ from deepsal.rf.backprojection.clamp import clampable_chain
 from deepsal.rf.claims.controls import built_in_control
 from deepsal.rf.claims.measurement_files import MeasurementFiles
 from deepsal.rf.claims.measurements import BACKGROUNDS, NetworkMeasurements, measure_network
-from deepsal.rf.claims.rules import CLAIM_STATEMENTS, ClaimRow
-from deepsal.rf.claims.verdict import DEEP_STAGES, decide_claims, describe_networks
+from deepsal.rf.claims.rules import (
+    CLAIM_STATEMENTS,
+    ClaimRow,
+    claims_without_stage,
+    stages_of_claim,
+)
+from deepsal.rf.claims.verdict import decide_claims, describe_networks
 from deepsal.rf.geometry import measure_geometry
 from deepsal.rf.hooks import unit_numbers
 from deepsal.rf.tuning.grating_protocol import SHORT_PROTOCOL
@@ -26,8 +31,8 @@ from deepsal.runs.control_runs import TUNED, FinishedTraining, group_by_control,
 from deepsal.vocabulary import STAGES
 
 LOG = logging.getLogger(__name__)
-FIELD_CLAIMS, PATTERN_CLAIMS = frozenset({"P1", "P2", "P3"}), frozenset({"P4", "P5"})
-"""Claims about fields, and about back-projected patterns."""
+FIELD_CLAIMS = frozenset({"P1", "P2", "P3"})
+"""Claims about fields; the others are about back-projected patterns."""
 MEASUREMENT_OPTIONS = (
     *("names", "stages", "units", "backgrounds", "images", "pairs", "target", "window"),
     *("plantings", "tuning"),
@@ -46,7 +51,8 @@ class ClaimEvaluation:
 
     Args:
         folder: the run folder.
-        stages: submodules of the backbone, in any order.
+        stages: submodules of the backbone, in any order. Each is judged by the claims that are
+            about it; a claim about none of them is not decided, and `left_out` says so.
         units: the first so many channels of each stage, or their numbers; None for all.
         images: number of validation images behind the noise.
         pairs: largest number of pairs of noise images per stage and background.
@@ -59,8 +65,14 @@ class ClaimEvaluation:
             (`control=shuffled_fixations`, `control=other_task`), and other seeds of the network
             that is judged.
         run: conditions of the training that is judged; see `training_conditions`.
-        names: claims to decide. Without P1 to P3 no field is measured.
+        names: claims to decide. Only what they need is measured: fields of the stages that P1 to P3
+            are about; the width of conv5's patterns for P4; for P5 the responses to the patterns of
+            all stages, which inform about the earlier ones.
         backgrounds: of the noise, of `BACKGROUNDS`.
+
+    Attributes:
+        left_out: `{claim: sentence}` of the claims in `names` that are not decided.
+        networks: of `describe_networks`, after the verdict.
     """
 
     def __init__(
@@ -94,7 +106,14 @@ class ClaimEvaluation:
         self.built_in = list(built_in)
         self.controls = [str(control) for control in controls]
         self.run = dict(run or {})
+        known = [name for name in self.names if name in CLAIM_STATEMENTS]
+        self.left_out = claims_without_stage(known, self.stages)
         self.networks: list[dict[str, Any]] = []
+
+    @property
+    def decided(self) -> list[str]:
+        """Claims about one of the stages."""
+        return [name for name in self.names if name not in self.left_out]
 
     def __call__(
         self,
@@ -129,7 +148,7 @@ class ClaimEvaluation:
         seen = first_images(images, self.images)
         measured = self._measure(before, groups, seeds, seen, files)
         first, tuned = measured.pop("before")[0], measured.pop(TUNED)
-        rows = decide_claims(first, tuned, measured, self.names)
+        rows = decide_claims(first, tuned, measured, self.decided)
         named = {
             name if len(group) == 1 else f"{name}, seed {seed}": network
             for name, group in {"before": [first], TUNED: tuned, **measured}.items()
@@ -147,7 +166,8 @@ class ClaimEvaluation:
 
         Raises:
             ValueError: an unknown claim, background or stage, or a unit that a stage does not have;
-                or all claims are about patterns, and the backbone is no plain chain.
+                or all claims are about other stages, or about patterns, and the backbone is no
+                plain chain.
         """
         for option, chosen, names in (
             ("names", self.names, [*CLAIM_STATEMENTS]),
@@ -156,9 +176,13 @@ class ClaimEvaluation:
         ):
             if unknown := [name for name in chosen if name not in names]:
                 raise ValueError(f"claims.{option} has {unknown}; choose of {names}")
-        if FIELD_CLAIMS.isdisjoint(self.names) and clampable_chain(backbone) is None:
+        if not self.decided:
             raise ValueError(
-                f"claims.names={self.names}: P4 and P5 are about chains of convolutions "
+                f"claims.stages={self.stages} decides nothing: {'. '.join(self.left_out.values())}"
+            )
+        if FIELD_CLAIMS.isdisjoint(self.decided) and clampable_chain(backbone) is None:
+            raise ValueError(
+                f"claims.names={self.decided}: P4 and P5 are about chains of convolutions "
                 "(backbone=alexnet, vgg16 or vgg19); add P1, P2 or P3"
             )
         channels = {stage: backbone.channels[stage] for stage in self.stages}
@@ -194,8 +218,14 @@ class ClaimEvaluation:
     ) -> dict[str, list[NetworkMeasurements]]:
         """Measure all networks with the noise, cells and pairs of the first one."""
         units = self.check_options(before)
-        geometry = {stage: measure_geometry(before, stage) for stage in self.stages}
-        has_patterns = not PATTERN_CLAIMS.isdisjoint(self.names)
+        asked = {
+            claim: [stage for stage in self.stages if stage in stages_of_claim(claim)]
+            for claim in self.decided
+        }
+        of_fields = {s for claim, stages in asked.items() if claim in FIELD_CLAIMS for s in stages}
+        mapped = [stage for stage in self.stages if stage in of_fields]
+        needed = self.stages if "P3" in asked and self.tuning else mapped
+        geometry = {stage: measure_geometry(before, stage) for stage in needed}
         total, started = 1 + sum(map(len, groups.values())), monotonic()
         done: list[NetworkMeasurements] = []
 
@@ -211,14 +241,17 @@ class ClaimEvaluation:
                     images,
                     geometry,
                     self.window,
-                    clampable_chain(network) if has_patterns else None,
+                    clampable_chain(network),
                     pairs=self.pairs,
                     target=self.target,
-                    shaped=self.stages[-DEEP_STAGES:] if "P3" in self.names else [],
+                    shaped=asked.get("P3", []),
                     protocol=SHORT_PROTOCOL if self.tuning else None,
                     plantings=self.plantings,
                     repeat=done[0] if done else None,
-                    backgrounds=[] if FIELD_CLAIMS.isdisjoint(self.names) else self.backgrounds,
+                    backgrounds=self.backgrounds if mapped else [],
+                    mapped=mapped,
+                    reinjected=self.stages if "P5" in asked else [],  # those before conv5 inform
+                    widened=asked.get("P4", []),
                 )
                 files.save(network, measured)
             done.append(measured)

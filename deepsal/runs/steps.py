@@ -189,7 +189,7 @@ def measure_backbones(
     if "claims" in steps:
         rows = objects["claims"](before, after, images("val"), images("train"))
         log_numbers(trainer, claims.logged_effects(rows))
-        print_verdict(rows, objects["claims"].networks)
+        print_verdict(rows, objects["claims"].networks, objects["claims"].left_out)
     if "v1" in steps:
         comparison = objects["v1"](before, after, images("val"))
         log_numbers(trainer, v1.logged_similarities(comparison))

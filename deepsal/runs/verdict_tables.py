@@ -17,10 +17,12 @@ from deepsal.statistics import Interval
 
 def verdict_table(rows: Sequence[ClaimRow]) -> Table:
     """Return the rows that are decided, and that of P4, for 80 columns."""
-    table = _table("The claims", ("", "stage", "noise on", "measure", "effect [95 %]", "n", ""))
-    for row in (row for row in rows if row.outcome or row.claim == "P4"):
-        effect, count = _format_interval(row.effect), str(row.effect.count)
-        table.add_row(row.claim, row.stage, row.background, row.measure, effect, count, row.outcome)
+    shown = [row for row in rows if row.outcome or row.claim == "P4"]
+    noise = ["noise on"] if any(row.background for row in shown) else []
+    table = _table("The claims", ("", "stage", *noise, "measure", "effect [95 %]", "n", ""))
+    for row in shown:
+        place = [row.claim, row.stage, *([row.background] if noise else []), row.measure]
+        table.add_row(*place, _format_interval(row.effect), str(row.effect.count), row.outcome)
     return table
 
 
@@ -47,6 +49,7 @@ def power_table(networks: Sequence[Mapping[str, Any]]) -> Table:
 def print_verdict(
     rows: Sequence[ClaimRow],
     networks: Sequence[Mapping[str, Any]],
+    left_out: Mapping[str, str] | None = None,
     console: Console | None = None,
 ) -> None:
     """Print the verdict, the statement of each claim, the notes, and the power of P3.
@@ -54,6 +57,7 @@ def print_verdict(
     Args:
         rows: of the verdict.
         networks: from `describe_networks`.
+        left_out: `{claim: sentence}` of claims that are not decided.
         console: to print on.
     """
     console = console or Console(highlight=False)
@@ -65,10 +69,15 @@ def print_verdict(
             place = (row.claim, row.stage, row.background or row.measure)
             of = " ".join(part for part in place if part)
             console.print(f"{of}: {row.note}.")
+    for sentence in (left_out or {}).values():
+        console.print(f"{sentence}.")
     table = power_table(networks)
     if table.row_count:
         console.print(table)
-    console.print("verdict.json also has every control, reliability, spread, CKA and displacement.")
+    more = ["every control"]
+    more += ["reliability", "spread"] if networks else []
+    more += ["CKA", "displacement"] if any(row.measure == "cka" for row in rows) else []
+    console.print(f"verdict.json also has {', '.join(more)}.")
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:

@@ -1,6 +1,8 @@
 import logging
+import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -90,6 +92,29 @@ def test_the_batch_statistics_of_frozen_stages_do_not_drift() -> None:
         stage: bool(module.get_buffer("1.running_mean").any()) for stage, module in network.stages()
     }
     assert drifted == {s: s != "conv1" for s in STAGES}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "convnext_atto"])
+def test_timms_network_of_a_name_is_timms(name: str) -> None:
+    network = build_backbone(name, None, f"timm/{name}")
+    expected: Any = timm.create_model(name)
+    assert network.name == name
+    types = {type(module) for module in network.modules()}
+    own = {of.__module__ for of in types if not of.__module__.startswith(("torch.", "deepsal."))}
+    assert own
+    assert all(module.startswith("timm.") for module in own)
+    assert network.mean.flatten().tolist() == pytest.approx(expected.pretrained_cfg["mean"])
+
+
+def test_timms_network_takes_no_weights_of_torchvision_and_no_model_of_it() -> None:
+    message = "weights=IMAGENET1K_V1: torchvision has no weights for timm/resnet18"
+    with pytest.raises(ValueError, match=message):
+        build_backbone("resnet18", "IMAGENET1K_V1", "timm/resnet18")
+    with pytest.raises(ValueError, match=r"alexnet: no such model of timm; .*timm\.list_models"):
+        build_backbone("alexnet", None, "timm/alexnet")
+    with pytest.raises(ValueError, match=r"vgg16 cannot be cut .*timm lists the stages"):
+        build_backbone("vgg16", None, "timm/vgg16")
+    build_backbone("a", "efficientnet_lite0", "timm/tf_efficientnet_lite0")
 
 
 @pytest.mark.parametrize("name", ["", "vgg61", "VGG16"])
@@ -223,6 +248,35 @@ def test_a_download_that_fails_is_one_line_without_retries(
     )
     with pytest.raises(ConnectionError, match=message):
         build_backbone("convnext_atto", "timm")
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("vit_tiny_patch16_224", r"https://huggingface\.co/timm/vit_tiny_patch16_224\."),
+        ("convnext_atto", r"https://huggingface\.co/timm/convnext_atto\."),
+    ],
+)
+def test_a_download_says_what_comes_from_where_before_it_starts(
+    name: str, address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before: list[str] = []
+
+    def fail(name: str, pretrained: bool, **_: bool) -> None:
+        before.extend(caplog.messages)
+        raise OSError("no network")
+
+    monkeypatch.setattr("timm.create_model", fail)
+    with caplog.at_level(logging.INFO), pytest.raises(ConnectionError):
+        build_backbone(name, "timm")
+    (line,) = before
+    assert re.match(rf"loading {name}'s weights from {address}.*HF_HUB_OFFLINE=1", line)
+
+
+def test_random_weights_come_from_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        build_backbone("test_convnext", None)
     assert not caplog.messages
 
 

@@ -1,5 +1,6 @@
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from deepsal.rf.claims.rules import ClaimRow
@@ -24,7 +25,9 @@ def test_the_tables_fit_80_columns() -> None:
     tuned = network({"conv5": noisy_blocks(planted(["0.9"] * 9, 0), 0)}, rule=shared_rule())
     console = Console(file=page, width=80)
     print_verdict(
-        [row, row._replace(outcome=""), excitation], describe_networks({"tuned": tuned}), console
+        [row, row._replace(outcome=""), excitation],
+        describe_networks({"tuned": tuned}),
+        console=console,
     )
     text = page.getvalue()
     assert max(map(len, text.splitlines())) <= 80
@@ -34,3 +37,14 @@ def test_the_tables_fit_80_columns() -> None:
     assert "P3 conv5 natural: power 0.91 at k = .55." in text
     assert "P5 conv5 own unit: two seeds would decide." in text
     assert "P3: Their units are all variations of centre-surround." in text
+
+
+@pytest.mark.parametrize("claim", ["P4", "P5"])
+def test_without_fields_nothing_is_said_about_noise(claim: str) -> None:
+    page = StringIO()
+    row = ClaimRow(claim, "conv5", "own unit", Interval(0.5, 0.4, 0.6, 9), outcome="undecided")
+    print_verdict([row], [], console=Console(file=page, width=80))
+    text = page.getvalue()
+    assert f"{claim} conv5 own unit" in " ".join(text.split())
+    for word in ("noise", "reliability", "CKA"):
+        assert word not in text

@@ -66,8 +66,8 @@ class ObserverCeiling(Baseline):
         self.centre_prior.prepare(dataset)
         self.stimuli = {stimulus.name: stimulus for stimulus in dataset.stimuli}
         self.test_images = [dataset.stimuli[i] for i in dataset.splits["test"]]
-        for stimulus in self.test_images:
-            observers_of(stimulus)
+        if alone := [s for s in self.test_images if len(np.unique(s.observers)) < 2]:
+            raise ValueError(_explain_single_observers(alone, self.test_images, dataset.name))
         train = [dataset.stimuli[i] for i in dataset.splits["train"]][:MAX_TRAINING_IMAGES]
         self.fit([s for s in train if len(np.unique(s.observers)) > 1])
         return self
@@ -175,9 +175,26 @@ def observers_of(stimulus: Stimulus) -> Int[Tensor, " P"]:
     if len(people) < 2:
         raise ValueError(
             f"a ceiling predicts each observer from the others, and {stimulus.name} has "
-            f"{len(people)}; leave the image out (data=folder: splits.csv) or set another data set"
+            f"{len(people)}; score images that two people or more saw"
         )
     return people
+
+
+def _explain_single_observers(
+    alone: Sequence[Stimulus], test_images: Sequence[Stimulus], dataset: str
+) -> str:
+    """Return the error of test images with one observer each: of all of them, or of some."""
+    problem = "a ceiling predicts each observer from the others, and"
+    if len(alone) == len(test_images):
+        return (
+            f"{problem} no test image of {dataset} has two; set a data set of several observers, "
+            "such as data=osie"
+        )
+    return (
+        f"{problem} {len(alone)} of {len(test_images)} test images of {dataset} have 1 "
+        f"({alone[0].name} …); leave them out of the test images (data=folder: splits.csv) or set "
+        "another data set, such as data=osie"
+    )
 
 
 def extent_of(stimulus: Stimulus) -> Float[Tensor, "2"]:

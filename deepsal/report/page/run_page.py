@@ -44,6 +44,15 @@ UNIT_MEASURES = {
 }
 """Labels of the measures in a unit's panel."""
 
+PANEL_WORDS = {
+    "similarity": "similarity of fields to those before training",
+    "found": "shares of centre-surround units beside the power of the rule",
+    "spread": "widths of patterns at a larger clamp value",
+    "own unit": "units that prefer their own pattern",
+    "inhibited": "units that a pattern inhibits",
+}
+"""Panels of the figure of a verdict in words, by measure."""
+
 
 def write_run_page(folder: Path, baseline_runs: Sequence[Path] = ()) -> Path:
     """Write a run's `report.html`, at most 8 MB with default settings.
@@ -73,9 +82,15 @@ def write_run_page(folder: Path, baseline_runs: Sequence[Path] = ()) -> Path:
         "score_tables": _score_tables(summary["scores"]["run"]) if summary else {},
         "curves": training_charts(folder),
         "gallery": read_gallery(folder),
-        "verdict": {"rows": [], "networks": [], **read_json(folder / "verdict.json")},
+        "verdict": {
+            "rows": [],
+            "networks": [],
+            "left_out": {},
+            **read_json(folder / "verdict.json"),
+        },
         "claims": CLAIM_STATEMENTS,
         "claims_picture": _claims_picture(folder),
+        "claims_panels": _claims_panels(folder),
         "v1": v1_panel.read_v1_panel(folder),
         "stages": stages,
         "missing_fields": store.missing_checkpoints(folder / "fields"),
@@ -97,6 +112,12 @@ def _claims_picture(folder: Path) -> str:
     picture = BytesIO()
     draw_claims(verdict).savefig(picture, format="webp")
     return webp_data_uri(picture.getvalue())
+
+
+def _claims_panels(folder: Path) -> list[str]:
+    """Return what the figure of a run's verdict shows, in words."""
+    measures = {row["measure"] for row in read_json(folder / "verdict.json").get("rows", ())}
+    return [words for measure, words in PANEL_WORDS.items() if measure in measures]
 
 
 def _score_tables(run: Mapping[str, Any]) -> dict[str, dict[str, ScoreEntry]]:

@@ -108,10 +108,20 @@ def decide_change(
     after: Networks,
     differences: Sequence[ClaimRow],
     claim: str,
-    stage: str,
+    path: Sequence[str],
     background: str,
 ) -> Iterator[ClaimRow]:
-    """Decide P1 or P2 for one stage and background, given its differences with Holm's p."""
+    """Decide P1 or P2 for one stage and background.
+
+    Args:
+        before: one per seed.
+        after: one per seed.
+        differences: of `change_difference_rows`, with Holm's p.
+        claim: P1 or P2.
+        path: all stages of the network from the image to the one that is judged.
+        background: of the noise.
+    """
+    stage = path[-1]
     key = f"{stage}/{background}"
     tuned = field_similarities(before, after, key)
     effect = tuned.median().interval
@@ -119,7 +129,7 @@ def decide_change(
     outcome = threshold_outcome(effect, threshold, sign)
     total = tuned.corrected.shape[2]
     notes = [left_out_note(effect.count, total)]
-    if not _was_tuned(before, after, stage):
+    if not _was_tuned(before, after, path):
         outcome, notes = "", ["training changed nothing up to this stage"]
     elif not np.isfinite(effect.low):
         notes.append(pairs_note(before, after, key, 0.9))
@@ -167,10 +177,9 @@ def _interval_with_images(values: FloatArray) -> CrossedEstimate:
     return crossed_bootstrap(values[0], extra_error=error if np.isfinite(error) else 0.0)
 
 
-def _was_tuned(before: Networks, after: Networks, stage: str) -> bool:
-    """Return whether training changed weights or statistics of this stage or an earlier one."""
-    stages = [*after[0].units]
-    prefixes = tuple(f"{name}." for name in stages[: stages.index(stage) + 1])
+def _was_tuned(before: Networks, after: Networks, stages: Sequence[str]) -> bool:
+    """Return whether training changed weights or statistics of one of these stages."""
+    prefixes = tuple(f"{name}." for name in stages)
     return any(
         bool((end.weights[key] != value).any())
         for start, end in zip(before, after, strict=True)

@@ -53,14 +53,12 @@ PATTERN_UNITS = 64
 
 @dataclass(frozen=True)
 class PatternMeasurements:
-    """Back-projected patterns of units of a stage, pooled, and the responses to them."""
+    """Back-projected patterns of units of a stage, pooled, and the responses to them (P5)."""
 
     units: list[int]
     """Channels of the U units."""
     pattern: NDArray[np.float32]
     """(U, 3, h, w), back-projected from a clamp at c = 3."""
-    spread: FloatArray
-    """(U,), the extent of the pattern at c = 3 over that at c = 0.5."""
     reinjected_responses: FloatArray
     """(U, C), responses of all pooled units to each pattern at the contrast of the images. The
     contrast is matched because c does not say how strong a pattern is as an image."""
@@ -102,6 +100,8 @@ class NetworkMeasurements:
     """`{stage: {index: (U,)}}` of `responsive_suppression`; empty where it was not asked for."""
     patterns: dict[str, PatternMeasurements] = field(default_factory=dict)
     """`{stage: …}`; empty where the back-projection is not defined (the network is no chain)."""
+    pattern_spread: dict[str, FloatArray] = field(default_factory=dict)
+    """`{stage: (U,)}`: the extent of a unit's pattern at c = 3 over that at c = 0.5 (P4)."""
 
 
 def measure_network(
@@ -119,6 +119,9 @@ def measure_network(
     repeat: NetworkMeasurements | None = None,
     seed: int = 0,
     backgrounds: Sequence[str] = BACKGROUNDS,
+    mapped: Sequence[str] | None = None,
+    reinjected: Sequence[str] | None = None,
+    widened: Sequence[str] | None = None,
 ) -> NetworkMeasurements:
     """Measure units of some stages of a network in every way that `decide_claims` needs.
 
@@ -142,24 +145,34 @@ def measure_network(
         repeat: the first network's measurements: its cells, pairs and noise are used again, so
             that two networks differ in nothing else.
         seed: of the noise and of the plantings.
-        backgrounds: of the noise; none to leave fields out.
+        backgrounds: of the noise; none to leave out fields and samples of activations.
+        mapped: stages whose fields are measured; None for all.
+        reinjected: stages of a chain whose patterns, and responses to them, are measured; None for
+            all.
+        widened: stages of a chain whose patterns are compared at two clamp values; None for all.
 
     Raises:
         ValueError: the errors of `reverse_correlation`, `record_grating_responses` and
             `clamp_backprojection`.
     """
     size = images.shape[-2], images.shape[-1]
-    known = {name: (geometry or {}).get(name) or measure_geometry(network, name) for name in units}
+    mapped = [*(units if mapped is None else mapped)] if backgrounds else []
+    of_gratings = [*units] if shaped and protocol else []  # windows on the first ones save time
+    known = {
+        name: (geometry or {}).get(name) or measure_geometry(network, name)
+        for name in units
+        if name in {*mapped, *of_gratings}
+    }
     measured: dict[str, StageMeasurements] = {}
     shown: dict[str, Tensor | float] = {"natural": images, "grey": MID_GREY}
     for background in backgrounds:
         LOG.info("  noise on %s", background)
         earlier: dict[str, NoiseMeasurement] | None = None
         if repeat:
-            earlier = {name: repeat.fields[f"{name}/{background}"] for name in units}
+            earlier = {name: repeat.fields[f"{name}/{background}"] for name in mapped}
         noise_fields = reverse_correlation(
             network,
-            [*units],
+            mapped,
             size,
             shown[background],
             target=target,
@@ -176,9 +189,11 @@ def measure_network(
                 rule = calibrate_rule(chosen, plantings, seed)
             measured[f"{name}/{background}"] = measure_stage(of, units[name], rule)
     responses = {}
-    if shaped and protocol:  # all stages: windows on the first ones save time
-        responses = record_grating_responses(network, [*units], protocol, geometry=known)
-    outputs = sample_activations(network, [*units], images)
+    if of_gratings:
+        responses = record_grating_responses(network, of_gratings, protocol, geometry=known)
+    outputs = sample_activations(network, mapped, images) if mapped else {}
+    chains = {name: _chain_to(network, name, chain) for name in units} if chain else {}
+    clamped = {name: [*channels][:PATTERN_UNITS] for name, channels in units.items()}
     return NetworkMeasurements(
         fields=measured,
         activations=outputs,
@@ -191,11 +206,14 @@ def measure_network(
             for suppression in [responsive_suppression(size_tuning_indices(gratings))]
         },
         patterns={
-            name: _measure_patterns(
-                network, _chain_to(network, name, chain), [*channels][:PATTERN_UNITS], images
-            )
-            for name, channels in units.items()
-            if chain is not None
+            name: _measure_patterns(network, of_stage, clamped[name], images)
+            for name, of_stage in chains.items()
+            if reinjected is None or name in reinjected
+        },
+        pattern_spread={
+            name: _pattern_spread(of_stage, clamped[name])
+            for name, of_stage in chains.items()
+            if widened is None or name in widened
         },
     )
 
@@ -253,18 +271,23 @@ def _chain_to(network: nn.Module, stage: str, chain: Sequence[nn.Module]) -> lis
 def _measure_patterns(
     network: nn.Module, chain: Sequence[nn.Module], units: list[int], images: Tensor
 ) -> PatternMeasurements:
-    small, pattern = (clamp_backprojection(chain, units, value) for value in CLAMP_VALUES)
-    with np.errstate(invalid="ignore"):  # NaN for a unit with an empty pattern
-        spread = field_extent(pattern) / field_extent(small)
+    pattern = clamp_backprojection(chain, units, CLAMP_VALUES[1])
     pooled = nn.Sequential(*chain)
     image = scale_to_contrast(pattern, _input_contrast(network, chain, images))
     return PatternMeasurements(
         units=units,
         pattern=pattern,
-        spread=spread,
         reinjected_responses=pooled_activation(pooled, image),
         reference_responses=reference_responses(pooled, image),
     )
+
+
+def _pattern_spread(chain: Sequence[nn.Module], units: list[int]) -> FloatArray:
+    small, large = (
+        field_extent(clamp_backprojection(chain, units, value)) for value in CLAMP_VALUES
+    )
+    with np.errstate(invalid="ignore"):  # NaN for a unit with an empty pattern
+        return np.asarray(large / small)
 
 
 def _input_contrast(network: nn.Module, chain: Sequence[nn.Module], images: Tensor) -> float:

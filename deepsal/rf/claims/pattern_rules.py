@@ -14,6 +14,7 @@ from deepsal.rf.claims.rules import (
     MAJORITY_SHARE,
     RIVAL_CONTROLS,
     ClaimRow,
+    Networks,
     compare_with_rivals,
     conclude_row,
     share_interval,
@@ -29,11 +30,16 @@ Patterns = Mapping[str, Sequence[PatternMeasurements]]
 IDENTITY_NOTE = "identity of the method (positive homogeneity), not a test: 1 follows from it"
 
 
-def decide_pattern_spread(patterns: Patterns, stage: str) -> Iterator[ClaimRow]:
-    """Describe P4: the factor by which a larger clamp value widens the pattern of a unit."""
+def decide_pattern_spread(before: Networks, after: Networks, stage: str) -> Iterator[ClaimRow]:
+    """Describe P4: the factor by which a larger clamp value widens the pattern of a unit.
+
+    Yields nothing where a network has no patterns (it is no chain).
+    """
+    if not all(stage in network.pattern_spread for network in (*before, *after)):
+        return
     start, effect = (
-        crossed_bootstrap(np.array([p.spread for p in patterns[name]])).interval
-        for name in ("before", "after")
+        crossed_bootstrap(np.array([network.pattern_spread[stage] for network in group])).interval
+        for group in (before, after)
     )
     yield ClaimRow("P4", stage, "spread", effect, "before", start.estimate, note=IDENTITY_NOTE)
 

@@ -4,7 +4,7 @@
 `pattern_rules` P4 and P5.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from deepsal.rf.claims.measurements import (
 from deepsal.rf.measures.profile import FloatArray
 from deepsal.rf.measures.reliability import MIN_RELIABILITY, pairs_needed
 from deepsal.statistics import Interval, crossed_bootstrap, exact_share_interval
+from deepsal.vocabulary import STAGES
 
 CLAIM_STATEMENTS = {
     "P1": "The first three stages hardly change.",
@@ -24,6 +25,8 @@ CLAIM_STATEMENTS = {
     "P4": "A larger clamp value spreads the pattern.",
     "P5": "A unit's pattern excites that unit most.",
 }
+SHALLOW_STAGES, DEEP_STAGES = 3, 2
+"""Number of first stages that P1 is about, and of last stages that P2 and P3 are about."""
 MAJORITY_SHARE = 0.5
 """Least share of units for which a claim about "all" units must hold."""
 SIGNIFICANCE = 0.05
@@ -52,6 +55,40 @@ class ClaimRow(NamedTuple):
     outcome: str = ""
     background: str = ""
     note: str = ""
+
+
+def stages_of_claim(claim: str, stages: Sequence[str] = STAGES) -> list[str]:
+    """Return the stages that a claim is about.
+
+    Args:
+        claim: of `CLAIM_STATEMENTS`.
+        stages: all stages of the network, from the image on.
+
+    >>> stages_of_claim("P2")
+    ['conv4', 'conv5']
+    """
+    if claim == "P1":
+        return [*stages[:SHALLOW_STAGES]]
+    return [*stages[-DEEP_STAGES if claim in ("P2", "P3") else -1 :]]
+
+
+def claims_without_stage(names: Collection[str], chosen: Collection[str]) -> dict[str, str]:
+    """Return a sentence for each claim about stages of which none was chosen, `{claim: …}`.
+
+    Args:
+        names: claims.
+        chosen: stages, of `STAGES`.
+
+    >>> claims_without_stage(["P2", "P5"], ["conv4"])
+    {'P5': 'P5 is not decided: it is about conv5; add it to claims.stages'}
+    """
+    of_claims = {claim: stages_of_claim(claim) for claim in names}
+    return {
+        claim: f"{claim} is not decided: it is about {', '.join(stages)}; "
+        f"add {'one' if len(stages) > 1 else 'it'} to claims.stages"
+        for claim, stages in of_claims.items()
+        if not {*stages} & {*chosen}
+    }
 
 
 def threshold_outcome(effect: Interval, threshold: float, sign: int) -> str:

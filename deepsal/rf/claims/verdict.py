@@ -13,12 +13,11 @@ from deepsal.rf.claims.rules import (
     Controls,
     Networks,
     share_interval,
+    stages_of_claim,
 )
 from deepsal.rf.claims.suppression import suppression_rows
 from deepsal.statistics import holm_correction
-
-SHALLOW_STAGES, DEEP_STAGES = 3, 2
-"""Number of first stages that P1 is about, and of last stages that P2 and P3 are about."""
+from deepsal.vocabulary import STAGES
 
 
 def decide_claims(
@@ -26,6 +25,7 @@ def decide_claims(
     after: NetworkMeasurements | Networks,
     controls: Mapping[str, NetworkMeasurements | Networks],
     names: Collection[str] = tuple(CLAIM_STATEMENTS),
+    stages: Sequence[str] = STAGES,
 ) -> list[ClaimRow]:
     """Decide the claims of He & Pugeault 2018 (arXiv 1801.04261) by stated rules.
 
@@ -75,33 +75,41 @@ def decide_claims(
         controls: measurements of controls by name, one per seed or one for all: those of
             `BUILT_IN_CONTROLS`, `shuffled_fixations` and `other_task`.
         names: claims to decide; P1 to P3 need fields, P4 and P5 patterns.
+        stages: all stages of the network, from the image on. The measured ones may be some of them:
+            which claims a stage is judged by depends on its place among all. A claim about stages
+            that were not measured has no row.
 
     Raises:
-        ValueError: the units or stages differ, or there are other numbers of seeds.
+        ValueError: the units or stages differ, a measured stage is none of `stages`, or there are
+            other numbers of seeds.
     """
     after = [after] if isinstance(after, NetworkMeasurements) else [*after]
     before = _per_seed("before", before, len(after))
     by_seed = {name: _per_seed(name, group, len(after)) for name, group in controls.items()}
-    _validate(before, after, by_seed)
+    _validate(before, after, by_seed, stages)
     compared = before, after, by_seed
-    stages = [*after[0].units]
-    claims = [("P1", stage) for stage in stages[:SHALLOW_STAGES]]
-    claims += [(claim, stage) for claim in ("P2", "P3") for stage in stages[-DEEP_STAGES:]]
-    claims = [(claim, stage) for claim, stage in claims if claim in names]
-    patterns = _patterns(*compared, stages)
+    claims = [
+        (claim, stage)
+        for claim in ("P1", "P2", "P3")
+        if claim in names
+        for stage in stages_of_claim(claim, stages)
+        if any(key.startswith(f"{stage}/") for key in after[0].fields)
+    ]
+    last, patterns = stages[-1], _patterns(*compared) if "P5" in names else {}
+    excited = last in patterns
     tested = [*_field_differences(*compared, claims)]
-    if patterns and "P5" in names:
-        tested += pattern_rules.excitation_difference_rows(patterns[stages[-1]], stages[-1])
+    if excited:
+        tested += pattern_rules.excitation_difference_rows(patterns[last], last)
     adjusted = holm_correction(np.array([row.p for row in tested])).tolist()
     tested = [row._replace(p=p) for row, p in zip(tested, adjusted, strict=True)]
-    rows = [*_field_rows(*compared, claims, tested)]
-    if patterns and "P4" in names:
-        rows += pattern_rules.decide_pattern_spread(patterns[stages[-1]], stages[-1])
-    if patterns and "P5" in names:
+    rows = [*_field_rows(*compared, claims, tested, stages)]
+    if "P4" in names:
+        rows += pattern_rules.decide_pattern_spread(before, after, last)
+    if excited:
         own = [row for row in tested if row.claim == "P5"]
-        rows += pattern_rules.decide_pattern_excitation(patterns[stages[-1]], own, stages[-1])
-        for stage in stages[:-1]:
-            rows += pattern_rules.excitation_rows(patterns[stage], stage)
+        rows += pattern_rules.decide_pattern_excitation(patterns.pop(last), own, last)
+        for stage, of_stage in patterns.items():
+            rows += pattern_rules.excitation_rows(of_stage, stage)
     return rows
 
 
@@ -123,9 +131,11 @@ def _field_rows(
     controls: Controls,
     claims: Sequence[tuple[str, str]],
     differences: Sequence[ClaimRow],
+    stages: Sequence[str],
 ) -> Iterator[ClaimRow]:
     """Yield the decision of each claim about fields, its differences, and what informs."""
     for claim, stage in claims:
+        path = stages[: stages.index(stage) + 1]
         for background in _backgrounds(after):
             place = claim, stage, background
             own = [row for row in differences if (row.claim, row.stage, row.background) == place]
@@ -133,7 +143,8 @@ def _field_rows(
                 decide = surround_rules.decide_centre_surround
                 yield from decide(before, after, own, stage, background)
             else:
-                yield from change_rules.decide_change(before, after, own, *place)
+                decided = change_rules.decide_change(before, after, own, claim, path, background)
+                yield from decided
             yield from own
         if claim == "P3":
             yield from suppression_rows(before, after, controls, stage)
@@ -146,15 +157,14 @@ def _backgrounds(networks: Networks) -> list[str]:
 
 
 def _patterns(
-    before: Networks, after: Networks, controls: Controls, stages: Sequence[str]
+    before: Networks, after: Networks, controls: Controls
 ) -> dict[str, pattern_rules.Patterns]:
     """Return the patterns of each stage of all networks; {} if one has none (it is no chain)."""
     groups = {"before": before, "after": after, **controls}
-    if not all(network.patterns for of in groups.values() for network in of):
-        return {}
     return {
         stage: {name: [network.patterns[stage] for network in of] for name, of in groups.items()}
-        for stage in stages
+        for stage in after[0].patterns
+        if all(stage in network.patterns for of in groups.values() for network in of)
     }
 
 
@@ -199,7 +209,12 @@ def _per_seed(
     return networks
 
 
-def _validate(before: Networks, after: Networks, controls: Controls) -> None:
+def _validate(before: Networks, after: Networks, controls: Controls, stages: Sequence[str]) -> None:
+    if unknown := [stage for stage in after[0].units if stage not in stages]:
+        raise ValueError(
+            f"the measured stages {unknown} are none of {[*stages]}: give all stages of the "
+            "network from the image on, decide_claims(…, stages=[…])"
+        )
     named = [("before", before), ("after", after), *controls.items()]
     for name, group in named:
         for measured in group:

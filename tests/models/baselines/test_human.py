@@ -51,7 +51,7 @@ def test_nobody_is_predicted_by_their_own_fixations() -> None:
 def test_a_ceiling_takes_two_people_and_known_images() -> None:
     alone = stimulus("alone", np.array([[5.0, 5.0]]), [0])
     human = HumanCeiling().prepare(dataset([alone, *planted(3.0)]))
-    with pytest.raises(ValueError, match="the others, and alone has 1; leave the image out"):
+    with pytest.raises(ValueError, match="the others, and alone has 1; score images that"):
         ceiling_scores(human, "alone")
     with pytest.raises(ValueError, match="knows no image 'missing'"):
         ceiling_scores(human, "missing")

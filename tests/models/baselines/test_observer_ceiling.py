@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepsal.data import GroundTruth, Stimulus
+from deepsal.data import GroundTruth, Stimulus, popout_dataset
 from deepsal.data.dataset import fixation_density, rasterise_fixations
 from deepsal.metrics.scoring import ImageScorer
-from deepsal.models import HumanCeiling
+from deepsal.models import HumanCeiling, MixtureCeiling
 from deepsal.models.baselines import observer_ceiling
 from tests.models.baselines.support import SIGMA, SIZE, ceiling_scores, dataset, planted, stimulus
 
@@ -80,8 +80,21 @@ def test_a_test_image_of_one_observer_is_named_before_anything_is_fitted() -> No
             raise AssertionError("fitted")
 
     alone = stimulus("alone", np.array([[5.0, 5.0], [6.0, 6.0]]), [0, 0])
-    with pytest.raises(ValueError, match=r"from the others, and alone has 1; leave .*splits\.csv"):
+    message = (
+        r"from the others, and 1 of 2 test images of .* have 1 \(alone …\); leave .*splits\.csv"
+    )
+    with pytest.raises(ValueError, match=message):
         Recorder().prepare(dataset([*planted(3.0), alone, stimulus("x", np.eye(2), [0, 1])], 2))
+
+
+@pytest.mark.parametrize("ceiling", [HumanCeiling, MixtureCeiling])
+def test_generated_data_of_one_observer_need_another_data_set(
+    ceiling: type[HumanCeiling | MixtureCeiling],
+) -> None:
+    arrays = popout_dataset(images=(2, 1, 2), size=(64, 64))
+    with pytest.raises(ValueError, match=r"no test image of pop-out .* has two; .*data=osie") as e:
+        ceiling().prepare(arrays)
+    assert "splits.csv" not in str(e.value)
 
 
 def test_a_centre_prior_is_the_same_at_fixations_and_as_a_map() -> None:

@@ -7,7 +7,14 @@ import pytest
 from deepsal.report.page import field_data, run_page
 from deepsal.rf import store
 from deepsal.runs import score_files
-from tests.report.support import HOSTILE_NAME, write_fields, write_noise_checkpoints, write_run
+from tests.report.support import (
+    CLAIM_ROW,
+    HOSTILE_NAME,
+    POWER_ROW,
+    write_fields,
+    write_noise_checkpoints,
+    write_run,
+)
 
 
 def test_one_file_shows_everything_and_asks_for_nothing(tmp_path: Path) -> None:
@@ -26,6 +33,48 @@ def test_one_file_shows_everything_and_asks_for_nothing(tmp_path: Path) -> None:
     for shown in ("seen with power", "0.95", "shuffled_fixations", "0.91", "0.02"):
         assert shown in claims
     assert not list((tmp_path / "run").glob(".report*")), "nothing half-written stays"
+
+
+@pytest.mark.parametrize(
+    ("row", "said", "unsaid"),
+    [
+        (
+            {"claim": "P5", "measure": "own unit", "background": ""},
+            ["units that prefer their own pattern;"],
+            ["noise", "eliability", "rule calls", "similarity", "p: of a difference"],
+        ),
+        (
+            {"claim": "P4", "measure": "spread", "background": "", "p": 0.5},
+            ["widths of patterns", "p: of a difference"],
+            ["noise", "eliability", "rule calls", "similarity"],
+        ),
+        (
+            {"claim": "P1", "measure": "similarity", "background": "grey"},
+            ["noise on grey.", "a similarity is corrected for noise", "Reliability: median"],
+            ["natural images", "rule calls", "power of the rule", "their own pattern"],
+        ),
+        (
+            {"claim": "P3", "measure": "found", "background": "natural"},
+            ["noise on natural images.", "rule calls", "power of the rule"],
+            ["on grey", "a similarity is corrected"],
+        ),
+    ],
+)
+def test_the_claims_speak_of_what_was_measured(
+    tmp_path: Path, row: dict[str, object], said: list[str], unsaid: list[str]
+) -> None:
+    folder = write_run(tmp_path / "run")
+    network = {**POWER_ROW, "background": row["background"]}
+    networks = {"P1": [{**network, "found": None, "rule": None}], "P3": [network]}
+    verdict = {"rows": [{**CLAIM_ROW, **row}], "networks": networks.get(str(row["claim"]), [])}
+    (folder / "verdict.json").write_text(json.dumps(verdict))
+    text = run_page.write_run_page(folder).read_text()
+    claims = text.split('id="claims"')[1].split("</section>")[0]
+    claims = re.sub(r'src="data:[^"]*"', "", claims)
+    for words in said:
+        assert words in claims
+    for words in unsaid:
+        assert words not in claims
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Measurements of networks that do not exist: planted fields in known noise."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from deepsal.rf.claims.calibration import (
     strongest_axis,
 )
 from deepsal.rf.claims.measurements import NetworkMeasurements, measure_stage
+from deepsal.rf.claims.verdict import decide_claims
 from deepsal.rf.geometry import FieldGeometry
 from deepsal.rf.mapping.noise_fields import NoiseFields
 
@@ -22,6 +23,10 @@ SIDE = 13
 UNITS = 24
 NOISE = 0.02
 """Standard deviation of the noise of one sample in one block; the energy of a field is 1."""
+
+
+decide_one_stage = partial(decide_claims, stages=["conv5"])
+"""Claims on networks of a single stage, the first and the last at once."""
 
 
 def planted(shapes: Sequence[str], seed: int, shift: float = 0.0) -> NDArray[np.float64]:

@@ -101,7 +101,7 @@ def test_a_chain_also_has_patterns() -> None:
     patterns = of.patterns["2"]
     assert patterns.pattern.shape[:2] == (2, 3)
     assert patterns.reinjected_responses.shape == (2, 4)
-    spread = patterns.spread
+    spread = of.pattern_spread["2"]
     assert np.allclose(spread[np.isfinite(spread)], 1)
     shapes = {name: a.shape for name, a in patterns.reference_responses.items()}
     assert shapes == dict.fromkeys(("blank", "noise", "scrambled"), (2, 4))
@@ -114,6 +114,7 @@ def test_no_more_patterns_are_measured_than_the_paper_draws() -> None:
     assert of.patterns["0"].units == [*range(64)]
     assert of.patterns["0"].reinjected_responses.shape == (64, 70)
     assert of.fields == {}
+    assert of.activations == {}
 
 
 def test_patterns_are_shown_at_the_contrast_of_what_the_chain_is_given() -> None:

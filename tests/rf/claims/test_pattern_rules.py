@@ -17,17 +17,17 @@ from deepsal.rf.claims.pattern_rules import (
     excitation_rows,
 )
 from deepsal.rf.claims.rules import ClaimRow
+from tests.rf.claims.support import network, noisy_blocks, planted
 
 UNITS = 20
 BEFORE = np.eye(UNITS)[::-1] + 1.0
 
 
-def drawn(reinjected: Any, spread: Any = 1.0, **reference: float) -> PatternMeasurements:
+def drawn(reinjected: Any, **reference: float) -> PatternMeasurements:
     values = {"blank": 1.5, "noise": 1.5, "scrambled": 1.5} | reference
     return PatternMeasurements(
         units=[*range(UNITS)],
         pattern=np.zeros((UNITS, 3, 2, 2), np.float32),
-        spread=np.broadcast_to(np.asarray(spread, dtype=float), UNITS).copy(),
         reinjected_responses=np.asarray(reinjected, dtype=float),
         reference_responses={n: np.full((UNITS, UNITS), value) for n, value in values.items()},
     )
@@ -55,8 +55,11 @@ def controls(patterns: PatternMeasurements) -> dict[str, PatternMeasurements]:
 
 
 def test_the_spread_of_a_pattern_is_an_identity_and_decides_nothing() -> None:
-    wide = drawn(BEFORE, np.linspace(1.5, 2, UNITS))
-    (row,) = decide_pattern_spread({"before": [drawn(BEFORE)], "after": [wide]}, "conv5")
+    blocks = {"conv5": noisy_blocks(planted(["0.9"] * UNITS, 0), 1)}
+    start, wide = (
+        network(blocks, pattern_spread={"conv5": np.linspace(1, end, UNITS)}) for end in (1, 2)
+    )
+    (row,) = decide_pattern_spread([start], [wide], "conv5")
     assert (row.claim, row.outcome) == ("P4", "")
     assert "identity" in row.note
     assert (row.reference, row.reference_estimate) == ("before", 1)

@@ -5,11 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from deepsal.rf.claims.measurements import NetworkMeasurements, PatternMeasurements
 from deepsal.rf.claims.rules import ClaimRow
 from deepsal.rf.claims.verdict import decide_claims, describe_networks
-from tests.rf.claims.support import UNITS, network, noisy_blocks, planted, shared_rule
+from tests.rf.claims.support import (
+    UNITS,
+    decide_one_stage,
+    network,
+    noisy_blocks,
+    planted,
+    shared_rule,
+)
 
 RIVALS = ["gaussian", "gabor", "noise"] * (UNITS // 3)
 CONTROLS = ("untrained", "displaced", "shuffled_fixations", "other_task")
@@ -44,7 +52,7 @@ def row(rows: list[ClaimRow], claim: str, measure: str, reference: str = "") -> 
 def verdict_on(shapes: list[str], seed: int) -> list[ClaimRow]:
     """Decide two seeds of a network whose fields take these shapes in training."""
     after = [deep(shapes, 100 + seed, 1000 + 2 * seed + i, 2.0) for i in range(2)]
-    return decide_claims(deep(RIVALS, 0, 1), after, controls())
+    return decide_one_stage(deep(RIVALS, 0, 1), after, controls())
 
 
 def share(k: str, part: float) -> list[str]:
@@ -86,7 +94,7 @@ def count_null_verdicts(seeds: range) -> int:
     for seed in seeds:
         fields = share("0.9", 0.5)
         after = [deep(fields, 3, 2000 + 3 * seed + i) for i in range(2)]
-        rows = decide_claims(deep(fields, 3, 2002 + 3 * seed), after, controls())
+        rows = decide_one_stage(deep(fields, 3, 2002 + 3 * seed), after, controls())
         supported += any(r.outcome == "supported" for r in rows)
     return supported
 
@@ -111,7 +119,7 @@ def without_fields(measured: NetworkMeasurements, units: int) -> NetworkMeasurem
 def test_a_share_is_stated_with_its_power_and_what_was_left_out() -> None:
     after = [deep(share("0.9", 1), 101, seed, 2.0) for seed in (1, 2)]
     after = [without_fields(measured, 2) for measured in after]
-    rows = decide_claims(deep(RIVALS, 0, 1), after, controls())
+    rows = decide_one_stage(deep(RIVALS, 0, 1), after, controls())
     decided, found = row(rows, "P3", "share"), row(rows, "P3", "found")
     assert decided.effect.count == found.effect.count == UNITS - 2
     assert f"2 of {UNITS} units left out" in decided.note
@@ -125,13 +133,13 @@ def test_a_share_is_stated_with_its_power_and_what_was_left_out() -> None:
 def test_a_share_that_a_control_has_too_is_not_what_fixations_did() -> None:
     also = {**controls(), "shuffled_fixations": deep(share("0.9", 1), 101, 9, 2.0)}
     after = [deep(share("0.9", 1), 101, seed, 2.0) for seed in (1, 2)]
-    decided = row(decide_claims(deep(RIVALS, 0, 1), after, also), "P3", "share")
+    decided = row(decide_one_stage(deep(RIVALS, 0, 1), after, also), "P3", "share")
     assert decided.outcome in ("not supported", "undecided")
     assert "shuffled_fixations" in decided.note
 
 
 def test_one_seed_describes_a_network() -> None:
-    rows = decide_claims(deep(RIVALS, 0, 1), deep(share("0.9", 1), 101, 1, 2.0), controls())
+    rows = decide_one_stage(deep(RIVALS, 0, 1), deep(share("0.9", 1), 101, 1, 2.0), controls())
     decided = row(rows, "P3", "share")
     assert decided.outcome == "described"
     assert decided.note.startswith("this network: supported; two seeds or more")
@@ -140,13 +148,13 @@ def test_one_seed_describes_a_network() -> None:
 
 def test_what_hardly_changed_and_what_did_is_told_apart() -> None:
     changed = [deep(["noise"] * UNITS, 200, seed, 2.0) for seed in (1, 2)]
-    rows = decide_claims(deep(RIVALS, 0, 3), changed, controls())
+    rows = decide_one_stage(deep(RIVALS, 0, 3), changed, controls())
     assert row(rows, "P1", "similarity").outcome == "not supported"
     assert row(rows, "P2", "similarity").outcome == "supported"
     assert row(rows, "P2", "more change than", "shuffled_fixations").effect.low > 0
     assert row(rows, "P2", "noise ceiling").effect.estimate > 0.9
     same = [deep(RIVALS, 0, seed, 2.0) for seed in (1, 2)]
-    rows = decide_claims(deep(RIVALS, 0, 3), same, controls())
+    rows = decide_one_stage(deep(RIVALS, 0, 3), same, controls())
     assert row(rows, "P1", "similarity").outcome == "supported"
     assert row(rows, "P2", "similarity").outcome == "not supported"
 
@@ -154,7 +162,7 @@ def test_what_hardly_changed_and_what_did_is_told_apart() -> None:
 def test_a_change_that_shuffled_fixations_make_too_is_not_supported() -> None:
     changed = [deep(["noise"] * UNITS, 200, seed, 2.0) for seed in (1, 2)]
     also = {**controls(), "shuffled_fixations": deep(["noise"] * UNITS, 201, 4, 2.0)}
-    decided = row(decide_claims(deep(RIVALS, 0, 3), changed, also), "P2", "similarity")
+    decided = row(decide_one_stage(deep(RIVALS, 0, 3), changed, also), "P2", "similarity")
     assert decided.outcome != "supported"
     assert "shuffled_fixations" in decided.note
 
@@ -162,13 +170,13 @@ def test_a_change_that_shuffled_fixations_make_too_is_not_supported() -> None:
 def test_without_the_trained_controls_a_change_is_undecided() -> None:
     changed = [deep(["noise"] * UNITS, 200, seed, 2.0) for seed in (1, 2)]
     given = {name: of for name, of in controls().items() if name in ("untrained", "displaced")}
-    decided = row(decide_claims(deep(RIVALS, 0, 3), changed, given), "P2", "similarity")
+    decided = row(decide_one_stage(deep(RIVALS, 0, 3), changed, given), "P2", "similarity")
     assert decided.outcome == "undecided"
     assert "shuffled_fixations, other_task" in decided.note
 
 
 def test_a_stage_that_training_left_is_not_tested() -> None:
-    rows = decide_claims(deep(RIVALS, 0, 1), [deep(RIVALS, 0, 2)] * 2, controls())
+    rows = decide_one_stage(deep(RIVALS, 0, 1), [deep(RIVALS, 0, 2)] * 2, controls())
     decided = row(rows, "P1", "similarity")
     assert decided.outcome == ""
     assert "changed nothing" in decided.note
@@ -180,48 +188,96 @@ def test_unreliable_fields_are_undecided_and_the_pairs_are_named(claim: str) -> 
         blocks = noisy_blocks(planted(RIVALS, 0), seed, noise=0.5)
         return network({"conv5": blocks}, weight=float(seed))
 
-    rows = decide_claims(noise(1), [noise(2), noise(3)], {"untrained": noise(4)})
+    rows = decide_one_stage(noise(1), [noise(2), noise(3)], {"untrained": noise(4)})
     decided = row(rows, claim, "similarity" if claim == "P1" else "share")
     assert decided.outcome == "undecided"
     assert "1024 pairs" in decided.note or "no unit has a reliable field" in decided.note
 
 
 def test_displacement_and_cka_inform() -> None:
-    rows = decide_claims(deep(RIVALS, 0, 1), [deep(RIVALS, 0, 2, 1.5)] * 2, controls())
+    rows = decide_one_stage(deep(RIVALS, 0, 1), [deep(RIVALS, 0, 2, 1.5)] * 2, controls())
     assert row(rows, "P1", "displacement").effect.estimate == pytest.approx(0.5)
     assert row(rows, "P1", "displacement", "untrained").reference_estimate == pytest.approx(1.0)
     assert row(rows, "P1", "cka").effect.estimate == pytest.approx(1)
     assert row(rows, "P1", "cka").note == "n = 90 positions of the images"
 
 
-def test_patterns_are_judged_where_all_networks_have_them() -> None:
-    patterns = PatternMeasurements(
+def excitation_patterns() -> PatternMeasurements:
+    return PatternMeasurements(
         units=[*range(UNITS)],
         pattern=np.zeros((UNITS, 3, 2, 2), np.float32),
-        spread=np.ones(UNITS),
         reinjected_responses=np.eye(UNITS),
         reference_responses={n: np.ones((UNITS, UNITS)) for n in ("blank", "noise", "scrambled")},
     )
-    before, after = (replace(deep(RIVALS, 0, i, i), patterns={"conv5": patterns}) for i in (1, 2))
+
+
+def test_patterns_are_judged_where_all_networks_have_them() -> None:
+    patterns = excitation_patterns()
+    measured: dict[str, Any] = {
+        "patterns": {"conv5": patterns},
+        "pattern_spread": {"conv5": np.ones(UNITS)},
+    }
+    before, after = (replace(deep(RIVALS, 0, i, i), **measured) for i in (1, 2))
     others = {"untrained": replace(after)}
-    rows = decide_claims(before, after, others)
+    rows = decide_one_stage(before, after, others)
     assert {r.claim for r in rows} == {"P1", "P2", "P3", "P4", "P5"}
     assert row(rows, "P4", "spread", "before").outcome == ""
     assert "identity" in row(rows, "P4", "spread", "before").note
     assert row(rows, "P5", "more inhibited than", "untrained").p == 1
-    (spread,) = decide_claims(before, after, others, ["P4"])
+    (spread,) = decide_one_stage(before, after, others, ["P4"])
     assert spread == row(rows, "P4", "spread", "before")
     bare, tuned = (replace(network, fields={}) for network in (before, after))
-    assert {r.claim for r in decide_claims(bare, tuned, {}, ["P5"])} == {"P5"}
-    assert {r.claim for r in decide_claims(before, after, others, ["P2"])} == {"P2"}
-    for less in ({"before": deep(RIVALS, 0, 1)}, {"controls": controls()}):
+    assert {r.claim for r in decide_one_stage(bare, tuned, {}, ["P5"])} == {"P5"}
+    assert {r.claim for r in decide_one_stage(before, after, others, ["P2"])} == {"P2"}
+    for less, decided in (
+        ({"before": deep(RIVALS, 0, 1)}, set()),
+        ({"controls": controls()}, {"P4"}),
+    ):
         networks: dict[str, Any] = {"before": before, "after": after, "controls": others, **less}
-        rows = decide_claims(**networks)
-        assert not [r for r in rows if r.claim in ("P4", "P5")]
+        rows = decide_one_stage(**networks)
+        assert {r.claim for r in rows} & {"P4", "P5"} == decided
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        (["conv5"], {("P2", "conv5"), ("P3", "conv5"), ("P4", "conv5"), ("P5", "conv5")}),
+        (["conv4"], {("P2", "conv4"), ("P3", "conv4")}),
+        (["conv3"], {("P1", "conv3")}),
+        (
+            ["conv1", "conv5"],
+            {("P1", "conv1"), *((claim, "conv5") for claim in ("P2", "P3", "P4", "P5"))}
+            | {("P5", "conv1")},
+        ),
+    ],
+)
+def test_a_stage_is_judged_by_its_place_among_all_stages(
+    stages: list[str], expected: set[tuple[str, str]]
+) -> None:
+    blocks = noisy_blocks(planted(RIVALS, 0), 1)
+    of = dict.fromkeys(stages, excitation_patterns())
+    measured: dict[str, Any] = {
+        "patterns": of,
+        "pattern_spread": dict.fromkeys(stages, np.ones(UNITS)),
+    }
+    before, after = (network(dict.fromkeys(stages, blocks), w, **measured) for w in (1.0, 2.0))
+    rows = decide_claims(before, after, {"untrained": after})
+    assert {(row.claim, row.stage) for row in rows} == expected
+
+
+def test_a_later_stage_was_tuned_where_an_unmeasured_earlier_one_was() -> None:
+    before, after = deep(RIVALS, 0, 1), deep(RIVALS, 0, 2)
+    start, end = (
+        replace(of, weights={**of.weights, "conv4.weight": torch.full((2,), i)})
+        for i, of in enumerate((before, after))
+    )
+    decided = row(decide_claims(start, end, {}), "P2", "similarity")
+    assert decided.outcome == "described"
+    assert "changed nothing" not in decided.note
 
 
 def test_p_values_are_corrected_over_all_differences() -> None:
-    rows = decide_claims(deep(RIVALS, 0, 1), [deep(RIVALS, 0, 2, 2.0)] * 2, controls())
+    rows = decide_one_stage(deep(RIVALS, 0, 1), [deep(RIVALS, 0, 2, 2.0)] * 2, controls())
     tested = [r for r in rows if np.isfinite(r.p)]
     assert {r.measure for r in tested} == {"more change than", "more than"}
     assert {r.claim for r in tested} == {"P2", "P3"}
@@ -243,9 +299,16 @@ def test_networks_are_described_with_power_and_spread() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda a, c: decide_claims(a, [a, a], {"displaced": [a] * 3}), "3 networks 'displaced'"),
-        (lambda a, c: decide_claims([a] * 2, [a] * 3, {}), "2 networks 'before' and 3 after"),
-        (lambda a, c: decide_claims(a, a, {"untrained": c}), "'untrained' was measured on other"),
+        (
+            lambda a, c: decide_one_stage(a, [a, a], {"displaced": [a] * 3}),
+            "3 networks 'displaced'",
+        ),
+        (lambda a, c: decide_claims(a, a, {}, stages=["conv1"]), r"\['conv5'\] are none of"),
+        (lambda a, c: decide_one_stage([a] * 2, [a] * 3, {}), "2 networks 'before' and 3 after"),
+        (
+            lambda a, c: decide_one_stage(a, a, {"untrained": c}),
+            "'untrained' was measured on other",
+        ),
     ],
 )
 def test_measurements_that_do_not_belong_together_are_refused(
