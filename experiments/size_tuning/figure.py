@@ -129,7 +129,7 @@ def draw_size_tuning(networks: pd.DataFrame, changes: pd.DataFrame) -> Figure:
         at = np.arange(len(stages)) + 0.14 * shift
         style = {"fmt": "o", "ms": 3, "lw": 1, "c": colour, "label": label}
         if kind in means.index:
-            of = means.loc[kind].loc[stages]
+            of = means.loc[[(kind, stage) for stage in stages]]
             shares.errorbar(at, of["suppressed"], **style)
             likeness.errorbar(at, of["v1_ssi"], error_bars(of, "v1_ssi"), **style)
         rows = changes[changes["trained_on"] == kind.replace(RUN_NETWORK, "fixations")]

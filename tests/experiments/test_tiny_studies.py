@@ -103,12 +103,13 @@ def test_a_study_runs_all_that_its_folder_holds(name: str, tmp_path: Path) -> No
     (tmp_path / "python").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "python").chmod(0o755)
     place = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
+    printed = subprocess.check_output(
         ["sh", "-eu", f"experiments/{name}/study.sh", "data_dir=photos"],
-        **{"cwd": ROOT, "capture_output": True, "text": True, "check": True},
+        cwd=ROOT,
         env={**os.environ, "PATH": place, "DEEPSAL_DATA": "photos"},
+        text=True,
     )
-    steps = [line.split() for line in done.stdout.splitlines()]
+    steps = [line.split() for line in printed.splitlines()]
     sweeps = [step[1:] for step in steps if step[0] == "run.py"]
     configs = []
     for flag, folder, other, config, *options in sweeps:
