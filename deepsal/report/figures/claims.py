@@ -118,8 +118,9 @@ def _draw_similarities(axes: Axes, rows: Rows) -> None:
         if at:
             start, end = at[0] - 0.4, at[-1] + 0.4
             axes.hlines(threshold, start, end, color="0.6", ls=":", lw=1)
-            style: Any = {"fontsize": 7, "c": "0.4", "va": "top"}
-            axes.text(start, threshold - 0.02, f"{claim}: {side}", **style)
+            style: Any = {"fontsize": 7, "c": "0.4", "va": "top", "ha": "center"}
+            beside = at[0] + 0.5  # the marks of a stage stand above its name
+            axes.text(beside, threshold - 0.02, f"{claim}: {side}", **style)
     axes.set_xticks(x, stages)
     axes.set_ylabel("similarity to before training,\ncorrected for noise", fontsize=8)
 
