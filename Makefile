@@ -5,7 +5,7 @@ BIN := .venv/bin
 PARALLEL = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 help:  ## list what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
 .venv/.installed: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing; make PYTHON=…"; exit 1; }
@@ -44,6 +44,7 @@ reference: .venv/.installed .reference/.installed  ## compare scores with pysali
 
 study: .venv/.installed  ## run a study and draw it; NAME=depth ARGS="options" (hours; needs DEEPSAL_DATA)
 	@test -f "experiments/$(NAME)/study.sh" || { echo "there is no study '$(NAME)'; set NAME= one of: $(STUDIES)"; exit 1; }
+	@test -d "$$DEEPSAL_DATA" || { echo "set DEEPSAL_DATA to the folder that holds osie/ and nus_scene/"; exit 1; }
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh -eux experiments/$(NAME)/study.sh $(ARGS)
 
 STUDIES = $(patsubst experiments/%/study.sh,%,$(wildcard experiments/*/study.sh))

@@ -133,6 +133,10 @@ class ClaimEvaluation:
         Raises:
             ValueError: as `check_options`.
         """
+        if clampable_chain(before) is None and not FIELD_CLAIMS.isdisjoint(self.decided):
+            about = "is not decided: it is about chains of convolutions (alexnet, vgg16, vgg19)"
+            patterns = [name for name in self.decided if name not in FIELD_CLAIMS]
+            self.left_out |= {claim: f"{claim} {about}" for claim in patterns}
         own = FinishedTraining(self.folder, TUNED, int(self.run.get("seed", 0)), after)
         others = load_trainings(self.controls, before, self.run)
         trainings = group_by_control(others, own)

@@ -1,2 +1,2 @@
 python run.py -cd experiments/ceiling -cn study "$@"
-python experiments/ceiling/measure.py runs/studies/ceiling --data "${DEEPSAL_DATA:?the folder that holds osie/}"
+python experiments/ceiling/measure.py runs/studies/ceiling --data "$DEEPSAL_DATA"

@@ -1,3 +1,3 @@
 python run.py -cd experiments/depth -cn study "$@"
 python experiments/depth/figure.py runs/studies/depth
-python experiments/depth/control.py runs/studies/depth --data "${DEEPSAL_DATA:?the folder that holds osie/}"
+python experiments/depth/control.py runs/studies/depth --data "$DEEPSAL_DATA"

@@ -55,6 +55,9 @@ def draw_doses(dose: pd.DataFrame, expected: pd.DataFrame) -> Figure:
         draw_trainings(row[-1], expected[expected["criterion"] == criterion])
         row[0].set_ylabel("change of NSS", fontsize=8)
         row[0].legend(fontsize=8, frameon=False, loc="lower left")
+    ends = np.array([axis.get_xlim() for axis in axes[:, -1]])
+    for axis in axes[:, -1]:  # one scale, to compare the criteria
+        axis.set_xlim(ends[:, 0].min(), ends[:, 1].max())
     for axis in axes.ravel():
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)

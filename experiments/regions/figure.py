@@ -14,15 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deepsal.models import STAGES
+from deepsal.report.figures.claims import CONTROL_STYLES, TUNED_COLOUR
 
 NETWORKS = {
-    "before": ("before training", "0.45"),
-    "random": ("random weights", "#c9a227"),
-    "shuffled_fixations": ("trained on other images' fixations", "#33658a"),
-    "other_task": ("trained on edges", "#5b8e55"),
-    "tuned": ("trained on fixations", "#9e2a2b"),
+    "before": ("before training", "black"),
+    "random": CONTROL_STYLES["untrained"],
+    "shuffled_fixations": CONTROL_STYLES["shuffled_fixations"],
+    "other_task": CONTROL_STYLES["other_task"],
+    "tuned": ("trained on fixations", TUNED_COLOUR),
 }
-GAIN_COLOURS = ("#9e2a2b", "#33658a", "0.45")
+GAIN_COLOURS = ("#e09f3e", "#2a9d8f", "0.45")
 
 
 def main() -> None:

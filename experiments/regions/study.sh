@@ -1,3 +1,3 @@
 python run.py -cd experiments/surround -cn study "$@"
-python experiments/regions/measure.py runs/studies/surround/*-s[0-2] --data "${DEEPSAL_DATA:?the folder that holds osie/}"
+python experiments/regions/measure.py runs/studies/surround/*-s[0-2] --data "$DEEPSAL_DATA"
 python experiments/regions/figure.py

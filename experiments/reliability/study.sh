@@ -1,1 +1,1 @@
-python experiments/reliability/measure.py --data "${DEEPSAL_DATA:?the folder that holds osie/}"
+python experiments/reliability/measure.py --data "$DEEPSAL_DATA"

@@ -22,6 +22,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from deepsal.report.figures.claims import CONTROL_STYLES, TUNED_COLOUR
 from deepsal.report.figures.intervals import error_bars
 from deepsal.rf.tuning.size_tuning import SUPPRESSED
 from deepsal.runs.v1 import RUN_NETWORK, START_NETWORK
@@ -32,11 +33,9 @@ Values = np.ndarray[Any, np.dtype[np.float64]]
 V1_SUPPRESSED = 0.78
 """Share of the cells of macaque V1 whose SSI is .1 or more (Cavanaugh et al. 2002)."""
 KINDS = {
-    START_NETWORK: ("before training", "0.45"),
-    "untrained": ("random weights", "#c9a227"),
-    "shuffled_fixations": ("trained on other images' fixations", "#33658a"),
-    "other_task": ("trained on edges", "#5b8e55"),
-    RUN_NETWORK: ("trained on fixations", "#9e2a2b"),
+    START_NETWORK: ("before training", "black"),
+    **{kind: CONTROL_STYLES[kind] for kind in ("untrained", "shuffled_fixations", "other_task")},
+    RUN_NETWORK: ("trained on fixations", TUNED_COLOUR),
 }
 """Label and colour of each kind of network."""
 

@@ -83,6 +83,15 @@ def test_only_a_plain_chain_has_patterns(tmp_path: Path) -> None:
     alone = evaluation(tmp_path, **options, names=["P4", "P5"])
     assert repr(alone(before, after, datamodule().images["val"])) == repr(patterns)  # NaN too
     assert alone.networks == []
+    assert alone.left_out == {}
+
+
+def test_a_verdict_says_that_claims_about_chains_are_left_out(tmp_path: Path) -> None:
+    before = backbone().eval()
+    made = evaluation(tmp_path, built_in=[], stages=["conv1", "conv5"], tuning=False)
+    rows = made(before, moved(before), datamodule().images["val"])
+    assert {row.claim for row in rows} == {"P1", "P2", "P3"}
+    assert all("chains of convolutions" in made.left_out[claim] for claim in ("P4", "P5"))
 
 
 def test_an_interrupted_verdict_goes_on_behind_the_last_network(
