@@ -70,7 +70,8 @@ def score_table(folder: Path, entries: Mapping[str, ScoreEntry] = SCORES, title:
     if len(scores) > 7:  # eighty columns
         table.padding, table.show_edge = (0, 0, 0, 0), False
     for score in scores:
-        table.add_column(f"{entries[score].label}{direction_arrow(score)}", justify="right")
+        label = f"{entries[score].label}{direction_arrow(score)}"
+        table.add_column(label, justify="right", overflow="fold")  # no digit is cut
     for model, means in summary["scores"].items():
         cells = [format_score(means[score], compact=True) for score in scores]
         table.add_row(model, *cells, style="bold" if model == "run" else "")
@@ -122,7 +123,8 @@ def field_table(folder: Path) -> Table | None:
         box=SIMPLE,
         title_style="bold",
         title_justify="left",
-        caption="±: median standard error of a unit\n"
+        caption="reliability: of all units of the stage, the rest of those drawn\n"
+        "±: median standard error of a unit\n"
         "–: not determined, because reliability is below .3"
         if measured
         else "Means over patches from conv3 on are not reliable: see README.md",

@@ -53,6 +53,13 @@ def test_eight_scores_fit_eighty_columns_too(tmp_path: Path) -> None:
     assert "…" not in text
 
 
+def test_no_digit_of_a_score_is_cut(tmp_path: Path) -> None:
+    row = {f"{m}{s}": 0.5 for m in ("", "centre_", "chance_") for s in DEFAULT_SCORES}
+    far = dict.fromkeys(DEFAULT_SCORES, -2.5)
+    score_files.write_scores(tmp_path, [{"name": "a", **row}, {"name": "b", **row, **far}], "OSIE")
+    assert "…" not in printed(tmp_path)
+
+
 def test_the_shuffled_auc_of_one_test_image_is_explained(tmp_path: Path) -> None:
     row = {"name": "a", **dict.fromkeys(DEFAULT_SCORES, 0.5), "sauc": math.nan}
     score_files.write_scores(tmp_path, [row], "OSIE")
