@@ -52,8 +52,8 @@ STUDIES = $(patsubst experiments/%/study.sh,%,$(wildcard experiments/*/study.sh)
 studies: .venv/.installed  ## run every study of experiments/ (hours; needs DEEPSAL_DATA)
 	for name in $(STUDIES); do $(MAKE) study NAME=$$name || exit 1; done
 
-studies-smoke: .venv/.installed  ## run every tiny.yaml of experiments/ and draw its figure: minutes
-	$(BIN)/python -m pytest tests/experiments/test_tiny_studies.py
+studies-smoke: .venv/.installed  ## run a small variant of every study, on generated images: minutes
+	$(PARALLEL) tests/experiments
 
 clean:  ## remove the environment and all caches; runs/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
