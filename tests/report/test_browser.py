@@ -89,6 +89,15 @@ def test_a_page_is_no_wider_than_its_window(
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+def test_all_facts_of_a_row_are_on_one_line(driver: Any, pages: dict[str, Path]) -> None:
+    opened(driver, pages["run"])
+    boxes = "[...document.querySelectorAll('.facts > div')]"
+    script = f"return {boxes}.map(box => [box.offsetTop, box.firstElementChild.offsetTop])"
+    tops = driver.execute_script(script)
+    assert len({label - box for box, label in tops}) == 1
+    assert all(abs(a - b) == 0 or abs(a - b) > 20 for a, _ in tops for b, _ in tops)
+
+
 def test_one_slider_moves_all_grids(driver: Any, pages: dict[str, Path]) -> None:
     opened(driver, pages["run"])
     slider = find(driver, "#slider")
