@@ -62,7 +62,7 @@ def chosen_runs(records: Sequence[RunRecord], conditions: str) -> list[RunRecord
         ValueError: a condition without `=`, or an option that no run has.
     """
     known = {key for record in records for key in record.options}
-    for condition in filter(None, re.split(r",(?![^\[]*\])", conditions)):
+    for condition in split_conditions(conditions):
         key, equals, text = condition.partition("=")
         option = f"{key}.name" if f"{key}.name" in known else key
         if not equals or (records and key != "state" and option not in known):
@@ -78,6 +78,15 @@ def chosen_runs(records: Sequence[RunRecord], conditions: str) -> list[RunRecord
             if (record.state if key == "state" else record.options.get(option)) in accepted
         ]
     return [*records]
+
+
+def split_conditions(conditions: str) -> list[str]:
+    """Return each of the conditions of `chosen_runs`.
+
+    >>> split_conditions("data=osie,seed=[0,1]")
+    ['data=osie', 'seed=[0,1]']
+    """
+    return [*filter(None, re.split(r",(?![^\[]*\])", conditions))]
 
 
 def sorted_by_score(records: Iterable[RunRecord], score: str) -> list[RunRecord]:
@@ -97,23 +106,35 @@ def sorted_by_score(records: Iterable[RunRecord], score: str) -> list[RunRecord]
     return sorted(records, key=order)
 
 
-def best_run(records: Sequence[RunRecord], score: str) -> RunRecord:
+def best_run(records: Sequence[RunRecord], score: str, conditions: str = "") -> RunRecord:
     """Return the finished training with the best score.
 
-    Its test decides; if no run was tested, its validation.
+    Its test decides; if no run was tested, its validation. A run with `trainer=smoke` trains on two
+    batches, and counts only if a condition names the trainer.
+
+    Args:
+        records: of runs.
+        score: its name.
+        conditions: that chose the runs, see `chosen_runs`.
 
     Raises:
         ValueError: no finished training has the score, or they were tested on several data sets.
     """
+    with_smoke = any(
+        condition.partition("=")[0] in {"trainer", "trainer.name"}
+        for condition in split_conditions(conditions)
+    )
     scored = [
         record
         for record in sorted_by_score(records, score)
         if record.state == "done" and record.has_checkpoint and score in record.scores
+        if with_smoke or record.options.get("trainer.name") != "smoke"
     ]
     if not scored:
         raise ValueError(
             f"none of {len(records)} runs is a finished training with the score {score}; "
-            "set --by to another score, or name another folder"
+            "set --by to another score, name another folder, or set --where trainer=smoke for runs "
+            "of two batches"
         )
     split = scored[0].scores[score].split
     datasets = {

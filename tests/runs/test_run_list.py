@@ -82,6 +82,19 @@ def test_the_best_run_is_a_finished_training(root: Path) -> None:
         run_list.best_run(run_list.list_runs([root / "sweep"]), "nss")
 
 
+def test_a_smoke_run_is_the_best_only_if_a_condition_names_its_trainer(root: Path) -> None:
+    write_small_run(root / "s", nss=9.0, trainer={"name": "smoke"})
+    records = run_list.list_runs([root])
+    assert run_list.best_run(records, "nss", "seed=[0,1]").folder == root / "b"
+    for where in ("seed=0,trainer=smoke", "trainer=[standard,smoke]", "trainer.name=smoke"):
+        chosen = run_list.chosen_runs(records, where)
+        assert run_list.best_run(chosen, "nss", where).folder == root / "s"
+    with pytest.raises(
+        ValueError, match=r"none of 1 runs .* set --where trainer=smoke for runs of"
+    ):
+        run_list.best_run([each for each in records if each.folder.name == "s"], "nss")
+
+
 def test_scores_on_different_data_sets_are_not_compared(root: Path) -> None:
     write_small_run(root / "g", nss=1.0, tested_on="NUS", data={"name": "nus_scene"})
     records = run_list.list_runs([root])
