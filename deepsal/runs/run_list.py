@@ -27,6 +27,8 @@ PLACE_OPTIONS = (
     *("claims.run.", "v1.run.", "v1.folder", "data.cache", "data.num_workers"),
 )
 """Starts of options that follow from others, or from the machine."""
+FACTS = ("state", "data")
+"""Conditions on what lists state of a run, not on its options."""
 
 
 def list_runs(roots: Sequence[Path]) -> list[RunRecord]:
@@ -55,7 +57,8 @@ def chosen_runs(records: Sequence[RunRecord], conditions: str) -> list[RunRecord
     Args:
         records: of runs.
         conditions: such as `data=osie,finetune=conv4,seed=[0,1],state=done`. A group's name stands
-            for its choice. A value is written as on the command line of `run.py`; a list of them in
+            for its choice; `data` is the data set to test on, as in lists, and `data.name` that of
+            the training. A value is written as on the command line of `run.py`; a list of them in
             brackets is any of them.
 
     Raises:
@@ -65,8 +68,8 @@ def chosen_runs(records: Sequence[RunRecord], conditions: str) -> list[RunRecord
     for condition in split_conditions(conditions):
         key, equals, text = condition.partition("=")
         option = f"{key}.name" if f"{key}.name" in known else key
-        if not equals or (records and key != "state" and option not in known):
-            groups = {each.removesuffix(".name") for each in known} | {"state"}
+        if not equals or (records and key not in FACTS and option not in known):
+            groups = {each.removesuffix(".name") for each in known} | {*FACTS}
             near = ", ".join(get_close_matches(key, sorted(groups), n=3))
             hint = f"no run has the option {key}{f'; the nearest: {near}' if near else ''}"
             raise ValueError(f"--where {condition}: {hint if equals else 'set OPTION=VALUE'}")
@@ -75,7 +78,7 @@ def chosen_runs(records: Sequence[RunRecord], conditions: str) -> list[RunRecord
         records = [
             record
             for record in records
-            if (record.state if key == "state" else record.options.get(option)) in accepted
+            if (getattr(record, key) if key in FACTS else record.options.get(option)) in accepted
         ]
     return [*records]
 

@@ -56,6 +56,17 @@ def test_runs_are_chosen_by_their_options(conditions: str, chosen: str, root: Pa
     assert names(run_list.chosen_runs(records, conditions)) == [*chosen]
 
 
+def test_the_data_set_of_a_condition_is_the_one_that_the_list_states(root: Path) -> None:
+    write_small_run(root / "g", hour=7, data={"name": "popout"}, tested={"name": "osie"})
+    write_small_run(root / "h", hour=8, data={"name": "popout"})
+    records = run_list.list_runs([root])
+    for data in ("osie", "popout"):
+        stated = [record for record in records if record.data == data]
+        assert run_list.chosen_runs(records, f"data={data}") == stated
+    assert names(run_list.chosen_runs(records, "data=osie"))[-1] == "g"
+    assert names(run_list.chosen_runs(records, "data.name=popout")) == ["g", "h"]
+
+
 def test_a_condition_that_no_run_can_meet_is_an_error(root: Path) -> None:
     records = run_list.list_runs([root])
     message = r"--where finetun=all: no run has the option finetun; the nearest: finetune"
