@@ -39,7 +39,7 @@ def list_command(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """List runs: state, score, data set, age, and the options in which they differ.
+    """List runs: state, score, data set, age, and options of their command lines that differ.
 
     Without --sort the newest is last. The score is that of the test, otherwise of the validation.
     """

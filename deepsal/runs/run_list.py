@@ -25,6 +25,7 @@ from deepsal.runs.run_records import (
 PLACE_OPTIONS = (
     *("data_dir", "output_dir", "noise_pairs.", "size_tuning.", "export.", "trained."),
     *("claims.run.", "v1.run.", "v1.folder", "data.cache", "data.num_workers"),
+    *("data.dataset.data_dir", "tested.dataset.data_dir"),
 )
 """Starts of options that follow from others, or from the machine."""
 FACTS = ("state", "data")
@@ -152,26 +153,34 @@ def best_run(records: Sequence[RunRecord], score: str, conditions: str = "") -> 
 
 
 def differing_options(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Return, for each run, the options in which the runs differ.
+    """Return, for each run, the options that a command line set and in which the runs differ.
 
     A group that differs is one option, its choice. Another option of a group is there only if it
-    differs between runs of one choice.
+    differs between runs of one choice. The data set of the training is `data.name` where another
+    one is tested.
     """
     options = [
         {key: value for key, value in record.options.items() if not key.startswith(PLACE_OPTIONS)}
         for record in records
         if record.options
     ]
-    keys = dict.fromkeys(key for each in options for key in each)
+    named = frozenset[str]().union(*(record.named for record in records))
+    keys = dict.fromkeys(key for each in options for key in each if key in named)
     differing = [key for key in keys if _differs(key, options)]
     return [
         {
-            key.removesuffix(".name"): record.options[key]
+            listed_option(key, record): record.options[key]
             for key in differing
             if key in record.options
         }
         for record in records
     ]
+
+
+def listed_option(key: str, record: RunRecord) -> str:
+    """Return the name of an option in lists and conditions: that of its group for a choice."""
+    other_data = key == "data.name" and record.options[key] != record.data
+    return key if other_data else key.removesuffix(".name")
 
 
 def removable_runs(records: Sequence[RunRecord]) -> list[RunRecord]:

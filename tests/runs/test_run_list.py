@@ -136,6 +136,13 @@ def test_only_options_that_differ_are_stated_and_a_group_by_its_choice(tmp_path:
     assert run_list.differing_options(records[:1]) == [{}]
 
 
+def test_the_data_set_of_a_training_has_another_name_than_that_of_its_test(tmp_path: Path) -> None:
+    write_small_run(tmp_path / "a", data={"name": "popout"}, tested={"name": "osie"})
+    write_small_run(tmp_path / "b", data={"name": "toronto"}, hour=2)
+    options = run_list.differing_options(run_list.list_runs([tmp_path]))
+    assert options == [{"data.name": "popout", "tested": "osie"}, {"data": "toronto"}]
+
+
 def test_only_ended_runs_without_results_are_removed(root: Path) -> None:
     write_small_run(root / "h", "failed: OSError: no")
     write_small_run(root / "h" / "test", nss=1.0)
