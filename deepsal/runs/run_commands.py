@@ -39,7 +39,7 @@ def list_command(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """List runs: state, score, data set, age, and the options in which they differ.
+    """List runs: state, score, data set, age, and options of their command lines that differ.
 
     Without --sort the newest is last. The score is that of the test, otherwise of the validation.
     """
@@ -65,8 +65,11 @@ def best_command(
     path: Annotated[bool, typer.Option("--path", help="Print only the folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the finished training with the best test score, otherwise validation score."""
-    record = run_list.best_run(find_records(folders, where), by)
+    """Print the finished training with the best test score, otherwise validation score.
+
+    Runs with trainer=smoke train on two batches: they count only with --where trainer=smoke.
+    """
+    record = run_list.best_run(find_records(folders, where), by, where)
     if path:
         typer.echo(record.folder)
     elif as_json:

@@ -25,8 +25,11 @@ from deepsal.runs.run_records import (
 PLACE_OPTIONS = (
     *("data_dir", "output_dir", "noise_pairs.", "size_tuning.", "export.", "trained."),
     *("claims.run.", "v1.run.", "v1.folder", "data.cache", "data.num_workers"),
+    *("data.dataset.data_dir", "tested.dataset.data_dir"),
 )
 """Starts of options that follow from others, or from the machine."""
+FACTS = ("state", "data")
+"""Conditions on what lists state of a run, not on its options."""
 
 
 def list_runs(roots: Sequence[Path]) -> list[RunRecord]:
@@ -55,18 +58,19 @@ def chosen_runs(records: Sequence[RunRecord], conditions: str) -> list[RunRecord
     Args:
         records: of runs.
         conditions: such as `data=osie,finetune=conv4,seed=[0,1],state=done`. A group's name stands
-            for its choice. A value is written as on the command line of `run.py`; a list of them in
+            for its choice; `data` is the data set to test on, as in lists, and `data.name` that of
+            the training. A value is written as on the command line of `run.py`; a list of them in
             brackets is any of them.
 
     Raises:
         ValueError: a condition without `=`, or an option that no run has.
     """
     known = {key for record in records for key in record.options}
-    for condition in filter(None, re.split(r",(?![^\[]*\])", conditions)):
+    for condition in split_conditions(conditions):
         key, equals, text = condition.partition("=")
         option = f"{key}.name" if f"{key}.name" in known else key
-        if not equals or (records and key != "state" and option not in known):
-            groups = {each.removesuffix(".name") for each in known} | {"state"}
+        if not equals or (records and key not in FACTS and option not in known):
+            groups = {each.removesuffix(".name") for each in known} | {*FACTS}
             near = ", ".join(get_close_matches(key, sorted(groups), n=3))
             hint = f"no run has the option {key}{f'; the nearest: {near}' if near else ''}"
             raise ValueError(f"--where {condition}: {hint if equals else 'set OPTION=VALUE'}")
@@ -75,9 +79,18 @@ def chosen_runs(records: Sequence[RunRecord], conditions: str) -> list[RunRecord
         records = [
             record
             for record in records
-            if (record.state if key == "state" else record.options.get(option)) in accepted
+            if (getattr(record, key) if key in FACTS else record.options.get(option)) in accepted
         ]
     return [*records]
+
+
+def split_conditions(conditions: str) -> list[str]:
+    """Return each of the conditions of `chosen_runs`.
+
+    >>> split_conditions("data=osie,seed=[0,1]")
+    ['data=osie', 'seed=[0,1]']
+    """
+    return [*filter(None, re.split(r",(?![^\[]*\])", conditions))]
 
 
 def sorted_by_score(records: Iterable[RunRecord], score: str) -> list[RunRecord]:
@@ -97,23 +110,35 @@ def sorted_by_score(records: Iterable[RunRecord], score: str) -> list[RunRecord]
     return sorted(records, key=order)
 
 
-def best_run(records: Sequence[RunRecord], score: str) -> RunRecord:
+def best_run(records: Sequence[RunRecord], score: str, conditions: str = "") -> RunRecord:
     """Return the finished training with the best score.
 
-    Its test decides; if no run was tested, its validation.
+    Its test decides; if no run was tested, its validation. A run with `trainer=smoke` trains on two
+    batches, and counts only if a condition names the trainer.
+
+    Args:
+        records: of runs.
+        score: its name.
+        conditions: that chose the runs, see `chosen_runs`.
 
     Raises:
         ValueError: no finished training has the score, or they were tested on several data sets.
     """
+    with_smoke = any(
+        condition.partition("=")[0] in {"trainer", "trainer.name"}
+        for condition in split_conditions(conditions)
+    )
     scored = [
         record
         for record in sorted_by_score(records, score)
         if record.state == "done" and record.has_checkpoint and score in record.scores
+        if with_smoke or record.options.get("trainer.name") != "smoke"
     ]
     if not scored:
         raise ValueError(
             f"none of {len(records)} runs is a finished training with the score {score}; "
-            "set --by to another score, or name another folder"
+            "set --by to another score, name another folder, or set --where trainer=smoke for runs "
+            "of two batches"
         )
     split = scored[0].scores[score].split
     datasets = {
@@ -128,26 +153,34 @@ def best_run(records: Sequence[RunRecord], score: str) -> RunRecord:
 
 
 def differing_options(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """Return, for each run, the options in which the runs differ.
+    """Return, for each run, the options that a command line set and in which the runs differ.
 
     A group that differs is one option, its choice. Another option of a group is there only if it
-    differs between runs of one choice.
+    differs between runs of one choice. The data set of the training is `data.name` where another
+    one is tested.
     """
     options = [
         {key: value for key, value in record.options.items() if not key.startswith(PLACE_OPTIONS)}
         for record in records
         if record.options
     ]
-    keys = dict.fromkeys(key for each in options for key in each)
+    named = frozenset[str]().union(*(record.named for record in records))
+    keys = dict.fromkeys(key for each in options for key in each if key in named)
     differing = [key for key in keys if _differs(key, options)]
     return [
         {
-            key.removesuffix(".name"): record.options[key]
+            listed_option(key, record): record.options[key]
             for key in differing
             if key in record.options
         }
         for record in records
     ]
+
+
+def listed_option(key: str, record: RunRecord) -> str:
+    """Return the name of an option in lists and conditions: that of its group for a choice."""
+    other_data = key == "data.name" and record.options[key] != record.data
+    return key if other_data else key.removesuffix(".name")
 
 
 def removable_runs(records: Sequence[RunRecord]) -> list[RunRecord]:

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,6 +13,7 @@ from deepsal.runs.folder import read_status
 from deepsal.runs.heartbeat import is_alive
 from deepsal.runs.paths import flat_options
 from deepsal.runs.resume import read_config
+from deepsal.runs.trained import overridden_option
 from deepsal.vocabulary import SCORES, TARGET_SCORES, VALIDATION_METRICS
 
 REDUNDANT_OPTIONS = (
@@ -31,6 +32,8 @@ REDUNDANT_OPTIONS = (
 """Starts of options that repeat others, or name the run's own folder."""
 LATER_STEPS = ("claims", "v1", "export")
 """Steps with options of their own, which describe no run without the step."""
+TRAINED_NETWORK = ("backbone.", "decoder.", "finetune.", "loss.", "optim.")
+"""Starts of options that describe no baseline."""
 
 UNREADABLE_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """Errors of reading a run folder whose files are damaged, foreign or forbidden."""
@@ -53,9 +56,10 @@ class RunRecord(NamedTuple):
     """One run among others.
 
     folder: its path · state: see `read_state` · reason: of a failure, otherwise "" · started: in
-    seconds since 1970 · options: `{dotted name: value}` without those that repeat others · data:
-    choice of the data set to test on · tested: name of the data set that was tested, "" without a
-    test · scores: by name, in the order of tables · has_checkpoint: whether it has a best one.
+    seconds since 1970 · options: `{dotted name: value}` without those that repeat others · named:
+    those that its command line set · data: choice of the data set to test on · tested: name of the
+    data set that was tested, "" without a test · scores: by name, in the order of tables ·
+    has_checkpoint: whether it has a best one.
     """
 
     folder: Path
@@ -63,6 +67,7 @@ class RunRecord(NamedTuple):
     reason: str
     started: float
     options: dict[str, Any]
+    named: frozenset[str]
     data: str
     tested: str
     scores: dict[str, RunScore]
@@ -76,7 +81,11 @@ def read_run_record(folder: Path) -> RunRecord:
         ValueError: a file of the run is damaged.
     """
     state, reason = read_state(folder)
-    options = flat_options(describe_checkpoint(read_options(folder)))
+    config = read_options(folder)
+    options = flat_options({**describe_checkpoint(config), "ckpt": config.get("ckpt")})
+    described = {k: v for k, v in options.items() if describes_run(k, v, options)}
+    if "network.name" in options and "network.backbone.name" not in options:
+        described = {k: v for k, v in described.items() if not k.startswith(TRAINED_NETWORK)}
     tested, test_scores = read_test_scores(folder)
     scores = read_validation_scores(folder, str(options.get("metric", ""))) | test_scores
     return RunRecord(
@@ -84,7 +93,8 @@ def read_run_record(folder: Path) -> RunRecord:
         state=state,
         reason=reason,
         started=start_time(folder),
-        options={k: v for k, v in options.items() if describes_run(k, v, options)},
+        options=described,
+        named=named_options(described, read_overrides(folder)),
         data=str(options.get("tested.name") or options.get("data.name", "")),
         tested=tested,
         scores={name: scores[name] for name in SCORES | TARGET_SCORES if name in scores},
@@ -129,6 +139,29 @@ def read_options(folder: Path) -> dict[str, Any]:
     """Return a run's `config.yaml`; {} without one."""
     file = folder / "config.yaml"
     return read_config(file) if file.is_file() else {}
+
+
+def read_overrides(folder: Path) -> list[str] | None:
+    """Return the overrides of a run's command line; None if they were not recorded."""
+    file = folder / "overrides.txt"
+    return file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else None
+
+
+def named_options(options: Collection[str], overrides: Sequence[str] | None) -> frozenset[str]:
+    """Return the options that a command line set; all of them if it is unknown.
+
+    >>> sorted(named_options(["seed", "data.name", "data.size"], ["data=osie", "logger=csv"]))
+    ['data.name']
+    """
+    if overrides is None:
+        return frozenset(options)
+    keys = {overridden_option(each) for each in overrides}
+    inside = tuple(f"{key}." for key in keys if "." in key)
+    return frozenset(
+        option
+        for option in options
+        if {option, option.removesuffix(".name")} & keys or option.startswith(inside)
+    )
 
 
 def describe_checkpoint(options: dict[str, Any]) -> dict[str, Any]:

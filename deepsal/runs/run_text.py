@@ -12,16 +12,27 @@ from typing import Any
 from rich.filesize import decimal
 
 from deepsal.runs.option_ranges import as_typed
+from deepsal.runs.paths import BEST_CHECKPOINT
 from deepsal.runs.run_list import differing_options, folder_bytes
-from deepsal.runs.run_records import RunRecord, RunScore, read_json, run_duration
+from deepsal.runs.run_records import (
+    RunRecord,
+    RunScore,
+    read_json,
+    read_overrides,
+    run_duration,
+)
 from deepsal.vocabulary import SCORES, TARGET_SCORES
 
 WIDTH = 80
+OPTION_LINES = 2
 AGE_UNITS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
 
 
 def run_lines(records: Sequence[RunRecord], score: str) -> list[str]:
-    """Return the lines of a list of runs: folder; state, score, data set, age and options.
+    """Return the lines of a list of runs: folder; state, score, data set and age; options.
+
+    The options are those that the run's command line set and in which the runs differ, in at most
+    two lines.
 
     Args:
         records: the runs.
@@ -33,12 +44,36 @@ def run_lines(records: Sequence[RunRecord], score: str) -> list[str]:
         named = f"{score} {value}" if score in record.scores else value
         facts = f"  {record.state:12}{named:16}"
         facts += f"{record.data:11} {format_age(time.time() - record.started):>6}  "
-        settings = [f"{key}={as_typed(value)}" for key, value in options.items()]
-        rest = wrap(" ".join(settings), WIDTH - len(facts), break_on_hyphens=False) or [""]
-        lines += [str(record.folder), (facts + rest[0]).rstrip()]
-        lines += [" " * len(facts) + each for each in rest[1:]]
+        settings = [
+            shortened(setting_text(key, value), WIDTH - 4)
+            for key, value in options.items()
+            if {key, f"{key}.name"} & record.named and key not in {"data", "tested"}
+        ]
+        lines += [str(record.folder), facts.rstrip()]
+        lines += wrap(
+            " ".join(settings),
+            WIDTH,
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+            break_long_words=False,
+            max_lines=OPTION_LINES,
+            placeholder=" …",
+        )
         lines += [f"  {shortened(record.reason, WIDTH - 2)}"] if record.reason else []
     return lines
+
+
+def setting_text(option: str, value: Any) -> str:
+    """Return an option as it is typed; the best checkpoint of a run is the name of its folder.
+
+    >>> setting_text("ckpt", "/runs/a-s0/checkpoints/best.ckpt"), setting_text("ckpt", None)
+    ('ckpt=a-s0', 'ckpt=null')
+    """
+    text = as_typed(value)
+    if option == "ckpt" and text.endswith(f"/{BEST_CHECKPOINT}"):
+        text = Path(text).parent.parent.name
+    return f"{option}={text}"
 
 
 def run_values(record: RunRecord, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,11 +99,9 @@ def run_values(record: RunRecord, options: Mapping[str, Any]) -> dict[str, Any]:
 def describe_run(record: RunRecord) -> dict[str, Any]:
     """Return all that a run folder states about a run, as plain values."""
     folder, origin = record.folder, read_json(record.folder / "origin.json")
-    overrides = folder / "overrides.txt"
-    written = overrides.read_text(encoding="utf-8") if overrides.is_file() else ""
     files = sorted((folder / "checkpoints").glob("*.ckpt"))
     return run_values(record, record.options) | {
-        "overrides": written.split("\n")[:-1],
+        "overrides": read_overrides(folder) or [],
         "command": origin.get("command"),
         "commit": origin.get("commit"),
         "dirty": origin.get("dirty"),

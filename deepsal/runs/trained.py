@@ -135,6 +135,15 @@ def run_name(
     return "-".join([backbone, finetune, loss, *([control] if control else []), f"s{seed}"])
 
 
+def overridden_option(override: str) -> str:
+    """Return the option that an override of the command line sets.
+
+    >>> overridden_option("data@tested=osie"), overridden_option("+trainer.profiler=simple")
+    ('tested', 'trainer.profiler')
+    """
+    return override.lstrip("+").partition("=")[0].rpartition("@")[2]
+
+
 def is_untrained(ckpt: str | None, steps: Collection[str]) -> bool:
     """Return whether a run predicts with a network that was never trained."""
     return not ckpt and "fit" not in steps and ("test" in steps or "export" in steps)
@@ -168,8 +177,7 @@ def _keeps_data_dir(config: Mapping[str, Any], given: Mapping[str, Any]) -> bool
 
 
 def _given_options(composed: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    keys = (each.lstrip("+").partition("=")[0].rpartition("@")[2] for each in overrides)
-    return {key: _select(composed, key) for key in keys}
+    return {key: _select(composed, key) for key in map(overridden_option, overrides)}
 
 
 def _select(config: Any, option: str) -> Any:

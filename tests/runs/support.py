@@ -10,6 +10,7 @@ import yaml
 
 from deepsal.runs.folder import mark_done
 from deepsal.runs.heartbeat import Worker, machine_identity, process_start
+from deepsal.runs.paths import flat_options
 
 
 def write_small_run(folder: Path, status: str = "done", **options: Any) -> Path:
@@ -18,8 +19,8 @@ def write_small_run(folder: Path, status: str = "done", **options: Any) -> Path:
     Args:
         folder: the run folder.
         status: of the run; `alive` is running, with this process as its worker.
-        options: of the configuration; `nss` is the score of a test, `val` that of a validation, and
-            `hour` when the run began.
+        options: of the configuration, set by the command line; `nss` is the score of a test, `val`
+            that of a validation, and `hour` when the run began.
     """
     hour, nss, val = options.pop("hour", 1), options.pop("nss", None), options.pop("val", None)
     folder.mkdir(parents=True)
@@ -35,7 +36,8 @@ def write_small_run(folder: Path, status: str = "done", **options: Any) -> Path:
     }
     origin |= {"dirty": True, "command": ["run.py", "seed=1"], "processor": "CPU", "gpus": []}
     (folder / "origin.json").write_text(json.dumps(origin))
-    (folder / "overrides.txt").write_text("seed=1\nloss=kl\n")
+    overrides = [f"{k.removesuffix('.name')}={v}\n" for k, v in flat_options(options).items()]
+    (folder / "overrides.txt").write_text("".join(overrides))
     if status == "done":
         mark_done(folder, nss)
         (folder / "checkpoints").mkdir()

@@ -53,6 +53,16 @@ def test_the_best_run_may_be_a_path_alone(runs: Path, capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out)["scores"]["nss"]["mean"] == 3.0
 
 
+def test_the_best_run_is_a_smoke_run_only_on_request(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_small_run(Path("runs/day/smoke"), nss=9.0, trainer={"name": "smoke"})
+    assert main(["runs", "best", "--path"]) == 0
+    assert capsys.readouterr().out == "runs/day/b-s1\n"
+    assert main(["runs", "best", "--path", "--where", "trainer=smoke"]) == 0
+    assert capsys.readouterr().out == "runs/day/smoke\n"
+
+
 def test_a_run_is_shown_by_a_part_of_its_name(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

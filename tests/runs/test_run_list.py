@@ -56,6 +56,17 @@ def test_runs_are_chosen_by_their_options(conditions: str, chosen: str, root: Pa
     assert names(run_list.chosen_runs(records, conditions)) == [*chosen]
 
 
+def test_the_data_set_of_a_condition_is_the_one_that_the_list_states(root: Path) -> None:
+    write_small_run(root / "g", hour=7, data={"name": "popout"}, tested={"name": "osie"})
+    write_small_run(root / "h", hour=8, data={"name": "popout"})
+    records = run_list.list_runs([root])
+    for data in ("osie", "popout"):
+        stated = [record for record in records if record.data == data]
+        assert run_list.chosen_runs(records, f"data={data}") == stated
+    assert names(run_list.chosen_runs(records, "data=osie"))[-1] == "g"
+    assert names(run_list.chosen_runs(records, "data.name=popout")) == ["g", "h"]
+
+
 def test_a_condition_that_no_run_can_meet_is_an_error(root: Path) -> None:
     records = run_list.list_runs([root])
     message = r"--where finetun=all: no run has the option finetun; the nearest: finetune"
@@ -80,6 +91,19 @@ def test_the_best_run_is_a_finished_training(root: Path) -> None:
     assert run_list.best_run(run_list.list_runs([root]), "nss").folder == root / "a"
     with pytest.raises(ValueError, match="none of 3 runs is a finished training with the"):
         run_list.best_run(run_list.list_runs([root / "sweep"]), "nss")
+
+
+def test_a_smoke_run_is_the_best_only_if_a_condition_names_its_trainer(root: Path) -> None:
+    write_small_run(root / "s", nss=9.0, trainer={"name": "smoke"})
+    records = run_list.list_runs([root])
+    assert run_list.best_run(records, "nss", "seed=[0,1]").folder == root / "b"
+    for where in ("seed=0,trainer=smoke", "trainer=[standard,smoke]", "trainer.name=smoke"):
+        chosen = run_list.chosen_runs(records, where)
+        assert run_list.best_run(chosen, "nss", where).folder == root / "s"
+    with pytest.raises(
+        ValueError, match=r"none of 1 runs .* set --where trainer=smoke for runs of"
+    ):
+        run_list.best_run([each for each in records if each.folder.name == "s"], "nss")
 
 
 def test_scores_on_different_data_sets_are_not_compared(root: Path) -> None:
@@ -110,6 +134,13 @@ def test_only_options_that_differ_are_stated_and_a_group_by_its_choice(tmp_path:
     ]
     assert weights == ["A", "B", None]
     assert run_list.differing_options(records[:1]) == [{}]
+
+
+def test_the_data_set_of_a_training_has_another_name_than_that_of_its_test(tmp_path: Path) -> None:
+    write_small_run(tmp_path / "a", data={"name": "popout"}, tested={"name": "osie"})
+    write_small_run(tmp_path / "b", data={"name": "toronto"}, hour=2)
+    options = run_list.differing_options(run_list.list_runs([tmp_path]))
+    assert options == [{"data.name": "popout", "tested": "osie"}, {"data": "toronto"}]
 
 
 def test_only_ended_runs_without_results_are_removed(root: Path) -> None:

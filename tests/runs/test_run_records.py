@@ -7,6 +7,7 @@ import pytest
 from deepsal.runs.run_records import (
     RunScore,
     describes_run,
+    named_options,
     read_run_record,
     read_state,
     read_validation_scores,
@@ -55,6 +56,27 @@ def test_the_options_of_a_step_describe_only_a_run_with_the_step() -> None:
     for steps, expected in ((["fit"], ["data.size"]), (["v1"], ["v1.short", "data.size"])):
         known = {"do": steps, **options}
         assert [key for key in options if describes_run(key, options[key], known)] == expected
+
+
+def test_a_test_of_a_checkpoint_has_its_checkpoint_and_the_seed_of_the_training(
+    tmp_path: Path,
+) -> None:
+    trained = {"seed": 3, "dataset": "OSIE"}
+    record = read_run_record(write_small_run(tmp_path / "run", ckpt="/a.ckpt", trained=trained))
+    assert (record.options["ckpt"], record.options["seed"]) == ("/a.ckpt", 3)
+
+
+def test_a_baseline_has_no_options_of_a_trained_network(tmp_path: Path) -> None:
+    for name, network in (("human", {}), ("saliency", {"backbone": {"name": "vgg16"}})):
+        folder = write_small_run(tmp_path / name, network={"name": name, **network})
+        assert ("backbone.name" in read_run_record(folder).options) == (name == "saliency")
+
+
+def test_an_option_inside_a_named_option_is_named() -> None:
+    options = ["seed", "data.name", "data.size", "tested.name", "finetune.lr_scale.conv5"]
+    overrides = ["data@tested=osie", "+finetune.lr_scale={conv5: 0.1}", "data=popout"]
+    named = ["data.name", "finetune.lr_scale.conv5", "tested.name"]
+    assert sorted(named_options(options, overrides)) == named
 
 
 def test_the_best_epoch_follows_from_the_metric_of_the_run(tmp_path: Path) -> None:

@@ -21,8 +21,57 @@ def test_a_list_has_80_columns_and_whole_names(tmp_path: Path) -> None:
     assert lines[-1].endswith("…")
 
 
+def option_lines(lines: list[str]) -> list[str]:
+    return [line.strip() for line in lines if line.startswith("    ")]
+
+
+def test_a_list_has_only_options_that_a_command_line_set(tmp_path: Path) -> None:
+    network = {"name": "saliency", "backbone": {"name": "alexnet"}}
+    write_small_run(tmp_path / "trained", hour=1, data={"name": "popout"}, network=network)
+    write_small_run(tmp_path / "baseline", hour=3, network={"name": "human"})
+    write_small_run(tmp_path / "longer", hour=4, trainer={"name": "long", "max_epochs": 9})
+    folder = write_small_run(
+        tmp_path / "test",
+        hour=2,
+        do=["test"],
+        ckpt=str(tmp_path / "trained" / "checkpoints" / "best.ckpt"),
+        network=network,
+        optim={"lr": 0.004},
+        finetune={"name": "all"},
+        data={"name": "popout", "dataset": {"data_dir": {"data_dir": "/data"}}},
+        tested={"name": "osie"},
+        trained={"seed": 3, "dataset": "pop-out"},
+    )
+    (folder / "overrides.txt").write_text("do=[test]\nckpt=trained\ndata@tested=osie\n")
+    assert option_lines(run_text.run_lines(list_runs([tmp_path]), "nss")) == [
+        "network=saliency",
+        "do=[test] ckpt=trained",
+        "network=human",
+        "trainer=long",
+    ]
+
+
+def test_the_options_of_a_run_are_two_lines_of_whole_words(tmp_path: Path) -> None:
+    options = {f"long_option_{number}": "of-some-value" for number in range(20)}
+    write_small_run(tmp_path / "a", path="x" * 200)
+    write_small_run(tmp_path / "b", hour=2, **options)
+    lines = run_text.run_lines(list_runs([tmp_path]), "nss")
+    path, *words = option_lines(lines)
+    assert len(words) == 2
+    assert path.endswith("x…")
+    assert " ".join(words).endswith("of-some-value …")
+    assert {*" ".join(words).split()} - {"…"} <= {f"{k}={v}" for k, v in options.items()}
+    assert all(len(line) <= 80 for line in lines if line.startswith(" "))
+
+
+def test_without_a_recorded_command_line_all_options_that_differ_are_listed(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        (write_small_run(tmp_path / str(seed), seed=seed) / "overrides.txt").unlink()
+    assert option_lines(run_text.run_lines(list_runs([tmp_path]), "nss")) == ["seed=0", "seed=1"]
+
+
 def test_a_run_is_described_with_options_intervals_commit_and_checkpoints(tmp_path: Path) -> None:
-    folder = write_small_run(tmp_path / "a", nss=2.5, val=3.0)
+    folder = write_small_run(tmp_path / "a", nss=2.5, val=3.0, seed=1, loss="kl")
     (record,) = list_runs([folder])
     text = "\n".join(run_text.description_lines(record))
     for phrase in (
