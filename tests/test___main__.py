@@ -103,6 +103,11 @@ def test_a_wrong_checkpoint_is_one_line_with_the_options_of_this_command(
 ) -> None:
     assert main(["predict", str(images), "--ckpt", "gone", "--to", str(tmp_path / "out")]) == 1
     assert "--ckpt gone" in capsys.readouterr().err
+    (bad := tmp_path / "bad.ckpt").touch()
+    assert main(["predict", str(images), "--ckpt", str(bad), "--to", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"--ckpt {bad} is no checkpoint of deepsal; set --ckpt FILE to a ")
+    assert "  " not in line
     assert not (tmp_path / "out").exists()
 
 
