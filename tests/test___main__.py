@@ -75,7 +75,7 @@ def test_a_comparison_is_a_table_of_80_columns(
         (["{in}", "--box", "a=1"], "--box a=1: a box is a label and four"),
         (["{in}/*.gif"], "holds no image"),
         (["gone.png"], "gone.png does not exist; name image files or folders"),
-        (["{in}", "--boxes", "gone.csv"], "gone.csv"),
+        (["{in}", "--boxes", "gone.csv"], "--boxes gone.csv cannot be read (No such file"),
         (["{in}", "--compare", "{in}", "{in}/a.png"], "set two different image files"),
     ],
 )
