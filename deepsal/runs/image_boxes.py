@@ -1,6 +1,7 @@
 """Labelled boxes on images, and the share of a density inside each."""
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,7 +51,7 @@ def read_boxes(file: Path) -> dict[str, list[Box]]:
             names the option `--boxes`, the file and the line.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
         raise ValueError(
@@ -58,7 +59,7 @@ def read_boxes(file: Path) -> dict[str, list[Box]]:
             f"{','.join(BOX_COLUMNS)}"
         ) from error
     boxes: dict[str, list[Box]] = {}
-    rows = csv.DictReader(lines, skipinitialspace=True)
+    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True)
     if missing := [name for name in BOX_COLUMNS if name not in (rows.fieldnames or ())]:
         raise ValueError(
             f"--boxes {file} lacks the columns {', '.join(missing)}; its first line must be "
