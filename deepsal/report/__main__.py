@@ -127,11 +127,18 @@ def main(arguments: Sequence[str]) -> int:
         arguments: a command and its arguments. A folder alone is short for `page FOLDER`, or for
             `sweep FOLDER` where it is no run folder.
     """
-    commands = {command.name for command in app.registered_commands}
-    if arguments and arguments[0] not in commands:
+    commands = {str(command.name) for command in app.registered_commands}
+    if arguments and arguments[0] not in commands and not arguments[0].startswith("-"):
         folder = Path(arguments[0])
-        if folder.is_dir() or "/" in arguments[0]:
-            arguments = ["page" if is_run_folder(folder) else "sweep", *arguments]
+        if not folder.is_dir():
+            typer.echo(
+                f"there is no run folder or sweep folder {folder}; name one "
+                "(`python -m deepsal runs ls` lists runs), or one of the commands "
+                f"{', '.join(sorted(commands))}",
+                err=True,
+            )
+            return 2
+        arguments = ["page" if is_run_folder(folder) else "sweep", *arguments]
     return run_command_line(app, [*arguments], "python -m deepsal.report")
 
 

@@ -1,6 +1,7 @@
 """Labelled boxes on images, and the share of a density inside each."""
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,21 +47,28 @@ def read_boxes(file: Path) -> dict[str, list[Box]]:
     """Return the boxes of a CSV file by image; the columns are `BOX_COLUMNS`.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a column is missing, or a row is no box; the message names the line.
+        ValueError: the file cannot be read, a column is missing, or a row is no box; the message
+            names the option `--boxes`, the file and the line.
     """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise ValueError(
+            f"--boxes {file} cannot be read ({reason}); set --boxes to a CSV file with the columns "
+            f"{','.join(BOX_COLUMNS)}"
+        ) from error
     boxes: dict[str, list[Box]] = {}
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        rows = csv.DictReader(stream, skipinitialspace=True)
-        if missing := [name for name in BOX_COLUMNS if name not in (rows.fieldnames or ())]:
-            raise ValueError(
-                f"{file} lacks the columns {', '.join(missing)}; its first line must be "
-                f"{','.join(BOX_COLUMNS)}"
-            )
-        for row in rows:
-            numbers = [row[name] or "" for name in BOX_COLUMNS[2:]]
-            box = _checked_box(row["label"] or "", numbers, f"{file}, line {rows.line_num}")
-            boxes.setdefault(row["image"] or "", []).append(box)
+    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    if missing := [name for name in BOX_COLUMNS if name not in (rows.fieldnames or ())]:
+        raise ValueError(
+            f"--boxes {file} lacks the columns {', '.join(missing)}; its first line must be "
+            f"{','.join(BOX_COLUMNS)}"
+        )
+    for row in rows:
+        numbers = [row[name] or "" for name in BOX_COLUMNS[2:]]
+        box = _checked_box(row["label"] or "", numbers, f"--boxes {file}, line {rows.line_num}")
+        boxes.setdefault(row["image"] or "", []).append(box)
     return boxes
 
 

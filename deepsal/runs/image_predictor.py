@@ -52,8 +52,8 @@ class ImagePredictor:
         record = read_record(self.checkpoint)
         if record is None:
             raise ValueError(
-                f"ckpt={ckpt} does not state its configuration; set ckpt= to a checkpoint that "
-                "do=[fit] wrote"
+                f"ckpt={ckpt} does not state its configuration; set ckpt=RUN_FOLDER to the run "
+                "folder that it is from"
             )
         config = record["config"]
         self.training = {"name": config.get("name")}

@@ -113,7 +113,21 @@ class ByStage(NamedTuple):
         return f"such numbers by stage ({', '.join(STAGES)})"
 
 
-OptionRange = Number | Numbers | Names | Choice | AnyText | ByStage
+class Devices(NamedTuple):
+    """Devices of Lightning's trainer."""
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value is a number of devices, all of them, or their indices."""
+        if isinstance(value, str):
+            return bool(re.fullmatch(r"-1|auto|[1-9]\d*|(\d+, *)+\d*", value))
+        return any(each.accepts(value) for each in (COUNT, Choice((-1,)), Numbers(NATURAL)))
+
+    def __str__(self) -> str:
+        """Return the phrase."""
+        return "a number of devices, 1 or more; -1 or auto for all; or indices such as [0,1]"
+
+
+OptionRange = Number | Numbers | Names | Choice | AnyText | Devices | ByStage
 """Values that an option may have; its text is a phrase for an error."""
 COUNT, NATURAL = Number(1, whole=True), Number(0, whole=True)
 POSITIVE, WEIGHT, FRACTION = Number(0, above=True), Number(0), Number(0, 1)
@@ -213,7 +227,7 @@ OPTION_RANGES: dict[str, tuple[OptionRange, ...]] = {
     "task.compile": (FLAG, Choice(("default", "reduce-overhead", "max-autotune"))),
     "trainer.accumulate_grad_batches": (COUNT,),
     "trainer.check_val_every_n_epoch": (COUNT,),
-    "trainer.devices": (COUNT, Choice((-1, "-1", "auto")), AnyText(), Numbers(NATURAL)),
+    "trainer.devices": (Devices(),),
     "trainer.enable_model_summary": (FLAG,),
     "trainer.fast_dev_run": (Choice((False,)),),
     "trainer.gradient_clip_val": (WEIGHT, NULL),

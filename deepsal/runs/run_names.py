@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from pathlib import Path
 
 RUNS_FOLDER = Path("runs")
@@ -13,6 +13,8 @@ OUTPUT_FOLDERS = {"checkpoints", "fields", "figures", "predictions", "wandb"}
 """Folders of a run that hold no other run."""
 LISTED_NAMES = 6
 """Largest number of names in an error."""
+LEAST_LIKENESS = 0.6
+"""Ratio of `SequenceMatcher` from which a name is near to a text; that of `get_close_matches`."""
 
 
 def run_folders(root: Path) -> Iterator[Path]:
@@ -38,7 +40,7 @@ def find_run(text: str, option: str, needed: str = "config.yaml") -> Path:
         needed: a file that the run has.
 
     Raises:
-        FileNotFoundError: no run matches; the message has the nearest names.
+        FileNotFoundError: no run matches; the message has the near names, if there are any.
         ValueError: several runs match; the message lists them.
     """
     path = Path(text)
@@ -63,12 +65,22 @@ def find_run(text: str, option: str, needed: str = "config.yaml") -> Path:
             )
     raise FileNotFoundError(
         f"{option}{text} does not exist, and no run below {RUNS_FOLDER} with a {needed} has it in "
-        f"its name{_nearest(text, [*runs])}; use {option}RUN_FOLDER"
+        f"its name; {_near_names(text, [*runs])}; use {option}RUN_FOLDER"
     )
 
 
-def _nearest(text: str, names: list[str]) -> str:
-    """Return a phrase with the three names whose last part is the most similar to a text."""
-    by_end = {name.rpartition("/")[2].casefold(): name for name in names}
-    matches = get_close_matches(text.casefold(), by_end, n=3, cutoff=0.0)
-    return f"; the nearest: {', '.join(by_end[match] for match in matches)}" if matches else ""
+def _near_names(text: str, names: list[str]) -> str:
+    """Return a phrase with at most three names that are near to a text, the nearest first.
+
+    A name is near if its last part, or a piece of it between `-` that is no number, is.
+    """
+
+    def likeness(name: str) -> float:
+        end = name.rpartition("/")[2].casefold()
+        pieces = [end, *(piece for piece in end.split("-") if not piece.isdigit())]
+        return max(SequenceMatcher(None, text.casefold(), piece).ratio() for piece in pieces)
+
+    near = [name for name in names if likeness(name) >= LEAST_LIKENESS]
+    if not near:
+        return "`python -m deepsal runs ls` lists the runs"
+    return f"the nearest: {', '.join(sorted(near, key=likeness, reverse=True)[:3])}"

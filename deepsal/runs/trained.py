@@ -17,6 +17,8 @@ ARCHITECTURE = ("network", "backbone", "decoder")
 """Groups of options that a new training from the checkpoint's weights shares with it."""
 TRAINING = ("finetune", "loss", "optim", "metric", "control")
 """Options that describe how the checkpoint was trained; a test or an export cannot change them."""
+WEIGHTS_PREFIX = "network."
+"""Start of the keys of the weights in a checkpoint."""
 LOADING = ("cache_dir", "cache_gib", "num_workers", "device_cache", "val_batch_size")
 """Options of `data` that depend on the machine."""
 
@@ -29,6 +31,9 @@ def read_record(file: Path) -> dict[str, Any] | None:
     Returns:
         `config`: plain values; `dataset`: name and release; `commit` and `version` of the code. The
         last three may be missing. None: nothing is known.
+
+    Raises:
+        ValueError: the file is no checkpoint of deepsal.
     """
     record = _stored_record(file)
     run_config = file.absolute().parent.parent / "config.yaml"
@@ -51,7 +56,8 @@ def checkpoint_options(composed: Mapping[str, Any], overrides: Sequence[str]) ->
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: an option of the command line contradicts the checkpoint.
+        ValueError: the file is no checkpoint of deepsal, or an option of the command line
+            contradicts it.
     """
     ckpt, steps = composed["ckpt"], composed["do"]
     if ckpt and not Path(ckpt).is_file():
@@ -199,15 +205,28 @@ def _option_text(value: Any) -> str:
 
 
 def _stored_record(file: Path) -> dict[str, Any] | None:
-    """Return the entry `CHECKPOINT_RECORD` of a checkpoint; None without one."""
+    """Return the entry `CHECKPOINT_RECORD` of a checkpoint; None for one of an older version.
+
+    Raises:
+        ValueError: the file has neither the entry nor weights of a network of deepsal.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             (name,) = (n for n in archive.namelist() if n.endswith("/data.pkl"))
             with archive.open(name) as stream:
-                record = _PlainValues(stream).load().get(CHECKPOINT_RECORD)
+                content = _PlainValues(stream).load()
+        record, weights = content.get(CHECKPOINT_RECORD), content.get("state_dict", ())
+        if isinstance(record, dict) and "config" in record:
+            return record
+        known = any(key.startswith(WEIGHTS_PREFIX) for key in weights)
     except Exception:  # a file that is no checkpoint raises a dozen types
-        return None
-    return record if isinstance(record, dict) and "config" in record else None
+        known = False
+    if not known:
+        raise ValueError(
+            f"ckpt={file} is no checkpoint of deepsal; set ckpt=FILE to a checkpoint that do=[fit] "
+            "wrote, or ckpt=RUN_FOLDER"
+        )
+    return None
 
 
 class _PlainValues(pickle.Unpickler):

@@ -38,10 +38,14 @@ def test_the_table_goes_to_the_terminal_or_a_file(
 def test_a_wrong_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["page", str(tmp_path)]) == 1
     assert f"{tmp_path} is no run folder" in capsys.readouterr().err
-    assert main([f"{tmp_path}/gone"]) == 1
-    assert capsys.readouterr().err.startswith(f"{tmp_path}/gone holds no run folders")
-    assert main(["nonsense"]) == 2
-    assert "No such command" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    for name in (f"{tmp_path}/gone", "nowhere", f"{tmp_path}/file"):
+        assert main([name]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"there is no run folder or sweep folder {name}; name one (`python ")
+        assert line.endswith("one of the commands figures, page, sweep, table, v1, workspace")
+    assert main(["--nonsense"]) == 2
+    assert "No such option" in capsys.readouterr().err
 
 
 def test_a_damaged_configuration_is_one_line(

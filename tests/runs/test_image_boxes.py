@@ -60,8 +60,17 @@ def test_boxes_are_read_by_image(tmp_path: Path) -> None:
 )
 def test_a_table_that_is_none_names_file_and_line(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text(text)
-    with pytest.raises(ValueError, match=rf"boxes\.csv,? {message}"):
+    with pytest.raises(ValueError, match=rf"^--boxes .*boxes\.csv,? {message}"):
         read_boxes(tmp_path / "boxes.csv")
+
+
+def test_a_file_that_cannot_be_read_is_named_with_its_option(tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    reasons = {"gone.csv": "No such file", "": "Is a directory", "picture.png": "it is no text"}
+    for name, reason in reasons.items():
+        message = rf"^--boxes {tmp_path / name} cannot be read \({reason}.*\); set --boxes to a CSV"
+        with pytest.raises(ValueError, match=message):
+            read_boxes(tmp_path / name)
 
 
 def test_boxes_belong_to_images_by_the_end_of_their_path() -> None:

@@ -114,7 +114,10 @@ def test_what_is_no_checkpoint_of_a_network_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"ckpt=.*x\.ckpt does not exist; set ckpt="):
         load(tmp_path / "x.ckpt")
     (tmp_path / "x.ckpt").write_text("no checkpoint")
-    with pytest.raises(ValueError, match=r"x\.ckpt does not state its configuration; set ckpt="):
+    with pytest.raises(ValueError, match=r"x\.ckpt is no checkpoint of deepsal; set ckpt=FILE"):
+        load(tmp_path / "x.ckpt")
+    torch.save({"state_dict": {"network.backbone.mean": torch.ones(1)}}, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=r"x\.ckpt does not state .*; set ckpt=RUN_FOLDER"):
         load(tmp_path / "x.ckpt")
     baseline = plain(composed(tmp_path, *OPTIONS, "network=itti"))
     with pytest.raises(ValueError, match="network=itti has no weights to predict with"):

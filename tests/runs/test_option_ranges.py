@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from deepsal.runs.option_ranges import checked_options
+from deepsal.runs.option_ranges import OPTION_RANGES, Choice, checked_options
 
 
 def option(name: str, value: Any) -> dict[str, Any]:
@@ -35,6 +35,10 @@ def option(name: str, value: Any) -> dict[str, Any]:
         ("callbacks.average.decay", 1, "callbacks.average.decay=1 must be .* at most 0.99999"),
         ("rf.units", 0, "rf.units=0 must be a whole number, 1 or more, or a list of one or more"),
         ("data.device_cache", 1, "data.device_cache=1 must be true or false, or null"),
+        *[
+            ("trainer.devices", each, "must be a number of devices, 1 or more; -1 or auto for all")
+            for each in (0, -2, "0", "all", "", ",", 1.0, True, [], [-1], None)
+        ],
         ("finetune.lr_scale", {"conv6": 1}, "numbers by stage .conv1, conv2, conv3, conv4, conv5"),
     ],
 )
@@ -51,7 +55,7 @@ def test_an_option_out_of_range_is_named_with_the_values_to_set(
         ("optim.lr", 1e-4),
         ("optim.lr", 1),
         ("trainer.limit_train_batches", 1.0),
-        ("trainer.devices", "auto"),
+        *[("trainer.devices", each) for each in (1, -1, "auto", "-1", "2", "0,", "0, 1", [0])],
         ("rf.units", [0, 7]),
         ("rf.sources", None),
         ("finetune.lr_scale", {"conv5": 0.5}),
@@ -63,6 +67,13 @@ def test_an_option_out_of_range_is_named_with_the_values_to_set(
 )
 def test_a_value_in_range_stays(name: str, value: Any) -> None:
     assert checked_options(option(name, value)) == option(name, value)
+
+
+def test_the_values_to_set_are_each_named_once() -> None:
+    for name, ranges in OPTION_RANGES.items():
+        choices = [str(each).split(" or ") for each in ranges if isinstance(each, Choice)]
+        values = [value for choice in choices for value in choice]
+        assert len({*values}) == len(values), name
 
 
 @pytest.mark.parametrize(

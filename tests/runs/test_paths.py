@@ -58,8 +58,8 @@ def test_a_checkpoint_may_be_a_part_of_a_runs_name_and_weights_may_not(
     assert paths.absolute_path("backbone.weights", "lite0-s1") == "lite0-s1"
     with pytest.raises(ValueError, match="ckpt=lite0 is part of the names of 2 runs"):
         paths.absolute_path("ckpt", "lite0")
-    with pytest.raises(FileNotFoundError, match=r"ckpt=vgg does not exist, .* nearest: runs/"):
-        paths.absolute_path("ckpt", "vgg")
+    with pytest.raises(FileNotFoundError, match=r"ckpt=lite1 does not exist, .* nearest: runs/"):
+        paths.absolute_path("ckpt", "lite1")
 
 
 def test_runs_that_begin_in_one_second_have_folders_of_their_own(

@@ -69,9 +69,29 @@ def test_only_runs_with_the_file_that_is_needed_match(runs: Path) -> None:
         find_run("scenes-2", "ckpt=", "checkpoints/best.ckpt")
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("vgg19", "2026-11-27/09-00-00-sweep/0-vgg16-s0"),
+        ("07-22-11-lite0-all-s0", "2026-11-27/07-22-10-lite0-all-s0"),
+        ("scene5", "scenes"),
+    ],
+)
+def test_the_nearest_name_is_first(text: str, name: str, runs: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=f"; the nearest: runs/{name}[,;]"):
+        find_run(text, "resume=")
+
+
+@pytest.mark.parametrize("text", ["nothing", "nope", "x", "2025", "a/b/c"])
+def test_without_a_near_name_the_error_names_the_list_of_runs(text: str, runs: Path) -> None:
+    message = "in its name; `python -m deepsal runs ls` lists the runs; use resume=RUN_FOLDER$"
+    with pytest.raises(FileNotFoundError, match=message):
+        find_run(text, "resume=")
+
+
 def test_without_any_run_the_error_has_no_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="has it in its name; use resume=RUN_FOLDER"):
+    with pytest.raises(FileNotFoundError, match="in its name; `python -m deepsal runs ls` lists"):
         find_run("a", "resume=")

@@ -31,6 +31,7 @@ CONFIG: dict[str, Any] = {
         "test": None,
     },
 }
+OLDER_WEIGHTS = {"network.backbone.conv1.0.weight": torch.ones(1)}
 COMPOSED: dict[str, Any] = {
     **CONFIG,
     "seed": 0,
@@ -67,24 +68,43 @@ def test_the_record_of_a_checkpoint_is_read_without_torch(checkpoint: Path) -> N
     assert stored["config"] == CONFIG
 
 
-def test_a_pickle_runs_nothing_and_a_file_that_is_no_checkpoint_has_no_record(
-    tmp_path: Path,
-) -> None:
+def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (tmp_path / "touched",)
 
-    torch.save({"run": Evil()}, tmp_path / "a.ckpt")
-    assert not trained.read_record(tmp_path / "a.ckpt")
+    torch.save({"run": Evil(), "state_dict": OLDER_WEIGHTS}, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="is no checkpoint of deepsal"):
+        trained.read_record(tmp_path / "a.ckpt")
     assert not (tmp_path / "touched").exists()
-    (tmp_path / "b.ckpt").write_bytes(b"<html>")
-    assert trained.read_record(tmp_path / "b.ckpt") is None
+
+
+@pytest.mark.parametrize("steps", [["test"], ["fit"]])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"<html>404</html>", b"PK\x03\x04"),
+        *({"features.0.weight": torch.ones(1)}, {"state_dict": {"conv.weight": torch.ones(1)}}),
+        *([torch.ones(1)], {"state_dict": None}, {"run": 3}),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_named_before_anything_is_built(
+    content: object, steps: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "bad.ckpt"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    message = rf"ckpt={file} is no checkpoint of deepsal; set ckpt=FILE .*, or ckpt=RUN_FOLDER"
+    with pytest.raises(ValueError, match=message):
+        options(file, do=steps)
 
 
 def test_an_older_checkpoint_is_described_by_its_run_folder_or_not_at_all(
     checkpoint: Path, tmp_path: Path
 ) -> None:
-    AtomicCheckpointIO().save_checkpoint({"n": 3}, checkpoint)
+    AtomicCheckpointIO().save_checkpoint({"state_dict": OLDER_WEIGHTS}, checkpoint)
     assert options(checkpoint, "backbone=vgg16") == {}
     for steps, expected in ((["fit"], "resnet18"), (["test"], None)):
         (tmp_path / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "do": steps}))

@@ -73,7 +73,10 @@ def read_csv_folder(
         size = (int(height), int(width))
         file = root / "images" / name
         if not file.is_file():
-            raise FileNotFoundError(f"{root / 'images.csv'} lists {name!r}, but {file} is missing")
+            raise FileNotFoundError(
+                f"{root / 'images.csv'} lists {name!r}, but {file} is missing; add the file, or "
+                "remove the image from the tables"
+            )
         if image_size(file) != size:
             h, w = image_size(file)
             raise ValueError(f"{file} is {w}x{h}, but images.csv says {size[1]}x{size[0]}")
@@ -112,7 +115,10 @@ def write_csv_folder(dataset: SaliencyDataset, folder: Path) -> None:
 def _read_table(file: Path) -> pd.DataFrame:
     required = TABLE_COLUMNS[file.name.removesuffix(".gz")]
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing; its columns are {required}")
+        raise FileNotFoundError(
+            f"{file} is missing; its columns are {required}; add the file, or set "
+            "data.dataset.path to another data set"
+        )
     try:
         names = dict.fromkeys(NAME_COLUMNS, str)
         numbers = {column: [""] for column in ("index", *NUMERIC_COLUMNS)}

@@ -122,9 +122,12 @@ def test_a_missing_folder_names_the_option(root: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "columns"), [("images.csv", "width"), ("fixations.csv", "subject")]
 )
-def test_a_missing_table_names_its_columns(root: Path, table: str, columns: str) -> None:
+def test_a_missing_table_names_its_columns_and_the_option(
+    root: Path, table: str, columns: str
+) -> None:
     (root / table).unlink()
-    refuses(root, table, "missing", columns, error=FileNotFoundError)
+    option = "set data.dataset.path"
+    refuses(root, table, "missing", columns, option, error=FileNotFoundError)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +160,7 @@ def test_a_wrong_size_names_file_and_both_sizes(root: Path) -> None:
 
 def test_a_missing_image_names_file_and_table(root: Path) -> None:
     (root / "images" / "5.png").unlink()
-    refuses(root, "images.csv", "'5.png'", "missing", error=FileNotFoundError)
+    refuses(root, "images.csv", "'5.png'", "missing; add the file", error=FileNotFoundError)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
