@@ -54,7 +54,7 @@ def test_a_baseline_can_only_be_tested(verb: str, tmp_path: Path) -> None:
 
 
 def test_the_ceiling_needs_people_and_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="and no test image of pop-out .* has two; "):
+    with pytest.raises(ValueError, match=r"and no test image of pop-out .* has two; "):
         execute(composed(tmp_path, *TINY, "network=human", "do=[test]"), tmp_path)
 
 
