@@ -112,7 +112,7 @@ class ClaimEvaluation:
 
     @property
     def decided(self) -> list[str]:
-        """Claims about one of the stages."""
+        """Claims in `names` that are not left out."""
         return [name for name in self.names if name not in self.left_out]
 
     def __call__(
